@@ -1,0 +1,54 @@
+//! The command line: one verb a file. Each calls what it needs and prints; stdout is for data, stderr for talk.
+
+pub mod doctor;
+pub mod render;
+pub mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds VM images from one manifest: one install for each distro, every size derived from it, nothing done twice.
+#[derive(Debug, Parser)]
+#[command(name = "pipeline", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check a manifest and everything it names, and report all mistakes at once
+    Validate(validate::Args),
+    /// Print what a distro's system is configured with: its answer template, rendered
+    Render(render::Args),
+    /// Look whether this host can build images, and print what to do where it cannot
+    Doctor(doctor::Args),
+}
+
+/// Exit codes, documented in the README: scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for is done.
+    Ok = 0,
+    /// A node failed; others may have been built.
+    Failed = 1,
+    /// The command line or the manifest is wrong; nothing was started.
+    Usage = 2,
+    /// The host lacks something (a tool, memory, disk); nothing was started.
+    Host = 3,
+    /// Stopped by Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match cli.verb {
+        Verb::Validate(args) => validate::run(&args),
+        Verb::Render(args) => render::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+    };
+    ExitCode::from(exit as u8)
+}

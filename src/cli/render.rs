@@ -1,0 +1,12 @@
+//! `pipeline render`.
+
+use super::Exit;
+
+/// Arguments of `pipeline render`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_args: &Args) -> Exit {
+    Exit::Ok
+}

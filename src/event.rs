@@ -1,0 +1,232 @@
+//! What happens in a run, as data. Stages send, readers (bars, lines, JSON, the journal) receive; neither knows the
+//! other. No stage prints.
+
+use std::sync::mpsc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Format revision of `events.jsonl`; grows when a field changes its meaning or goes away.
+pub const EVENTS_VERSION: u32 = 1;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// When, by the host's clock.
+    pub at: Timestamp,
+    /// The node it is about, as in the plan (`provision/debian12-base`); none for the run as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Where a line of text comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// The guest's serial console.
+    Console,
+    /// A step's output inside the guest.
+    Step,
+    /// A host tool (`mmdebstrap`, `qemu-img`).
+    Tool,
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Work was done and its result is in the store (or the output folder).
+    Built,
+    /// Another run finished the same node meanwhile; its result was taken.
+    Shared,
+    /// It failed.
+    Failed,
+    /// Something it needs failed, so it never started.
+    Skipped,
+    /// The run was stopped before it finished.
+    Cancelled,
+}
+
+/// A node of the run, for readers that show all of them from the start.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeInfo {
+    /// As in the plan: `size/debian12-50G-base`.
+    pub id: String,
+    /// `size`.
+    pub stage: String,
+    /// `debian12-50G-base`.
+    pub subject: String,
+    /// Whether the store has its result already.
+    pub cached: bool,
+    /// Seconds an earlier run took for it, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<f64>,
+}
+
+/// A published image, for the closing summary.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageInfo {
+    /// Image id.
+    pub id: String,
+    /// The file in the output folder, as the user can type it.
+    pub path: String,
+    /// Size of that file in bytes.
+    pub bytes: u64,
+    /// Virtual size of the disk in bytes.
+    pub disk_bytes: u64,
+    /// Whether this run wrote it (false: it was there already).
+    pub built: bool,
+}
+
+/// The kinds of event.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// First event of a run.
+    RunStarted {
+        /// [`EVENTS_VERSION`].
+        version: u32,
+        /// Run id.
+        run: String,
+        /// Folder of this run's logs.
+        folder: String,
+        /// All nodes in an order in which they could run.
+        nodes: Vec<NodeInfo>,
+    },
+    /// The node is ready but must wait.
+    NodeWaiting {
+        /// In words: "memory: needs 1 GiB, 512 MiB of 4 GiB free".
+        reason: String,
+    },
+    /// The node began.
+    NodeStarted,
+    /// The node entered a phase: "installing the boot loader".
+    Phase {
+        /// In words, lower case, no full stop.
+        phase: String,
+    },
+    /// How far the phase is.
+    Progress {
+        /// Done so far, in `unit`.
+        done: u64,
+        /// Of how many, 0 when unknown.
+        total: u64,
+        /// Unit of both.
+        unit: Unit,
+    },
+    /// A line of output; goes to logs, its text may be shown behind the bar.
+    Line {
+        /// Where from.
+        stream: Stream,
+        /// The line, without its newline and without terminal controls.
+        text: String,
+    },
+    /// Something the user should know that stops nothing.
+    Warning {
+        /// In words, with the remedy.
+        text: String,
+    },
+    /// The node ended.
+    NodeFinished {
+        /// How.
+        outcome: Outcome,
+        /// Wall time in seconds.
+        seconds: f64,
+        /// Bytes of its result, where it has one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+        /// For a failure: the whole message, several lines. For a skip: what it needed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// Last event of a run.
+    RunFinished {
+        /// Nodes built by this run.
+        built: usize,
+        /// Nodes taken from the store.
+        cached: usize,
+        /// Nodes failed.
+        failed: usize,
+        /// Nodes that never started because of a failure or a stop.
+        skipped: usize,
+        /// Wall time in seconds.
+        seconds: f64,
+        /// The images selected, in manifest order, as far as they exist now.
+        images: Vec<ImageInfo>,
+    },
+}
+
+/// Unit of a [`What::Progress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Hundredths.
+    Percent,
+    /// Steps of a flavor.
+    Steps,
+}
+
+/// The sending end of the channel, bound to one node (or to the run as a whole).
+#[derive(Clone, Debug)]
+pub struct Emitter {
+    sender: mpsc::Sender<Event>,
+    node: Option<String>,
+}
+
+impl Emitter {
+    /// An emitter for the run as a whole.
+    pub fn new(sender: mpsc::Sender<Event>) -> Self {
+        Self { sender, node: None }
+    }
+
+    /// The same channel, for one node.
+    #[must_use]
+    pub fn for_node(&self, node: &str) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            node: Some(node.to_owned()),
+        }
+    }
+
+    /// Sends an event. A reader that has gone away is no concern of the sender.
+    pub fn emit(&self, what: What) {
+        let event = Event {
+            at: Timestamp::now(),
+            node: self.node.clone(),
+            what,
+        };
+        drop(self.sender.send(event));
+    }
+
+    /// Enters a phase.
+    pub fn phase(&self, phase: impl Into<String>) {
+        self.emit(What::Phase { phase: phase.into() });
+    }
+
+    /// Reports bytes done of a total.
+    pub fn bytes(&self, done: u64, total: u64) {
+        self.emit(What::Progress {
+            done,
+            total,
+            unit: Unit::Bytes,
+        });
+    }
+
+    /// Reports a line of output.
+    pub fn line(&self, stream: Stream, text: impl Into<String>) {
+        self.emit(What::Line {
+            stream,
+            text: text.into(),
+        });
+    }
+
+    /// Warns.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(What::Warning { text: text.into() });
+    }
+}

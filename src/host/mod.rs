@@ -1,0 +1,8 @@
+//! The host: the only code that makes operating system calls on behalf of others. Knows nothing of images.
+
+pub mod cancel;
+pub mod facts;
+pub mod fs;
+pub mod http;
+pub mod process;
+pub mod tools;

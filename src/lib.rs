@@ -1,0 +1,11 @@
+//! `pipeline`: one manifest in, VM images out. Layers, each importing only downwards, are drawn in `ARCHITECTURE.md`.
+
+pub mod cli;
+pub mod digest;
+pub mod event;
+pub mod host;
+pub mod machine;
+pub mod manifest;
+pub mod report;
+pub mod size;
+pub mod stage;

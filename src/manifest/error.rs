@@ -1,0 +1,1 @@
+//! What can be wrong with a manifest, each with its place and its remedy.

@@ -1,0 +1,1 @@
+//! The only reader of manifest, script and template files.

@@ -1,0 +1,344 @@
+//! What a manifest says, as plain data: the only form in which the rest of the program sees it.
+//! Built by the loader when everything was found right, so every name in here resolves and every file was read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::digest::{Algorithm, Digest};
+use crate::size::ByteSize;
+
+/// A whole, checked manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The manifest file as the user named it.
+    pub path: PathBuf,
+    /// Its folder; relative paths in the manifest start here.
+    pub folder: PathBuf,
+    /// `pipeline.name`, by default the file's stem.
+    pub name: String,
+    /// Output folder, absolute or relative to the working directory.
+    pub output: PathBuf,
+    /// `[vars]`: seen by every template.
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// `[resources]`.
+    pub resources: Resources,
+    /// `[distros.*]`, in manifest order.
+    pub distros: Vec<Distro>,
+    /// `[flavors.*]`, in manifest order, `extends` already resolved.
+    pub flavors: Vec<Flavor>,
+    /// `[[images]]` expanded to one entry a size, in manifest order.
+    pub images: Vec<Image>,
+    /// `[publish]`.
+    pub publish: Publish,
+}
+
+/// What a run may use of the host. `None` means: what the host has.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    /// Memory for VMs.
+    pub memory: Option<ByteSize>,
+    /// Virtual CPUs at once.
+    pub cpus: Option<u32>,
+    /// Disk space for scratch files.
+    pub scratch: Option<ByteSize>,
+    /// Nodes at once.
+    pub jobs: Option<usize>,
+}
+
+/// What is installed, and how.
+#[derive(Clone, Debug)]
+pub struct Distro {
+    /// Table name.
+    pub name: String,
+    /// Which conventions the guest follows.
+    pub family: Family,
+    /// Version, as in the metadata of published images: `12`.
+    pub version: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// Size of the disk that the distro is installed on, before it grows.
+    pub disk: ByteSize,
+    /// Memory of its build VMs.
+    pub memory: ByteSize,
+    /// Virtual CPUs of its build VMs.
+    pub cpus: u32,
+    /// The answer template: what configures the system as it is installed. Absent where the source needs none.
+    pub answers: Option<Template>,
+    /// `[distros.X.vars]` over `[vars]`.
+    pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// A family of distributions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Debian.
+    Debian,
+    /// Ubuntu.
+    Ubuntu,
+    /// CentOS, RHEL and its rebuilds, Fedora.
+    Rhel,
+    /// Alpine.
+    Alpine,
+}
+
+/// Where a distro comes from: the one key of `source = { … }`.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Packages straight into a root file system, without an installer.
+    Bootstrap(Bootstrap),
+    /// An existing disk image.
+    Disk(DiskSource),
+}
+
+/// `source.bootstrap`.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// Suite: `bookworm`, `noble`.
+    pub suite: String,
+    /// Mirror URL; absent: the host's own apt configuration.
+    pub mirror: Option<String>,
+    /// Archive components.
+    pub components: Vec<String>,
+    /// Kernel package; absent: the family's small kernel for virtual machines.
+    pub kernel: Option<String>,
+    /// Further packages.
+    pub packages: Vec<String>,
+    /// Keyring that signs the archive; absent: the host's.
+    pub keyring: Option<PathBuf>,
+}
+
+/// `source.disk`.
+#[derive(Clone, Debug)]
+pub struct DiskSource {
+    /// Where the bytes are.
+    pub media: Media,
+    /// How the build gets into the guest.
+    pub access: Access,
+    /// The user to log in as (must be root or have password-less sudo).
+    pub user: String,
+}
+
+/// A file by path or URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// A local file, absolute.
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// Expected digest, where given.
+        digest: Option<Digest>,
+    },
+    /// URLs in order of preference, all for the same bytes.
+    Urls {
+        /// At least one.
+        urls: Vec<String>,
+        /// Expected digest (a URL without a digest is refused).
+        digest: Digest,
+    },
+}
+
+/// How the build gets into a disk image that we did not install.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A cloud-init NoCloud seed carries the build key.
+    CloudInit,
+    /// The image knows this private key already.
+    Key(PathBuf),
+}
+
+/// A template as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// As the user wrote it, or the name of a built-in one (`bootstrap-debian.sh.j2`).
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A named list of steps, those of the flavor it extends first.
+#[derive(Clone, Debug)]
+pub struct Flavor {
+    /// Table name.
+    pub name: String,
+    /// Steps in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing done in the guest.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// For people: the script's name, "copy motd", "reboot".
+    pub label: String,
+    /// What.
+    pub kind: StepKind,
+    /// Longest time for one attempt.
+    pub timeout: Duration,
+    /// Further attempts after a failed one.
+    pub retries: u32,
+}
+
+/// Kinds of step.
+#[derive(Clone, Debug)]
+pub enum StepKind {
+    /// Runs a script.
+    Run(RunStep),
+    /// Copies a file or directory in.
+    Copy(CopyStep),
+    /// Restarts the guest and waits for it.
+    Reboot,
+    /// Installs the boot-time agent (`install = "vm-bootstrap"`).
+    InstallAgent,
+    /// Runs `ansible-playbook` on the host against the guest.
+    Ansible(AnsibleStep),
+}
+
+/// `{ run = … }` or `{ inline = … }`.
+#[derive(Clone, Debug)]
+pub struct RunStep {
+    /// The path as written, or `inline`.
+    pub origin: String,
+    /// The script's text.
+    pub script: String,
+    /// Interpreter in the guest; absent: the script's own `#!`, else `/bin/sh`.
+    pub interpreter: Option<String>,
+    /// Environment; values may be templates.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Exit codes that mean success.
+    pub exit_codes: Vec<i32>,
+}
+
+/// A value for a step's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvValue {
+    /// Text, a minijinja template over the vars.
+    Text(String),
+    /// A secret: known by where it is, never by its value.
+    Secret(Secret),
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// An environment variable of the host.
+    Env(String),
+    /// A file on the host; its text without the last newline.
+    File(PathBuf),
+}
+
+/// `{ copy = …, to = … }`.
+#[derive(Clone, Debug)]
+pub struct CopyStep {
+    /// File or directory on the host, absolute.
+    pub from: PathBuf,
+    /// Absolute path in the guest. A directory's *contents* go into it.
+    pub to: String,
+    /// Permission bits for files copied; absent: as on the host.
+    pub mode: Option<u32>,
+    /// `user` or `user:group`; absent: root.
+    pub owner: Option<String>,
+    /// SHA-256 over names, modes and contents.
+    pub digest: String,
+}
+
+/// `{ ansible = … }`.
+#[derive(Clone, Debug)]
+pub struct AnsibleStep {
+    /// The playbook, absolute.
+    pub playbook: PathBuf,
+    /// Further arguments.
+    pub args: Vec<String>,
+    /// SHA-256 over the playbook's folder (roles and files lie beside it).
+    pub digest: String,
+}
+
+/// One image to build: distro x flavor x size.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// `debian12-50G-vm-bootstrap` unless the manifest says otherwise.
+    pub id: String,
+    /// Name of its distro.
+    pub distro: String,
+    /// Name of its flavor.
+    pub flavor: String,
+    /// Virtual size of its disk.
+    pub size: ByteSize,
+    /// The size as written: `50G`.
+    pub size_label: String,
+    /// Path of the published file below the output folder: `debian12-50G-base/debian12-50G-base.qcow2.gz`.
+    pub file: PathBuf,
+}
+
+/// `[publish]`.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Format of the disk inside.
+    pub format: DiskFormat,
+    /// Compression of the published file.
+    pub compress: Compression,
+    /// Level; absent: the compression's own default.
+    pub level: Option<u32>,
+    /// Checksum files to keep.
+    pub checksums: Vec<Algorithm>,
+}
+
+/// Format of a disk image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// QEMU's copy-on-write format, version 3.
+    Qcow2,
+    /// The bytes of the disk (sparse).
+    Raw,
+}
+
+impl DiskFormat {
+    /// As `qemu-img` and file names spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// How a published file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// RFC 1952, one member.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// The .xz format.
+    Xz,
+    /// As it is.
+    None,
+}
+
+impl Compression {
+    /// File name suffix with its dot, empty for none.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+            Self::Xz => ".xz",
+            Self::None => "",
+        }
+    }
+}
+
+impl Manifest {
+    /// The distro of this name. Names in a checked manifest resolve.
+    pub fn distro(&self, name: &str) -> Option<&Distro> {
+        self.distros.iter().find(|d| d.name == name)
+    }
+
+    /// The flavor of this name.
+    pub fn flavor(&self, name: &str) -> Option<&Flavor> {
+        self.flavors.iter().find(|f| f.name == name)
+    }
+}

@@ -1,0 +1,1 @@
+//! TOML text to raw tables that keep every value's span.

@@ -1,0 +1,3 @@
+//! Speed, as ratios against what a user would run instead.
+
+fn main() {}

@@ -1,0 +1,102 @@
+//! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder of its own for one test, with the program at hand. The folder goes when the test passed.
+pub struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// What a finished program left.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("pipeline-test-")
+            .tempdir()
+            .unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The program in this folder, with nothing of the caller's environment but PATH, and a store of its own.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .env("HOME", self.folder.path())
+            .env("PIPELINE_STORE", self.path("store"));
+        command.env("NO_COLOR", "1").env("COLUMNS", "100");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap(), self.folder.path())
+    }
+}
+
+impl Ran {
+    fn from(output: Output, folder: &Path) -> Self {
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes)
+                .unwrap()
+                .replace(&folder.display().to_string(), "[ROOT]")
+        };
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// Exit code and both streams as one text, for snapshots.
+    pub fn all(&self) -> String {
+        format!(
+            "code: {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+/// Runs a foreign tool that must succeed, and gives what it printed.
+pub fn tool(program: &str, args: &[&str], folder: &Path) -> String {
+    let output = Command::new(program).args(args).current_dir(folder).output();
+    let output =
+        output.unwrap_or_else(|e| panic!("{program}: {e}; `make setup` installs what the tests need"));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
