@@ -1,0 +1,159 @@
+//! One stored result: what was built, from what, and the files with their digests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::digest::{Algorithm, Digest};
+use crate::host::cancel::Cancel;
+use crate::host::fs as host_fs;
+
+/// Format revision of `entry.json`; an entry of another revision counts as absent.
+const VERSION: u32 = 1;
+/// Name of the record in its folder.
+pub(super) const RECORD: &str = "entry.json";
+
+/// A file of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Digests; always one by SHA-256, which the store verifies by.
+    pub digests: Vec<Digest>,
+}
+
+/// The record of a result, as in `entry.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) version: u32,
+    pub(super) stage: String,
+    pub(super) key: String,
+    /// What the key was made of.
+    pub(super) inputs: serde_json::Value,
+    pub(super) created: Timestamp,
+    /// Wall time of the build in seconds.
+    pub(super) seconds: f64,
+    pub(super) files: BTreeMap<String, FileRecord>,
+    /// What the stage wants to tell the stages after it.
+    pub(super) facts: serde_json::Value,
+}
+
+/// A result in the store.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    folder: PathBuf,
+    record: Record,
+}
+
+/// What was last built for a subject, kept apart from the result so that it outlives it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Latest {
+    /// Its key.
+    pub key: String,
+    /// What the key was made of.
+    pub inputs: serde_json::Value,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// Bytes of the result's files.
+    pub bytes: u64,
+    /// When.
+    pub created: Timestamp,
+}
+
+impl Record {
+    pub(super) fn new(stage: &str, key: &str) -> Self {
+        Self {
+            version: VERSION,
+            stage: stage.to_owned(),
+            key: key.to_owned(),
+            inputs: serde_json::Value::Null,
+            created: Timestamp::now(),
+            seconds: 0.0,
+            files: BTreeMap::new(),
+            facts: serde_json::Value::Null,
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(folder: PathBuf, record: Record) -> Self {
+        Self { folder, record }
+    }
+
+    pub(super) fn load(folder: &Path) -> Option<Self> {
+        let text = fs::read(folder.join(RECORD)).ok()?;
+        let record: Record = serde_json::from_slice(&text).ok()?;
+        (record.version == VERSION).then(|| Self { folder: folder.to_owned(), record })
+    }
+
+    /// Whether every file is there with its size.
+    pub(super) fn is_whole(&self) -> bool {
+        self.record.files.iter().all(|(name, file)| {
+            fs::metadata(self.folder.join(name)).is_ok_and(|m| m.is_file() && m.len() == file.bytes)
+        })
+    }
+
+    /// Path of one of its files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The record of one of its files.
+    pub fn file(&self, name: &str) -> Option<&FileRecord> {
+        self.record.files.get(name)
+    }
+
+    /// What the stage had to tell.
+    pub fn facts(&self) -> &serde_json::Value {
+        &self.record.facts
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.record.files.values().map(|f| f.bytes).sum()
+    }
+
+    /// What [`super::Store::set_latest`] remembers of it.
+    pub fn latest(&self) -> Latest {
+        Latest {
+            key: self.record.key.clone(),
+            inputs: self.record.inputs.clone(),
+            seconds: self.record.seconds,
+            bytes: self.bytes(),
+            created: self.record.created,
+        }
+    }
+
+    /// Reads all files back and compares their digests.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Fs`], [`StoreError::Cancelled`].
+    pub fn verify(&self, cancel: &Cancel) -> Result<(), StoreError> {
+        for (name, file) in &self.record.files {
+            let path = self.path(name);
+            let Some(wanted) = file.digests.iter().find(|d| d.algorithm == Algorithm::Sha256) else { continue };
+            let found = host_fs::hash_file(&path, &[Algorithm::Sha256], cancel);
+            if cancel.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
+            match found?.into_iter().next() {
+                Some(found) if found == *wanted => {}
+                found => {
+                    let found = found.map_or_else(|| "nothing".to_owned(), |d| d.to_string());
+                    let what = format!("written as {wanted}, read back as {found}");
+                    return Err(StoreError::Damaged { path, what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stage and the key it is stored under.
+    pub fn address(&self) -> (&str, &str) {
+        (&self.record.stage, &self.record.key)
+    }
+}

@@ -1,0 +1,43 @@
+//! What can go wrong with the store.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::fs::FsError;
+
+/// A store operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// A stored file is not what was written.
+    #[error(
+        "{} in the store is damaged ({what}); it was taken out, run again and it will be built anew",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The file system said no.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// An operating system call failed.
+    #[error("could not {action} {} in the store: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,160 @@
+//! Results of nodes on disk, addressed by key: written beside and renamed, under a lock, verified when read.
+//! Knows keys and files; nothing of what they mean.
+//!
+//! ```text
+//! STORE/CACHEDIR.TAG                    so that backups leave it out (bford.info/cachedir)
+//! STORE/results/<stage>/<key>/          entry.json and the files it lists; whole or absent, never half
+//! STORE/latest/<pipeline>/<stage>/<subject>.json   the key last built for a subject: reasons and expected times
+//! STORE/locks/<stage>-<key>.lock        held while a node is being built
+//! STORE/scratch/<run>/                  work in progress; removed when its run is gone
+//! STORE/runs/<run>/                     events.jsonl and logs
+//! STORE/secret                          keys the fingerprints of secrets; never leaves this store
+//! ```
+
+mod entry;
+mod error;
+mod secret;
+mod slot;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use entry::{Entry, FileRecord, Latest};
+pub use error::StoreError;
+pub use slot::{Claim, Slot};
+
+use crate::host::cancel::Cancel;
+use crate::host::fs as host_fs;
+
+/// The signature line that the CACHEDIR.TAG convention asks for.
+const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # Results of pipeline, addressed by key. Safe to delete: the next run builds what it needs again.\n";
+
+/// An open store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store, making it where it does not exist (private to the user).
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`] when the folder cannot be made or written.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for folder in ["results", "latest", "locks", "scratch", "runs"] {
+            host_fs::private_dir(&root.join(folder))?;
+        }
+        let tag = root.join("CACHEDIR.TAG");
+        if !tag.exists() {
+            host_fs::write_atomic(&tag, CACHEDIR_TAG.as_bytes())?;
+        }
+        let root = root.canonicalize().map_err(|source| StoreError::io("open", root, source))?;
+        Ok(Self { root })
+    }
+
+    /// A store to look into that makes nothing: `plan` works before the first run and changes nothing.
+    pub fn peek(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folder of a run's log files.
+    pub fn run_folder(&self, run: &str) -> PathBuf {
+        self.root.join("runs").join(run)
+    }
+
+    fn result_folder(&self, stage: &str, key: &str) -> PathBuf {
+        self.root.join("results").join(stage).join(key)
+    }
+
+    /// The result of this key, if it is there. Checks that its files exist with their sizes; [`Entry::verify`] checks
+    /// their bytes.
+    pub fn lookup(&self, stage: &str, key: &str) -> Option<Entry> {
+        Entry::load(&self.result_folder(stage, key)).filter(Entry::is_whole)
+    }
+
+    /// What was last built for a subject.
+    pub fn latest(&self, pipeline: &str, stage: &str, subject: &str) -> Option<Latest> {
+        let text = fs::read(self.latest_path(pipeline, stage, subject)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Remembers what was last built for a subject.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`].
+    pub fn set_latest(
+        &self,
+        pipeline: &str,
+        stage: &str,
+        subject: &str,
+        latest: &Latest,
+    ) -> Result<(), StoreError> {
+        let path = self.latest_path(pipeline, stage, subject);
+        if let Some(folder) = path.parent() {
+            host_fs::private_dir(folder)?;
+        }
+        let text = serde_json::to_vec_pretty(latest).map_err(|e| StoreError::io("write", &path, e.into()))?;
+        host_fs::write_atomic(&path, &text)?;
+        Ok(())
+    }
+
+    fn latest_path(&self, pipeline: &str, stage: &str, subject: &str) -> PathBuf {
+        self.root.join("latest").join(pipeline).join(stage).join(format!("{subject}.json"))
+    }
+
+    /// Takes the right to build a key: waits while another run builds it (and takes its result then).
+    ///
+    /// # Errors
+    /// [`StoreError::Cancelled`] when asked to stop while waiting, [`StoreError::Fs`].
+    pub fn claim(
+        &self,
+        stage: &str,
+        key: &str,
+        scratch: &Scratch,
+        rebuild: bool,
+        cancel: &Cancel,
+        on_wait: &mut dyn FnMut(),
+    ) -> Result<Claim, StoreError> {
+        slot::claim(self, stage, key, scratch, rebuild, cancel, on_wait)
+    }
+
+    /// Takes an entry out of the way, because its bytes are not what was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`].
+    pub fn evict(&self, stage: &str, key: &str) -> Result<(), StoreError> {
+        let folder = self.result_folder(stage, key);
+        let away = self.root.join("scratch").join(format!("evicted-{key}-{}", std::process::id()));
+        match fs::rename(&folder, &away) {
+            Ok(()) => fs::remove_dir_all(&away).map_err(|source| StoreError::io("remove", &away, source)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(StoreError::io("remove", &folder, source)),
+        }
+    }
+
+    /// A place for work in progress, of this run alone. Removes what killed runs left there.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`].
+    pub fn scratch(&self, run: &str) -> Result<Scratch, StoreError> {
+        slot::sweep(&self.root.join("scratch"));
+        Scratch::new(&self.root.join("scratch"), run)
+    }
+
+    /// A fingerprint that stands in for a secret in keys: HMAC-SHA-256 (RFC 2104) under a key that only this store
+    /// has, so that a published key tells nothing about the secret.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`].
+    pub fn fingerprint(&self, secret: &[u8]) -> Result<String, StoreError> {
+        secret::fingerprint(&self.root, secret)
+    }
+}
+
+pub use slot::Scratch;

@@ -1,0 +1,181 @@
+//! The only way to write into the store: a slot is a private folder under a lock, and committing it renames it to
+//! its place. A killed run leaves a folder in scratch that the next run sweeps away, never half a result.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::entry::{Entry, FileRecord, RECORD, Record};
+use super::{Store, StoreError};
+use crate::digest::{Algorithm, Digest};
+use crate::host::cancel::Cancel;
+use crate::host::fs as host_fs;
+use crate::host::fs::FileLock;
+
+/// How often a run looks whether another one has finished the node it waits for.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What a claim found.
+#[derive(Debug)]
+pub enum Claim {
+    /// The result is there; another run may have just finished it.
+    Hit(Entry),
+    /// Nobody has it: build it into this slot.
+    Miss(Slot),
+}
+
+/// A run's place for work in progress. Removed with everything in it when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: PathBuf,
+    lock: PathBuf,
+    _held: FileLock,
+}
+
+/// The right to build one result, and the folder to build it in.
+#[derive(Debug)]
+pub struct Slot {
+    folder: PathBuf,
+    target: PathBuf,
+    record: Record,
+    digests: BTreeMap<String, Vec<Digest>>,
+    started: Instant,
+    _lock: FileLock,
+}
+
+impl Scratch {
+    pub(super) fn new(root: &Path, run: &str) -> Result<Self, StoreError> {
+        let lock = root.join(format!("{run}.lock"));
+        let held = host_fs::try_lock(&lock)?
+            .ok_or_else(|| StoreError::io("lock", &lock, std::io::ErrorKind::WouldBlock.into()))?;
+        let folder = root.join(run);
+        host_fs::private_dir(&folder)?;
+        Ok(Self { folder, lock, _held: held })
+    }
+
+    /// A fresh private folder below it.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`].
+    pub fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let folder = self.folder.join(name.replace('/', "-"));
+        host_fs::private_dir(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next run.
+        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_file(&self.lock);
+    }
+}
+
+/// Removes the scratch folders of runs that are no more: those whose lock nobody holds.
+pub(super) fn sweep(root: &Path) {
+    let Ok(entries) = fs::read_dir(root) else { return };
+    for path in entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()) {
+        let lock = path.with_extension("lock");
+        if let Ok(Some(_held)) = host_fs::try_lock(&lock) {
+            let _ = fs::remove_dir_all(&path);
+            let _ = fs::remove_file(&lock);
+        }
+    }
+}
+
+pub(super) fn claim(
+    store: &Store,
+    stage: &str,
+    key: &str,
+    scratch: &Scratch,
+    rebuild: bool,
+    cancel: &Cancel,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Claim, StoreError> {
+    let path = store.root.join("locks").join(format!("{stage}-{key}.lock"));
+    let mut waited = false;
+    let lock = loop {
+        if let Some(lock) = host_fs::try_lock(&path)? {
+            break lock;
+        }
+        if !waited {
+            on_wait();
+            waited = true;
+        }
+        if cancel.sleep(POLL) {
+            return Err(StoreError::Cancelled);
+        }
+    };
+    // Whoever forced a rebuild and had to wait for another run takes what that run has just built.
+    if (!rebuild || waited)
+        && let Some(entry) = store.lookup(stage, key)
+    {
+        return Ok(Claim::Hit(entry));
+    }
+    let folder = scratch.folder(&format!("{stage}-{key}.new"))?;
+    Ok(Claim::Miss(Slot {
+        folder,
+        target: store.result_folder(stage, key),
+        record: Record::new(stage, key),
+        digests: BTreeMap::new(),
+        started: Instant::now(),
+        _lock: lock,
+    }))
+}
+
+impl Slot {
+    /// Where to write a file of the result.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Gives digests of a file that were made while it was written, so that it need not be read again. One by
+    /// SHA-256 must be among them to count.
+    pub fn set_digests(&mut self, name: &str, digests: Vec<Digest>) {
+        self.digests.insert(name.to_owned(), digests);
+    }
+
+    /// Publishes everything in the slot's folder as the result of its key, at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`], [`StoreError::Io`], [`StoreError::Cancelled`].
+    pub fn commit(
+        mut self,
+        inputs: serde_json::Value,
+        facts: serde_json::Value,
+        cancel: &Cancel,
+    ) -> Result<Entry, StoreError> {
+        let names = fs::read_dir(&self.folder).map_err(|e| StoreError::io("list", &self.folder, e))?;
+        for name in names.flatten().map(|e| e.file_name().to_string_lossy().into_owned()) {
+            let path = self.folder.join(&name);
+            let digests = match self.digests.remove(&name) {
+                Some(digests) if digests.iter().any(|d| d.algorithm == Algorithm::Sha256) => digests,
+                _ => host_fs::hash_file(&path, &[Algorithm::Sha256], cancel)?,
+            };
+            if cancel.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
+            let file = fs::File::open(&path).map_err(|e| StoreError::io("open", &path, e))?;
+            file.sync_all().map_err(|e| StoreError::io("write out", &path, e))?;
+            let bytes = file.metadata().map_err(|e| StoreError::io("look at", &path, e))?.len();
+            self.record.files.insert(name, FileRecord { bytes, digests });
+        }
+        self.record.inputs = inputs;
+        self.record.facts = facts;
+        self.record.seconds = self.started.elapsed().as_secs_f64();
+        let record = serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| StoreError::io("write", &self.folder, e.into()))?;
+        host_fs::write_atomic(&self.folder.join(RECORD), &record)?;
+        let parent = self.target.parent().unwrap_or(&self.target);
+        host_fs::private_dir(parent)?;
+        if self.target.exists() {
+            let old = self.folder.with_extension("old");
+            fs::rename(&self.target, &old).map_err(|e| StoreError::io("replace", &self.target, e))?;
+        }
+        fs::rename(&self.folder, &self.target).map_err(|e| StoreError::io("publish", &self.target, e))?;
+        host_fs::sync_dir(parent)?;
+        Ok(Entry::new(self.target.clone(), self.record.clone()))
+    }
+}
