@@ -1,0 +1,126 @@
+//! Which nodes of a plan must run, and why. Asks what is there through [`Lookup`]; decides nothing by itself about files.
+
+use std::collections::BTreeMap;
+
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use super::build::Plan;
+use super::node::{Node, Stage};
+use super::reason::differences;
+
+/// What the plan wants to know about results.
+pub trait Lookup {
+    /// Whether the store has the result of this key (for [`Stage::Sums`]: whether the output folder is as it should be),
+    /// or why not, where that is known ("out/x.gz is missing").
+    fn has(&self, node: &Node) -> Result<(), Option<String>>;
+    /// What was last built for this subject: inputs, seconds, bytes.
+    fn last(&self, node: &Node) -> Option<LastBuild>;
+}
+
+/// What is remembered of the last build of a subject.
+#[derive(Clone, Debug)]
+pub struct LastBuild {
+    /// Its key.
+    pub key: String,
+    /// What the key was made of.
+    pub inputs: serde_json::Value,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// How large its result was, in bytes.
+    pub bytes: u64,
+}
+
+/// State of a node before a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its result is there.
+    Cached,
+    /// It must run.
+    Todo,
+    /// Its result is not there, but nothing that must run needs it.
+    Unneeded,
+}
+
+/// A node's state with the reason and what to expect.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// State.
+    pub state: State,
+    /// In words; empty for a cached node.
+    pub reason: String,
+    /// Seconds that an earlier build took.
+    pub seconds: Option<f64>,
+    /// Bytes that an earlier build wrote.
+    pub bytes: Option<u64>,
+}
+
+/// Assesses every node. `rebuild` names nodes that must run whatever the store has.
+pub fn assess(plan: &Plan, lookup: &dyn Lookup, rebuild: &dyn Fn(&Node) -> bool) -> BTreeMap<NodeIndex, Verdict> {
+    let mut present: BTreeMap<NodeIndex, Result<(), Option<String>>> = BTreeMap::new();
+    let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
+    for (index, node) in plan.nodes() {
+        present.insert(index, lookup.has(node));
+        // What hangs on a forced node is forced too: its key does not change, but its input does.
+        let force = rebuild(node) || plan.needs(index).any(|need| forced[&need]);
+        forced.insert(index, force);
+    }
+    let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
+    let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
+    for &index in order.iter().rev() {
+        let wanted =
+            plan.node(index).stage == Stage::Sums || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
+        todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
+    }
+    let mut verdicts = BTreeMap::new();
+    for (index, node) in plan.nodes() {
+        let last = lookup.last(node);
+        let state = match (todo[&index], &present[&index]) {
+            (true, _) => State::Todo,
+            (false, Ok(())) => State::Cached,
+            (false, Err(_)) => State::Unneeded,
+        };
+        let reason = match state {
+            State::Cached => String::new(),
+            State::Unneeded => "not in the store, and nothing needs it".to_owned(),
+            State::Todo if rebuild(node) => "asked for by --rebuild".to_owned(),
+            State::Todo => {
+                let why_absent = present[&index].as_ref().err().cloned().flatten();
+                reason(plan, index, last.as_ref(), why_absent, &todo)
+            }
+        };
+        let (seconds, bytes) = last.map_or((None, None), |l| (Some(l.seconds), Some(l.bytes)));
+        verdicts.insert(index, Verdict { state, reason, seconds, bytes });
+    }
+    verdicts
+}
+
+fn reason(
+    plan: &Plan,
+    index: NodeIndex,
+    last: Option<&LastBuild>,
+    why_absent: Option<String>,
+    todo: &BTreeMap<NodeIndex, bool>,
+) -> String {
+    let node = plan.node(index);
+    let upstream = plan.needs(index).find(|need| todo[need]).map(|need| plan.node(need).id());
+    let Some(last) = last else {
+        return why_absent.unwrap_or_else(|| "never built".to_owned());
+    };
+    if last.key != node.key {
+        let mut phrases = differences(&last.inputs, &node.inputs);
+        if phrases.is_empty() {
+            phrases.push(match upstream {
+                Some(id) => format!("{id} is rebuilt"),
+                None => "what it is made from changed".to_owned(),
+            });
+        }
+        return phrases.join("; ");
+    }
+    match (why_absent, upstream) {
+        (Some(why), _) => why,
+        (None, Some(id)) => format!("{id} is rebuilt"),
+        (None, None) => "no longer in the store".to_owned(),
+    }
+}

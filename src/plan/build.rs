@@ -1,0 +1,452 @@
+//! From a manifest and some facts to the graph of nodes. One install for each distro, one provision for each (distro,
+//! flavor), one size for each image; only what the selected images need.
+
+use std::collections::BTreeMap;
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef as _;
+use serde_json::{Value, json};
+
+use super::error::PlanError;
+use super::key;
+use super::node::{
+    Action, BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
+    PlannedStep, ProvisionWork, SizeWork, Stage, SumsWork, Work,
+};
+use super::{families, node};
+use crate::digest::sha256_hex;
+use crate::guest;
+use crate::manifest::model::{
+    Access, Bootstrap, Distro, EnvValue, Image, Manifest, Media, Secret, Source, Step, StepKind,
+};
+use crate::manifest::template;
+use crate::size::MIB;
+
+/// Stands in rendered answers where the key of the build will stand: the key pair is made anew for each install and
+/// is no input of it.
+pub const BUILD_KEY: &str = "ssh-ed25519 AAAA-build-key pipeline-build";
+
+/// Revisions of the stages. A stage whose code changes what it produces from equal inputs gets the next number here,
+/// so that older results of it are built anew.
+const REVISION_FETCH: u32 = 1;
+const REVISION_INSTALL: u32 = 1;
+const REVISION_PROVISION: u32 = 1;
+const REVISION_SIZE: u32 = 1;
+const REVISION_PACKAGE: u32 = 1;
+const REVISION_SUMS: u32 = 1;
+
+/// Memory of a package node beyond what it maps: blocks in flight, in bytes.
+const PACKAGE_MEMORY: u64 = 256 * MIB;
+
+/// What planning needs beside the manifest.
+pub struct Inputs<'a> {
+    /// Package archives by distro, for bootstrap sources without one in the manifest.
+    pub mirrors: &'a BTreeMap<String, Mirror>,
+    /// Fingerprint of a secret; what it gives stands in the key for the secret.
+    pub fingerprint: &'a dyn Fn(&Secret) -> String,
+    /// What tells a local medium without a digest from another (size and time of change).
+    pub stamp: &'a dyn Fn(&std::path::Path) -> String,
+}
+
+impl std::fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inputs").field("mirrors", &self.mirrors).finish_non_exhaustive()
+    }
+}
+
+/// A plan: nodes in a directed graph, edges from what is needed to what needs it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the pipeline: what "last built" is remembered under.
+    pub pipeline: String,
+    graph: DiGraph<Node, ()>,
+    order: Vec<NodeIndex>,
+    images: Vec<(String, NodeIndex)>,
+}
+
+impl Plan {
+    /// Nodes in an order in which they could run, as in the manifest.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
+        self.order.iter().map(|&index| (index, &self.graph[index]))
+    }
+
+    /// One node.
+    pub fn node(&self, index: NodeIndex) -> &Node {
+        &self.graph[index]
+    }
+
+    /// What a node needs.
+    pub fn needs(&self, index: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
+        // petgraph lists edges in the reverse order of their making.
+        let mut edges: Vec<_> = self.graph.edges_directed(index, Direction::Incoming).collect();
+        edges.sort_by_key(petgraph::visit::EdgeRef::id);
+        edges.into_iter().map(|edge| edge.source())
+    }
+
+    /// What needs a node.
+    pub fn dependents(&self, index: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
+        self.graph.neighbors_directed(index, Direction::Outgoing)
+    }
+
+    /// The selected images in manifest order, each with its last node.
+    pub fn images(&self) -> &[(String, NodeIndex)] {
+        &self.images
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The graph, for those who draw it.
+    pub fn graph(&self) -> &DiGraph<Node, ()> {
+        &self.graph
+    }
+}
+
+/// Plans the selected images of a manifest (positions in `manifest.images`).
+///
+/// # Errors
+/// [`PlanError`].
+pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
+    let mut planner = Planner {
+        manifest,
+        inputs,
+        graph: DiGraph::new(),
+        order: Vec::new(),
+        bases: BTreeMap::new(),
+        provisions: BTreeMap::new(),
+    };
+    let mut images = Vec::with_capacity(selected.len());
+    for image in selected.iter().filter_map(|&i| manifest.images.get(i)) {
+        images.push((image.id.clone(), planner.image(image)?));
+    }
+    let Planner { graph, order, .. } = planner;
+    Ok(Plan { pipeline: manifest.name.clone(), graph, order, images })
+}
+
+struct Planner<'a> {
+    manifest: &'a Manifest,
+    inputs: &'a Inputs<'a>,
+    graph: DiGraph<Node, ()>,
+    order: Vec<NodeIndex>,
+    bases: BTreeMap<&'a str, NodeIndex>,
+    provisions: BTreeMap<(&'a str, &'a str), NodeIndex>,
+}
+
+impl<'a> Planner<'a> {
+    fn add(
+        &mut self,
+        stage: Stage,
+        subject: &str,
+        inputs: Value,
+        work: Work,
+        cost: Cost,
+        needs: &[NodeIndex],
+    ) -> NodeIndex {
+        let node = Node { stage, subject: subject.to_owned(), key: key::of(&inputs), inputs, work, cost };
+        let index = self.graph.add_node(node);
+        for &need in needs {
+            self.graph.add_edge(need, index, ());
+        }
+        self.order.push(index);
+        index
+    }
+
+    fn key(&self, index: NodeIndex) -> &str {
+        &self.graph[index].key
+    }
+
+    fn image(&mut self, image: &'a Image) -> Result<NodeIndex, PlanError> {
+        let manifest = self.manifest;
+        let provision = self.provision(&image.distro, &image.flavor)?;
+        let distro = manifest.distro(&image.distro).expect("names in a checked manifest resolve");
+        let size = {
+            let work = SizeWork {
+                size: image.size.0,
+                format: manifest.publish.format,
+                guest: access(distro),
+                machine: wish(distro),
+            };
+            let inputs = json!({
+                "stage": "size", "revision": REVISION_SIZE, "provision": self.key(provision),
+                "size": image.size.0, "format": manifest.publish.format,
+            });
+            let cost = Cost { scratch: 2 * data_bound(distro), cpus: 1, memory: 64 * MIB, ..Cost::default() };
+            self.add(Stage::Size, &image.id, inputs, Work::Size(work), cost, &[provision])
+        };
+        let publish = &manifest.publish;
+        let package = {
+            let inputs = json!({
+                "stage": "package", "revision": REVISION_PACKAGE, "size": self.key(size),
+                "compress": publish.compress, "level": publish.level,
+            });
+            let work = PackageWork { compression: publish.compress, level: publish.level };
+            let cost = Cost { scratch: data_bound(distro), cpus: 1, memory: PACKAGE_MEMORY, ..Cost::default() };
+            self.add(Stage::Package, &image.id, inputs, Work::Package(work), cost, &[size])
+        };
+        let inputs = json!({
+            "stage": "sums", "revision": REVISION_SUMS, "package": self.key(package),
+            "file": image.file, "checksums": publish.checksums,
+        });
+        let work = SumsWork {
+            output: manifest.output.clone(),
+            file: image.file.clone(),
+            algorithms: publish.checksums.clone(),
+        };
+        Ok(self.add(Stage::Sums, &image.id, inputs, Work::Sums(work), Cost::default(), &[package]))
+    }
+
+    fn provision(&mut self, distro: &'a str, flavor: &'a str) -> Result<NodeIndex, PlanError> {
+        if let Some(&index) = self.provisions.get(&(distro, flavor)) {
+            return Ok(index);
+        }
+        let manifest = self.manifest;
+        let base = self.base(distro)?;
+        let distro = manifest.distro(distro).expect("names in a checked manifest resolve");
+        let flavor = manifest.flavor(flavor).expect("names in a checked manifest resolve");
+        let mut steps = Vec::with_capacity(flavor.steps.len());
+        let mut step_inputs = Vec::with_capacity(flavor.steps.len());
+        for step in &flavor.steps {
+            let (planned, inputs) = self.step(distro, step)?;
+            steps.push(planned);
+            step_inputs.push(inputs);
+        }
+        let inputs = json!({
+            "stage": "provision", "revision": REVISION_PROVISION, "install": self.key(base),
+            "user": user(distro), "steps": step_inputs, "seal": sha256_hex(guest::SEAL.as_bytes()),
+        });
+        let work = ProvisionWork { guest: access(distro), steps, machine: wish(distro) };
+        let cost = Cost {
+            machines: 1,
+            memory: distro.memory.0,
+            cpus: distro.cpus,
+            scratch: 2 * data_bound(distro),
+        };
+        let subject = format!("{}-{}", distro.name, flavor.name);
+        let work = Work::Provision(Box::new(work));
+        let index = self.add(Stage::Provision, &subject, inputs, work, cost, &[base]);
+        self.provisions.insert((&distro.name, &flavor.name), index);
+        Ok(index)
+    }
+
+    fn step(&self, distro: &Distro, step: &Step) -> Result<(PlannedStep, Value), PlanError> {
+        let (action, inputs) = match &step.kind {
+            StepKind::Run(run) => {
+                let (mut env, mut secrets, mut shown) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+                for (name, value) in &run.env {
+                    match value {
+                        EnvValue::Text(text) => {
+                            let text = render_value(distro, step, name, text)?;
+                            shown.insert(name, text.clone());
+                            env.insert(name.clone(), text);
+                        }
+                        EnvValue::Secret(secret) => {
+                            shown.insert(name, format!("secret:{}", (self.inputs.fingerprint)(secret)));
+                            secrets.insert(name.clone(), secret.clone());
+                        }
+                    }
+                }
+                let inputs = json!({
+                    "step": step.label, "script": sha256_hex(run.script.as_bytes()),
+                    "interpreter": run.interpreter, "environment": shown, "exit codes": run.exit_codes,
+                });
+                let action = Action::Run {
+                    script: run.script.clone(),
+                    interpreter: run.interpreter.clone(),
+                    env,
+                    secrets,
+                    exit_codes: run.exit_codes.clone(),
+                };
+                (action, inputs)
+            }
+            StepKind::Copy(copy) => {
+                let inputs = json!({
+                    "step": step.label, "content": copy.digest, "to": copy.to, "mode": copy.mode,
+                    "owner": copy.owner,
+                });
+                (Action::Copy(copy.clone()), inputs)
+            }
+            StepKind::Reboot => (Action::Reboot, json!({ "step": step.label, "reboot": true })),
+            StepKind::InstallAgent => {
+                let agent = sha256_hex(format!("{}\0{}", guest::AGENT, guest::INSTALL_AGENT).as_bytes());
+                (Action::InstallAgent, json!({ "step": step.label, "agent": agent }))
+            }
+            StepKind::Ansible(ansible) => {
+                let inputs =
+                    json!({ "step": step.label, "playbook": ansible.digest, "arguments": ansible.args });
+                (Action::Ansible(ansible.clone()), inputs)
+            }
+        };
+        let planned =
+            PlannedStep { label: step.label.clone(), action, timeout: step.timeout, retries: step.retries };
+        Ok((planned, inputs))
+    }
+
+    fn base(&mut self, name: &'a str) -> Result<NodeIndex, PlanError> {
+        if let Some(&index) = self.bases.get(name) {
+            return Ok(index);
+        }
+        let distro = self.manifest.distro(name).expect("names in a checked manifest resolve");
+        let index = match &distro.source {
+            Source::Bootstrap(bootstrap) => self.bootstrap(distro, bootstrap)?,
+            Source::Disk(disk) => self.disk(distro, &disk.media),
+        };
+        self.bases.insert(name, index);
+        Ok(index)
+    }
+
+    fn bootstrap(&mut self, distro: &Distro, source: &Bootstrap) -> Result<NodeIndex, PlanError> {
+        let base = families::base(distro.family, &source.suite).ok_or_else(|| PlanError::Family {
+            distro: distro.name.clone(),
+            family: format!("{:?}", distro.family).to_lowercase(),
+        })?;
+        let mirror = match (&source.mirror, self.inputs.mirrors.get(&distro.name)) {
+            (Some(uri), _) => Mirror { uri: uri.clone(), security: None },
+            (None, Some(mirror)) => mirror.clone(),
+            (None, None) => {
+                return Err(PlanError::NoMirror { distro: distro.name.clone(), suite: source.suite.clone() });
+            }
+        };
+        let mut packages = base.packages;
+        packages.push(source.kernel.clone().unwrap_or(base.kernel));
+        packages.extend(source.packages.iter().cloned());
+        let mut inputs = json!({
+            "stage": "install", "revision": REVISION_INSTALL, "source": "bootstrap", "family": distro.family,
+            "suite": source.suite, "mirror": mirror, "components": source.components, "packages": packages,
+            "disk": distro.disk.0,
+        });
+        // The identity of the file system follows from what is in it, so that equal inputs give equal answers.
+        let root_uuid = uuid(&key::of(&inputs));
+        let setup = match &distro.answers {
+            Some(answers) => {
+                let mut context = json!({
+                    "distro": distro.name, "family": distro.family, "version": distro.version,
+                    "suite": source.suite, "components": source.components, "mirror": mirror.uri,
+                    "security_mirror": mirror.security.clone().unwrap_or_default(),
+                    "hostname": distro.name, "build_key": BUILD_KEY, "root_uuid": root_uuid, "user": user(distro),
+                });
+                add_vars(&mut context, distro);
+                template::render(answers, &context).map_err(|error| PlanError::Answers {
+                    distro: distro.name.clone(),
+                    reason: error.to_string(),
+                })?
+            }
+            None => String::new(),
+        };
+        inputs["answers"] = json!(setup);
+        let disk = distro.disk.0;
+        let work = BootstrapWork {
+            suite: source.suite.clone(),
+            mirror,
+            components: source.components.clone(),
+            packages,
+            keyring: source.keyring.clone(),
+            setup,
+            root_uuid,
+            disk,
+            machine: wish(distro),
+        };
+        let cost = Cost { machines: 1, memory: distro.memory.0, cpus: distro.cpus, scratch: 3 * disk };
+        let work = Work::Bootstrap(Box::new(work));
+        Ok(self.add(Stage::Install, &distro.name, inputs, work, cost, &[]))
+    }
+
+    fn disk(&mut self, distro: &Distro, media: &Media) -> NodeIndex {
+        let (needs, what, work) = match media {
+            Media::Urls { urls, digest } => {
+                let inputs =
+                    json!({ "stage": "fetch", "revision": REVISION_FETCH, "digest": digest.to_string() });
+                let work = Work::Fetch(FetchWork { urls: urls.clone(), digest: digest.clone() });
+                let fetch = self.add(Stage::Fetch, &distro.name, inputs, work, Cost::default(), &[]);
+                let work = DiskWork { path: None, digest: None, disk: distro.disk.0 };
+                (vec![fetch], json!({ "fetch": self.key(fetch) }), work)
+            }
+            Media::Path { path, digest } => {
+                let work =
+                    DiskWork { path: Some(path.clone()), digest: digest.clone(), disk: distro.disk.0 };
+                let what = digest.as_ref().map_or_else(|| (self.inputs.stamp)(path), ToString::to_string);
+                (Vec::new(), json!({ "file": what }), work)
+            }
+        };
+        let inputs = json!({
+            "stage": "install", "revision": REVISION_INSTALL, "source": "disk", "media": what,
+            "disk": distro.disk.0,
+        });
+        let cost = Cost { scratch: 2 * data_bound(distro), ..Cost::default() };
+        self.add(Stage::Install, &distro.name, inputs, Work::Disk(work), cost, &needs)
+    }
+}
+
+/// Who the build is in the guest.
+fn user(distro: &Distro) -> &str {
+    match &distro.source {
+        Source::Bootstrap(_) => "root",
+        Source::Disk(disk) => &disk.user,
+    }
+}
+
+fn access(distro: &Distro) -> GuestAccess {
+    let door = match &distro.source {
+        Source::Bootstrap(_) => Door::Installed,
+        Source::Disk(disk) => Door::Given(disk.access.clone()),
+    };
+    GuestAccess { family: distro.family, user: user(distro).to_owned(), door }
+}
+
+fn wish(distro: &Distro) -> MachineWish {
+    MachineWish { memory: distro.memory, cpus: distro.cpus }
+}
+
+/// An upper bound of the data on a distro's disk, in bytes: the disk it is installed on, or where that is only known
+/// once it is fetched, what cloud images usually fit in.
+fn data_bound(distro: &Distro) -> u64 {
+    const CLOUD_IMAGE: u64 = 4096 * MIB;
+    if distro.disk.0 == 0 { CLOUD_IMAGE } else { distro.disk.0 }
+}
+
+fn add_vars(context: &mut Value, distro: &Distro) {
+    for (name, value) in &distro.vars {
+        context[name.as_str()] = value.clone();
+    }
+}
+
+fn render_value(distro: &Distro, step: &Step, variable: &str, text: &str) -> Result<String, PlanError> {
+    if !text.contains('{') {
+        return Ok(text.to_owned());
+    }
+    let mut context = json!({ "distro": distro.name, "family": distro.family, "version": distro.version });
+    add_vars(&mut context, distro);
+    let name = format!("{}: {variable}", step.label);
+    let template = crate::manifest::model::Template { name, text: text.to_owned() };
+    template::render(&template, &context).map_err(|error| PlanError::Environment {
+        step: step.label.clone(),
+        variable: variable.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// A UUID made of a hash (RFC 9562 §5.8: version 8, free form).
+fn uuid(hash: &str) -> String {
+    let (a, b, c, d, e) = (&hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32]);
+    format!("{a}-{b}-8{c}-8{d}-{e}")
+}
+
+/// Media that a node reads from the user's own disk, for messages.
+pub fn local_media(distro: &Distro) -> Option<&std::path::PathBuf> {
+    match &distro.source {
+        Source::Disk(disk) => node::local_path(&disk.media),
+        Source::Bootstrap(_) => None,
+    }
+}
+
+/// Whether the build gets into this distro by a seed.
+pub fn needs_seed(distro: &Distro) -> bool {
+    matches!(&distro.source, Source::Disk(disk) if disk.access == Access::CloudInit)
+}

@@ -1,0 +1,45 @@
+//! What can keep a manifest from becoming a plan.
+
+/// A plan could not be made.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum PlanError {
+    /// A template failed although it passed the checks.
+    #[error("the answers of distro `{distro}` cannot be rendered: {reason}")]
+    Answers {
+        /// Distro.
+        distro: String,
+        /// Why, with the template's name and line.
+        reason: String,
+    },
+    /// A step's environment cannot be rendered.
+    #[error("environment variable `{variable}` of step `{step}` cannot be rendered: {reason}")]
+    Environment {
+        /// Step.
+        step: String,
+        /// Variable.
+        variable: String,
+        /// Why.
+        reason: String,
+    },
+    /// No mirror is known for a bootstrap source.
+    #[error("no mirror is known for distro `{distro}` (suite {suite})")]
+    #[diagnostic(help(
+        "this host's own apt configuration has none for it; write one: \
+         source = {{ bootstrap = {{ suite = \"{suite}\", mirror = \"http://…\" }} }}"
+    ))]
+    NoMirror {
+        /// Distro.
+        distro: String,
+        /// Suite.
+        suite: String,
+    },
+    /// Families without an entry in `templates/families.toml` cannot be bootstrapped.
+    #[error("distro `{distro}`: family `{family}` cannot be installed by `bootstrap`")]
+    #[diagnostic(help("bootstrap knows debian and ubuntu; use a `disk` source for others"))]
+    Family {
+        /// Distro.
+        distro: String,
+        /// Family.
+        family: String,
+    },
+}

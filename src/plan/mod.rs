@@ -1,0 +1,11 @@
+//! The plan: which nodes a manifest needs, what each depends on, the key of each, and why it must run. Pure: the same
+//! manifest and the same inputs give the same plan, byte for byte. Knows nothing of how nodes are run.
+
+pub mod assess;
+pub mod build;
+pub mod error;
+pub mod families;
+pub mod key;
+pub mod node;
+pub mod reason;
+pub mod show;

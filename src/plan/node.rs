@@ -1,0 +1,278 @@
+//! Nodes of the plan: one stage for one subject, with everything that running it needs as plain data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::digest::{Algorithm, Digest};
+use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Media, Secret};
+use crate::size::ByteSize;
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Gets media by URL into the store.
+    Fetch,
+    /// Makes a distro's disk.
+    Install,
+    /// Runs a flavor's steps on it and seals it.
+    Provision,
+    /// Derives a disk of another size.
+    Size,
+    /// Compresses it and takes its digests.
+    Package,
+    /// Puts it into the output folder with its lines in the checksum files.
+    Sums,
+}
+
+impl Stage {
+    /// As in node ids and folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Install => "install",
+            Self::Provision => "provision",
+            Self::Size => "size",
+            Self::Package => "package",
+            Self::Sums => "sums",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a node takes of the host while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Virtual machines it boots, one after the other.
+    pub machines: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Scratch space in bytes, at most.
+    pub scratch: u64,
+}
+
+/// One stage for one subject.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Stage.
+    pub stage: Stage,
+    /// What it is done for: a distro, `distro-flavor`, an image id.
+    pub subject: String,
+    /// Hash of `inputs`.
+    pub key: String,
+    /// Everything the result depends on.
+    pub inputs: serde_json::Value,
+    /// What to do.
+    pub work: Work,
+    /// What it takes.
+    pub cost: Cost,
+}
+
+impl Node {
+    /// `stage/subject`, unique in a plan.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.stage, self.subject)
+    }
+}
+
+/// What a node does, with all it needs to know.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Downloads.
+    Fetch(FetchWork),
+    /// Installs from packages.
+    Bootstrap(Box<BootstrapWork>),
+    /// Takes an existing disk.
+    Disk(DiskWork),
+    /// Runs steps and seals.
+    Provision(Box<ProvisionWork>),
+    /// Makes a size.
+    Size(SizeWork),
+    /// Compresses.
+    Package(PackageWork),
+    /// Delivers.
+    Sums(SumsWork),
+}
+
+/// Work of [`Stage::Fetch`].
+#[derive(Clone, Debug)]
+pub struct FetchWork {
+    /// In order of preference.
+    pub urls: Vec<String>,
+    /// What must come.
+    pub digest: Digest,
+}
+
+/// A distribution's package archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mirror {
+    /// Main archive.
+    pub uri: String,
+    /// Security archive, where one is known.
+    pub security: Option<String>,
+}
+
+/// Work of [`Stage::Install`] for a bootstrap source.
+#[derive(Clone, Debug)]
+pub struct BootstrapWork {
+    /// Suite.
+    pub suite: String,
+    /// Archive.
+    pub mirror: Mirror,
+    /// Components.
+    pub components: Vec<String>,
+    /// All packages, kernel included.
+    pub packages: Vec<String>,
+    /// Keyring that signs the archive; absent: what the host trusts.
+    pub keyring: Option<PathBuf>,
+    /// The setup script with [`BUILD_KEY`](super::build::BUILD_KEY) where the build key will stand.
+    pub setup: String,
+    /// UUID of the root file system.
+    pub root_uuid: String,
+    /// Size of the disk in bytes.
+    pub disk: u64,
+    /// The VM of the first boot.
+    pub machine: MachineWish,
+}
+
+/// What a VM is to have; the run may give it less, never more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineWish {
+    /// Memory.
+    pub memory: ByteSize,
+    /// Virtual CPUs.
+    pub cpus: u32,
+}
+
+/// Work of [`Stage::Install`] for a disk source.
+#[derive(Clone, Debug)]
+pub struct DiskWork {
+    /// A local file; absent: the result of the fetch node before.
+    pub path: Option<PathBuf>,
+    /// What a local file must be, where known.
+    pub digest: Option<Digest>,
+    /// Grow the disk to at least this many bytes (0: leave it).
+    pub disk: u64,
+}
+
+/// Work of [`Stage::Provision`].
+#[derive(Clone, Debug)]
+pub struct ProvisionWork {
+    /// Who lives in the guest.
+    pub guest: GuestAccess,
+    /// Steps in order.
+    pub steps: Vec<PlannedStep>,
+    /// The VM.
+    pub machine: MachineWish,
+}
+
+/// How to get into a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestAccess {
+    /// Family of the guest.
+    pub family: Family,
+    /// User to log in as.
+    pub user: String,
+    /// By which door.
+    pub door: Door,
+}
+
+/// By which door the build gets into a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The install node put a key in and keeps its private half beside the disk.
+    Installed,
+    /// As the manifest says of a disk source.
+    Given(Access),
+}
+
+/// A step, rendered.
+#[derive(Clone, Debug)]
+pub struct PlannedStep {
+    /// For people.
+    pub label: String,
+    /// What.
+    pub action: Action,
+    /// Longest time for one attempt.
+    pub timeout: Duration,
+    /// Further attempts.
+    pub retries: u32,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Runs a script.
+    Run {
+        /// Its text.
+        script: String,
+        /// Interpreter, absent: its `#!`, else `/bin/sh`.
+        interpreter: Option<String>,
+        /// Plain environment.
+        env: BTreeMap<String, String>,
+        /// Secrets for the environment.
+        secrets: BTreeMap<String, Secret>,
+        /// Codes that mean success.
+        exit_codes: Vec<i32>,
+    },
+    /// Copies.
+    Copy(CopyStep),
+    /// Restarts the guest.
+    Reboot,
+    /// Installs the boot-time agent.
+    InstallAgent,
+    /// Runs a playbook.
+    Ansible(AnsibleStep),
+}
+
+/// Work of [`Stage::Size`].
+#[derive(Clone, Debug)]
+pub struct SizeWork {
+    /// Virtual size of the result in bytes.
+    pub size: u64,
+    /// Its format.
+    pub format: DiskFormat,
+    /// How to get in where the file system can only grow from inside.
+    pub guest: GuestAccess,
+    /// The VM for that.
+    pub machine: MachineWish,
+}
+
+/// Work of [`Stage::Package`].
+#[derive(Clone, Debug)]
+pub struct PackageWork {
+    /// How.
+    pub compression: Compression,
+    /// How hard.
+    pub level: Option<u32>,
+}
+
+/// Work of [`Stage::Sums`].
+#[derive(Clone, Debug)]
+pub struct SumsWork {
+    /// Output folder.
+    pub output: PathBuf,
+    /// The image's file below it.
+    pub file: PathBuf,
+    /// Checksum files to keep.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// Where media are that a node reads without fetching.
+pub fn local_path(media: &Media) -> Option<&PathBuf> {
+    match media {
+        Media::Path { path, .. } => Some(path),
+        Media::Urls { .. } => None,
+    }
+}

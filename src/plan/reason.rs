@@ -1,0 +1,165 @@
+//! Why a node must run, in words: the difference between the inputs of its key and those of the key last built.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::size::ByteSize;
+
+/// Inputs that are keys of other nodes: their change is told as "install/… is to be rebuilt".
+const UPSTREAM: [&str; 5] = ["install", "provision", "size", "package", "fetch"];
+
+/// What differs, one phrase a difference, in the order of the new inputs. Empty when only nodes before it differ.
+pub fn differences(old: &Value, new: &Value) -> Vec<String> {
+    let mut phrases = Vec::new();
+    let empty = serde_json::Map::new();
+    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    for (name, value) in new {
+        let before = old.get(name);
+        if before == Some(value) || is_upstream(name, value) {
+            continue;
+        }
+        match name.as_str() {
+            "revision" => phrases.push("this version of pipeline does it differently".to_owned()),
+            "steps" => steps(before, value, &mut phrases),
+            "answers" => phrases.push("its answers changed".to_owned()),
+            "seal" => phrases.push("the sealing script changed".to_owned()),
+            _ => phrases.push(changed(name, before, value)),
+        }
+    }
+    phrases
+}
+
+/// A string under such a name in a sizes' or package's inputs is the key of another node; a number is a plain size.
+fn is_upstream(name: &str, value: &Value) -> bool {
+    UPSTREAM.contains(&name) && value.is_string()
+}
+
+fn changed(name: &str, before: Option<&Value>, now: &Value) -> String {
+    let sized = matches!(name, "size" | "disk");
+    match before {
+        None | Some(Value::Null) => format!("{name} is now {}", show(now, sized)),
+        Some(_) if now.is_null() => format!("{name} is no longer set"),
+        Some(before) => {
+            if let (Some(before), Some(now)) = (before.as_array(), now.as_array()) {
+                let list = |from: &[Value], but: &[Value]| {
+                    let only: Vec<_> =
+                        from.iter().filter(|v| !but.contains(v)).map(|v| show(v, false)).collect();
+                    only.join(", ")
+                };
+                let (added, removed) = (list(now, before), list(before, now));
+                return match (added.is_empty(), removed.is_empty()) {
+                    (false, true) => format!("{name} now with {added}"),
+                    (true, false) => format!("{name} now without {removed}"),
+                    (false, false) => format!("{name} now with {added}, without {removed}"),
+                    (true, true) => format!("{name} in another order"),
+                };
+            }
+            format!("{name} changed from {} to {}", show(before, sized), show(now, sized))
+        }
+    }
+}
+
+fn show(value: &Value, sized: bool) -> String {
+    match value {
+        Value::String(text) if text.len() > 40 => format!("{}…", text.chars().take(39).collect::<String>()),
+        Value::String(text) => text.clone(),
+        Value::Number(n) if sized => n.as_u64().map_or_else(|| n.to_string(), |b| ByteSize(b).to_string()),
+        Value::Object(_) => "other values".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn steps(before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
+    let old = by_label(before);
+    let new = by_label(Some(now));
+    let count = phrases.len();
+    for (label, step) in &new {
+        match old.get(label) {
+            None => phrases.push(format!("step {label} is new")),
+            Some(before) if before != step => phrases.push(step_change(label, before, step)),
+            Some(_) => {}
+        }
+    }
+    phrases.extend(old.keys().filter(|l| !new.contains_key(*l)).map(|l| format!("step {l} is gone")));
+    if phrases.len() == count {
+        phrases.push("the order of the steps changed".to_owned());
+    }
+}
+
+/// Steps by label; the second of two equal labels becomes `label (2)`.
+fn by_label(steps: Option<&Value>) -> BTreeMap<String, &Value> {
+    let mut found = BTreeMap::new();
+    for step in steps.and_then(Value::as_array).into_iter().flatten() {
+        let label = step.get("step").and_then(Value::as_str).unwrap_or("?");
+        let mut unique = label.to_owned();
+        let mut number = 1;
+        while found.contains_key(&unique) {
+            number += 1;
+            unique = format!("{label} ({number})");
+        }
+        found.insert(unique, step);
+    }
+    found
+}
+
+fn step_change(label: &str, before: &Value, now: &Value) -> String {
+    let differing: Vec<&str> = now
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| before.get(name.as_str()) != Some(value))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    match differing[..] {
+        ["script" | "content" | "playbook"] => format!("{label} changed"),
+        ["agent"] => "the boot-time agent changed".to_owned(),
+        ["environment"] => {
+            let of = |v: &Value| v.get("environment").and_then(Value::as_object).cloned().unwrap_or_default();
+            let (old, new) = (of(before), of(now));
+            let names: Vec<_> = new
+                .iter()
+                .filter(|(name, value)| old.get(name.as_str()) != Some(value))
+                .map(|(name, _)| name)
+                .chain(old.keys().filter(|name| !new.contains_key(*name)))
+                .cloned()
+                .collect();
+            format!("{} of {label} changed", names.join(", "))
+        }
+        _ => format!("{label}: {} changed", differing.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn differences_are_told_in_the_users_words() {
+        let old = json!({
+            "install": "aaa", "disk": 2u64 << 30, "packages": ["vim"],
+            "steps": [{"step": "guest/update.sh", "script": "1", "environment": {"A": "1"}}, {"step": "reboot"}],
+        });
+        let mut new = old.clone();
+        new["install"] = json!("bbb");
+        assert_eq!(differences(&old, &new), Vec::<String>::new());
+        new["disk"] = json!(3u64 << 30);
+        new["packages"] = json!(["vim", "curl"]);
+        new["steps"] = json!([{"step": "guest/update.sh", "script": "2", "environment": {"A": "1"}}, {"step": "x"}]);
+        assert_eq!(
+            differences(&old, &new),
+            [
+                "disk changed from 2 GiB to 3 GiB",
+                "packages now with curl",
+                "guest/update.sh changed",
+                "step x is new",
+                "step reboot is gone",
+            ]
+        );
+        let mut env = old.clone();
+        env["steps"][0]["environment"] = json!({"A": "2", "B": "3"});
+        assert_eq!(differences(&old, &env), ["A, B of guest/update.sh changed"]);
+    }
+}

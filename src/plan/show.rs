@@ -1,0 +1,221 @@
+//! A plan on paper: a tree for people, JSON and DOT for programs. Pure text; prints nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use petgraph::dot::{Config, Dot};
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use super::assess::{State, Verdict};
+use super::build::Plan;
+use super::node::{Stage, Work};
+use crate::size::{ByteSize, show_duration};
+
+/// Verdicts by node.
+pub type Verdicts = BTreeMap<NodeIndex, Verdict>;
+
+/// The sums under a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Nodes to do.
+    pub todo: usize,
+    /// Nodes whose result is there.
+    pub cached: usize,
+    /// Virtual machines to boot.
+    pub machines: u32,
+    /// Bytes to download, as far as earlier runs tell.
+    pub fetch_bytes: u64,
+    /// Bytes to write, as far as earlier runs tell.
+    pub write_bytes: u64,
+    /// Seconds of work, one node after the other, as far as earlier runs tell.
+    pub seconds: f64,
+    /// Nodes to do that no earlier run tells anything about.
+    pub unknown: usize,
+}
+
+/// Adds up.
+pub fn totals(plan: &Plan, verdicts: &Verdicts) -> Totals {
+    let mut totals = Totals::default();
+    for (index, node) in plan.nodes() {
+        let verdict = &verdicts[&index];
+        match verdict.state {
+            State::Cached => totals.cached += 1,
+            State::Unneeded => {}
+            State::Todo => {
+                totals.todo += 1;
+                totals.machines += node.cost.machines;
+                match (verdict.seconds, verdict.bytes) {
+                    (Some(seconds), Some(bytes)) => {
+                        totals.seconds += seconds;
+                        let sum = if node.stage == Stage::Fetch {
+                            &mut totals.fetch_bytes
+                        } else {
+                            &mut totals.write_bytes
+                        };
+                        *sum += bytes;
+                    }
+                    _ => totals.unknown += 1,
+                }
+            }
+        }
+    }
+    totals
+}
+
+/// The tree for people: each image with the chain of nodes that leads to it; a node that several images share is
+/// told in full the first time only.
+pub fn text(plan: &Plan, verdicts: &Verdicts) -> String {
+    let mut out = String::new();
+    let mut told = BTreeSet::new();
+    for (image, last) in plan.images() {
+        let chain = chain(plan, *last);
+        let todo = chain.iter().filter(|i| verdicts[i].state == State::Todo).count();
+        let summary = match todo {
+            0 => "up to date".to_owned(),
+            1 => "1 node to do".to_owned(),
+            n => format!("{n} nodes to do"),
+        };
+        let _ = writeln!(out, "{image}  {summary}");
+        let count = chain.len();
+        for (position, index) in chain.into_iter().enumerate() {
+            let branch = if position + 1 == count { "└─" } else { "├─" };
+            let node = plan.node(index);
+            let verdict = &verdicts[&index];
+            let state = match verdict.state {
+                State::Cached => "cached",
+                State::Todo => "to do",
+                State::Unneeded => "not needed",
+            };
+            let _ = write!(out, "  {branch} {:<9} {:<28} {state}", node.stage, node.subject);
+            if !told.insert(index) {
+                if verdict.state == State::Todo {
+                    out.push_str(", as above");
+                }
+            } else if verdict.state == State::Todo {
+                let _ = write!(out, ": {}", verdict.reason);
+                if let Some(seconds) = verdict.seconds {
+                    let _ = write!(out, " (took {} last time)", show_seconds(seconds));
+                }
+            }
+            let kept = out.trim_end().len();
+            out.truncate(kept);
+            out.push('\n');
+        }
+    }
+    out.push('\n');
+    out.push_str(&totals_text(&totals(plan, verdicts)));
+    out
+}
+
+/// The closing line.
+pub fn totals_text(totals: &Totals) -> String {
+    if totals.todo == 0 {
+        return format!("Nothing to do: all {} nodes are in place.\n", totals.cached);
+    }
+    let mut parts = vec![format!("{} to do, {} cached", totals.todo, totals.cached)];
+    parts.push(match totals.machines {
+        0 => "no VM to boot".to_owned(),
+        1 => "1 VM to boot".to_owned(),
+        n => format!("{n} VMs to boot"),
+    });
+    if totals.fetch_bytes > 0 {
+        parts.push(format!("about {} to fetch", ByteSize(totals.fetch_bytes)));
+    }
+    if totals.write_bytes > 0 {
+        parts.push(format!("about {} to write", ByteSize(totals.write_bytes)));
+    }
+    if totals.seconds > 0.0 {
+        parts.push(format!("about {} of work", show_seconds(totals.seconds)));
+    }
+    if totals.unknown > 0 {
+        parts.push(format!("no experience yet with {} of them", totals.unknown));
+    }
+    format!("{}.\n", parts.join("; "))
+}
+
+fn show_seconds(seconds: f64) -> String {
+    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// All nodes that an image's last node hangs on, in the order in which they run, and itself.
+fn chain(plan: &Plan, last: NodeIndex) -> Vec<NodeIndex> {
+    let mut chain = vec![last];
+    let mut next = 0;
+    while next < chain.len() {
+        let needs: Vec<_> = plan.needs(chain[next]).filter(|need| !chain.contains(need)).collect();
+        chain.extend(needs);
+        next += 1;
+    }
+    chain.reverse();
+    chain
+}
+
+#[derive(Serialize)]
+struct JsonNode<'a> {
+    id: String,
+    stage: Stage,
+    subject: &'a str,
+    key: &'a str,
+    state: State,
+    reason: &'a str,
+    needs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    urls: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonPlan<'a> {
+    version: u32,
+    pipeline: &'a str,
+    images: Vec<&'a str>,
+    nodes: Vec<JsonNode<'a>>,
+    totals: Totals,
+}
+
+/// JSON for programs. `version` grows when a field changes its meaning or goes away.
+///
+/// # Errors
+/// Those of serialisation, which plain data does not have.
+pub fn json(plan: &Plan, verdicts: &Verdicts) -> Result<String, serde_json::Error> {
+    let nodes = plan.nodes().map(|(index, node)| JsonNode {
+        id: node.id(),
+        stage: node.stage,
+        subject: &node.subject,
+        key: &node.key,
+        state: verdicts[&index].state,
+        reason: &verdicts[&index].reason,
+        needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
+        expected_seconds: verdicts[&index].seconds,
+        urls: match &node.work {
+            Work::Fetch(fetch) => fetch.urls.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        },
+    });
+    let plan = JsonPlan {
+        version: 1,
+        pipeline: &plan.pipeline,
+        images: plan.images().iter().map(|(id, _)| id.as_str()).collect(),
+        nodes: nodes.collect(),
+        totals: totals(plan, verdicts),
+    };
+    serde_json::to_string_pretty(&plan)
+}
+
+/// DOT for Graphviz: to-do nodes filled.
+pub fn dot(plan: &Plan, verdicts: &Verdicts) -> String {
+    let attributes = |_, (index, node): (NodeIndex, &super::node::Node)| {
+        let style = match verdicts[&index].state {
+            State::Todo => "style=filled, fillcolor=lightgoldenrod",
+            State::Cached => "style=filled, fillcolor=palegreen",
+            State::Unneeded => "style=dashed",
+        };
+        format!("label=\"{}\\n{}\", shape=box, {style}", node.stage, node.subject)
+    };
+    let config = [Config::EdgeNoLabel, Config::NodeNoLabel];
+    let dot = Dot::with_attr_getters(plan.graph(), &config, &|_, _| String::new(), &attributes);
+    format!("{dot:?}")
+}
