@@ -1,0 +1,50 @@
+#!/bin/sh
+# Grows the root partition to the end of its disk and the file system with it, from inside the guest.
+# For file systems that cannot grow while nobody has them mounted (xfs, btrfs); does ext4 as well.
+# Runs as root; says what it did; running it twice does nothing the second time.
+set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+
+fail() {
+    echo "grow-root: $*" >&2
+    exit 1
+}
+
+source=$(awk '$2 == "/" && $1 ~ /^\/dev\// { print $1 }' /proc/mounts | tail -n 1)
+type=$(awk '$2 == "/" && $1 != "rootfs" { print $3 }' /proc/mounts | tail -n 1)
+if [ "$source" = /dev/root ] || [ -z "$source" ]; then
+    source=$(findmnt -n -o SOURCE / | sed 's/\[.*//') || fail "cannot find the device that / is on"
+fi
+source=$(readlink -f "$source")
+name=${source#/dev/}
+[ -e "/sys/class/block/$name/partition" ] || fail "/ is on $source, which is no partition of a disk"
+number=$(cat "/sys/class/block/$name/partition")
+disk=$(basename "$(dirname "$(readlink -f "/sys/class/block/$name")")")
+
+# The last sector that a partition may use: the end of the disk, less GPT's backup header.
+sectors=$(cat "/sys/class/block/$disk/size")
+start=$(cat "/sys/class/block/$name/start")
+size=$(cat "/sys/class/block/$name/size")
+wanted=$((sectors - 34 - start))
+if [ "$((wanted - size))" -ge 2048 ]; then
+    if command -v growpart >/dev/null 2>&1; then
+        growpart "/dev/$disk" "$number" || [ $? -eq 1 ]
+    elif command -v sfdisk >/dev/null 2>&1; then
+        # A GPT keeps its copy at the end of the old disk until it is told otherwise.
+        sfdisk --relocate gpt-bak-std "/dev/$disk" >/dev/null 2>&1 || true
+        echo ', +' | sfdisk --no-reread --no-tell-kernel -N "$number" "/dev/$disk" >/dev/null
+        partx --update "/dev/$disk" 2>/dev/null || partprobe "/dev/$disk"
+    else
+        fail "neither growpart nor sfdisk is here; install cloud-guest-utils or fdisk in a step"
+    fi
+    echo "partition $number of /dev/$disk now ends with the disk"
+fi
+
+case $type in
+    ext2 | ext3 | ext4) resize2fs "$source" ;;
+    xfs) xfs_growfs / ;;
+    btrfs) btrfs filesystem resize max / ;;
+    *) fail "do not know how to grow a $type file system" ;;
+esac
+echo "the root file system ($type) fills its partition"

@@ -1,0 +1,70 @@
+//! `pipeline plan`: what a run would do, and why. Changes nothing.
+
+use super::Exit;
+use super::show::{out, show};
+use super::target::{RebuildArgs, StoreArgs, Target};
+use crate::plan::show::{dot, json, text};
+use crate::store::Store;
+
+/// Arguments of `pipeline plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  pipeline plan images.toml\n  \
+    pipeline plan images.toml 'debian12-*' --size 50G\n  \
+    pipeline plan images.toml --format dot | dot -Tsvg > plan.svg")]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    rebuild: RebuildArgs,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A tree for people
+    Text,
+    /// For programs
+    Json,
+    /// For Graphviz
+    Dot,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Exit {
+    match plan(args) {
+        Ok(()) => Exit::Ok,
+        Err(exit) => exit,
+    }
+}
+
+fn plan(args: &Args) -> Result<(), Exit> {
+    let (manifest, selected) = args.target.load()?;
+    let store = Store::peek(&args.store.folder());
+    let prepared = args.rebuild.prepare(&manifest, &selected, &store)?;
+    print(&prepared, args.format)
+}
+
+/// Prints a prepared plan on stdout.
+///
+/// # Errors
+/// [`Exit::Failed`] when it cannot be serialised.
+pub fn print(prepared: &crate::run::prepare::Prepared, format: Format) -> Result<(), Exit> {
+    let (plan, verdicts) = (&prepared.plan, &prepared.verdicts);
+    match format {
+        Format::Text => out(&text(plan, verdicts)),
+        Format::Dot => out(&dot(plan, verdicts)),
+        Format::Json => {
+            let json = json(plan, verdicts).map_err(|error| {
+                show(&miette::miette!("the plan cannot be written as JSON: {error}"));
+                Exit::Failed
+            })?;
+            out(&(json + "\n"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What verbs about a manifest share: the manifest, which of its images, and the store.
+
+use std::path::PathBuf;
+
+use globset::Glob;
+
+use super::Exit;
+use super::show::show;
+use crate::manifest::load::load;
+use crate::manifest::model::Manifest;
+use crate::manifest::select::{Selectors, select};
+use crate::plan::node::Node;
+use crate::run::prepare::{Prepared, prepare};
+use crate::store::Store;
+
+/// A manifest and which of its images.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// The manifest
+    #[arg(value_name = "MANIFEST")]
+    manifest: PathBuf,
+    /// Images: ids or globs, as in 'debian12-50G-*', or terms, as in size=50G; all when absent
+    #[arg(value_name = "SELECTOR")]
+    selectors: Vec<String>,
+    /// Only images of this distro
+    #[arg(long, value_name = "NAME")]
+    distro: Vec<String>,
+    /// Only images of this size
+    #[arg(long, value_name = "SIZE")]
+    size: Vec<String>,
+    /// Only images of this flavor
+    #[arg(long, value_name = "NAME")]
+    flavor: Vec<String>,
+}
+
+/// Where results are kept.
+#[derive(Debug, clap::Args)]
+pub struct StoreArgs {
+    /// Folder of the store [default: $XDG_CACHE_HOME/pipeline or ~/.cache/pipeline]
+    #[arg(long, value_name = "DIR", env = "PIPELINE_STORE")]
+    store: Option<PathBuf>,
+}
+
+/// Which nodes to build whatever the store has.
+#[derive(Debug, clap::Args)]
+pub struct RebuildArgs {
+    /// Build this again and what hangs on it: a node id or a glob, as in install/debian12 or 'provision/*'
+    #[arg(long, value_name = "NODE")]
+    rebuild: Vec<String>,
+}
+
+impl Target {
+    /// Loads the manifest and finds the images; says what is wrong with either.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`], after saying why on stderr.
+    pub fn load(&self) -> Result<(Manifest, Vec<usize>), Exit> {
+        let manifest = load(&self.manifest).map_err(|errors| {
+            show(&errors);
+            Exit::Usage
+        })?;
+        let selectors = Selectors {
+            patterns: self.selectors.clone(),
+            distro: self.distro.clone(),
+            size: self.size.clone(),
+            flavor: self.flavor.clone(),
+        };
+        let selected = select(&manifest, &selectors).map_err(|error| {
+            show(&error);
+            Exit::Usage
+        })?;
+        Ok((manifest, selected))
+    }
+
+    /// The manifest's path as typed.
+    pub fn path(&self) -> &PathBuf {
+        &self.manifest
+    }
+}
+
+impl StoreArgs {
+    /// The store's folder.
+    pub fn folder(&self) -> PathBuf {
+        if let Some(folder) = &self.store {
+            return folder.clone();
+        }
+        let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let cache = from("XDG_CACHE_HOME").filter(|p| p.is_absolute());
+        let cache = cache.or_else(|| from("HOME").map(|home| home.join(".cache")));
+        cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("pipeline")
+    }
+}
+
+impl RebuildArgs {
+    /// Plans with these nodes forced.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`], after saying why on stderr.
+    pub fn prepare(&self, manifest: &Manifest, selected: &[usize], store: &Store) -> Result<Prepared, Exit> {
+        let mut globs = Vec::new();
+        for text in &self.rebuild {
+            let glob = Glob::new(text).map_err(|error| {
+                show(&miette::miette!("--rebuild {text}: {error}"));
+                Exit::Usage
+            })?;
+            globs.push((text, glob.compile_matcher()));
+        }
+        let matches = |node: &Node| globs.iter().any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject));
+        let prepared = prepare(manifest, selected, store, &matches).map_err(|error| {
+            show(&error);
+            Exit::Usage
+        })?;
+        for (text, glob) in &globs {
+            if !prepared.plan.nodes().any(|(_, n)| glob.is_match(n.id()) || glob.is_match(&n.subject)) {
+                show(&miette::miette!(
+                    help = "`pipeline plan` lists the nodes; one is named like install/debian12",
+                    "--rebuild {text} matches no node of this plan"
+                ));
+                return Err(Exit::Usage);
+            }
+        }
+        Ok(prepared)
+    }
+}

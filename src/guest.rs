@@ -1,0 +1,10 @@
+//! The files of `guest/`, compiled in: what runs inside guests travels with the program. Plain data.
+
+/// Removes everything that clones must not share; the last act of every provisioning.
+pub const SEAL: &str = include_str!("../guest/seal.sh");
+/// Grows the root partition and its file system from inside the guest.
+pub const GROW: &str = include_str!("../guest/grow-root.sh");
+/// Installs the boot-time agent; expects [`AGENT`] beside it.
+pub const INSTALL_AGENT: &str = include_str!("../guest/install-agent.sh");
+/// The boot-time agent.
+pub const AGENT: &str = include_str!("../guest/vm-bootstrap");

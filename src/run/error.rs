@@ -1,0 +1,66 @@
+//! What can go wrong with a run as a whole, and with one node of it.
+
+use crate::plan::error::PlanError;
+use crate::run::schedule::TooLarge;
+use crate::stage::error::StageError;
+use crate::store::StoreError;
+
+/// A node failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A result that the node needs has gone since the plan was made.
+    #[error("the result of {id} has gone from the store while this run was going; run again")]
+    Gone {
+        /// Which.
+        id: String,
+    },
+    /// Its work failed.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl NodeError {
+    /// Whether it is only that we were asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Cancelled) => true,
+            Self::Stage(error) => error.is_cancelled(),
+            _ => false,
+        }
+    }
+}
+
+/// A run could not start.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum RunError {
+    /// Signals.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signals(std::io::Error),
+    /// A secret that a step needs.
+    #[error("{0}")]
+    #[diagnostic(help("nothing was started"))]
+    Secret(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The plan.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Plan(#[from] PlanError),
+    /// A node is larger than the host.
+    #[error(transparent)]
+    #[diagnostic(help(
+        "lower `memory` or `disk` of the distro, or allow more under [resources]; nothing was started"
+    ))]
+    TooLarge(#[from] TooLarge),
+    /// Tools are missing.
+    #[error("this host lacks {what}")]
+    #[diagnostic(help("`pipeline doctor` prints the command that installs it; nothing was started"))]
+    Missing {
+        /// Programs, in words.
+        what: String,
+    },
+}

@@ -1,0 +1,89 @@
+//! What is there already: answers the plan's questions from the store and the output folder.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Algorithm, Digest};
+use crate::host::fs::Stamp;
+use crate::plan::assess::{LastBuild, Lookup};
+use crate::plan::node::{Node, SumsWork, Work};
+use crate::stage::sums;
+use crate::store::{Entry, Store};
+
+/// What a sums node did, kept as its result in the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The file as it was put there.
+    pub stamp: Stamp,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digests, as in the checksum files.
+    pub digests: BTreeMap<Algorithm, Digest>,
+}
+
+/// Looks into a store and the output folder, reading each checksum file once.
+#[derive(Debug)]
+pub struct Look<'a> {
+    store: &'a Store,
+    pipeline: &'a str,
+    sums: RefCell<BTreeMap<PathBuf, BTreeSet<String>>>,
+}
+
+impl<'a> Look<'a> {
+    /// Looks for this pipeline.
+    pub fn new(store: &'a Store, pipeline: &'a str) -> Self {
+        Self { store, pipeline, sums: RefCell::default() }
+    }
+
+    /// Whether the output folder holds what the sums node put there: its record says what that was.
+    fn delivered(&self, work: &SumsWork, entry: &Entry) -> Result<(), String> {
+        let record = Delivery::deserialize(entry.facts()).map_err(|e| format!("its record is unreadable: {e}"))?;
+        let path = work.output.join(&work.file);
+        match Stamp::of(&path) {
+            Ok(stamp) if stamp == record.stamp => {}
+            Ok(_) => return Err(format!("{} is not the file that was put there", path.display())),
+            Err(_) => return Err(format!("{} is missing", path.display())),
+        }
+        for algorithm in &work.algorithms {
+            let file = work.output.join(sums::file_name(*algorithm));
+            let has = record.digests.get(algorithm).is_some_and(|digest| {
+                self.has_line(&file, &sums::line(digest, &work.file))
+            });
+            if !has {
+                return Err(format!("its line in {} is missing", file.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_line(&self, file: &Path, line: &str) -> bool {
+        let mut sums = self.sums.borrow_mut();
+        let lines = sums.entry(file.to_owned()).or_insert_with(|| {
+            fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+        });
+        lines.contains(line)
+    }
+}
+
+impl Lookup for Look<'_> {
+    fn has(&self, node: &Node) -> Result<(), Option<String>> {
+        match (self.store.lookup(node.stage.name(), &node.key), &node.work) {
+            (Some(entry), Work::Sums(work)) => self.delivered(work, &entry).map_err(Some),
+            (None, Work::Sums(work)) => {
+                let path = work.output.join(&work.file);
+                Err((!path.exists()).then(|| format!("{} is not there yet", path.display())))
+            }
+            (Some(_), _) => Ok(()),
+            (None, _) => Err(None),
+        }
+    }
+
+    fn last(&self, node: &Node) -> Option<LastBuild> {
+        let last = self.store.latest(self.pipeline, node.stage.name(), &node.subject)?;
+        Some(LastBuild { key: last.key, inputs: last.inputs, seconds: last.seconds, bytes: last.bytes })
+    }
+}

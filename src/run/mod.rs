@@ -1,0 +1,10 @@
+//! The run: makes a plan of a manifest against a store and carries it out. Brings the layers below together; prints
+//! nothing, everything that happens is an event.
+
+pub mod error;
+pub mod execute;
+pub mod look;
+pub mod prepare;
+pub mod schedule;
+pub mod signals;
+pub mod workers;

@@ -1,0 +1,203 @@
+//! Before a run: gathers the facts that planning needs, plans, and makes sure that nothing is missing that would only
+//! show an hour later. Changes nothing but damaged results, which it takes out of the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use petgraph::graph::NodeIndex;
+
+use super::error::RunError;
+use super::look::Look;
+use super::schedule::Budget;
+use crate::event::Emitter;
+use crate::host::cancel::Cancel;
+use crate::host::{facts, fs as host_fs, tools};
+use crate::manifest::model::{Family, Manifest, Secret, Source};
+use crate::plan::assess::{State, Verdict, assess};
+use crate::plan::build::{Inputs, Plan, build};
+use crate::plan::node::{Action, Door, Mirror, Node, Work};
+use crate::manifest::model::Access;
+use crate::size::{GIB, MIB};
+use crate::store::{Store, StoreError};
+
+/// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
+const HOST_MEMORY: u64 = 512 * MIB;
+/// Disk space left free when the manifest does not say how much a run may use, in bytes.
+const HOST_DISK: u64 = GIB;
+
+/// A plan with the state of its nodes.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// State and reason of every node.
+    pub verdicts: BTreeMap<NodeIndex, Verdict>,
+}
+
+impl Prepared {
+    /// The nodes that must run, in an order in which they could.
+    pub fn todo(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
+        self.plan.nodes().filter(|(index, _)| self.verdicts[index].state == State::Todo)
+    }
+}
+
+/// Plans the selected images against what is in the store and in the output folder.
+///
+/// # Errors
+/// [`RunError::Plan`].
+pub fn prepare(
+    manifest: &Manifest,
+    selected: &[usize],
+    store: &Store,
+    rebuild: &dyn Fn(&Node) -> bool,
+) -> Result<Prepared, RunError> {
+    let mirrors = mirrors(manifest, selected);
+    let fingerprint = |secret: &Secret| match read_secret(secret) {
+        Some(value) => store.fingerprint(value.as_bytes()).unwrap_or_else(|_| "unreadable".to_owned()),
+        None => "not set".to_owned(),
+    };
+    let stamp = |path: &Path| {
+        host_fs::Stamp::of(path).map_or_else(
+            |_| "missing".to_owned(),
+            |stamp| format!("{} bytes of {}", stamp.size, stamp.mtime_ns),
+        )
+    };
+    let inputs = Inputs { mirrors: &mirrors, fingerprint: &fingerprint, stamp: &stamp };
+    let plan = build(manifest, selected, &inputs)?;
+    let verdicts = assess(&plan, &Look::new(store, &manifest.name), rebuild);
+    Ok(Prepared { plan, verdicts })
+}
+
+/// The host's own mirrors for the selected distros that name none.
+fn mirrors(manifest: &Manifest, selected: &[usize]) -> BTreeMap<String, Mirror> {
+    let wanted: BTreeSet<_> =
+        selected.iter().filter_map(|&i| manifest.images.get(i)).map(|image| image.distro.as_str()).collect();
+    let mut found = BTreeMap::new();
+    for distro in manifest.distros.iter().filter(|d| wanted.contains(d.name.as_str())) {
+        let Source::Bootstrap(bootstrap) = &distro.source else { continue };
+        let vendor = match distro.family {
+            Family::Debian => "debian",
+            Family::Ubuntu => "ubuntu",
+            Family::Rhel | Family::Alpine => continue,
+        };
+        if bootstrap.mirror.is_none()
+            && let Some(source) = facts::apt_mirror(vendor, &bootstrap.suite)
+        {
+            let mirror = Mirror { uri: source.uri, security: source.security };
+            found.insert(distro.name.clone(), mirror);
+        }
+    }
+    found
+}
+
+/// The value of a secret, if it is there.
+pub fn read_secret(secret: &Secret) -> Option<String> {
+    match secret {
+        Secret::Env(name) => std::env::var(name).ok(),
+        Secret::File(path) => {
+            let text = std::fs::read_to_string(path).ok()?;
+            Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+        }
+    }
+}
+
+/// Reads back every stored result that a node to run is built from; takes damaged ones out. True: all were sound.
+///
+/// # Errors
+/// [`RunError::Store`].
+pub fn verify_inputs(
+    prepared: &Prepared,
+    store: &Store,
+    cancel: &Cancel,
+    emit: &Emitter,
+) -> Result<bool, RunError> {
+    let mut needed = BTreeSet::new();
+    for (index, _) in prepared.todo() {
+        needed.extend(
+            prepared.plan.needs(index).filter(|need| prepared.verdicts[need].state == State::Cached),
+        );
+    }
+    let mut sound = true;
+    for index in needed {
+        let node = prepared.plan.node(index);
+        let Some(entry) = store.lookup(node.stage.name(), &node.key) else { return Ok(false) };
+        match entry.verify(cancel) {
+            Ok(()) => {}
+            Err(error @ StoreError::Damaged { .. }) => {
+                emit.warn(error.to_string());
+                store.evict(node.stage.name(), &node.key)?;
+                sound = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sound)
+}
+
+/// Makes sure that every secret is set and every tool is there that the nodes to run will want.
+///
+/// # Errors
+/// [`RunError::Secret`] and [`RunError::Missing`], with all that is missing.
+pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
+    let mut absent = Vec::new();
+    let mut programs = BTreeSet::new();
+    for (_, node) in prepared.todo() {
+        programs.extend(programs_of(&node.work));
+        let Work::Provision(work) = &node.work else { continue };
+        for step in &work.steps {
+            let Action::Run { secrets, .. } = &step.action else { continue };
+            for (variable, secret) in secrets {
+                if read_secret(secret).is_none() {
+                    let step = step.label.clone();
+                    let (variable, secret) = (variable.clone(), secret.clone());
+                    absent.push(crate::stage::error::StageError::NoSecret { step, variable, secret });
+                }
+            }
+        }
+    }
+    if !absent.is_empty() {
+        let all: BTreeSet<_> = absent.iter().map(ToString::to_string).collect();
+        return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
+    }
+    let missing: Vec<_> = programs.into_iter().filter(|program| tools::path(program).is_none()).collect();
+    if missing.is_empty() { Ok(()) } else { Err(RunError::Missing { what: missing.join(", ") }) }
+}
+
+/// Host programs that a node will start.
+fn programs_of(work: &Work) -> Vec<&'static str> {
+    let machine = ["qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"];
+    match work {
+        Work::Bootstrap(_) => {
+            [&machine[..], &["mmdebstrap", "unshare", "sfdisk", "mke2fs"]].concat()
+        }
+        Work::Disk(_) => vec!["qemu-img"],
+        Work::Provision(work) => {
+            let mut programs = machine.to_vec();
+            if work.steps.iter().any(|step| matches!(step.action, Action::Ansible(_))) {
+                programs.push("ansible-playbook");
+            }
+            programs
+        }
+        Work::Size(work) => {
+            let mut programs = vec!["qemu-img", "sfdisk", "e2fsck", "resize2fs"];
+            if matches!(work.guest.door, Door::Given(Access::CloudInit | Access::Key(_))) {
+                programs.extend(machine);
+            }
+            programs
+        }
+        Work::Fetch(_) | Work::Package(_) | Work::Sums(_) => Vec::new(),
+    }
+}
+
+/// What a run may use: what the manifest and the command line allow, else what the host has free.
+pub fn budget(manifest: &Manifest, jobs: Option<usize>, store: &Path) -> Budget {
+    let resources = &manifest.resources;
+    let host_cpus = facts::cpus();
+    let cpus = resources.cpus.unwrap_or(host_cpus).max(1);
+    let free_memory = facts::memory().available.saturating_sub(HOST_MEMORY);
+    let memory = resources.memory.map_or(free_memory, |m| m.0);
+    let free_disk = facts::free_disk(store).unwrap_or(0).saturating_sub(HOST_DISK);
+    let scratch = resources.scratch.map_or(free_disk, |s| s.0);
+    let jobs = jobs.or(resources.jobs).unwrap_or(cpus as usize).max(1);
+    Budget { memory, cpus, scratch, jobs }
+}

@@ -1,0 +1,256 @@
+//! Which node may start now: a state machine over plain numbers. No threads, no clock, no idea what a node does.
+
+use crate::plan::node::Cost;
+use crate::size::ByteSize;
+
+/// What a run may use at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Scratch space in bytes.
+    pub scratch: u64,
+    /// Nodes.
+    pub jobs: usize,
+}
+
+/// A node as the scheduler sees it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// For messages.
+    pub id: String,
+    /// What it takes while it runs.
+    pub cost: Cost,
+    /// Positions of the jobs that must end well before it.
+    pub needs: Vec<usize>,
+    /// Seconds it is expected to take; those on the longest way to the end start first.
+    pub seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Pending,
+    Running,
+    Done,
+    Failed,
+    Skipped,
+}
+
+/// A node that could never start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{id} needs {needs} of {what}, and this run may use {allowed}")]
+pub struct TooLarge {
+    /// The node.
+    pub id: String,
+    /// `memory` or `scratch space`.
+    pub what: &'static str,
+    /// What it needs.
+    pub needs: ByteSize,
+    /// What there is.
+    pub allowed: ByteSize,
+}
+
+/// The state of a run.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    jobs: Vec<Job>,
+    states: Vec<State>,
+    weights: Vec<f64>,
+    budget: Budget,
+    free: Budget,
+    stopped: bool,
+}
+
+/// Weight of a job of unknown duration, in seconds.
+const UNKNOWN_SECONDS: f64 = 30.0;
+
+impl Schedule {
+    /// A run of these jobs, given in an order in which they could run.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when a job needs more than the whole budget. A job that wishes for more CPUs than there are gets
+    /// what there is.
+    pub fn new(mut jobs: Vec<Job>, budget: Budget) -> Result<Self, TooLarge> {
+        for job in &mut jobs {
+            job.cost.cpus = job.cost.cpus.min(budget.cpus);
+            let too_large = |what, needs, allowed| TooLarge {
+                id: job.id.clone(),
+                what,
+                needs: ByteSize(needs),
+                allowed: ByteSize(allowed),
+            };
+            if job.cost.memory > budget.memory {
+                return Err(too_large("memory", job.cost.memory, budget.memory));
+            }
+            if job.cost.scratch > budget.scratch {
+                return Err(too_large("scratch space", job.cost.scratch, budget.scratch));
+            }
+        }
+        let mut weights: Vec<f64> = jobs
+            .iter()
+            .map(|job| if job.seconds > 0.0 { job.seconds } else { UNKNOWN_SECONDS })
+            .collect();
+        for index in (0..jobs.len()).rev() {
+            for &need in &jobs[index].needs {
+                let through = weights[index] + jobs[need].seconds.max(1.0);
+                weights[need] = weights[need].max(through);
+            }
+        }
+        let states = vec![State::Pending; jobs.len()];
+        Ok(Self { jobs, states, weights, budget, free: budget, stopped: false })
+    }
+
+    /// Jobs that start now; they count as running from here on.
+    pub fn start(&mut self) -> Vec<usize> {
+        let mut started = Vec::new();
+        for index in self.ready() {
+            if !self.stopped && self.lacks(index).is_none() {
+                let cost = self.jobs[index].cost;
+                self.free.memory -= cost.memory;
+                self.free.cpus -= cost.cpus;
+                self.free.scratch -= cost.scratch;
+                self.free.jobs -= 1;
+                self.states[index] = State::Running;
+                started.push(index);
+            }
+        }
+        started
+    }
+
+    /// Jobs that could run but for a resource, with what they wait for in words.
+    pub fn waiting(&self) -> Vec<(usize, String)> {
+        self.ready().into_iter().filter_map(|index| self.lacks(index).map(|why| (index, why))).collect()
+    }
+
+    /// A job ended. Gives the jobs that can never start because of that.
+    pub fn finish(&mut self, index: usize, well: bool) -> Vec<usize> {
+        let cost = self.jobs[index].cost;
+        self.free.memory += cost.memory;
+        self.free.cpus += cost.cpus;
+        self.free.scratch += cost.scratch;
+        self.free.jobs += 1;
+        self.states[index] = if well { State::Done } else { State::Failed };
+        let mut skipped = Vec::new();
+        for later in index + 1..self.jobs.len() {
+            let lost = |need: &usize| matches!(self.states[*need], State::Failed | State::Skipped);
+            if self.states[later] == State::Pending && self.jobs[later].needs.iter().any(lost) {
+                self.states[later] = State::Skipped;
+                skipped.push(later);
+            }
+        }
+        skipped
+    }
+
+    /// Starts nothing more. Gives the jobs that will never start because of that.
+    pub fn stop(&mut self) -> Vec<usize> {
+        self.stopped = true;
+        let pending: Vec<_> =
+            (0..self.jobs.len()).filter(|&i| self.states[i] == State::Pending).collect();
+        for &index in &pending {
+            self.states[index] = State::Skipped;
+        }
+        pending
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.states.iter().filter(|s| **s == State::Running).count()
+    }
+
+    /// Whether nothing runs and nothing will.
+    pub fn is_over(&self) -> bool {
+        !self.states.iter().any(|s| matches!(s, State::Running | State::Pending))
+    }
+
+    /// Pending jobs whose needs are done, the heaviest first.
+    fn ready(&self) -> Vec<usize> {
+        let done = |need: &usize| self.states[*need] == State::Done;
+        let mut ready: Vec<_> = (0..self.jobs.len())
+            .filter(|&i| self.states[i] == State::Pending && self.jobs[i].needs.iter().all(done))
+            .collect();
+        ready.sort_by(|a, b| self.weights[*b].total_cmp(&self.weights[*a]).then(a.cmp(b)));
+        ready
+    }
+
+    fn lacks(&self, index: usize) -> Option<String> {
+        let (cost, free, all) = (self.jobs[index].cost, self.free, self.budget);
+        let sized = |what: &str, needs: u64, free: u64, all: u64| {
+            format!("{what}: needs {}, {} of {} free", ByteSize(needs), ByteSize(free), ByteSize(all))
+        };
+        if free.jobs == 0 {
+            Some(format!("a job: all {} are busy", all.jobs))
+        } else if cost.memory > free.memory {
+            Some(sized("memory", cost.memory, free.memory, all.memory))
+        } else if cost.cpus > free.cpus {
+            Some(format!("CPUs: needs {}, {} of {} free", cost.cpus, free.cpus, all.cpus))
+        } else if cost.scratch > free.scratch {
+            Some(sized("scratch space", cost.scratch, free.scratch, all.scratch))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: &str, memory: u64, needs: &[usize]) -> Job {
+        let cost = Cost { machines: 1, memory, cpus: 1, scratch: 0 };
+        Job { id: id.to_owned(), cost, needs: needs.to_vec(), seconds: 1.0 }
+    }
+
+    const BUDGET: Budget = Budget { memory: 4, cpus: 4, scratch: 0, jobs: 4 };
+
+    #[test]
+    fn never_overcommits_and_says_what_a_node_waits_for() {
+        let jobs = vec![job("a", 3, &[]), job("b", 3, &[]), job("c", 1, &[])];
+        let mut schedule = Schedule::new(jobs, BUDGET).unwrap();
+        assert_eq!(schedule.start(), [0, 2]);
+        assert_eq!(schedule.waiting(), [(1, "memory: needs 3 B, 0 B of 4 B free".to_owned())]);
+        assert!(schedule.start().is_empty());
+        assert!(schedule.finish(0, true).is_empty());
+        assert_eq!(schedule.start(), [1]);
+    }
+
+    #[test]
+    fn a_failed_node_stops_its_dependents_only() {
+        let jobs =
+            vec![job("a", 1, &[]), job("b", 1, &[]), job("a2", 1, &[0]), job("a3", 1, &[2]), job("b2", 1, &[1])];
+        let mut schedule = Schedule::new(jobs, BUDGET).unwrap();
+        assert_eq!(schedule.start(), [0, 1]);
+        assert_eq!(schedule.finish(0, false), [2, 3]);
+        schedule.finish(1, true);
+        assert_eq!(schedule.start(), [4]);
+        schedule.finish(4, true);
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn the_longest_way_starts_first() {
+        let mut jobs = vec![job("short", 1, &[]), job("long", 1, &[]), job("after long", 1, &[1])];
+        jobs[2].seconds = 100.0;
+        let budget = Budget { jobs: 1, ..BUDGET };
+        let mut schedule = Schedule::new(jobs, budget).unwrap();
+        assert_eq!(schedule.start(), [1]);
+        assert_eq!(schedule.waiting(), [(0, "a job: all 1 are busy".to_owned())]);
+    }
+
+    #[test]
+    fn what_can_never_fit_is_told_before_the_start() {
+        let error = Schedule::new(vec![job("big", 5, &[])], BUDGET).unwrap_err();
+        assert_eq!(error.to_string(), "big needs 5 B of memory, and this run may use 4 B");
+    }
+
+    #[test]
+    fn stopping_starts_nothing_more() {
+        let mut schedule = Schedule::new(vec![job("a", 1, &[]), job("b", 1, &[0])], BUDGET).unwrap();
+        schedule.start();
+        assert_eq!(schedule.stop(), [1]);
+        assert!(!schedule.is_over());
+        schedule.finish(0, false);
+        assert!(schedule.is_over());
+    }
+}

@@ -1,0 +1,233 @@
+//! Carries a plan out: one plain thread a node (it mostly waits for a VM), one loop that owns all state. CPU-bound work
+//! inside a node goes to rayon's pool; a node never runs *on* that pool, where a waiting worker would steal another.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+
+use super::error::{NodeError, RunError};
+use super::execute::{Done, Shared, execute};
+use super::look::Delivery;
+use super::prepare::Prepared;
+use super::schedule::{Budget, Job, Schedule};
+use crate::event::{EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What};
+use crate::plan::assess::State;
+use crate::plan::node::{Node, Stage, Work};
+use crate::store::Store;
+
+/// How often the loop looks whether it should stop.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Nodes built.
+    pub built: usize,
+    /// Nodes failed.
+    pub failed: usize,
+    /// Nodes that never ran, or were stopped.
+    pub skipped: usize,
+    /// Whether somebody asked to stop.
+    pub interrupted: bool,
+}
+
+/// What happens after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Only what hangs on the failed node is left out.
+    KeepGoing,
+    /// Everything stops.
+    FailFast,
+}
+
+type Ended = (usize, Result<Result<Done, NodeError>, Box<dyn Any + Send>>, f64);
+
+/// Runs what a prepared plan has to do.
+///
+/// # Errors
+/// [`RunError::TooLarge`] before anything starts. Failed nodes are no error of the run: see [`Tally`].
+pub fn carry_out(
+    prepared: &Prepared,
+    run: &str,
+    budget: Budget,
+    on_failure: OnFailure,
+    shared: &Shared<'_>,
+    emit: &Emitter,
+) -> Result<Tally, RunError> {
+    let started = Instant::now();
+    let plan = &prepared.plan;
+    let todo: Vec<(NodeIndex, &Node)> = prepared.todo().collect();
+    let position: BTreeMap<NodeIndex, usize> =
+        todo.iter().enumerate().map(|(position, (index, _))| (*index, position)).collect();
+    let jobs = todo.iter().map(|(index, node)| Job {
+        id: node.id(),
+        cost: node.cost,
+        needs: plan.needs(*index).filter_map(|need| position.get(&need).copied()).collect(),
+        seconds: prepared.verdicts[index].seconds.unwrap_or(0.0),
+    });
+    let mut schedule = Schedule::new(jobs.collect(), budget)?;
+    announce(prepared, run, shared, emit);
+    let mut tally = Tally::default();
+    let (sender, ended) = mpsc::channel::<Ended>();
+    let mut told = BTreeMap::new();
+    thread::scope(|scope| {
+        let mut stopped = false;
+        loop {
+            for job in schedule.start() {
+                let (index, node) = todo[job];
+                let emit = emit.for_node(&node.id());
+                emit.emit(What::NodeStarted);
+                let sender = sender.clone();
+                let rebuild = prepared.verdicts[&index].state == State::Todo
+                    && shared.store.lookup(node.stage.name(), &node.key).is_some();
+                let chain = chain(prepared, index);
+                scope.spawn(move || {
+                    let started = Instant::now();
+                    let work = AssertUnwindSafe(|| execute(node, &chain, rebuild, shared, &emit));
+                    let result = catch_unwind(work);
+                    drop(sender.send((job, result, started.elapsed().as_secs_f64())));
+                });
+            }
+            for (job, reason) in schedule.waiting() {
+                if told.get(&job) != Some(&reason) {
+                    emit.for_node(&todo[job].1.id()).emit(What::NodeWaiting { reason: reason.clone() });
+                    told.insert(job, reason);
+                }
+            }
+            if schedule.is_over() {
+                break;
+            }
+            if let Ok((job, result, seconds)) = ended.recv_timeout(POLL) {
+                let node = todo[job].1;
+                let outcome = finished(node, result, seconds, shared, emit);
+                match outcome {
+                    Outcome::Failed => tally.failed += 1,
+                    Outcome::Cancelled | Outcome::Skipped => tally.skipped += 1,
+                    Outcome::Built | Outcome::Shared => tally.built += 1,
+                }
+                let well = matches!(outcome, Outcome::Built | Outcome::Shared);
+                for job in schedule.finish(job, well) {
+                    tally.skipped += 1;
+                    skip(todo[job].1, &format!("{} did not end well", node.id()), emit);
+                }
+                if outcome == Outcome::Failed && on_failure == OnFailure::FailFast {
+                    stopped = true;
+                    shared.cancel.cancel();
+                    for job in schedule.stop() {
+                        tally.skipped += 1;
+                        skip(todo[job].1, &format!("{} failed and --fail-fast stops the run", node.id()), emit);
+                    }
+                }
+            }
+            if shared.cancel.is_cancelled() && !stopped {
+                stopped = true;
+                tally.interrupted = true;
+                for job in schedule.stop() {
+                    tally.skipped += 1;
+                    skip(todo[job].1, "the run was stopped", emit);
+                }
+            }
+        }
+    });
+    emit.emit(What::RunFinished {
+        built: tally.built,
+        cached: prepared.verdicts.values().filter(|v| v.state == State::Cached).count(),
+        failed: tally.failed,
+        skipped: tally.skipped,
+        seconds: started.elapsed().as_secs_f64(),
+        images: images(prepared, shared.store),
+    });
+    Ok(tally)
+}
+
+fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter) {
+    let nodes = prepared.plan.nodes().filter(|(index, _)| prepared.verdicts[index].state != State::Unneeded);
+    let nodes = nodes.map(|(index, node)| NodeInfo {
+        id: node.id(),
+        stage: node.stage.name().to_owned(),
+        subject: node.subject.clone(),
+        cached: prepared.verdicts[&index].state == State::Cached,
+        expected_seconds: prepared.verdicts[&index].seconds,
+    });
+    emit.emit(What::RunStarted {
+        version: EVENTS_VERSION,
+        run: run.to_owned(),
+        folder: shared.logs.display().to_string(),
+        nodes: nodes.collect(),
+    });
+}
+
+fn finished(
+    node: &Node,
+    result: Result<Result<Done, NodeError>, Box<dyn Any + Send>>,
+    seconds: f64,
+    shared: &Shared<'_>,
+    emit: &Emitter,
+) -> Outcome {
+    let logs = shared.logs.join(node.id().replace('/', "-"));
+    let (outcome, bytes, message) = match result {
+        Ok(Ok(done)) => (done.outcome, Some(done.bytes), None),
+        Ok(Err(error)) if error.is_cancelled() => (Outcome::Cancelled, None, None),
+        Ok(Err(error)) => {
+            (Outcome::Failed, None, Some(format!("{error}\n  logs of this node: {}", logs.display())))
+        }
+        Err(panic) => {
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            let text = format!("a bug in pipeline: {what}\n  logs of this node: {}", logs.display());
+            (Outcome::Failed, None, Some(text))
+        }
+    };
+    emit.for_node(&node.id()).emit(What::NodeFinished { outcome, seconds, bytes, message });
+    outcome
+}
+
+fn skip(node: &Node, why: &str, emit: &Emitter) {
+    let message = Some(why.to_owned());
+    let what = What::NodeFinished { outcome: Outcome::Skipped, seconds: 0.0, bytes: None, message };
+    emit.for_node(&node.id()).emit(what);
+}
+
+/// The nodes that a node hangs on, nearest first.
+fn chain(prepared: &Prepared, index: NodeIndex) -> Vec<&Node> {
+    let (mut found, mut next) = (vec![index], 0);
+    while next < found.len() {
+        let needs: Vec<_> = prepared.plan.needs(found[next]).filter(|need| !found.contains(need)).collect();
+        found.extend(needs);
+        next += 1;
+    }
+    found.into_iter().skip(1).map(|index| prepared.plan.node(index)).collect()
+}
+
+/// The selected images as they are in the output folder now.
+fn images(prepared: &Prepared, store: &Store) -> Vec<ImageInfo> {
+    let plan = &prepared.plan;
+    let todo: BTreeSet<_> = prepared.todo().map(|(index, _)| index).collect();
+    let sizes: BTreeMap<&str, u64> = plan
+        .nodes()
+        .filter_map(|(_, node)| match &node.work {
+            Work::Size(work) => Some((node.subject.as_str(), work.size)),
+            _ => None,
+        })
+        .collect();
+    let image = |(id, index): &(String, NodeIndex)| {
+        let node = plan.node(*index);
+        let Work::Sums(work) = &node.work else { return None };
+        let entry = store.lookup(Stage::Sums.name(), &node.key)?;
+        let delivery: Delivery = serde_json::from_value(entry.facts().clone()).ok()?;
+        let path = work.output.join(&work.file);
+        path.exists().then(|| ImageInfo {
+            id: id.clone(),
+            path: path.display().to_string(),
+            bytes: delivery.bytes,
+            disk_bytes: sizes.get(id.as_str()).copied().unwrap_or_default(),
+            built: todo.contains(index),
+        })
+    };
+    plan.images().iter().filter_map(image).collect()
+}

@@ -1,0 +1,139 @@
+//! What can go wrong in a stage: each message holds what a person needs to go on without running it again.
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::host::fs::FsError;
+use crate::host::process::ProcessError;
+use crate::machine::error::MachineError;
+use crate::manifest::model::Secret;
+use crate::stage::fetch::FetchError;
+use crate::stage::package::PackageError;
+use crate::stage::sums::SumsError;
+
+/// A stage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// Asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// A disk image that is only a part of one.
+    #[error(
+        "{} is only the upper layer of {backing}; make it whole first: \
+         qemu-img convert -O qcow2 {0} whole.qcow2", path.display()
+    )]
+    Backing {
+        /// The image.
+        path: PathBuf,
+        /// What it hangs on.
+        backing: String,
+    },
+    /// Download.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A file.
+    #[error("could not {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Files.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// A VM.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A secret is not there.
+    #[error("step `{step}` wants a secret in {variable}, and {}", describe(.secret))]
+    NoSecret {
+        /// Step.
+        step: String,
+        /// Variable.
+        variable: String,
+        /// Where it should be.
+        secret: Secret,
+    },
+    /// Compression.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A step ended badly.
+    #[error("step `{step}` {why}{}\n  the whole output is in {}", tail_text(.tail), log.display())]
+    Step {
+        /// Its label.
+        step: String,
+        /// "exited with code 3", "did not end within 30m 00s".
+        why: String,
+        /// Its last lines.
+        tail: Vec<String>,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// Checksum files.
+    #[error(transparent)]
+    Sums(#[from] SumsError),
+    /// The image is smaller than what is in it.
+    #[error(
+        "the disk to grow is {have} already, larger than the {wanted} asked for; ask for a larger size in `sizes`",
+    )]
+    TooSmall {
+        /// Size of the provisioned disk.
+        have: crate::size::ByteSize,
+        /// Size of the image.
+        wanted: crate::size::ByteSize,
+    },
+    /// A host tool.
+    #[error("{what}: {source}{}", log.as_ref().map_or(String::new(), |l| format!("\n  the whole output is in {}", l.display())))]
+    Tool {
+        /// What it was for.
+        what: &'static str,
+        /// Its log.
+        log: Option<PathBuf>,
+        /// What happened.
+        source: ProcessError,
+    },
+    /// Media are not what the manifest says.
+    #[error(
+        "{} is not what the manifest says: it has\n  {found}\nbut the manifest wants\n  {wanted}\n\
+         write the digest that its publisher announces, or get the file again", path.display()
+    )]
+    WrongMedia {
+        /// File.
+        path: PathBuf,
+        /// From the manifest.
+        wanted: Digest,
+        /// Of the file.
+        found: Digest,
+    },
+}
+
+impl StageError {
+    /// A failed call on a file.
+    pub fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::File { action, path: path.to_owned(), source }
+    }
+
+    /// Whether it is only that we were asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled
+                | Self::Tool { source: ProcessError::Cancelled, .. }
+                | Self::Machine(MachineError::Cancelled)
+        )
+    }
+}
+
+fn describe(secret: &Secret) -> String {
+    match secret {
+        Secret::Env(name) => format!("the environment variable {name} is not set: export it first"),
+        Secret::File(path) => format!("the file {} cannot be read", path.display()),
+    }
+}
+
+fn tail_text(tail: &[String]) -> String {
+    tail.iter().fold(String::new(), |text, line| text + "\n  | " + line)
+}

@@ -1,0 +1,260 @@
+//! A guest that is being worked on: boots a disk, gets in by its door, runs scripts, powers off in order. Shared by the
+//! stages that change a disk from inside; knows nothing of what the scripts do.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::event::Stream;
+use crate::machine::qemu::Machine;
+use crate::machine::seed;
+use crate::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
+use crate::machine::ssh::{Key, Ssh, SshError};
+use crate::manifest::model::Access;
+use crate::manifest::template;
+use crate::plan::node::{Door, GuestAccess, MachineWish};
+use crate::stage::Site;
+use crate::stage::error::StageError;
+
+/// How long a guest may show no sign of life (console, disk) before it counts as stuck, under KVM.
+const SILENCE: Duration = Duration::from_secs(3 * 60);
+/// How much slower everything is without KVM.
+const TCG_FACTOR: u32 = 4;
+/// Longest time from the order to power off to the end of the VM, under KVM.
+const POWER_OFF: Duration = Duration::from_secs(90);
+/// Lines of a step's output that an error shows.
+const TAIL: usize = 15;
+
+/// A disk to boot.
+#[derive(Clone, Debug)]
+pub struct GuestDisk {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
+    /// A NoCloud seed to attach.
+    pub seed: Option<PathBuf>,
+}
+
+/// A booted guest.
+#[derive(Debug)]
+pub struct Session<'a> {
+    machine: Machine,
+    ssh: Option<Ssh>,
+    site: &'a Site,
+    hidden: Vec<String>,
+}
+
+/// Deadlines are made for KVM; without it everything takes longer.
+pub fn scaled(accel: &Accel, limit: Duration) -> Duration {
+    match accel {
+        Accel::Kvm => limit,
+        Accel::Tcg => limit * TCG_FACTOR,
+    }
+}
+
+/// The key that opens a door, and the seed that must be attached for it.
+///
+/// # Errors
+/// [`StageError`].
+pub fn open_door(
+    access: &GuestAccess,
+    installed_key: &Path,
+    site: &Site,
+) -> Result<(Key, Option<PathBuf>), StageError> {
+    match &access.door {
+        Door::Installed => Ok((Key::load(&private_copy(installed_key, site)?)?, None)),
+        Door::Given(Access::Key(path)) => Ok((Key::load(&private_copy(path, site)?)?, None)),
+        Door::Given(Access::CloudInit) => {
+            let key = Key::generate(&site.scratch)?;
+            let context = serde_json::json!({
+                "user": access.user, "build_key": key.public(),
+                "instance_id": format!("build-{}", crate::digest::sha256_hex(key.public().as_bytes())),
+            });
+            let render = |name: &'static str| {
+                template::render_builtin(name, &context)
+                    .map_err(|e| StageError::Template { name, reason: e.to_string() })
+            };
+            let path = site.scratch.join("seed.img");
+            seed::write_nocloud(
+                &path,
+                &render("cloud-init-user-data.yaml.j2")?,
+                &render("cloud-init-meta-data.yaml.j2")?,
+            )?;
+            Ok((key, Some(path)))
+        }
+    }
+}
+
+/// ssh refuses keys that others could read; the user's file and the store's stay as they are.
+fn private_copy(key: &Path, site: &Site) -> Result<PathBuf, StageError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let copy = site.scratch.join("build_key");
+    let bytes = fs::read(key).map_err(|e| StageError::file("read the build key", key, e))?;
+    let write = || -> std::io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600).open(&copy)?.write_all(&bytes)
+    };
+    write().map_err(|e| StageError::file("write", &copy, e))?;
+    Ok(copy)
+}
+
+impl<'a> Session<'a> {
+    /// Starts the VM; its console goes to the node's logs and becomes events.
+    ///
+    /// # Errors
+    /// [`StageError::Machine`].
+    pub fn boot(
+        name: &str,
+        disk: GuestDisk,
+        boot: Boot,
+        wish: MachineWish,
+        site: &'a Site,
+    ) -> Result<Self, StageError> {
+        site.emit.phase("booting");
+        let (memory, cpus) = site.grant(wish);
+        let mut spec =
+            MachineSpec::with_disk(name, site.accel, memory, Disk::new(&disk.path, disk.format));
+        spec.cpus = cpus;
+        spec.boot = boot;
+        spec.seed = disk.seed;
+        spec.ssh = true;
+        let machine = Machine::start(spec, &site.logs.join(name.replace(' ', "-")), &site.emit, &site.cancel)?;
+        Ok(Self { machine, ssh: None, site, hidden: Vec::new() })
+    }
+
+    /// Waits until the guest lets us in.
+    ///
+    /// # Errors
+    /// [`StageError::Machine`] with a verdict.
+    pub fn enter(&mut self, key: &Key, user: &str) -> Result<(), StageError> {
+        self.site.emit.phase("waiting for ssh");
+        let silence = scaled(&self.site.accel, SILENCE);
+        self.ssh = Some(self.machine.wait_ssh(key, user, silence)?);
+        Ok(())
+    }
+
+    /// The connection.
+    ///
+    /// # Errors
+    /// [`StageError::Machine`] when nobody entered yet.
+    pub fn ssh(&self) -> Result<&Ssh, StageError> {
+        self.ssh.as_ref().ok_or(StageError::Machine(SshError::NotConnected.into()))
+    }
+
+    /// Runs one of our own scripts by `/bin/sh` as root; anything but code 0 is an error.
+    ///
+    /// # Errors
+    /// [`StageError::Step`] and those of the connection.
+    pub fn script(&self, label: &str, script: &str, limit: Duration) -> Result<(), StageError> {
+        let ran = self.run(label, "/bin/sh -s", script.as_bytes().to_vec(), limit)?;
+        if ran.code == 0 { Ok(()) } else { Err(ran.failed(label)) }
+    }
+
+    /// Runs a command as root with these bytes as its input, its output going to events and to a log of its own.
+    ///
+    /// # Errors
+    /// [`StageError::Step`] when it takes longer than `limit`, and those of the connection.
+    pub fn run(
+        &self,
+        label: &str,
+        command: &str,
+        stdin: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Ran, StageError> {
+        let log = self.log(label);
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(|e| StageError::file("write", &log, e))?;
+        let mut tail = Vec::new();
+        let emit = self.site.emit.clone();
+        let mut on_line = |_: crate::host::process::Output, line: &str| {
+            // A full disk must not hide what the step says: the event carries it too.
+            let line = self.without_secrets(line);
+            let _ = writeln!(file, "{line}");
+            if !line.trim().is_empty() {
+                emit.line(Stream::Step, line.clone());
+                if tail.len() == TAIL {
+                    tail.remove(0);
+                }
+                tail.push(line);
+            }
+        };
+        let code = self.ssh()?.run(command, stdin, limit, &self.site.cancel, &mut on_line);
+        match code {
+            Ok(code) => Ok(Ran { code, tail, log }),
+            Err(SshError::TimedOut { limit, .. }) => Err(StageError::Step {
+                step: label.to_owned(),
+                why: format!("did not end within {}", crate::size::show_duration(limit)),
+                tail,
+                log,
+            }),
+            Err(error) => Err(StageError::Machine(self.machine.explain(error))),
+        }
+    }
+
+    /// Values that must not be shown from now on: whatever a step prints, they come out as `***`.
+    pub fn hide(&mut self, values: Vec<String>) {
+        self.hidden = values;
+    }
+
+    fn without_secrets(&self, line: &str) -> String {
+        self.hidden.iter().fold(line.to_owned(), |line, value| line.replace(value, "***"))
+    }
+
+    /// Where a step's output is kept.
+    fn log(&self, label: &str) -> PathBuf {
+        let plain: String =
+            label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        self.site.logs.join(format!("{plain}.log"))
+    }
+
+    /// Restarts the guest and waits until it lets us in again.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn reboot(&mut self, key: &Key, user: &str) -> Result<(), StageError> {
+        self.site.emit.phase("rebooting");
+        let silence = scaled(&self.site.accel, SILENCE);
+        let ssh = self.ssh.take().ok_or(StageError::Machine(SshError::NotConnected.into()))?;
+        self.ssh = Some(self.machine.reboot(ssh, key, user, silence)?);
+        Ok(())
+    }
+
+    /// Asks the guest to power off and waits for it: the disk is then as the guest wants it to be.
+    ///
+    /// # Errors
+    /// [`StageError::Machine`] when it does not.
+    pub fn power_off(mut self) -> Result<(), StageError> {
+        self.site.emit.phase("powering off");
+        let limit = scaled(&self.site.accel, POWER_OFF);
+        if let Some(ssh) = self.ssh.take() {
+            // The connection breaks while the command runs: what counts is that the VM ends.
+            let _ = ssh.run("poweroff", Vec::new(), Duration::from_secs(30), &self.site.cancel, &mut |_, _| {});
+        }
+        self.machine.wait_off(limit)?;
+        Ok(())
+    }
+}
+
+/// A command that ended in the guest.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// Its last lines.
+    pub tail: Vec<String>,
+    /// Its log.
+    pub log: PathBuf,
+}
+
+impl Ran {
+    /// As an error.
+    pub fn failed(self, step: &str) -> StageError {
+        let why = format!("exited with code {}", self.code);
+        StageError::Step { step: step.to_owned(), why, tail: self.tail, log: self.log }
+    }
+}

@@ -1,0 +1,181 @@
+//! A Debian or Ubuntu disk without an installer: packages into a folder, the folder into a file system, the file
+//! system into a partition, one boot by its own kernel to install the boot loader. Nothing is mounted on the host.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::event::Stream;
+use crate::host::namespace;
+use crate::host::process::shell_quote;
+use crate::machine::disk::{self, Format};
+use crate::machine::spec::Boot;
+use crate::machine::ssh::Key;
+use crate::plan::build::BUILD_KEY;
+use crate::plan::node::{BootstrapWork, Mirror};
+use crate::size::{KIB, MIB};
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::guest::{GuestDisk, Session};
+
+/// Where the only partition starts, in bytes: room for the boot loader's core image before it, and aligned for every
+/// disk (as `sfdisk` does by default).
+const PARTITION_START: u64 = MIB;
+/// Longest time for the boot loader's installation, on a host without KVM.
+const BOOT_LOADER_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Makes the disk (qcow2) at `result`, and the private half of the key that lets the build in at `key_file`.
+///
+/// # Errors
+/// [`StageError`].
+pub fn bootstrap(
+    work: &BootstrapWork,
+    site: &Site,
+    result: &Path,
+    key_file: &Path,
+) -> Result<(), StageError> {
+    let key = Key::generate(&site.scratch)?;
+    let root = site.scratch.join("root");
+    let cleanup = RemoveTree(root.clone());
+    packages(work, site, &root, key.public())?;
+    let raw = site.scratch.join("disk.raw");
+    file_system(work, site, &root, &raw)?;
+    let (kernel, initrd) = (site.scratch.join("vmlinuz"), site.scratch.join("initrd"));
+    drop(cleanup);
+    boot_loader(work, site, &raw, kernel, initrd, &key)?;
+    site.emit.phase("compacting the disk");
+    disk::convert(&raw, Format::Raw, result, Format::Qcow2, &site.cancel)?;
+    fs::copy(key.path(), key_file).map_err(|e| StageError::file("copy the build key to", key_file, e))?;
+    Ok(())
+}
+
+/// The root folder, also when the work ends early; parts of it may belong to other ids.
+struct RemoveTree(PathBuf);
+
+impl Drop for RemoveTree {
+    fn drop(&mut self) {
+        // What stays is swept with the scratch folder.
+        let _ = namespace::remove_tree(&self.0);
+    }
+}
+
+/// Installs the packages into a folder and configures it.
+fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) -> Result<(), StageError> {
+    site.emit.phase("installing packages");
+    let setup = work.setup.replace(BUILD_KEY, public_key);
+    fs::write(site.logs.join("setup.sh"), &setup).map_err(|e| StageError::file("write", &site.logs, e))?;
+    let mut cmd = namespace::as_root("mmdebstrap")
+        .args(["--mode=root", "--variant=minbase", "--format=directory", "--verbose"])
+        .arg(format!("--include={}", work.packages.join(",")))
+        .arg(format!("--components={}", work.components.join(",")))
+        .args(["--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\""])
+        .arg(format!("--customize-hook=chroot \"$1\" /bin/sh -eu -c {}", shell_quote(&setup)))
+        .env("TMPDIR", &site.scratch)
+        .env("LC_ALL", "C.UTF-8");
+    if let Some(keyring) = &work.keyring {
+        cmd = cmd.arg(format!("--keyring={}", keyring.display()));
+    }
+    cmd = cmd.arg(&work.suite).arg(root).args(source_lines(work));
+    let emit = site.emit.clone();
+    let mut log = String::new();
+    let ran = cmd.run(&site.cancel, None, &mut |_, line| {
+        let _ = writeln!(log, "{line}");
+        // mmdebstrap's own words start with "I: "; apt's and dpkg's lines lie between them.
+        if let Some(phase) = line.strip_prefix("I: ").and_then(phase) {
+            emit.phase(phase);
+        } else if !line.trim().is_empty() {
+            emit.line(Stream::Tool, line);
+        }
+    });
+    let log_file = site.logs.join("mmdebstrap.log");
+    fs::write(&log_file, log).map_err(|e| StageError::file("write", &log_file, e))?;
+    ran.map_err(|source| StageError::Tool { what: "installing packages", log: Some(log_file), source })
+}
+
+/// mmdebstrap's announcements, in our words.
+fn phase(said: &str) -> Option<&'static str> {
+    let phases = [
+        ("running apt-get update", "reading package lists"),
+        ("downloading packages", "downloading packages"),
+        ("extracting archives", "unpacking the base"),
+        ("installing essential", "installing the base"),
+        ("installing remaining", "installing packages"),
+        ("running --customize-hook", "configuring"),
+        ("cleaning package lists", "cleaning up"),
+    ];
+    phases.iter().find(|(start, _)| said.starts_with(start)).map(|(_, phase)| *phase)
+}
+
+/// apt's source lines for a suite: the main archive, and updates and security where the mirror is a whole one.
+fn source_lines(work: &BootstrapWork) -> Vec<String> {
+    let Mirror { uri, security } = &work.mirror;
+    let (suite, components) = (&work.suite, work.components.join(" "));
+    let mut lines = vec![format!("deb {uri} {suite} {components}")];
+    if let Some(security) = security {
+        lines.push(format!("deb {uri} {suite}-updates {components}"));
+        lines.push(format!("deb {security} {suite}-security {components}"));
+    }
+    lines
+}
+
+/// Makes a raw disk with one bootable partition that holds the folder's files, and takes kernel and initrd out.
+fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Result<(), StageError> {
+    site.emit.phase("making the disk");
+    let partition_kib = (work.disk - PARTITION_START) / KIB;
+    // One shell in one namespace: the folder's files belong to ids that only exist in there.
+    let script = format!(
+        "set -eu\n\
+         cp -L \"$1\"/boot/vmlinuz-* \"$3\"/vmlinuz\n\
+         cp -L \"$1\"/boot/initrd.img-* \"$3\"/initrd\n\
+         truncate -s {disk} \"$2\"\n\
+         echo 'start={start}, type=83, bootable' | sfdisk --quiet --no-reread --no-tell-kernel --label dos \"$2\"\n\
+         mke2fs -q -F -t ext4 -L root -U {uuid} -E offset={offset} -d \"$1\" \"$2\" {partition_kib}k\n\
+         rm -rf \"$1\"\n",
+        disk = work.disk,
+        start = PARTITION_START / 512,
+        uuid = work.root_uuid,
+        offset = PARTITION_START,
+    );
+    let cmd = namespace::as_root("sh").args(["-c", &script, "sh"]).arg(root).arg(raw).arg(&site.scratch);
+    cmd.run(&site.cancel, None, &mut site.tool_lines())
+        .map_err(|source| StageError::Tool { what: "making the disk", log: None, source })
+}
+
+/// Boots the disk by its own kernel and lets it install its boot loader.
+fn boot_loader(
+    work: &BootstrapWork,
+    site: &Site,
+    raw: &Path,
+    kernel: PathBuf,
+    initrd: PathBuf,
+    key: &Key,
+) -> Result<(), StageError> {
+    let cmdline = format!(
+        "root=UUID={} ro net.ifnames=0 biosdevname=0 console=tty0 console=ttyS0,115200",
+        work.root_uuid
+    );
+    let disk = GuestDisk { path: raw.to_owned(), format: Format::Raw, seed: None };
+    let mut session =
+        Session::boot("first boot", disk, Boot::Kernel { kernel, initrd, cmdline }, work.machine, site)?;
+    session.enter(key, "root")?;
+    site.emit.phase("installing the boot loader");
+    let script = "set -eu\n\
+        export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
+        echo 'grub-pc grub-pc/install_devices multiselect /dev/vda' | debconf-set-selections\n\
+        grub-install --target=i386-pc /dev/vda\n\
+        update-grub\n";
+    session.script("boot loader", script, BOOT_LOADER_LIMIT)?;
+    session.power_off()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mmdebstraps_announcements_become_phases() {
+        assert_eq!(phase("downloading packages with apt..."), Some("downloading packages"));
+        assert_eq!(phase("success in 1 seconds"), None);
+    }
+}

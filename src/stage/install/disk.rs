@@ -1,0 +1,49 @@
+//! An existing disk image becomes a distro's disk: unpacked, turned into qcow2, grown where asked. No VM.
+
+use std::fs;
+use std::path::Path;
+
+use crate::digest::{Algorithm, Digest};
+use crate::host::fs::hash_file;
+use crate::machine::disk::{self, Format};
+use crate::plan::node::DiskWork;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::package::unpack;
+
+/// Makes the disk (qcow2) at `result` from `media`.
+///
+/// # Errors
+/// [`StageError`]; a local file that is not what the manifest says names both digests.
+pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result<(), StageError> {
+    if let Some(wanted) = &work.digest {
+        site.emit.phase("checking the digest");
+        let found = digest(media, wanted.algorithm, site)?;
+        if found != *wanted {
+            return Err(StageError::WrongMedia {
+                path: media.to_owned(),
+                wanted: wanted.clone(),
+                found,
+            });
+        }
+    }
+    site.emit.phase("unpacking");
+    let plain = site.scratch.join("media");
+    let emit = site.emit.clone();
+    unpack(media, &plain, &site.cancel, &mut |done, total| emit.bytes(done, total))?;
+    let info = disk::info(&plain, &site.cancel)?;
+    if let Some(backing) = info.backing {
+        return Err(StageError::Backing { path: media.to_owned(), backing });
+    }
+    site.emit.phase("turning it into qcow2");
+    disk::convert(&plain, info.format, result, Format::Qcow2, &site.cancel)?;
+    if work.disk > info.virtual_size {
+        disk::resize(result, Format::Qcow2, work.disk, &site.cancel)?;
+    }
+    fs::remove_file(&plain).map_err(|e| StageError::file("remove", &plain, e))
+}
+
+fn digest(path: &Path, algorithm: Algorithm, site: &Site) -> Result<Digest, StageError> {
+    let found = hash_file(path, &[algorithm], &site.cancel)?;
+    found.into_iter().next().ok_or(StageError::Cancelled)
+}
