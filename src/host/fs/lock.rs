@@ -1,0 +1,85 @@
+//! Locks between processes, by `flock` on a file of their own. A lock ends with its holder, however that ends. The
+//! file stays: taking it away would let two processes hold locks on two files of one name.
+
+use std::fs::File;
+use std::fs::TryLockError;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::host::cancel::Cancel;
+
+use super::FsError;
+
+/// How often a waiting process tries again. `flock` can wait by itself, but then nothing could stop it.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+/// Takes the lock of this file (made where it is not there) if nobody holds it, else gives `None`.
+///
+/// # Errors
+/// [`FsError::Io`].
+pub fn try_lock(path: &Path) -> Result<Option<FileLock>, FsError> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
+    let file = file.map_err(FsError::at("open the lock", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(FileLock { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(FsError::at("lock", path)(source)),
+    }
+}
+
+/// Takes the lock of this file, waiting for whoever holds it. `waiting` is called once, when there is somebody to
+/// wait for.
+///
+/// # Errors
+/// [`FsError::Cancelled`] when asked to stop while waiting, [`FsError::Io`].
+pub fn lock(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<FileLock, FsError> {
+    let mut told = false;
+    loop {
+        if let Some(lock) = try_lock(path)? {
+            return Ok(lock);
+        }
+        if !told {
+            waiting();
+            told = true;
+        }
+        if cancel.sleep(POLL) {
+            return Err(FsError::Cancelled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_waits_for_the_first_and_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = try_lock(&path).unwrap().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        let (cancel, mut waits) = (Cancel::default(), 0);
+        let stopped = lock(&path, &cancel, &mut || {
+            waits += 1;
+            cancel.cancel();
+        });
+        assert!(matches!(stopped, Err(FsError::Cancelled)), "{stopped:?}");
+        assert_eq!(waits, 1);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| lock(&path, &Cancel::default(), &mut || {}).is_ok());
+            std::thread::sleep(POLL * 2);
+            drop(first);
+            assert!(second.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,135 @@
+//! Facts about files and file systems, and the one kind of folder that others may not look into.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::FsError;
+
+/// Enough of a file's metadata to know cheaply that it still is the file that we wrote: whoever changes the content
+/// changes the time, whoever replaces the file changes the inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub size: u64,
+    /// Last change of the content, nanoseconds since 1970.
+    pub mtime_ns: i128,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl Stamp {
+    /// The stamp of the file at a path, following symbolic links.
+    ///
+    /// # Errors
+    /// [`FsError::Io`], with [`FsError::is_not_found`] where there is none.
+    pub fn of(path: &Path) -> Result<Self, FsError> {
+        let metadata = fs::metadata(path).map_err(FsError::at("look at", path))?;
+        Ok(Self {
+            size: metadata.len(),
+            mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// Bytes that this user may still write to the file system that holds a path (which need not exist yet).
+///
+/// # Errors
+/// [`FsError::Io`].
+pub fn free_space(path: &Path) -> Result<u64, FsError> {
+    let mut place = path;
+    loop {
+        // A relative path of one part has the empty path above it: the working directory.
+        let named = if place.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            place
+        };
+        match (rustix::fs::statvfs(named), place.parent()) {
+            (Ok(facts), _) => return Ok(facts.f_bavail.saturating_mul(facts.f_frsize)),
+            (Err(rustix::io::Errno::NOENT), Some(parent)) => place = parent,
+            (Err(errno), _) => {
+                return Err(FsError::Io {
+                    operation: "ask for the free space at",
+                    path: path.to_owned(),
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+}
+
+/// Makes a folder (and those above it) that only this user may enter, mode 0700; one that is there is closed to others.
+///
+/// # Errors
+/// [`FsError::Io`].
+pub fn private_dir(path: &Path) -> Result<(), FsError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(FsError::at("make the folder", parent))?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map_err(FsError::at("make the folder", path)),
+    }
+    let metadata = fs::metadata(path).map_err(FsError::at("look at", path))?;
+    if !metadata.is_dir() {
+        let source = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(FsError::at("make the folder", path)(source));
+    }
+    if metadata.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(FsError::at("close to others the folder", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_tells_a_rewritten_and_a_replaced_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let first = Stamp::of(&path).unwrap();
+        assert_eq!(Stamp::of(&path).unwrap(), first);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_ne!(Stamp::of(&path).unwrap(), first);
+        let old = Stamp::of(&path).unwrap();
+        let other = folder.path().join("b");
+        fs::write(&other, "two").unwrap();
+        let file = fs::File::options().write(true).open(&other).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_ne!(Stamp::of(&path).unwrap(), old);
+        assert!(Stamp::of(&folder.path().join("none")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn free_space_is_told_for_a_file_that_is_yet_to_be_written() {
+        assert!(free_space(Path::new("no/such/folder/yet")).unwrap() > 0);
+        assert!(free_space(&std::env::temp_dir().join("x/y")).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_private_folder_is_closed_even_when_it_was_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("above/private");
+        private_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        private_dir(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(private_dir(&file).is_err());
+    }
+}

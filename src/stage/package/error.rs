@@ -1,0 +1,49 @@
+//! What can go wrong while packaging or unpacking, in words.
+
+use std::path::PathBuf;
+
+use crate::host::fs::FsError;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// We were asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// A compressed file does not hold what its first bytes promise.
+    #[error("{} is damaged or cut off ({what}); fetch it or make it again", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What the decompressor found.
+        what: String,
+    },
+    /// A compression library refused to work; for instance for want of memory.
+    #[error("could not compress {}: {what}", path.display())]
+    Compressor {
+        /// The file being written.
+        path: PathBuf,
+        /// What it said.
+        what: String,
+    },
+    /// Reading or writing a file failed.
+    #[error(transparent)]
+    File(FsError),
+    /// The compression has no such level.
+    #[error("level {level} does not exist: {allowed}")]
+    Level {
+        /// As asked for.
+        level: u32,
+        /// Which there are.
+        allowed: String,
+    },
+}
+
+impl From<FsError> for PackageError {
+    fn from(error: FsError) -> Self {
+        match error {
+            FsError::Cancelled => Self::Cancelled,
+            error => Self::File(error),
+        }
+    }
+}

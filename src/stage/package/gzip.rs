@@ -1,0 +1,226 @@
+//! gzip (RFC 1952) on all cores: the input is cut into blocks, each is deflated by itself but may refer to the 32 KiB
+//! before it, and the pieces are joined at byte boundaries into one ordinary member. This is what `pigz` does.
+//!
+//! Header without name and time; a piece depends on its block and the 32 KiB before it alone. So the output depends on
+//! the input and the level, and on nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use flate2::Compress;
+use flate2::Compression;
+use flate2::FlushCompress;
+use flate2::Status;
+
+use crate::host::fs::Block;
+use crate::host::fs::Chunk;
+
+use super::PackageError;
+use super::pass::BLOCK;
+use super::pass::Pass;
+
+/// How far back deflate may refer (RFC 1951 §2).
+const WINDOW: usize = 32 << 10;
+/// Blocks that may be read but not yet handed on. Each costs its input, its output and 400 KiB of deflate state: 64
+/// stay well below 200 MiB. More than 64 threads would wait for SHA-512 anyway, which does 0.4 GB/s on one.
+const MOST_BLOCKS: usize = 64;
+/// How often a wait looks at the stop flag.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What one block needs while it is worked on; used again for the next.
+#[derive(Debug)]
+struct Desk {
+    deflate: Compress,
+    /// The 32 KiB before the block, or what there is of them.
+    before: Vec<u8>,
+    block: Vec<u8>,
+}
+
+/// A finished block.
+#[derive(Clone, Debug)]
+struct Piece {
+    bytes: Arc<Vec<u8>>,
+    /// CRC-32 of the block's input, which remembers how long that was.
+    crc: crc32fast::Hasher,
+    input: u64,
+}
+
+/// The work in hand.
+struct Job<'p, 'a> {
+    pass: &'p mut Pass<'a>,
+    level: Compression,
+    desks: Vec<Desk>,
+    sender: mpsc::Sender<(u64, Piece, Desk)>,
+    finished: mpsc::Receiver<(u64, Piece, Desk)>,
+    /// Finished out of turn.
+    waiting: BTreeMap<u64, Piece>,
+    /// Number of the next block to read, and of the next to hand on.
+    next: u64,
+    turn: u64,
+    /// The end of the block read last.
+    tail: Vec<u8>,
+    tail_is_zero: bool,
+    /// What a block of zeros behind zeros becomes, once one was seen.
+    zeros: Option<Piece>,
+    crc: crc32fast::Hasher,
+}
+
+/// Compresses the input into one gzip member.
+pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageError> {
+    // RFC 1952 §2.3: magic, deflate, no flags, no time, "slowest" or "fastest" where it applies, Unix.
+    let effort = match level {
+        9 => 2,
+        1 => 4,
+        _ => 0,
+    };
+    pass.push(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 3])?;
+    let most = (pass.workers.threads() * 2 + 2).min(MOST_BLOCKS) as u64;
+    let (sender, finished) = mpsc::channel();
+    let mut job = Job {
+        pass,
+        level: Compression::new(level),
+        desks: Vec::new(),
+        sender,
+        finished,
+        waiting: BTreeMap::new(),
+        next: 0,
+        turn: 0,
+        tail: Vec::new(),
+        tail_is_zero: false,
+        zeros: None,
+        crc: crc32fast::Hasher::new(),
+    };
+    // An empty input is one empty block.
+    let mut all_read = false;
+    while !all_read || job.turn < job.next {
+        while !all_read && job.next - job.turn < most {
+            job.start_block()?;
+            all_read = job.pass.at_end();
+        }
+        job.take_finished()?;
+        job.hand_on()?;
+    }
+    let mut trailer = job.crc.finalize().to_le_bytes().to_vec();
+    // ISIZE: the length modulo 2^32 (RFC 1952 §2.3.1).
+    trailer.extend(&pass.size().to_le_bytes()[..4]);
+    pass.push(trailer)
+}
+
+impl Job<'_, '_> {
+    /// Reads a block and sends it to be deflated.
+    fn start_block(&mut self) -> Result<(), PackageError> {
+        let mut desk = self.desks.pop().unwrap_or_else(|| Desk {
+            deflate: Compress::new(self.level, false),
+            before: Vec::with_capacity(WINDOW),
+            block: Vec::with_capacity(BLOCK),
+        });
+        let found = self.pass.read(&mut desk.block)?;
+        let last = self.pass.at_end();
+        let whole_zero = found == Block::Zeros(BLOCK);
+        let number = self.next;
+        self.next += 1;
+        if whole_zero && self.tail_is_zero && !last {
+            // Large disks are mostly this; once deflated, every such block is known.
+            let zeros = self.zeros.get_or_insert_with(|| {
+                fill_zeros(&mut desk, BLOCK);
+                desk.before.clone_from(&self.tail);
+                desk.work(false)
+            });
+            self.waiting.insert(number, zeros.clone());
+            self.desks.push(desk);
+            return Ok(());
+        }
+        if let Block::Zeros(length) = found {
+            fill_zeros(&mut desk, length);
+        }
+        std::mem::swap(&mut desk.before, &mut self.tail);
+        self.tail.clear();
+        self.tail
+            .extend(&desk.block[desk.block.len().saturating_sub(WINDOW)..]);
+        self.tail_is_zero = whole_zero;
+        let (sender, cancel) = (self.sender.clone(), self.pass.cancel.clone());
+        self.pass.workers.spawn(move || {
+            // Nobody listens any more after a stop: do not keep the pool busy.
+            if !cancel.is_cancelled() {
+                let piece = desk.work(last);
+                drop(sender.send((number, piece, desk)));
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits for finished blocks when the one whose turn it is is not there yet; then takes all there are.
+    fn take_finished(&mut self) -> Result<(), PackageError> {
+        loop {
+            let due = self.waiting.contains_key(&self.turn);
+            let wait = if due { Duration::ZERO } else { POLL };
+            if let Ok((number, piece, desk)) = self.finished.recv_timeout(wait) {
+                self.waiting.insert(number, piece);
+                self.desks.push(desk);
+            } else if due {
+                return Ok(());
+            }
+            self.pass.check()?;
+        }
+    }
+
+    /// Hands on every block whose turn has come.
+    fn hand_on(&mut self) -> Result<(), PackageError> {
+        while let Some(piece) = self.waiting.remove(&self.turn) {
+            self.turn += 1;
+            self.crc.combine(&piece.crc);
+            self.pass.push_chunk(Chunk::Data(piece.bytes))?;
+            self.pass.advance(piece.input);
+        }
+        Ok(())
+    }
+}
+
+fn fill_zeros(desk: &mut Desk, length: usize) {
+    desk.block.clear();
+    desk.block.resize(length, 0);
+}
+
+impl Desk {
+    /// Deflates the block. All but the last piece end with an empty stored block, which brings the stream to a byte
+    /// boundary (zlib's `Z_SYNC_FLUSH`).
+    fn work(&mut self, last: bool) -> Piece {
+        let Self {
+            deflate,
+            before,
+            block,
+        } = self;
+        deflate.reset();
+        if !before.is_empty() {
+            let primed = deflate.set_dictionary(before);
+            primed.expect("a raw stream takes a dictionary at its start");
+        }
+        let flush = if last {
+            FlushCompress::Finish
+        } else {
+            FlushCompress::Sync
+        };
+        // Bytes that cannot be compressed become stored blocks: 5 bytes more for each 16 KiB at worst, and the end.
+        let mut bytes = Vec::with_capacity(block.len() + block.len() / 1024 + 64);
+        loop {
+            let taken = usize::try_from(deflate.total_in()).expect("a block is small");
+            let status = deflate.compress_vec(&block[taken..], &mut bytes, flush);
+            let status = status.expect("memory to memory, with a state that is in order");
+            let room = bytes.len() < bytes.capacity();
+            let all_taken = deflate.total_in() == block.len() as u64;
+            if status == Status::StreamEnd || (!last && all_taken && room) {
+                break;
+            }
+            bytes.reserve(64 << 10);
+        }
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(block);
+        Piece {
+            bytes: Arc::new(bytes),
+            crc,
+            input: block.len() as u64,
+        }
+    }
+}
