@@ -1,0 +1,383 @@
+//! Where this host's own apt gets a distribution's main archive and its security updates from: so that a build uses
+//! the mirror that is near and allowed. Knows only how apt's configuration is written.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Cmd, OsRelease, os_release};
+use crate::host::cancel::Cancel;
+
+/// How long `apt-get` may think about its own configuration.
+const LIMIT: Duration = Duration::from_secs(20);
+/// The fields asked of `apt-get indextargets`, in the order of [`Entry`].
+const FORMAT: &str = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)";
+
+/// A distribution's archive as this host reaches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AptSource {
+    /// URI of the main archive, without a slash at its end.
+    pub uri: String,
+    /// Components that this host uses of it, in its order: `main`, …
+    pub components: Vec<String>,
+    /// The suite asked for, then its `-updates` suite where this host uses such.
+    pub suites: Vec<String>,
+    /// Where security updates come from, when this host uses them and the suite has them.
+    pub security: Option<AptSecurity>,
+}
+
+/// Where a suite's security updates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AptSecurity {
+    /// URI, without a slash at its end.
+    pub uri: String,
+    /// `bookworm-security`.
+    pub suite: String,
+    /// Components.
+    pub components: Vec<String>,
+}
+
+/// One source of apt: a suite and a component at a URI. Origin and label are those of the signed Release file, empty
+/// when it has not been downloaded yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    uri: String,
+    suite: String,
+    component: String,
+    origin: String,
+    label: String,
+}
+
+/// The archive of a vendor (`debian`, `ubuntu`) for a suite, from this host's apt configuration; none where apt does
+/// not use one. The suite need not be the host's own: an archive carries all of its distribution's suites.
+pub fn apt_mirror(vendor: &str, suite: &str) -> Option<AptSource> {
+    let listed = Cmd::new("apt-get")
+        .args(["indextargets", "--format", FORMAT, "Created-By: Packages"])
+        .env("LC_ALL", "C");
+    let mut text = String::new();
+    // No apt-get, or one that fails, tells the same as one that has nothing to list.
+    let _ = listed.run(&Cancel::default(), Some(LIMIT), &mut |output, line| {
+        if output == crate::host::process::Output::Stdout {
+            text.push_str(line);
+            text.push('\n');
+        }
+    });
+    let host = os_release();
+    decide(&parse_targets(&text), vendor, suite, &host)
+        // Nothing was downloaded yet, as in a fresh container: only the configuration itself is left to read.
+        .or_else(|| decide(&configured(Path::new("/etc/apt")), vendor, suite, &host))
+        .map(|mut source| {
+            source.uri = follow_mirror_list(source.uri);
+            source.security = source.security.map(|security| AptSecurity {
+                uri: follow_mirror_list(security.uri),
+                ..security
+            });
+            source
+        })
+}
+
+fn parse_targets(text: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let mut fields = line.split('|').map(|f| f.trim().to_owned());
+        Some(Entry {
+            uri: fields.next().filter(|uri| !uri.is_empty())?,
+            suite: fields.next()?,
+            component: fields.next()?,
+            origin: fields.next()?,
+            label: fields.next()?,
+        })
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+/// Everything that `sources.list` and the files beside it name.
+fn configured(etc_apt: &Path) -> Vec<Entry> {
+    let mut files = vec![etc_apt.join("sources.list")];
+    let beside = fs::read_dir(etc_apt.join("sources.list.d"));
+    let mut more: Vec<_> = beside.into_iter().flatten().flatten().map(|f| f.path()).collect();
+    more.sort();
+    files.extend(more);
+    let mut entries = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        match file.extension().and_then(|e| e.to_str()) {
+            Some("list") => entries.extend(parse_one_line(&text)),
+            Some("sources") => entries.extend(parse_deb822(&text)),
+            _ => {}
+        }
+    }
+    entries
+}
+
+/// The one-line style of sources.list(5): `deb [options] uri suite component…`.
+fn parse_one_line(text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let Some(rest) = line.trim().strip_prefix("deb ") else {
+            continue;
+        };
+        let rest = match rest.trim().strip_prefix('[') {
+            Some(options) => options.split_once(']').map_or("", |(_, rest)| rest),
+            None => rest,
+        };
+        let mut words = rest.split_whitespace();
+        let (Some(uri), Some(suite)) = (words.next(), words.next()) else {
+            continue;
+        };
+        entries.extend(words.map(|component| Entry::configured(uri, suite, component)));
+    }
+    entries
+}
+
+/// The deb822 style of sources.list(5): paragraphs of fields, of which we need four.
+fn parse_deb822(text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .fold(String::new(), |text, line| text + line.trim_end() + "\n");
+    for paragraph in text.split("\n\n") {
+        let field = |name: &str| deb822_words(paragraph, name);
+        let disabled = field("Enabled")
+            .first()
+            .is_some_and(|v| v.eq_ignore_ascii_case("no"));
+        if disabled || !field("Types").iter().any(|t| t == "deb") {
+            continue;
+        }
+        for uri in field("URIs") {
+            for suite in field("Suites") {
+                let components = field("Components");
+                entries.extend(components.iter().map(|c| Entry::configured(&uri, &suite, c)));
+            }
+        }
+    }
+    entries
+}
+
+/// The words of a field, its continuation lines included.
+fn deb822_words(paragraph: &str, name: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut inside = false;
+    for line in paragraph.lines() {
+        let value = if line.starts_with([' ', '\t']) {
+            inside.then_some(line)
+        } else {
+            let field = line.split_once(':');
+            let field = field.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+            inside = field.is_some();
+            field.map(|(_, value)| value)
+        };
+        words.extend(
+            value
+                .into_iter()
+                .flat_map(str::split_whitespace)
+                .map(str::to_owned),
+        );
+    }
+    words
+}
+
+impl Entry {
+    fn configured(uri: &str, suite: &str, component: &str) -> Self {
+        Self {
+            uri: uri.to_owned(),
+            suite: suite.to_owned(),
+            component: component.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The folder that the archive is in: `debian`, `debian-security`, `ubuntu`.
+    fn folder(&self) -> &str {
+        self.uri
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// Whether it belongs to the vendor's own archive. The Release file says so; without one, the archive's folder
+    /// does (all mirrors keep the name), or that the host's own suite comes from there.
+    fn is_of(&self, vendor: &str, host: &OsRelease) -> bool {
+        if !self.origin.is_empty() {
+            return self.origin.eq_ignore_ascii_case(vendor);
+        }
+        let own = host.id == vendor && !host.codename.is_empty() && self.base_suite() == host.codename;
+        let folder = self.folder();
+        folder == vendor || folder == format!("{vendor}-security") || (own && self.component == "main")
+    }
+
+    fn is_security(&self) -> bool {
+        self.suite.ends_with("-security")
+            || self.suite.ends_with("/updates")
+            || self.label.ends_with("-Security")
+    }
+
+    /// The suite without what its updates are called.
+    fn base_suite(&self) -> &str {
+        let end = self.suite.find(['-', '/']).unwrap_or(self.suite.len());
+        &self.suite[..end]
+    }
+}
+
+/// Picks the main archive and the security archive among all entries.
+fn decide(entries: &[Entry], vendor: &str, suite: &str, host: &OsRelease) -> Option<AptSource> {
+    let ours: Vec<_> = entries.iter().filter(|e| e.is_of(vendor, host)).collect();
+    let is_main = |e: &Entry| !e.is_security() && !e.suite.ends_with("-backports");
+    // The plain suite's archive first: on some hosts only the updates come from elsewhere.
+    let main = ours.iter().find(|e| is_main(e) && e.suite == e.base_suite());
+    let main = main.or_else(|| ours.iter().find(|e| is_main(e)))?;
+    let components = |of: &dyn Fn(&Entry) -> bool| {
+        let mut names: Vec<String> = Vec::new();
+        for entry in ours.iter().filter(|e| of(e)) {
+            if !names.contains(&entry.component) {
+                names.push(entry.component.clone());
+            }
+        }
+        names
+    };
+    // Debian's moving targets have neither updates nor security suites of their own.
+    let moving = matches!(suite, "sid" | "unstable" | "experimental" | "rc-buggy");
+    let mut suites = vec![suite.to_owned()];
+    if !moving && ours.iter().any(|e| e.suite.ends_with("-updates")) {
+        suites.push(format!("{suite}-updates"));
+    }
+    let security = ours.iter().find(|e| e.is_security() && !moving);
+    Some(AptSource {
+        uri: trimmed(&main.uri),
+        components: components(&|e| is_main(e) && e.uri == main.uri),
+        suites,
+        security: security.map(|security| AptSecurity {
+            uri: trimmed(&security.uri),
+            suite: format!("{suite}-security"),
+            components: components(&|e| e.is_security() && e.uri == security.uri),
+        }),
+    })
+}
+
+fn trimmed(uri: &str) -> String {
+    uri.trim_end_matches('/').to_owned()
+}
+
+/// Cloud images name a file that lists mirrors (`mirror+file:/etc/apt/mirrors/debian.list`, apt-transport-mirror(1)),
+/// which other tools cannot follow: the first mirror in it stands in.
+fn follow_mirror_list(uri: String) -> String {
+    let Some(list) = uri.strip_prefix("mirror+file:") else {
+        return uri;
+    };
+    let list = format!("/{}", list.trim_start_matches('/'));
+    let text = fs::read_to_string(list).unwrap_or_default();
+    first_mirror(&text).unwrap_or(uri)
+}
+
+fn first_mirror(text: &str) -> Option<String> {
+    let lines = text.lines().map(str::trim);
+    let line = lines.into_iter().find(|l| !l.is_empty() && !l.starts_with('#'))?;
+    line.split_whitespace().next().map(trimmed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(id: &str, codename: &str) -> OsRelease {
+        OsRelease {
+            id: id.to_owned(),
+            codename: codename.to_owned(),
+            ..OsRelease::default()
+        }
+    }
+
+    fn strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    const TARGETS: &str = "\
+http://tools.example/apt/|stable|main|Toolmaker|Tools
+http://mirror.example/debian/|bookworm-backports|main|Debian Backports|Debian Backports
+http://mirror.example/debian/|bookworm-updates|main|Debian|Debian
+http://mirror.example/debian/|bookworm|main|Debian|Debian
+http://mirror.example/debian/|bookworm|contrib|Debian|Debian
+http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Security
+";
+
+    #[test]
+    fn the_main_archive_is_known_by_its_signed_origin() {
+        let entries = parse_targets(TARGETS);
+        let source = decide(&entries, "debian", "trixie", &host("debian", "bookworm")).unwrap();
+        assert_eq!(source.uri, "http://mirror.example/debian");
+        assert_eq!(source.components, strings(&["main", "contrib"]));
+        assert_eq!(source.suites, strings(&["trixie", "trixie-updates"]));
+        let security = source.security.unwrap();
+        assert_eq!(security.uri, "http://mirror.example/debian-security");
+        assert_eq!(security.suite, "trixie-security");
+        assert_eq!(security.components, strings(&["main"]));
+        let sid = decide(&entries, "debian", "sid", &host("debian", "bookworm")).unwrap();
+        assert_eq!((sid.suites, sid.security), (strings(&["sid"]), None));
+        assert_eq!(
+            decide(&entries, "ubuntu", "noble", &host("debian", "bookworm")),
+            None
+        );
+        assert_eq!(decide(&[], "debian", "trixie", &host("fedora", "")), None);
+    }
+
+    #[test]
+    fn one_archive_may_hold_security_updates_too() {
+        let text = "http://mirror.example/ubuntu/|noble|main|Ubuntu|Ubuntu\n\
+                    http://mirror.example/ubuntu/|noble|universe|Ubuntu|Ubuntu\n\
+                    http://mirror.example/ubuntu/|noble-security|main|Ubuntu|Ubuntu\n";
+        let source = decide(&parse_targets(text), "ubuntu", "noble", &host("ubuntu", "noble")).unwrap();
+        assert_eq!(source.components, strings(&["main", "universe"]));
+        assert_eq!(source.suites, strings(&["noble"]));
+        assert_eq!(source.security.unwrap().uri, source.uri);
+    }
+
+    #[test]
+    fn a_fresh_container_has_only_its_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sources.list.d")).unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "sources.list",
+            "# deb http://no.example/debian bookworm main\n\
+             deb-src http://src.example/debian bookworm main\n\
+             deb [arch=amd64 signed-by=/x.gpg] http://tools.example/apt stable main # tools\n",
+        );
+        write(
+            "sources.list.d/debian.sources",
+            "Types: deb deb-src\n# a comment\nURIs: http://mirror.example/debian\nSuites: bookworm\n \
+             bookworm-updates\nComponents: main contrib\nSigned-By: /k.gpg\n\nTypes: deb\n\
+             URIs: http://mirror.example/debian-security\nSuites: bookworm-security\nComponents: main\n\n\
+             Enabled: no\nTypes: deb\nURIs: http://off.example/debian\nSuites: bookworm\nComponents: main\n",
+        );
+        let entries = configured(folder.path());
+        let source = decide(&entries, "debian", "bookworm", &host("debian", "bookworm")).unwrap();
+        assert_eq!(source.uri, "http://mirror.example/debian");
+        assert_eq!(source.components, strings(&["main", "contrib"]));
+        assert_eq!(source.suites, strings(&["bookworm", "bookworm-updates"]));
+        assert_eq!(
+            source.security.unwrap().uri,
+            "http://mirror.example/debian-security"
+        );
+        assert!(entries.iter().all(|e| !e.uri.contains("off.example")));
+    }
+
+    #[test]
+    fn an_archive_with_an_odd_name_is_known_by_the_hosts_own_suite() {
+        let entries = parse_one_line("deb http://nexus.example/apt-proxy bookworm main\n");
+        let find = |id, codename| decide(&entries, "debian", "trixie", &host(id, codename));
+        assert_eq!(
+            find("debian", "bookworm").unwrap().uri,
+            "http://nexus.example/apt-proxy"
+        );
+        assert_eq!(find("ubuntu", "noble"), None);
+    }
+
+    #[test]
+    fn a_list_of_mirrors_is_followed_to_its_first() {
+        let text = "# near\n\nhttps://near.example/debian/\tpriority:1\nhttps://far.example/debian\n";
+        assert_eq!(first_mirror(text).as_deref(), Some("https://near.example/debian"));
+        assert_eq!(follow_mirror_list("http://a/debian".into()), "http://a/debian");
+    }
+}

@@ -1,0 +1,336 @@
+//! What the host is and has: memory, processors, disk space, accelerator, distribution, users. Each fact is a small
+//! function over a pure parser. Knows nothing of what is done with them.
+
+mod apt;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::process::Cmd;
+
+pub use self::apt::{AptSecurity, AptSource, apt_mirror};
+
+/// Memory of the host, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All of it; the control group's limit where that is lower.
+    pub total: u64,
+    /// What can be had without swapping.
+    pub available: u64,
+}
+
+/// How VMs run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// By the processor itself.
+    Kvm,
+    /// Emulated: ten to twenty times slower.
+    Tcg {
+        /// Why not KVM, with the remedy.
+        why: String,
+    },
+}
+
+/// The host's distribution, from os-release(5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OsRelease {
+    /// `ID`: `debian`.
+    pub id: String,
+    /// `ID_LIKE`: what it is made from, nearest first.
+    pub id_like: Vec<String>,
+    /// `VERSION_ID`: `12`; empty on rolling releases.
+    pub version: String,
+    /// `VERSION_CODENAME`: `bookworm`; empty where there is none.
+    pub codename: String,
+    /// `PRETTY_NAME`, for people.
+    pub name: String,
+}
+
+/// Memory as the kernel and our control group (v2) tell it; none where `/proc` is not to be read.
+pub fn memory() -> Option<Memory> {
+    let mut memory = parse_meminfo(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    for group in cgroup_folders(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()) {
+        let read = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default();
+        let (limit, used) = (read("memory.max"), read("memory.current"));
+        memory = within_limit(memory, &limit, &used, &read("memory.stat"));
+    }
+    Some(memory)
+}
+
+/// Processors that we may use: affinity and control group limits count.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Bytes free (to us, without root's reserve) on the disk that a path is or would be on.
+///
+/// # Errors
+/// When not even a parent folder can be looked at.
+pub fn free_space(path: &Path) -> io::Result<u64> {
+    let absolute = std::path::absolute(path)?;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for place in absolute.ancestors() {
+        match rustix::fs::statvfs(place) {
+            Ok(stat) => return Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+            Err(e) => last = e.into(),
+        }
+    }
+    Err(last)
+}
+
+/// Which accelerator works. A device that opens is not enough: on a virtual host without nested virtualisation it
+/// may open, create VMs and run firmware, and then hang every kernel. On x86 the processor must show `vmx` or `svm`.
+pub fn accelerator() -> Accel {
+    let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    decide_accelerator(opened.map(drop), cfg!(target_arch = "x86_64"), &cpuinfo)
+}
+
+/// The host's distribution; empty where it does not say.
+pub fn os_release() -> OsRelease {
+    let text = ["/etc/os-release", "/usr/lib/os-release"]
+        .into_iter()
+        .find_map(|path| fs::read_to_string(path).ok());
+    parse_os_release(&text.unwrap_or_default())
+}
+
+/// Whether we are root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether a user can build root file systems without being root: see [`rootless`].
+pub fn subuids(user: &str) -> bool {
+    rootless(user).is_ok()
+}
+
+/// Whether a user can build root file systems without being root, through user namespaces (user_namespaces(7),
+/// subuid(5)).
+///
+/// # Errors
+/// What is missing, with the remedy.
+pub fn rootless(user: &str) -> Result<(), String> {
+    let uid = rustix::process::getuid().as_raw();
+    let ids = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        if !has_range(&ids(file), user, uid) {
+            return Err(format!(
+                "{file} gives {user} no 65536 ids; run: sudo usermod --add-subuids 100000-165535 \
+                 --add-subgids 100000-165535 {user}"
+            ));
+        }
+    }
+    for program in ["newuidmap", "newgidmap"] {
+        if !in_path(program) {
+            return Err(format!("{program} is not installed; install the package uidmap"));
+        }
+    }
+    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+    let forbidden = [
+        ("user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
+        (
+            "kernel/unprivileged_userns_clone",
+            "0",
+            "kernel.unprivileged_userns_clone=1",
+        ),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ];
+    for (name, off, remedy) in forbidden {
+        if setting(name).trim() == off {
+            return Err(format!(
+                "user namespaces are switched off; run: sudo sysctl {remedy}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Reads `/proc/meminfo` (proc_meminfo(5)); its kB are KiB.
+fn parse_meminfo(text: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some(Memory {
+        total: field("MemTotal:")?,
+        available: field("MemAvailable:").or_else(|| field("MemFree:"))?,
+    })
+}
+
+/// The folders of our control group (v2) and all above it: a limit on any of them holds for us.
+fn cgroup_folders(proc_self_cgroup: &str) -> Vec<PathBuf> {
+    let Some(group) = proc_self_cgroup
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+    else {
+        return Vec::new();
+    };
+    let mount = Path::new("/sys/fs/cgroup");
+    let own = mount.join(group);
+    own.ancestors()
+        .take_while(|folder| folder.starts_with(mount))
+        .map(Path::to_owned)
+        .collect()
+}
+
+/// Lowers the figures to a control group's limit (`memory.max`, `memory.current`, `memory.stat`). File cache that is
+/// charged to the group but not in use counts as available, as it does in `MemAvailable`.
+fn within_limit(memory: Memory, max: &str, current: &str, stat: &str) -> Memory {
+    let Ok(limit) = max.trim().parse::<u64>() else {
+        return memory;
+    };
+    let used = current.trim().parse().unwrap_or(0);
+    let cache = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("inactive_file "))
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or(0);
+    let free = limit.saturating_sub(u64::saturating_sub(used, cache));
+    Memory {
+        total: memory.total.min(limit),
+        available: memory.available.min(free),
+    }
+}
+
+fn decide_accelerator(opened: io::Result<()>, x86: bool, cpuinfo: &str) -> Accel {
+    let why = match opened {
+        Ok(()) if !x86 || has_virtualisation(cpuinfo) => return Accel::Kvm,
+        Ok(()) => {
+            "/dev/kvm opens, but the processor shows neither vmx nor svm: kernels hang under such a KVM; switch \
+             nested virtualisation on for this machine, or virtualisation in its firmware"
+                .to_owned()
+        }
+        Err(e) => match e.kind() {
+            io::ErrorKind::NotFound => {
+                "there is no /dev/kvm; switch virtualisation on in the firmware (or nested virtualisation in the \
+                 cloud), and load the module kvm_intel or kvm_amd"
+                    .to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "/dev/kvm may not be opened; join its group (sudo usermod -aG kvm \"$USER\") and log in again"
+                    .to_owned()
+            }
+            _ => format!("/dev/kvm cannot be opened: {e}"),
+        },
+    };
+    Accel::Tcg { why }
+}
+
+fn has_virtualisation(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+    flags
+        .flat_map(str::split_whitespace)
+        .any(|flag| flag == "vmx" || flag == "svm")
+}
+
+/// Reads os-release(5): shell-like assignments.
+fn parse_os_release(text: &str) -> OsRelease {
+    let field = |name: &str| {
+        let assigned = text.lines().filter_map(|line| line.trim().split_once('='));
+        let value = assigned.filter(|(key, _)| *key == name).map(|(_, v)| v).last();
+        let value = value.unwrap_or_default().trim();
+        let quoted = |q: char| value.strip_prefix(q).and_then(|v| v.strip_suffix(q));
+        let bare = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
+        bare.replace('\\', "")
+    };
+    OsRelease {
+        id: field("ID"),
+        id_like: field("ID_LIKE").split_whitespace().map(str::to_owned).collect(),
+        version: field("VERSION_ID"),
+        codename: field("VERSION_CODENAME"),
+        name: field("PRETTY_NAME"),
+    }
+}
+
+/// Whether subuid(5) gives a user (by name or number) as many ids as a distribution uses.
+fn has_range(subids: &str, user: &str, uid: u32) -> bool {
+    subids.lines().any(|line| {
+        let mut fields = line.trim().split(':');
+        let owner = fields.next().unwrap_or_default();
+        let count = fields.nth(1).and_then(|n| n.parse::<u64>().ok());
+        (owner == user || owner == uid.to_string()) && count.is_some_and(|n| n >= 65_536)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::{GIB, MIB};
+
+    #[test]
+    fn memory_is_the_hosts_or_the_groups_whichever_is_less() {
+        let host = parse_meminfo("MemTotal:  8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\n").unwrap();
+        assert_eq!((host.total, host.available), (8 * GIB, 4 * GIB));
+        assert_eq!(within_limit(host, "max\n", "5", ""), host);
+        let used = (1536 * MIB).to_string();
+        let stat = format!("anon 5\ninactive_file {}\n", 512 * MIB);
+        let limited = within_limit(host, "2147483648\n", &used, &stat);
+        assert_eq!((limited.total, limited.available), (2 * GIB, GIB));
+        assert_eq!(
+            cgroup_folders("1:name=x:/y\n0::/a/b\n"),
+            ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"].map(PathBuf::from)
+        );
+        assert!(cgroup_folders("3:memory:/old\n").is_empty());
+    }
+
+    #[test]
+    fn this_host_has_memory_disk_and_processors() {
+        let memory = memory().unwrap();
+        assert!(
+            memory.available <= memory.total && memory.available > 0,
+            "{memory:?}"
+        );
+        assert!(cpus() >= 1);
+        let there = free_space(&std::env::temp_dir()).unwrap();
+        let to_be = free_space(&std::env::temp_dir().join("not/yet/there")).unwrap();
+        assert!(there > 0 && to_be > 0);
+    }
+
+    #[test]
+    fn kvm_needs_a_device_that_opens_and_a_processor_that_can() {
+        let why = |accel| match accel {
+            Accel::Kvm => "kvm".to_owned(),
+            Accel::Tcg { why } => why,
+        };
+        let amd = "processor : 0\nflags\t\t: fpu svm sse\n";
+        let trap = "flags\t\t: fpu svm_lock sse\nvmx flags : vnmi\n";
+        assert_eq!(why(decide_accelerator(Ok(()), true, amd)), "kvm");
+        assert_eq!(why(decide_accelerator(Ok(()), false, "")), "kvm");
+        assert!(why(decide_accelerator(Ok(()), true, trap)).contains("neither vmx nor svm"));
+        let denied = Err(io::ErrorKind::PermissionDenied.into());
+        assert!(why(decide_accelerator(denied, true, amd)).contains("usermod -aG kvm"));
+        let absent = Err(io::ErrorKind::NotFound.into());
+        assert!(why(decide_accelerator(absent, true, amd)).starts_with("there is no /dev/kvm"));
+    }
+
+    #[test]
+    fn distributions_are_recognised() {
+        let text = "PRETTY_NAME=\"Ubuntu 24.04 LTS\"\nID=ubuntu\nID_LIKE='debian'\nVERSION_ID=\"24.04\"\n\
+                    VERSION_CODENAME=noble\n# ID=no\n";
+        let os = parse_os_release(text);
+        assert_eq!((os.id.as_str(), os.version.as_str()), ("ubuntu", "24.04"));
+        assert_eq!(
+            (os.id_like, os.codename),
+            (vec!["debian".to_owned()], "noble".to_owned())
+        );
+        assert_eq!(parse_os_release(""), OsRelease::default());
+    }
+
+    #[test]
+    fn ranges_of_ids() {
+        let text = "joe:100000:65536\n1001:200000:65536\nann:300000:1000\n";
+        assert!(has_range(text, "joe", 1000) && has_range(text, "max", 1001));
+        assert!(!has_range(text, "ann", 1002) && !has_range("", "joe", 1000));
+    }
+}

@@ -1,0 +1,360 @@
+//! What can go wrong with a request, told apart so that each has its remedy. Messages name hosts, never credentials.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use rustls::CertificateError;
+
+use crate::size::{ByteSize, show_duration};
+
+/// Whom we talk to: the server of the URL, or the proxy that stands before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `host` or `host:port`.
+    pub place: String,
+    /// The environment variable that names it, when it is a proxy.
+    pub proxy: Option<String>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.proxy {
+            None => f.write_str(&self.place),
+            Some(variable) => write!(f, "the proxy {} (from {variable})", self.place),
+        }
+    }
+}
+
+/// Why a server's certificate was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// No authority that we trust signed it.
+    UnknownIssuer,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come (or our clock is wrong).
+    NotYetValid,
+    /// It is for another name.
+    WrongName,
+    /// This host trusts nobody: it has no certificates of authorities.
+    NoRoots,
+    /// Something else, in rustls' words.
+    Other(String),
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownIssuer => f.write_str(
+                "its certificate is signed by an authority that this host does not trust; \
+                 if it is yours, point SSL_CERT_FILE at a PEM file with it",
+            ),
+            Self::Expired => f.write_str(
+                "its certificate has expired; if it has not, this host's clock is wrong, else tell the server's \
+                 owner and use another mirror",
+            ),
+            Self::NotYetValid => {
+                f.write_str("its certificate is not valid yet; look whether this host's clock is right")
+            }
+            Self::WrongName => f.write_str(
+                "its certificate is for another name; write the URL with the name that the certificate carries",
+            ),
+            Self::NoRoots => f.write_str(
+                "this host has no certificates of authorities; install the package ca-certificates, or point \
+                 SSL_CERT_FILE at a PEM file",
+            ),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// Asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// The server (or the network) ended the transfer early.
+    #[error("the connection was cut after {} of {}", ByteSize(*.got), total_text(.want))]
+    Cut {
+        /// Bytes of this response's body that arrived.
+        got: u64,
+        /// Bytes announced, when they were.
+        want: Option<u64>,
+    },
+    /// The name does not resolve.
+    #[error("{peer} was not found ({detail}); check the name, and that this host's DNS works")]
+    Dns {
+        /// Whom.
+        peer: Peer,
+        /// The resolver's words.
+        detail: String,
+    },
+    /// Any other failure of the operating system.
+    #[error("lost {peer}: {detail}")]
+    Io {
+        /// Whom.
+        peer: Peer,
+        /// The system's words.
+        detail: String,
+    },
+    /// What came back is not HTTP.
+    #[error("{peer} does not speak HTTP ({detail}); check the port and whether it should be https://")]
+    Protocol {
+        /// Whom.
+        peer: Peer,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The proxy would not open a tunnel.
+    #[error("{peer} would not connect to {target} ({detail}); {}", proxy_remedy(*.status))]
+    ProxyRefused {
+        /// The proxy.
+        peer: Peer,
+        /// What it was asked for.
+        target: String,
+        /// Its status, when it gave one.
+        status: Option<u16>,
+        /// Its answer.
+        detail: String,
+    },
+    /// The proxy variable holds something else than a URL.
+    #[error("{variable} is not the URL of a proxy; write it as http://host:port, or unset it")]
+    ProxyUrl {
+        /// The variable.
+        variable: String,
+    },
+    /// Too many redirects, or a circle of them.
+    #[error("redirected more than {limit} times, last to {last}; use the URL of the file itself")]
+    Redirects {
+        /// The bound.
+        limit: u32,
+        /// Where the last one led.
+        last: String,
+    },
+    /// Nobody listens.
+    #[error("{peer} refused the connection; check that the server runs and the port is right")]
+    Refused {
+        /// Whom.
+        peer: Peer,
+    },
+    /// Nothing came for too long.
+    #[error("{peer} sent nothing for {}; try again later or use another mirror", show_duration(*.after))]
+    Silent {
+        /// Whom.
+        peer: Peer,
+        /// How long.
+        after: Duration,
+    },
+    /// A status that is not what was asked for.
+    #[error("{} (HTTP {status}{}){}", status_text(*.status), moved_text(.moved_to), status_remedy(*.status))]
+    Status {
+        /// The status.
+        status: u16,
+        /// The URL that gave it, when it is not the one asked for.
+        moved_to: Option<String>,
+        /// How long the server wants us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The server's certificate or its TLS is not acceptable.
+    #[error("no safe connection to {peer}: {fault}")]
+    Tls {
+        /// Whom.
+        peer: Peer,
+        /// Why.
+        fault: TlsFault,
+    },
+    /// No connection within the limit.
+    #[error("{peer} did not answer within {}; check the network, or whether a proxy is needed (https_proxy)", show_duration(*.after))]
+    Unanswered {
+        /// Whom.
+        peer: Peer,
+        /// The limit.
+        after: Duration,
+    },
+    /// No way to the host.
+    #[error(
+        "{peer} cannot be reached ({detail}); check the network, or whether a proxy is needed (https_proxy)"
+    )]
+    Unreachable {
+        /// Whom.
+        peer: Peer,
+        /// The system's words.
+        detail: String,
+    },
+    /// Not a URL that can be asked for.
+    #[error("`{url}` is not a URL that can be fetched: {why}")]
+    Url {
+        /// The URL, without secrets.
+        url: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl HttpError {
+    /// Whether the same request may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Cut { .. } | Self::Io { .. } | Self::Silent { .. } | Self::Refused { .. } => true,
+            Self::Unanswered { .. } | Self::Unreachable { .. } | Self::Protocol { .. } => true,
+            // EAI_AGAIN (getaddrinfo(3)): the name server did not answer, which says nothing about the name.
+            Self::Dns { detail, .. } => detail.contains("emporary failure"),
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            Self::ProxyRefused { status, .. } => status.is_none_or(|s| s >= 500),
+            Self::Cancelled | Self::ProxyUrl { .. } | Self::Redirects { .. } => false,
+            Self::Tls { .. } | Self::Url { .. } => false,
+        }
+    }
+
+    /// How long the server asked us to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Makes sense of what ureq reports. `target` is the server of the URL where `peer` is a proxy.
+    pub(super) fn from_ureq(error: ureq::Error, peer: Peer, target: &str, limits: &super::Limits) -> Self {
+        match error {
+            ureq::Error::Io(e) => Self::from_io(&e, peer),
+            ureq::Error::HostNotFound => Self::Dns {
+                peer,
+                detail: "no address".to_owned(),
+            },
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Self::Unanswered {
+                peer,
+                after: limits.connect,
+            },
+            ureq::Error::Timeout(_) => Self::Silent {
+                peer,
+                after: limits.silence,
+            },
+            ureq::Error::Rustls(e) => Self::Tls {
+                peer,
+                fault: tls_fault(&e),
+            },
+            ureq::Error::Tls(text) => Self::Tls {
+                peer,
+                fault: TlsFault::Other(text.to_owned()),
+            },
+            ureq::Error::ConnectProxyFailed(detail) => Self::ProxyRefused {
+                status: proxy_status(&detail),
+                target: target.to_owned(),
+                peer,
+                detail,
+            },
+            ureq::Error::InvalidProxyUrl => Self::ProxyUrl {
+                variable: peer.proxy.unwrap_or(peer.place),
+            },
+            ureq::Error::BadUri(why) => Self::Url {
+                url: target.to_owned(),
+                why,
+            },
+            other => Self::Protocol {
+                peer,
+                detail: other.to_string(),
+            },
+        }
+    }
+
+    fn from_io(error: &std::io::Error, peer: Peer) -> Self {
+        if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+            return Self::Tls {
+                peer,
+                fault: tls_fault(tls),
+            };
+        }
+        let detail = error.to_string();
+        // std gives name errors no kind of their own, only this text before that of gai_strerror(3).
+        if let Some((_, said)) = detail.split_once("failed to lookup address information: ") {
+            return Self::Dns {
+                peer,
+                detail: said.to_owned(),
+            };
+        }
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused { peer },
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+                Self::Unreachable { peer, detail }
+            }
+            ErrorKind::UnexpectedEof => Self::Io {
+                peer,
+                detail: "it closed the connection without an answer".to_owned(),
+            },
+            _ => Self::Io { peer, detail },
+        }
+    }
+}
+
+fn tls_fault(error: &rustls::Error) -> TlsFault {
+    let rustls::Error::InvalidCertificate(certificate) = error else {
+        let text = error.to_string();
+        return if text.contains("No CA certificates") {
+            TlsFault::NoRoots
+        } else {
+            TlsFault::Other(text)
+        };
+    };
+    match certificate {
+        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotYetValid,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsFault::WrongName
+        }
+        other => TlsFault::Other(format!("its certificate is not acceptable: {other}")),
+    }
+}
+
+/// ureq has the proxy's status in a text only: `proxy server responded 407/407`.
+fn proxy_status(detail: &str) -> Option<u16> {
+    let number = detail.split_once("responded ")?.1.split('/').next()?;
+    number.parse().ok()
+}
+
+fn proxy_remedy(status: Option<u16>) -> &'static str {
+    match status {
+        Some(407) => "give it a user and password, as in http://user:password@proxy:3128",
+        Some(403) => "its rules forbid this host or port; ask its owner, or exempt the host with no_proxy",
+        _ => "check the proxy, or exempt the host with no_proxy",
+    }
+}
+
+fn total_text(want: &Option<u64>) -> String {
+    want.map_or_else(|| "an unknown size".to_owned(), |n| ByteSize(n).to_string())
+}
+
+fn moved_text(moved_to: &Option<String>) -> String {
+    moved_to
+        .as_ref()
+        .map_or_else(String::new, |url| format!(" from {url}"))
+}
+
+fn status_text(status: u16) -> &'static str {
+    match status {
+        401 => "the server wants a user and password",
+        403 => "access is forbidden",
+        404 => "not found",
+        407 => "the proxy wants a user and password",
+        410 => "gone for good",
+        416 => "the server refuses the range asked for",
+        429 => "the server says that we ask too often",
+        500..=599 => "the server has a problem of its own",
+        _ => "the server gave an unexpected answer",
+    }
+}
+
+fn status_remedy(status: u16) -> &'static str {
+    match status {
+        401 => "; put them into the URL as https://user:password@host/…",
+        403 => "; the URL may need credentials or may have expired",
+        404 | 410 => "; check the URL: files move when a new release comes out",
+        407 => "; put them into the proxy variable as http://user:password@proxy:3128",
+        416 => "; it may hold a shorter file than its mirrors do",
+        429 | 500..=599 => "; try again later or use another mirror",
+        _ => "",
+    }
+}

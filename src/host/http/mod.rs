@@ -1,0 +1,445 @@
+//! HTTP and HTTPS: one GET at a time, as a head and then chunks, with every failure told apart.
+//! Proxies of the environment are honoured, redirects followed within a bound, certificates checked against the
+//! host's own authorities (`SSL_CERT_FILE` is heard). Knows nothing of files, digests or retries.
+//!
+//! Each request runs on a thread of its own and hands its bytes over a short channel: so the caller can be stopped
+//! within a moment even while the system waits for a name server or a mute peer.
+
+mod error;
+mod forward;
+mod proxy;
+mod url;
+
+use std::io::{ErrorKind, Read};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::http::{HeaderMap, header};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Proxy};
+
+pub use self::error::{HttpError, Peer, TlsFault};
+pub use self::proxy::Proxies;
+pub use self::url::{percent_decode, redact};
+
+use self::url::Url;
+use super::cancel::Cancel;
+
+/// Longest time to get a connection, TLS included. A transcontinental handshake over a bad line takes seconds.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Longest silence of a connected peer. Mirrors that spin up a disk or ask an origin first may need half a minute.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Most redirects followed; browsers allow 20, mirrors need 2.
+const REDIRECTS: u32 = 10;
+/// Bytes handed over at once.
+const CHUNK: usize = 128 * 1024;
+/// Chunks under way between the two threads.
+const CHUNKS_AHEAD: usize = 8;
+/// How often a waiting caller looks whether it should stop.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Time limits. Both are by silence: a slow transfer that moves is never cut.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// To get a connection.
+    pub connect: Duration,
+    /// Between two signs of life.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: CONNECT,
+            silence: SILENCE,
+        }
+    }
+}
+
+/// Makes requests.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Time limits.
+    pub limits: Limits,
+    /// Proxies.
+    pub proxies: Proxies,
+}
+
+/// A GET.
+#[derive(Clone, Debug)]
+pub struct Get<'a> {
+    /// What.
+    pub url: &'a str,
+    /// The first byte wanted, when not all are.
+    pub from: Option<u64>,
+    /// Validator under which `from` holds (RFC 9110 §13.1.5): an `ETag` or a `Last-Modified` value.
+    pub if_range: Option<&'a str>,
+}
+
+/// The head of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Status; redirects are already followed.
+    pub status: u16,
+    /// Where redirects led, without secrets; none when there were none.
+    pub moved_to: Option<String>,
+    /// Bytes of the body that follows, when announced.
+    pub length: Option<u64>,
+    /// `Content-Range`.
+    pub range: Option<ContentRange>,
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub last_modified: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+/// `Content-Range: bytes 5-9/10` (RFC 9110 §14.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRange {
+    /// First byte that follows.
+    pub first: u64,
+    /// Last byte that follows.
+    pub last: u64,
+    /// Size of the whole, when the server knows it.
+    pub total: Option<u64>,
+}
+
+/// A body that is arriving. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Body {
+    messages: Receiver<Message>,
+    agent: Agent,
+    peer: Peer,
+    silence: Duration,
+}
+
+#[derive(Debug)]
+enum Message {
+    Head(Head, Agent, Peer),
+    Chunk(Vec<u8>),
+    End,
+    Failed(HttpError),
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            proxies: Proxies::from_env(),
+        }
+    }
+}
+
+impl Client {
+    /// Asks, follows redirects, and returns with the head of the final answer, whatever its status.
+    ///
+    /// # Errors
+    /// Every [`HttpError`] but [`HttpError::Status`], which is the caller's to judge ([`Head::error`]).
+    pub fn get(&self, get: &Get<'_>, cancel: &Cancel) -> Result<(Head, Body), HttpError> {
+        let first = Url::parse(get.url)?;
+        let peer = Peer {
+            place: first.place().to_owned(),
+            proxy: None,
+        };
+        let (sender, messages) = mpsc::sync_channel(CHUNKS_AHEAD);
+        let asker = Asker {
+            client: self.clone(),
+            from: get.from,
+            if_range: get.if_range.map(str::to_owned),
+        };
+        // Not joined: it ends when its connection does, which dropping the body brings about.
+        std::thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || asker.run(first, &sender))
+            .map_err(|e| HttpError::Io {
+                peer: peer.clone(),
+                detail: e.to_string(),
+            })?;
+        // Name lookup, connection and the answer's head each have their own limit; this one is for all of them.
+        let patience = self.limits.connect * 2 + self.limits.silence * 2;
+        match wait(&messages, &peer, patience, cancel)? {
+            Message::Head(head, agent, peer) => {
+                let silence = self.limits.silence;
+                let body = Body {
+                    messages,
+                    agent,
+                    peer,
+                    silence,
+                };
+                Ok((head, body))
+            }
+            Message::Failed(error) => Err(error),
+            Message::Chunk(_) | Message::End => unreachable!("the head comes first"),
+        }
+    }
+
+    /// The agent for a URL, and whom it talks to. One for each request: dropping the body shuts it down, and nothing
+    /// else may hang on it.
+    fn agent(&self, url: &Url) -> Result<(Agent, Peer, Option<String>), HttpError> {
+        let Some(named) = self.proxies.find(url.scheme(), url.host(), url.port()) else {
+            let peer = Peer {
+                place: url.place().to_owned(),
+                proxy: None,
+            };
+            return Ok((self.config(None).new_agent(), peer, None));
+        };
+        let bad = |_| HttpError::ProxyUrl {
+            variable: named.variable.clone(),
+        };
+        let proxy = Proxy::new(&named.url).map_err(bad)?;
+        let peer = Peer {
+            place: format!("{}:{}", proxy.host(), proxy.port()),
+            proxy: Some(named.variable.clone()),
+        };
+        let over_http = matches!(
+            proxy.protocol(),
+            ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https
+        );
+        if !(over_http && url.scheme() == "http") {
+            return Ok((self.config(Some(proxy)).new_agent(), peer, None));
+        }
+        let front = Url::parse(&named.url).map_err(|_| HttpError::ProxyUrl {
+            variable: named.variable.clone(),
+        })?;
+        let agent = forward::agent(self.config(None), front.uri);
+        Ok((agent, peer, front.authorization))
+    }
+
+    fn config(&self, proxy: Option<Proxy>) -> Config {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::PlatformVerifier)
+            .build();
+        Agent::config_builder()
+            .tls_config(tls)
+            .proxy(proxy)
+            .http_status_as_error(false)
+            // Followed here instead: each hop may need another proxy, or none.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("pipeline/", env!("CARGO_PKG_VERSION")))
+            // Images are fetched as they are: a digest of inflated bytes would be that of another file.
+            .accept_encoding("identity")
+            .timeout_resolve(Some(self.limits.connect))
+            .timeout_connect(Some(self.limits.connect))
+            .timeout_per_read(Some(self.limits.silence))
+            .timeout_per_write(Some(self.limits.silence))
+            .build()
+    }
+}
+
+/// The request, on its own thread.
+struct Asker {
+    client: Client,
+    from: Option<u64>,
+    if_range: Option<String>,
+}
+
+impl Asker {
+    fn run(&self, first: Url, sender: &SyncSender<Message>) {
+        let failed = |error| drop(sender.send(Message::Failed(error)));
+        match self.ask(first) {
+            Err(error) => failed(error),
+            Ok((head, mut reader, agent, peer)) => {
+                let length = head.length;
+                if sender.send(Message::Head(head, agent, peer.clone())).is_err() {
+                    return;
+                }
+                let end = relay(&mut reader, length, &peer, &self.client.limits, sender);
+                match end {
+                    Ok(()) => drop(sender.send(Message::End)),
+                    Err(error) => failed(error),
+                }
+            }
+        }
+    }
+
+    fn ask(&self, first: Url) -> Result<(Head, impl Read + use<>, Agent, Peer), HttpError> {
+        let mut url = first;
+        let mut moved = false;
+        for _ in 0..=REDIRECTS {
+            let (agent, peer, proxy_authorization) = self.client.agent(&url)?;
+            let mut request = agent.get(url.uri.clone());
+            let range = self.from.map(|from| format!("bytes={from}-"));
+            let headers = [
+                (header::RANGE, range.as_ref()),
+                (header::IF_RANGE, self.if_range.as_ref()),
+                (header::AUTHORIZATION, url.authorization.as_ref()),
+                (header::PROXY_AUTHORIZATION, proxy_authorization.as_ref()),
+            ];
+            for (name, value) in headers {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
+            }
+            let limits = &self.client.limits;
+            let answer = request
+                .call()
+                .map_err(|e| HttpError::from_ureq(e, peer.clone(), url.place(), limits))?;
+            let status = answer.status().as_u16();
+            let location = text(answer.headers(), &header::LOCATION);
+            if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) {
+                url = url.join(&location)?;
+                moved = true;
+                continue;
+            }
+            let moved_to = moved.then(|| url.to_string());
+            let head = Head::read(status, moved_to, answer.headers());
+            return Ok((head, answer.into_body().into_reader(), agent, peer));
+        }
+        Err(HttpError::Redirects {
+            limit: REDIRECTS,
+            last: url.to_string(),
+        })
+    }
+}
+
+/// Passes a body on, chunk by chunk, until it ends or nobody wants it any more.
+fn relay(
+    reader: &mut impl Read,
+    want: Option<u64>,
+    peer: &Peer,
+    limits: &Limits,
+    sender: &SyncSender<Message>,
+) -> Result<(), HttpError> {
+    let mut got = 0u64;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(e) => {
+                return Err(match e.kind() {
+                    ErrorKind::UnexpectedEof
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe => HttpError::Cut { got, want },
+                    _ => HttpError::from_ureq(ureq::Error::from(e), peer.clone(), &peer.place, limits),
+                });
+            }
+        };
+        got += count as u64;
+        if sender.send(Message::Chunk(buffer[..count].to_vec())).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for the next message, no longer than `patience`, and not after being asked to stop.
+fn wait(
+    messages: &Receiver<Message>,
+    peer: &Peer,
+    patience: Duration,
+    cancel: &Cancel,
+) -> Result<Message, HttpError> {
+    let since = Instant::now();
+    loop {
+        if cancel.is_cancelled() {
+            return Err(HttpError::Cancelled);
+        }
+        match messages.recv_timeout(POLL) {
+            Ok(message) => return Ok(message),
+            Err(RecvTimeoutError::Timeout) if since.elapsed() < patience => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(HttpError::Silent {
+                    peer: peer.clone(),
+                    after: patience,
+                });
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(HttpError::Io {
+                    peer: peer.clone(),
+                    detail: "the transfer ended without a result".to_owned(),
+                });
+            }
+        }
+    }
+}
+
+impl Body {
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// [`HttpError::Cut`], [`HttpError::Silent`], [`HttpError::Cancelled`], [`HttpError::Io`] and the like.
+    pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
+        // The reading thread has the real limit; twice that is for the case that it cannot keep it.
+        match wait(&self.messages, &self.peer, self.silence * 2, cancel)? {
+            Message::Chunk(bytes) => Ok(Some(bytes)),
+            Message::End => Ok(None),
+            Message::Failed(error) => Err(error),
+            Message::Head(..) => unreachable!("there is one head"),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.agent.clone().shutdown();
+    }
+}
+
+impl Head {
+    fn read(status: u16, moved_to: Option<String>, headers: &HeaderMap) -> Self {
+        let get = |name| text(headers, &name);
+        Self {
+            status,
+            moved_to,
+            length: get(header::CONTENT_LENGTH).and_then(|v| v.parse().ok()),
+            range: get(header::CONTENT_RANGE).and_then(|v| parse_content_range(&v)),
+            etag: get(header::ETAG),
+            last_modified: get(header::LAST_MODIFIED),
+            retry_after: get(header::RETRY_AFTER)
+                .and_then(|v| v.trim().parse().ok())
+                .map(Duration::from_secs),
+        }
+    }
+
+    /// This answer as an error.
+    pub fn error(&self) -> HttpError {
+        HttpError::Status {
+            status: self.status,
+            moved_to: self.moved_to.clone(),
+            retry_after: self.retry_after,
+        }
+    }
+}
+
+fn text(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Reads `bytes 5-9/10` or `bytes 5-9/*`; anything else (also `bytes */10`) is none.
+fn parse_content_range(value: &str) -> Option<ContentRange> {
+    let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let total = match total.trim() {
+        "*" => None,
+        number => Some(number.parse().ok()?),
+    };
+    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let sane = first <= last && total.is_none_or(|total| last < total);
+    sane.then_some(ContentRange { first, last, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        let range = |first, last, total| Some(ContentRange { first, last, total });
+        assert_eq!(parse_content_range("bytes 5-9/10"), range(5, 9, Some(10)));
+        assert_eq!(parse_content_range("bytes 0-0/*"), range(0, 0, None));
+        for bad in [
+            "bytes */10",
+            "bytes 9-5/10",
+            "bytes 5-10/10",
+            "items 0-1/2",
+            "bytes 1-2",
+        ] {
+            assert_eq!(parse_content_range(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Why bytes could not be had, source by source. URLs in here are already free of secrets.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+use crate::host::http::HttpError;
+use crate::size::ByteSize;
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Asked to stop; what arrived so far stays for the next run.
+    #[error("stopped")]
+    Cancelled,
+    /// The disk cannot take the bytes.
+    #[error("no space left for {}{}; free some, or put the store on another disk (PIPELINE_STORE)",
+        .path.display(), space_text(*.need, *.free))]
+    DiskFull {
+        /// The file that was being written.
+        path: PathBuf,
+        /// Bytes still to come, when known.
+        need: Option<u64>,
+        /// Bytes free.
+        free: Option<u64>,
+    },
+    /// Every source failed.
+    #[error("{}", all_text(.digest, .failures))]
+    Failed {
+        /// What was wanted.
+        digest: Digest,
+        /// One entry a source, in the order tried.
+        failures: Vec<SourceFailure>,
+    },
+    /// The file that takes the bytes cannot be used.
+    #[error("could not use {}: {source}; check that it can be written", .path.display())]
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Why one source failed.
+#[derive(Debug)]
+pub struct SourceFailure {
+    /// URL without secrets, or path.
+    pub url: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What was wrong with a source.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// The request failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A local file cannot be read.
+    #[error("the file cannot be read ({0}); check the path")]
+    Local(std::io::Error),
+    /// Other bytes than expected.
+    #[error(
+        "the bytes are not those expected\n    expected {want}\n    received {got} ({})\n    if the file changed \
+         on purpose, put the new digest into the manifest; if not, do not trust this source",
+        ByteSize(*.bytes)
+    )]
+    Mismatch {
+        /// As the manifest says.
+        want: Digest,
+        /// As received.
+        got: Digest,
+        /// How many bytes were received.
+        bytes: u64,
+    },
+    /// More bytes than announced, or than any image has.
+    #[error("the server sends more than the {} that {}; use another mirror",
+        ByteSize(*.limit), if *.announced { "it announced" } else { "any image may have" })]
+    TooLong {
+        /// The bound.
+        limit: u64,
+        /// Whether the server named it.
+        announced: bool,
+    },
+    /// Part of the file although the whole was asked for.
+    #[error(
+        "the server answers with a part of the file although all of it was asked for; use another mirror"
+    )]
+    Unasked,
+}
+
+/// How trying one source ended badly.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// This source is of no use; another may be.
+    Source(Reason),
+    /// No source can help.
+    Fatal(FetchError),
+}
+
+impl Reason {
+    /// Whether another attempt at the same source makes sense.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Http(e) if e.is_transient())
+    }
+
+    /// In one line, for events.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::Mismatch { want, got, .. } => format!("received {got} instead of {want}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for SourceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.url, self.reason)
+    }
+}
+
+fn all_text(digest: &Digest, failures: &[SourceFailure]) -> String {
+    match failures {
+        [] => format!("there is no URL for {digest}; give it one"),
+        [only] => format!("could not fetch {only}"),
+        many => many.iter().fold(
+            format!("could not fetch {digest}: all {} sources failed", many.len()),
+            |text, failure| format!("{text}\n  {failure}"),
+        ),
+    }
+}
+
+fn space_text(need: Option<u64>, free: Option<u64>) -> String {
+    match (need, free) {
+        (Some(need), Some(free)) => {
+            format!(": {} more to come, {} free", ByteSize(need), ByteSize(free))
+        }
+        _ => String::new(),
+    }
+}
