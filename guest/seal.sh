@@ -1,0 +1,305 @@
+#!/bin/sh
+# Seals a guest: the last act of provisioning, run as root. Takes out what belongs to the build and what no two machines
+# may share, and prints one line for each thing it did. It does not power off.
+#
+#   BUILD_KEY_PUBLIC  the public key that let the build in, as in authorized_keys. Must be set (this script is not for
+#                     machines in use); empty means that there is none to take out.
+#   SEAL_ROOT         for tests only: works on this folder instead of / and touches nothing that runs
+#
+# Afterwards no new SSH session is possible before the next boot: power off from this session or by the power button.
+# Runs on Debian, Ubuntu, RHEL and Alpine; running it twice does no harm. It never deletes users' data.
+set -eu
+
+root=${SEAL_ROOT:-}
+build_key=${BUILD_KEY_PUBLIC?"is not set: seal.sh is the end of an image build and not for a machine in use"}
+# The base64 part alone: options before it and the comment behind it may have been changed (cloud-init does).
+key_body=$(printf '%s\n' "$build_key" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^AAAA/) { print $i; exit } }')
+
+did() {
+    echo "seal: $1"
+}
+
+fail() {
+    echo "seal: $1" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# live COMMAND ...: for what acts on the running system, which a test is not.
+live() {
+    [ -n "$root" ] || "$@"
+}
+
+systemd_is_here() {
+    [ -e "$root/usr/lib/systemd/systemd" ] || [ -e "$root/lib/systemd/systemd" ]
+}
+
+# Folders of root and of people; system accounts with homes below /var or /usr have nothing that concerns us.
+homes() {
+    awk -F: '$6 == "/root" || $6 ~ /^\/home\// { print $6 }' "$root/etc/passwd" | sort -u | while read -r home; do
+        [ ! -d "$root$home" ] || echo "$root$home"
+    done
+}
+
+# rewrite FILE COMMAND ...: the file becomes the command's output; owner, mode and label stay.
+rewrite() {
+    file=$1
+    shift
+    text=$("$@" "$file" && echo .) || fail "cannot rewrite $file"
+    printf '%s' "${text%.}" >"$file"
+}
+
+remove_build_key() {
+    [ -n "$build_key" ] || { did "build key: none to remove" && return; }
+    [ -n "$key_body" ] || fail "BUILD_KEY_PUBLIC is not a public key line (ssh-ed25519 AAAA... comment)"
+    homes | while read -r home; do
+        keys=$home/.ssh/authorized_keys
+        grep -qsF "$key_body" "$keys" || continue
+        # shellcheck disable=SC2016 # $0 is awk's
+        rewrite "$keys" awk -v key="$key_body" 'index($0, key) == 0'
+        if ! grep -q '[^[:space:]]' "$keys"; then
+            rm -f "$keys"
+            rmdir "$home/.ssh" 2>/dev/null || :
+        fi
+        did "build key: removed from ${keys#"$root"}"
+    done
+}
+
+remove_build_settings() {
+    find "$root/etc" -xdev -type f -name '*pipeline-build*' | while read -r file; do
+        rm -f "$file"
+        # Drop-in folders made for the file alone go as well; others are not empty.
+        case $file in
+        *.service.d/* | *.timer.d/*) rmdir "$(dirname "$file")" 2>/dev/null || : ;;
+        esac
+        did "build setting: removed ${file#"$root"}"
+    done
+    homes | while read -r home; do
+        [ -d "$home/.ansible/tmp" ] || continue
+        rm -rf "$home/.ansible/tmp"
+        rmdir "$home/.ansible" 2>/dev/null || :
+        did "build setting: removed ${home#"$root"}/.ansible/tmp"
+    done
+}
+
+reset_cloud_init() {
+    if [ -z "$root" ] && has cloud-init; then
+        if cloud-init clean --logs >/dev/null 2>&1; then
+            did "cloud-init: state removed"
+        else
+            fail "cloud-init clean failed: clones would take themselves for this VM"
+        fi
+    fi
+    # What it wrote for the build VM's own NIC fits no other: without a data source it does not write it anew, and the
+    # clone has no network.
+    netplan=$root/etc/netplan/50-cloud-init.yaml
+    if [ -f "$netplan" ] && grep -q macaddress "$netplan"; then
+        printf '%s\n' 'network:' '  version: 2' '  ethernets:' '    first:' '      match:' '        name: "e*"' \
+            '      dhcp4: true' '      dhcp-identifier: mac' '      optional: true' >"$netplan"
+        did "network: netplan no longer asks for the build VM's MAC address"
+    fi
+    for file in "$root"/etc/sysconfig/network-scripts/ifcfg-e*; do
+        grep -qs '^HWADDR=' "$file" || continue
+        rewrite "$file" sed '/^HWADDR=/d'
+        did "network: ${file#"$root"} no longer asks for the build VM's MAC address"
+    done
+    for file in "$root"/etc/NetworkManager/system-connections/cloud-init-*; do
+        grep -qs '^mac-address=' "$file" || continue
+        rewrite "$file" sed '/^mac-address=/d'
+        did "network: ${file#"$root"} no longer asks for the build VM's MAC address"
+    done
+}
+
+# The agent was held back during the build; from now on it may run.
+arm_agent() {
+    state=$root/root/bootstrap
+    [ -e "$state/held-by-build" ] || return 0
+    echo 0 >"$state/retry-amount"
+    rm -f "$state/bootstrap-script" "$state/held-by-build"
+    did "boot-time agent: armed"
+}
+
+# RHEL (sshd-keygen) and OpenRC make missing keys at boot by themselves; Debian makes them at package installation only.
+renew_host_keys() {
+    [ -d "$root/etc/ssh" ] || return 0
+    rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
+    if systemd_is_here; then
+        unit=$root/etc/systemd/system/ssh-host-keys.service
+        mkdir -p "$root/etc/systemd/system"
+        cat >"$unit" <<'EOF'
+[Unit]
+Description=Make SSH host keys where there are none
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+After=sshd-keygen.service sshd-keygen.target
+Before=ssh.service sshd.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+
+[Install]
+WantedBy=ssh.service sshd.service multi-user.target
+EOF
+        for wanted_by in ssh.service sshd.service multi-user.target; do
+            mkdir -p "$root/etc/systemd/system/$wanted_by.wants"
+            ln -sfn ../ssh-host-keys.service "$root/etc/systemd/system/$wanted_by.wants/ssh-host-keys.service"
+        done
+    fi
+    did "SSH host keys: removed, made again at the next boot"
+}
+
+# Empty, not "uninitialized": that would make the next boot the very first one, at which systemd applies its presets and
+# undoes what was enabled or disabled in the build.
+empty_machine_id() {
+    if [ -e "$root/etc/machine-id" ]; then
+        : >"$root/etc/machine-id"
+        did "machine-id: emptied, made at the next boot"
+    fi
+    if [ -e "$root/var/lib/dbus/machine-id" ] || [ -L "$root/var/lib/dbus/machine-id" ]; then
+        rm -f "$root/var/lib/dbus/machine-id"
+        if systemd_is_here; then
+            ln -s /etc/machine-id "$root/var/lib/dbus/machine-id"
+        fi
+        did "machine-id: no copy of D-Bus's own"
+    fi
+}
+
+# stop_unit UNIT: if this is a running systemd that knows it.
+stop_unit() {
+    [ -z "$root" ] && [ -d /run/systemd/system ] || return 0
+    systemctl --quiet stop "$1" 2>/dev/null || :
+}
+
+# Stopped first where it matters: at power-off these write their files once more.
+forget_identities() {
+    stop_unit systemd-random-seed.service
+    rm -f "$root/var/lib/systemd/random-seed" "$root/var/lib/urandom/random-seed" "$root/var/lib/random-seed" \
+        "$root/var/lib/misc/random-seed" "$root/var/lib/systemd/credential.secret"
+    if [ -d "$root/var/lib/seedrng" ]; then
+        [ -n "$root" ] || ! has rc-service || rc-service --quiet seedrng stop >/dev/null 2>&1 || :
+        rm -rf "$root/var/lib/seedrng"
+    fi
+    did "random seed: removed"
+
+    rm -f "$root"/var/lib/dhcp/*.lease* "$root"/var/lib/dhcp/dhclient*.leases "$root"/var/lib/dhclient/*.lease* \
+        "$root"/var/lib/dhcpcd/*.lease* "$root"/var/lib/dhcpcd/duid "$root"/var/lib/dhcpcd/secret \
+        "$root"/var/lib/NetworkManager/*.lease "$root"/var/lib/NetworkManager/secret_key \
+        "$root"/var/lib/NetworkManager/timestamps "$root"/var/lib/NetworkManager/seen-bssids
+    did "DHCP leases: removed"
+
+    rm -f "$root"/etc/udev/rules.d/*persistent-net*.rules
+    did "persistent names of NICs: removed"
+
+    # Debian's open-iscsi makes a name of its own when told so.
+    iscsi=$root/etc/iscsi/initiatorname.iscsi
+    if [ -d "$root/etc/dpkg" ] && [ -f "$iscsi" ] && grep -q '^InitiatorName=' "$iscsi"; then
+        echo GenerateName=yes >"$iscsi"
+        did "iSCSI initiator name: made again at the next boot"
+    fi
+}
+
+# Only what QEMU's user network told the build VM; a resolver that somebody chose stays.
+reset_resolver() {
+    file=$root/etc/resolv.conf
+    [ -f "$file" ] && [ ! -L "$file" ] || return 0
+    grep -q '^nameserver 10\.0\.2\.3$' "$file" || return 0
+    ! grep '^nameserver' "$file" | grep -qvx -e 'nameserver 10\.0\.2\.3' -e 'nameserver fec0::3' || return 0
+    : >"$file"
+    did "resolver: what DHCP told the build VM removed"
+}
+
+empty_package_caches() {
+    if [ -d "$root/etc/apt" ]; then
+        live apt-get clean
+        rm -rf "$root"/var/lib/apt/lists/*
+        rm -f "$root"/var/cache/apt/*.bin
+        did "package cache: apt's emptied"
+    fi
+    for manager in dnf yum; do
+        [ -d "$root/var/cache/$manager" ] || continue
+        ! has "$manager" || live "$manager" -q clean all >/dev/null 2>&1 || :
+        rm -rf "$root/var/cache/$manager"/*
+        did "package cache: $manager's emptied"
+    done
+    if [ -d "$root/var/cache/apk" ]; then
+        rm -rf "$root"/var/cache/apk/*
+        did "package cache: apk's emptied"
+    fi
+}
+
+forget_histories() {
+    homes | while read -r home; do
+        for name in .bash_history .ash_history .sh_history .zsh_history .python_history .lesshst .wget-hsts; do
+            [ ! -f "$home/$name" ] || rm -f "$home/$name"
+        done
+    done
+    did "shell histories: removed"
+}
+
+# What systemd gave to services that still run stays until they stop.
+empty_temporary_folders() {
+    for folder in "$root/tmp" "$root/var/tmp"; do
+        [ -d "$folder" ] || continue
+        find "$folder" -xdev -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' -exec rm -rf {} + 2>/dev/null || :
+    done
+    did "temporary files: removed"
+}
+
+# Near the end: what came before wrote into them.
+empty_logs() {
+    if [ -d "$root/var/log/journal" ]; then
+        live journalctl --quiet --relinquish-var 2>/dev/null || :
+        rm -rf "$root"/var/log/journal/*
+    fi
+    find "$root/var/log" -xdev -type f \
+        \( -name '*.gz' -o -name '*.xz' -o -name '*.old' -o -name '*.[0-9]' \) -exec rm -f {} +
+    find "$root/var/log" -xdev -type f -size +0 | while read -r file; do
+        : >"$file"
+    done
+    did "logs: emptied, journal removed"
+}
+
+trim_disk() {
+    [ -z "$root" ] || return 0
+    if has fstrim && fstrim -a >/dev/null 2>&1; then
+        did "free blocks: given back to the disk"
+    else
+        did "free blocks: this disk or system cannot give them back"
+    fi
+    sync
+}
+
+# The promises that matter most are looked at, not believed.
+check() {
+    if [ -n "$key_body" ]; then
+        homes | while read -r home; do
+            ! grep -qsF "$key_body" "$home/.ssh/authorized_keys" || fail "the build key is still in $home/.ssh"
+        done
+    fi
+    for file in "$root"/etc/ssh/ssh_host_*_key; do
+        [ ! -e "$file" ] || fail "$file is still there"
+    done
+    [ ! -s "$root/etc/machine-id" ] || fail "$root/etc/machine-id is not empty"
+}
+
+[ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail "must run as root"
+[ -z "$root" ] || [ -f "$root/etc/passwd" ] || fail "SEAL_ROOT is $root, which holds no etc/passwd"
+
+remove_build_settings
+reset_cloud_init
+arm_agent
+empty_package_caches
+forget_identities
+reset_resolver
+renew_host_keys
+empty_machine_id
+forget_histories
+empty_temporary_folders
+remove_build_key
+empty_logs
+check
+trim_disk
+did "done"
