@@ -3,9 +3,11 @@
 pub mod cli;
 pub mod digest;
 pub mod event;
+pub mod guest;
 pub mod host;
 pub mod machine;
 pub mod manifest;
 pub mod report;
 pub mod size;
 pub mod stage;
+pub mod store;

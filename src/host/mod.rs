@@ -4,5 +4,6 @@ pub mod cancel;
 pub mod facts;
 pub mod fs;
 pub mod http;
+pub mod namespace;
 pub mod process;
 pub mod tools;

@@ -18,8 +18,16 @@ pub fn as_root(program: &str) -> Cmd {
     };
     // A plain user's PATH often lacks the sbin folders, and root's work lives there.
     let path = std::env::var("PATH").unwrap_or_default();
-    cmd.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", program])
-        .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
+    cmd.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+        program,
+    ])
+    .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
 }
 
 /// Removes a folder and everything in it, also what belongs to ids of the user's range.
@@ -30,6 +38,10 @@ pub fn remove_tree(folder: &Path) -> Result<(), ProcessError> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(_) => as_root("rm").args(["-rf", "--"]).arg(folder).read(&Cancel::default()).map(drop),
+        Err(_) => as_root("rm")
+            .args(["-rf", "--"])
+            .arg(folder)
+            .read(&Cancel::default())
+            .map(drop),
     }
 }

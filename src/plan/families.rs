@@ -16,7 +16,7 @@ pub struct Base {
     pub kernel: String,
 }
 
-/// The base of a suite: the family's entry, with what the suite's own entry says instead.
+/// The base of a suite: the family's packages and the suite's own; the suite's kernel, else the family's.
 pub fn base(family: Family, suite: &str) -> Option<Base> {
     let family = match family {
         Family::Debian => "debian",
@@ -26,11 +26,10 @@ pub fn base(family: Family, suite: &str) -> Option<Base> {
     let table: DocumentMut = TABLE.parse().ok()?;
     let family = table.get(family)?;
     let own = family.get(suite);
-    let find = |name: &str| own.and_then(|o| o.get(name)).or_else(|| family.get(name));
-    let packages = find("packages").and_then(Item::as_array)?;
-    let kernel = find("kernel").and_then(Item::as_str)?.to_owned();
-    let packages = packages.iter().filter_map(|p| p.as_str()).map(str::to_owned).collect();
-    Some(Base { packages, kernel })
+    let packages = [Some(family), own].into_iter().flatten().filter_map(|t| t.get("packages")?.as_array());
+    let packages = packages.flatten().filter_map(|name| name.as_str()).map(str::to_owned).collect();
+    let kernel = own.and_then(|o| o.get("kernel")).or_else(|| family.get("kernel"));
+    Some(Base { packages, kernel: kernel.and_then(Item::as_str)?.to_owned() })
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! What is there already: answers the plan's questions from the store and the output folder.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +29,7 @@ pub struct Delivery {
 pub struct Look<'a> {
     store: &'a Store,
     pipeline: &'a str,
-    sums: RefCell<BTreeMap<PathBuf, BTreeSet<String>>>,
+    sums: RefCell<BTreeMap<(PathBuf, Algorithm), BTreeMap<PathBuf, String>>>,
 }
 
 impl<'a> Look<'a> {
@@ -49,23 +48,23 @@ impl<'a> Look<'a> {
             Err(_) => return Err(format!("{} is missing", path.display())),
         }
         for algorithm in &work.algorithms {
-            let file = work.output.join(sums::file_name(*algorithm));
-            let has = record.digests.get(algorithm).is_some_and(|digest| {
-                self.has_line(&file, &sums::line(digest, &work.file))
-            });
-            if !has {
-                return Err(format!("its line in {} is missing", file.display()));
+            let wanted = record.digests.get(algorithm).map(|digest| digest.hex.as_str());
+            if wanted.is_none() || self.listed(work, *algorithm).as_deref() != wanted {
+                let list = work.output.join(sums::file_name(*algorithm));
+                return Err(format!("its line in {} is missing", list.display()));
             }
         }
         Ok(())
     }
 
-    fn has_line(&self, file: &Path, line: &str) -> bool {
+    /// The digest that a checksum file has for an image.
+    fn listed(&self, work: &SumsWork, algorithm: Algorithm) -> Option<String> {
         let mut sums = self.sums.borrow_mut();
-        let lines = sums.entry(file.to_owned()).or_insert_with(|| {
-            fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+        let list = sums.entry((work.output.clone(), algorithm)).or_insert_with(|| {
+            // A list that cannot be read is one to be written anew: that will say why it cannot.
+            sums::listed(&work.output, algorithm).unwrap_or_default()
         });
-        lines.contains(line)
+        list.get(&work.file).cloned()
     }
 }
 

@@ -77,7 +77,7 @@ pub enum StageError {
     Sums(#[from] SumsError),
     /// The image is smaller than what is in it.
     #[error(
-        "the disk to grow is {have} already, larger than the {wanted} asked for; ask for a larger size in `sizes`",
+        "the disk to grow is {have} already, larger than the {wanted} asked for; ask for a larger size in `sizes`"
     )]
     TooSmall {
         /// Size of the provisioned disk.
@@ -113,7 +113,11 @@ pub enum StageError {
 impl StageError {
     /// A failed call on a file.
     pub fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::File { action, path: path.to_owned(), source }
+        Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether it is only that we were asked to stop.
@@ -121,7 +125,10 @@ impl StageError {
         matches!(
             self,
             Self::Cancelled
-                | Self::Tool { source: ProcessError::Cancelled, .. }
+                | Self::Tool {
+                    source: ProcessError::Cancelled,
+                    ..
+                }
                 | Self::Machine(MachineError::Cancelled)
         )
     }
@@ -135,5 +142,6 @@ fn describe(secret: &Secret) -> String {
 }
 
 fn tail_text(tail: &[String]) -> String {
-    tail.iter().fold(String::new(), |text, line| text + "\n  | " + line)
+    tail.iter()
+        .fold(String::new(), |text, line| text + "\n  | " + line)
 }

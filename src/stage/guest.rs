@@ -73,8 +73,10 @@ pub fn open_door(
                 "instance_id": format!("build-{}", crate::digest::sha256_hex(key.public().as_bytes())),
             });
             let render = |name: &'static str| {
-                template::render_builtin(name, &context)
-                    .map_err(|e| StageError::Template { name, reason: e.to_string() })
+                template::render_builtin(name, &context).map_err(|e| StageError::Template {
+                    name,
+                    reason: e.to_string(),
+                })
             };
             let path = site.scratch.join("seed.img");
             seed::write_nocloud(
@@ -94,7 +96,13 @@ fn private_copy(key: &Path, site: &Site) -> Result<PathBuf, StageError> {
     let bytes = fs::read(key).map_err(|e| StageError::file("read the build key", key, e))?;
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600).open(&copy)?.write_all(&bytes)
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&copy)?
+            .write_all(&bytes)
     };
     write().map_err(|e| StageError::file("write", &copy, e))?;
     Ok(copy)
@@ -114,14 +122,23 @@ impl<'a> Session<'a> {
     ) -> Result<Self, StageError> {
         site.emit.phase("booting");
         let (memory, cpus) = site.grant(wish);
-        let mut spec =
-            MachineSpec::with_disk(name, site.accel, memory, Disk::new(&disk.path, disk.format));
+        let mut spec = MachineSpec::with_disk(name, site.accel, memory, Disk::new(&disk.path, disk.format));
         spec.cpus = cpus;
         spec.boot = boot;
         spec.seed = disk.seed;
         spec.ssh = true;
-        let machine = Machine::start(spec, &site.logs.join(name.replace(' ', "-")), &site.emit, &site.cancel)?;
-        Ok(Self { machine, ssh: None, site, hidden: Vec::new() })
+        let machine = Machine::start(
+            spec,
+            &site.logs.join(name.replace(' ', "-")),
+            &site.emit,
+            &site.cancel,
+        )?;
+        Ok(Self {
+            machine,
+            ssh: None,
+            site,
+            hidden: Vec::new(),
+        })
     }
 
     /// Waits until the guest lets us in.
@@ -140,7 +157,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`StageError::Machine`] when nobody entered yet.
     pub fn ssh(&self) -> Result<&Ssh, StageError> {
-        self.ssh.as_ref().ok_or(StageError::Machine(SshError::NotConnected.into()))
+        self.ssh
+            .as_ref()
+            .ok_or(StageError::Machine(SshError::NotConnected.into()))
     }
 
     /// Runs one of our own scripts by `/bin/sh` as root; anything but code 0 is an error.
@@ -149,7 +168,11 @@ impl<'a> Session<'a> {
     /// [`StageError::Step`] and those of the connection.
     pub fn script(&self, label: &str, script: &str, limit: Duration) -> Result<(), StageError> {
         let ran = self.run(label, "/bin/sh -s", script.as_bytes().to_vec(), limit)?;
-        if ran.code == 0 { Ok(()) } else { Err(ran.failed(label)) }
+        if ran.code == 0 {
+            Ok(())
+        } else {
+            Err(ran.failed(label))
+        }
     }
 
     /// Runs a command as root with these bytes as its input, its output going to events and to a log of its own.
@@ -183,7 +206,9 @@ impl<'a> Session<'a> {
                 tail.push(line);
             }
         };
-        let code = self.ssh()?.run(command, stdin, limit, &self.site.cancel, &mut on_line);
+        let code = self
+            .ssh()?
+            .run(command, stdin, limit, &self.site.cancel, &mut on_line);
         match code {
             Ok(code) => Ok(Ran { code, tail, log }),
             Err(SshError::TimedOut { limit, .. }) => Err(StageError::Step {
@@ -202,13 +227,23 @@ impl<'a> Session<'a> {
     }
 
     fn without_secrets(&self, line: &str) -> String {
-        self.hidden.iter().fold(line.to_owned(), |line, value| line.replace(value, "***"))
+        self.hidden
+            .iter()
+            .fold(line.to_owned(), |line, value| line.replace(value, "***"))
     }
 
     /// Where a step's output is kept.
     fn log(&self, label: &str) -> PathBuf {
-        let plain: String =
-            label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let plain: String = label
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '.' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
         self.site.logs.join(format!("{plain}.log"))
     }
 
@@ -219,7 +254,10 @@ impl<'a> Session<'a> {
     pub fn reboot(&mut self, key: &Key, user: &str) -> Result<(), StageError> {
         self.site.emit.phase("rebooting");
         let silence = scaled(&self.site.accel, SILENCE);
-        let ssh = self.ssh.take().ok_or(StageError::Machine(SshError::NotConnected.into()))?;
+        let ssh = self
+            .ssh
+            .take()
+            .ok_or(StageError::Machine(SshError::NotConnected.into()))?;
         self.ssh = Some(self.machine.reboot(ssh, key, user, silence)?);
         Ok(())
     }
@@ -233,7 +271,13 @@ impl<'a> Session<'a> {
         let limit = scaled(&self.site.accel, POWER_OFF);
         if let Some(ssh) = self.ssh.take() {
             // The connection breaks while the command runs: what counts is that the VM ends.
-            let _ = ssh.run("poweroff", Vec::new(), Duration::from_secs(30), &self.site.cancel, &mut |_, _| {});
+            let _ = ssh.run(
+                "poweroff",
+                Vec::new(),
+                Duration::from_secs(30),
+                &self.site.cancel,
+                &mut |_, _| {},
+            );
         }
         self.machine.wait_off(limit)?;
         Ok(())
@@ -255,6 +299,11 @@ impl Ran {
     /// As an error.
     pub fn failed(self, step: &str) -> StageError {
         let why = format!("exited with code {}", self.code);
-        StageError::Step { step: step.to_owned(), why, tail: self.tail, log: self.log }
+        StageError::Step {
+            step: step.to_owned(),
+            why,
+            tail: self.tail,
+            log: self.log,
+        }
     }
 }

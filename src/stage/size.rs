@@ -30,11 +30,20 @@ pub fn size(
 ) -> Result<(), StageError> {
     let info = disk::info(provisioned, &site.cancel)?;
     if info.virtual_size > work.size {
-        return Err(StageError::TooSmall { have: ByteSize(info.virtual_size), wanted: ByteSize(work.size) });
+        return Err(StageError::TooSmall {
+            have: ByteSize(info.virtual_size),
+            wanted: ByteSize(work.size),
+        });
     }
     let raw = site.scratch.join("disk.raw");
     site.emit.phase("unfolding the disk");
-    disk::convert(provisioned, DiskFormat::Qcow2, &raw, DiskFormat::Raw, &site.cancel)?;
+    disk::convert(
+        provisioned,
+        DiskFormat::Qcow2,
+        &raw,
+        DiskFormat::Raw,
+        &site.cancel,
+    )?;
     let root = disk::root_partition(&raw, &site.cancel)?;
     if root.file_system == FileSystem::Ext {
         site.emit.phase("punching out free blocks");
@@ -60,7 +69,11 @@ pub fn size(
 fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -> Result<(), StageError> {
     disk::resize(raw, DiskFormat::Raw, work.size, &site.cancel)?;
     let (key, seed) = open_door(&work.guest, installed_key, site)?;
-    let disk = GuestDisk { path: raw.to_owned(), format: DiskFormat::Raw, seed };
+    let disk = GuestDisk {
+        path: raw.to_owned(),
+        format: DiskFormat::Raw,
+        seed,
+    };
     let mut session = Session::boot("grow", disk, Boot::Disk, work.machine, site)?;
     session.enter(&key, &work.guest.user)?;
     site.emit.phase("growing the file system from inside");

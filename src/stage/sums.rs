@@ -121,6 +121,18 @@ pub fn deliver(store_file: &Path, out_file: &Path, cancel: &Cancel) -> Result<St
     Stamp::of(out_file)
 }
 
+/// The files that a list names, with their digests in hexadecimal.
+///
+/// # Errors
+/// [`FsError`]; a list that is not there names nothing.
+pub fn listed(folder: &Path, algorithm: Algorithm) -> Result<BTreeMap<PathBuf, String>, FsError> {
+    let list = read_list(&folder.join(file_name(algorithm)))?;
+    Ok(list
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| parse(line, algorithm))
+        .collect())
+}
+
 fn read_list(path: &Path) -> Result<Vec<u8>, FsError> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -11,6 +11,7 @@ use super::StoreError;
 use crate::digest::{Algorithm, Digest};
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
+use crate::host::fs::FsError;
 
 /// Format revision of `entry.json`; an entry of another revision counts as absent.
 const VERSION: u32 = 1;
@@ -87,7 +88,10 @@ impl Entry {
     pub(super) fn load(folder: &Path) -> Option<Self> {
         let text = fs::read(folder.join(RECORD)).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
-        (record.version == VERSION).then(|| Self { folder: folder.to_owned(), record })
+        (record.version == VERSION).then(|| Self {
+            folder: folder.to_owned(),
+            record,
+        })
     }
 
     /// Whether every file is there with its size.
@@ -135,12 +139,14 @@ impl Entry {
     pub fn verify(&self, cancel: &Cancel) -> Result<(), StoreError> {
         for (name, file) in &self.record.files {
             let path = self.path(name);
-            let Some(wanted) = file.digests.iter().find(|d| d.algorithm == Algorithm::Sha256) else { continue };
-            let found = host_fs::hash_file(&path, &[Algorithm::Sha256], cancel);
-            if cancel.is_cancelled() {
-                return Err(StoreError::Cancelled);
-            }
-            match found?.into_iter().next() {
+            let Some(wanted) = file.digests.iter().find(|d| d.algorithm == Algorithm::Sha256) else {
+                continue;
+            };
+            let found = match host_fs::hash_file(&path, &[Algorithm::Sha256], cancel) {
+                Err(FsError::Cancelled) => return Err(StoreError::Cancelled),
+                found => found?,
+            };
+            match found.into_iter().next() {
                 Some(found) if found == *wanted => {}
                 found => {
                     let found = found.map_or_else(|| "nothing".to_owned(), |d| d.to_string());

@@ -49,13 +49,17 @@ impl Store {
         if !tag.exists() {
             host_fs::write_atomic(&tag, CACHEDIR_TAG.as_bytes())?;
         }
-        let root = root.canonicalize().map_err(|source| StoreError::io("open", root, source))?;
+        let root = root
+            .canonicalize()
+            .map_err(|source| StoreError::io("open", root, source))?;
         Ok(Self { root })
     }
 
     /// A store to look into that makes nothing: `plan` works before the first run and changes nothing.
     pub fn peek(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+        }
     }
 
     /// Its folder.
@@ -105,7 +109,11 @@ impl Store {
     }
 
     fn latest_path(&self, pipeline: &str, stage: &str, subject: &str) -> PathBuf {
-        self.root.join("latest").join(pipeline).join(stage).join(format!("{subject}.json"))
+        self.root
+            .join("latest")
+            .join(pipeline)
+            .join(stage)
+            .join(format!("{subject}.json"))
     }
 
     /// Takes the right to build a key: waits while another run builds it (and takes its result then).
@@ -130,7 +138,10 @@ impl Store {
     /// [`StoreError::Fs`].
     pub fn evict(&self, stage: &str, key: &str) -> Result<(), StoreError> {
         let folder = self.result_folder(stage, key);
-        let away = self.root.join("scratch").join(format!("evicted-{key}-{}", std::process::id()));
+        let away = self
+            .root
+            .join("scratch")
+            .join(format!("evicted-{key}-{}", std::process::id()));
         match fs::rename(&folder, &away) {
             Ok(()) => fs::remove_dir_all(&away).map_err(|source| StoreError::io("remove", &away, source)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -158,3 +169,90 @@ impl Store {
 }
 
 pub use slot::Scratch;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn build(store: &Store, scratch: &Scratch, text: &str) -> Entry {
+        let cancel = Cancel::default();
+        let Claim::Miss(slot) = store
+            .claim("size", "k1", scratch, false, &cancel, &mut || {})
+            .unwrap()
+        else {
+            panic!("nothing was built yet");
+        };
+        fs::write(slot.path("disk"), text).unwrap();
+        slot.commit(json!({"a": 1}), json!({"b": 2}), &cancel).unwrap()
+    }
+
+    #[test]
+    fn a_result_is_found_by_its_key_and_verified_by_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let scratch = store.scratch("run").unwrap();
+        assert!(store.lookup("size", "k1").is_none());
+        let entry = build(&store, &scratch, "hello");
+        let again = store
+            .claim("size", "k1", &scratch, false, &Cancel::default(), &mut || {})
+            .unwrap();
+        assert!(matches!(again, Claim::Hit(_)));
+        entry.verify(&Cancel::default()).unwrap();
+        let damaged = store.lookup("size", "k1").unwrap();
+        fs::write(damaged.path("disk"), "jello").unwrap();
+        let error = damaged.verify(&Cancel::default()).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        store.evict("size", "k1").unwrap();
+        assert!(store.lookup("size", "k1").is_none());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_swept_and_what_a_living_one_has_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let living = store.scratch("living").unwrap();
+        let kept = living.folder("node").unwrap();
+        let left = folder.path().join("scratch/killed/node");
+        fs::create_dir_all(&left).unwrap();
+        let _next = store.scratch("next").unwrap();
+        assert!(kept.is_dir());
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_second_run_waits_for_the_first_ones_node_and_takes_its_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (first, second) = (store.scratch("first").unwrap(), store.scratch("second").unwrap());
+        let cancel = Cancel::default();
+        let Claim::Miss(slot) = store
+            .claim("size", "k", &first, false, &cancel, &mut || {})
+            .unwrap()
+        else {
+            panic!("nothing was built yet");
+        };
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut waited = false;
+                let claim = store
+                    .claim("size", "k", &second, false, &cancel, &mut || waited = true)
+                    .unwrap();
+                (matches!(claim, Claim::Hit(_)), waited)
+            });
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            fs::write(slot.path("disk"), "x").unwrap();
+            slot.commit(json!({}), json!({}), &cancel).unwrap();
+            assert_eq!(waiter.join().unwrap(), (true, true));
+        });
+    }
+
+    #[test]
+    fn fingerprints_are_stable_in_a_store_and_differ_between_stores() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (a, b) = (Store::open(a.path()).unwrap(), Store::open(b.path()).unwrap());
+        assert_eq!(a.fingerprint(b"s").unwrap(), a.fingerprint(b"s").unwrap());
+        assert_ne!(a.fingerprint(b"s").unwrap(), b.fingerprint(b"s").unwrap());
+    }
+}

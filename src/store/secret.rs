@@ -1,6 +1,7 @@
 //! Fingerprints of secrets: equal secrets give equal fingerprints in one store, and tell nothing outside of it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -21,7 +22,9 @@ pub(super) fn fingerprint(root: &Path, secret: &[u8]) -> Result<String, StoreErr
         let mut key = vec![0; KEY_BYTES];
         fill_random(&mut key).map_err(|source| StoreError::io("make", &path, source))?;
         host_fs::private_dir(root)?;
-        host_fs::write_private(&path, &key)?;
+        host_fs::write_atomic(&path, &key)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .map_err(|source| StoreError::io("protect", &path, source))?;
         key
     };
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");

@@ -11,7 +11,8 @@ use super::{Store, StoreError};
 use crate::digest::{Algorithm, Digest};
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
-use crate::host::fs::FileLock;
+use crate::host::fs::{FileLock, FsError};
+use crate::host::namespace;
 
 /// How often a run looks whether another one has finished the node it waits for.
 const POLL: Duration = Duration::from_millis(200);
@@ -51,7 +52,11 @@ impl Scratch {
             .ok_or_else(|| StoreError::io("lock", &lock, std::io::ErrorKind::WouldBlock.into()))?;
         let folder = root.join(run);
         host_fs::private_dir(&folder)?;
-        Ok(Self { folder, lock, _held: held })
+        Ok(Self {
+            folder,
+            lock,
+            _held: held,
+        })
     }
 
     /// A fresh private folder below it.
@@ -68,7 +73,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is swept by the next run.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = namespace::remove_tree(&self.folder);
         let _ = fs::remove_file(&self.lock);
     }
 }
@@ -79,7 +84,7 @@ pub(super) fn sweep(root: &Path) {
     for path in entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()) {
         let lock = path.with_extension("lock");
         if let Ok(Some(_held)) = host_fs::try_lock(&lock) {
-            let _ = fs::remove_dir_all(&path);
+            let _ = namespace::remove_tree(&path);
             let _ = fs::remove_file(&lock);
         }
     }
@@ -148,18 +153,25 @@ impl Slot {
         cancel: &Cancel,
     ) -> Result<Entry, StoreError> {
         let names = fs::read_dir(&self.folder).map_err(|e| StoreError::io("list", &self.folder, e))?;
-        for name in names.flatten().map(|e| e.file_name().to_string_lossy().into_owned()) {
+        for name in names
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+        {
             let path = self.folder.join(&name);
             let digests = match self.digests.remove(&name) {
                 Some(digests) if digests.iter().any(|d| d.algorithm == Algorithm::Sha256) => digests,
-                _ => host_fs::hash_file(&path, &[Algorithm::Sha256], cancel)?,
+                _ => match host_fs::hash_file(&path, &[Algorithm::Sha256], cancel) {
+                    Err(FsError::Cancelled) => return Err(StoreError::Cancelled),
+                    hashed => hashed?,
+                },
             };
-            if cancel.is_cancelled() {
-                return Err(StoreError::Cancelled);
-            }
             let file = fs::File::open(&path).map_err(|e| StoreError::io("open", &path, e))?;
-            file.sync_all().map_err(|e| StoreError::io("write out", &path, e))?;
-            let bytes = file.metadata().map_err(|e| StoreError::io("look at", &path, e))?.len();
+            file.sync_all()
+                .map_err(|e| StoreError::io("write out", &path, e))?;
+            let bytes = file
+                .metadata()
+                .map_err(|e| StoreError::io("look at", &path, e))?
+                .len();
             self.record.files.insert(name, FileRecord { bytes, digests });
         }
         self.record.inputs = inputs;
@@ -175,7 +187,7 @@ impl Slot {
             fs::rename(&self.target, &old).map_err(|e| StoreError::io("replace", &self.target, e))?;
         }
         fs::rename(&self.folder, &self.target).map_err(|e| StoreError::io("publish", &self.target, e))?;
-        host_fs::sync_dir(parent)?;
+        host_fs::sync_folder(parent)?;
         Ok(Entry::new(self.target.clone(), self.record.clone()))
     }
 }

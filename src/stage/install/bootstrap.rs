@@ -66,11 +66,22 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
     let setup = work.setup.replace(BUILD_KEY, public_key);
     fs::write(site.logs.join("setup.sh"), &setup).map_err(|e| StageError::file("write", &site.logs, e))?;
     let mut cmd = namespace::as_root("mmdebstrap")
-        .args(["--mode=root", "--variant=minbase", "--format=directory", "--verbose"])
+        .args([
+            "--mode=root",
+            "--variant=minbase",
+            "--format=directory",
+            "--verbose",
+        ])
         .arg(format!("--include={}", work.packages.join(",")))
         .arg(format!("--components={}", work.components.join(",")))
-        .args(["--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\""])
-        .arg(format!("--customize-hook=chroot \"$1\" /bin/sh -eu -c {}", shell_quote(&setup)))
+        .args([
+            "--aptopt=Acquire::Languages \"none\"",
+            "--aptopt=APT::Install-Recommends \"false\"",
+        ])
+        .arg(format!(
+            "--customize-hook=chroot \"$1\" /bin/sh -eu -c {}",
+            shell_quote(&setup)
+        ))
         .env("TMPDIR", &site.scratch)
         .env("LC_ALL", "C.UTF-8");
     if let Some(keyring) = &work.keyring {
@@ -90,7 +101,11 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
     });
     let log_file = site.logs.join("mmdebstrap.log");
     fs::write(&log_file, log).map_err(|e| StageError::file("write", &log_file, e))?;
-    ran.map_err(|source| StageError::Tool { what: "installing packages", log: Some(log_file), source })
+    ran.map_err(|source| StageError::Tool {
+        what: "installing packages",
+        log: Some(log_file),
+        source,
+    })
 }
 
 /// mmdebstrap's announcements, in our words.
@@ -104,7 +119,10 @@ fn phase(said: &str) -> Option<&'static str> {
         ("running --customize-hook", "configuring"),
         ("cleaning package lists", "cleaning up"),
     ];
-    phases.iter().find(|(start, _)| said.starts_with(start)).map(|(_, phase)| *phase)
+    phases
+        .iter()
+        .find(|(start, _)| said.starts_with(start))
+        .map(|(_, phase)| *phase)
 }
 
 /// apt's source lines for a suite: the main archive, and updates and security where the mirror is a whole one.
@@ -137,9 +155,17 @@ fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Re
         uuid = work.root_uuid,
         offset = PARTITION_START,
     );
-    let cmd = namespace::as_root("sh").args(["-c", &script, "sh"]).arg(root).arg(raw).arg(&site.scratch);
+    let cmd = namespace::as_root("sh")
+        .args(["-c", &script, "sh"])
+        .arg(root)
+        .arg(raw)
+        .arg(&site.scratch);
     cmd.run(&site.cancel, None, &mut site.tool_lines())
-        .map_err(|source| StageError::Tool { what: "making the disk", log: None, source })
+        .map_err(|source| StageError::Tool {
+            what: "making the disk",
+            log: None,
+            source,
+        })
 }
 
 /// Boots the disk by its own kernel and lets it install its boot loader.
@@ -155,9 +181,22 @@ fn boot_loader(
         "root=UUID={} ro net.ifnames=0 biosdevname=0 console=tty0 console=ttyS0,115200",
         work.root_uuid
     );
-    let disk = GuestDisk { path: raw.to_owned(), format: Format::Raw, seed: None };
-    let mut session =
-        Session::boot("first boot", disk, Boot::Kernel { kernel, initrd, cmdline }, work.machine, site)?;
+    let disk = GuestDisk {
+        path: raw.to_owned(),
+        format: Format::Raw,
+        seed: None,
+    };
+    let mut session = Session::boot(
+        "first boot",
+        disk,
+        Boot::Kernel {
+            kernel,
+            initrd,
+            cmdline,
+        },
+        work.machine,
+        site,
+    )?;
     session.enter(key, "root")?;
     site.emit.phase("installing the boot loader");
     let script = "set -eu\n\
@@ -175,7 +214,10 @@ mod tests {
 
     #[test]
     fn mmdebstraps_announcements_become_phases() {
-        assert_eq!(phase("downloading packages with apt..."), Some("downloading packages"));
+        assert_eq!(
+            phase("downloading packages with apt..."),
+            Some("downloading packages")
+        );
         assert_eq!(phase("success in 1 seconds"), None);
     }
 }

@@ -30,10 +30,15 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
     site.emit.phase("unpacking");
     let plain = site.scratch.join("media");
     let emit = site.emit.clone();
-    unpack(media, &plain, &site.cancel, &mut |done, total| emit.bytes(done, total))?;
+    unpack(media, &plain, &site.cancel, &mut |done, total| {
+        emit.bytes(done, total)
+    })?;
     let info = disk::info(&plain, &site.cancel)?;
     if let Some(backing) = info.backing {
-        return Err(StageError::Backing { path: media.to_owned(), backing });
+        return Err(StageError::Backing {
+            path: media.to_owned(),
+            backing,
+        });
     }
     site.emit.phase("turning it into qcow2");
     disk::convert(&plain, info.format, result, Format::Qcow2, &site.cancel)?;

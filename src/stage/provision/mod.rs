@@ -36,7 +36,11 @@ pub fn provision(
     let layer = site.scratch.join("layer.qcow2");
     disk::create_overlay(base, DiskFormat::Qcow2, &layer, &site.cancel)?;
     let (key, seed) = open_door(&work.guest, installed_key, site)?;
-    let disk = GuestDisk { path: layer.clone(), format: DiskFormat::Qcow2, seed };
+    let disk = GuestDisk {
+        path: layer.clone(),
+        format: DiskFormat::Qcow2,
+        seed,
+    };
     let mut session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
     session.enter(&key, &work.guest.user)?;
     steps::run_all(&work.steps, &mut session, &key, &work.guest.user, secrets, site)?;

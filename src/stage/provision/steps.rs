@@ -37,14 +37,20 @@ pub fn run_all(
 ) -> Result<(), StageError> {
     for (number, step) in steps.iter().enumerate() {
         let total = steps.len();
-        site.emit.phase(format!("step {}/{total}: {}", number + 1, step.label));
+        site.emit
+            .phase(format!("step {}/{total}: {}", number + 1, step.label));
         let mut attempt = 0;
         loop {
             match run(step, session, key, user, secrets, site) {
                 Ok(()) => break,
                 Err(error) if attempt < step.retries && !error.is_cancelled() => {
                     attempt += 1;
-                    let text = format!("step {} failed, attempt {} of {}: {error}", step.label, attempt + 1, step.retries + 1);
+                    let text = format!(
+                        "step {} failed, attempt {} of {}: {error}",
+                        step.label,
+                        attempt + 1,
+                        step.retries + 1
+                    );
                     site.emit.warn(text);
                     if site.cancel.sleep(RETRY_PAUSE) {
                         return Err(StageError::Cancelled);
@@ -53,7 +59,11 @@ pub fn run_all(
                 Err(error) => return Err(error),
             }
         }
-        site.emit.emit(What::Progress { done: number as u64 + 1, total: total as u64, unit: Unit::Steps });
+        site.emit.emit(What::Progress {
+            done: number as u64 + 1,
+            total: total as u64,
+            unit: Unit::Steps,
+        });
     }
     Ok(())
 }
@@ -67,7 +77,13 @@ fn run(
     site: &Site,
 ) -> Result<(), StageError> {
     match &step.action {
-        Action::Run { script, interpreter, env, secrets: wanted, exit_codes } => {
+        Action::Run {
+            script,
+            interpreter,
+            env,
+            secrets: wanted,
+            exit_codes,
+        } => {
             let mut env = env.clone();
             let mut hidden = Vec::new();
             for (variable, secret) in wanted {
@@ -85,7 +101,11 @@ fn run(
             let ran = session.run(&step.label, "/bin/sh -s", input, step.timeout);
             session.hide(Vec::new());
             let ran = ran?;
-            if exit_codes.contains(&ran.code) { Ok(()) } else { Err(ran.failed(&step.label)) }
+            if exit_codes.contains(&ran.code) {
+                Ok(())
+            } else {
+                Err(ran.failed(&step.label))
+            }
         }
         Action::Copy(copy) => copy_in(copy, &step.label, session, step.timeout),
         Action::Reboot => session.reboot(key, user),
@@ -130,15 +150,16 @@ fn marker_not_in(script: &str) -> String {
     marker
 }
 
-fn copy_in(
-    copy: &CopyStep,
-    label: &str,
-    session: &Session<'_>,
-    limit: Duration,
-) -> Result<(), StageError> {
+fn copy_in(copy: &CopyStep, label: &str, session: &Session<'_>, limit: Duration) -> Result<(), StageError> {
     let ssh = session.ssh()?;
-    ssh.put(&copy.from, &copy.to, copy.mode, copy.owner.as_deref().unwrap_or("root:root"), limit)
-        .map_err(|error| session.explain(error))?;
+    ssh.put(
+        &copy.from,
+        &copy.to,
+        copy.mode,
+        copy.owner.as_deref().unwrap_or("root:root"),
+        limit,
+    )
+    .map_err(|error| session.explain(error))?;
     session.note(label, &format!("{} is in {}", copy.from.display(), copy.to));
     Ok(())
 }
@@ -146,11 +167,18 @@ fn copy_in(
 fn install_agent(label: &str, session: &Session<'_>, limit: Duration) -> Result<(), StageError> {
     let folder = format!("{GUEST_FOLDER}-agent");
     let ssh = session.ssh()?;
-    for (name, text) in [("vm-bootstrap", guest::AGENT), ("install-agent.sh", guest::INSTALL_AGENT)] {
+    for (name, text) in [
+        ("vm-bootstrap", guest::AGENT),
+        ("install-agent.sh", guest::INSTALL_AGENT),
+    ] {
         ssh.put_bytes(text.as_bytes(), &format!("{folder}/{name}"), 0o755)
             .map_err(|error| session.explain(error))?;
     }
-    session.script(label, &format!("cd {folder} && sh ./install-agent.sh; code=$?; rm -rf {folder}; exit $code\n"), limit)
+    session.script(
+        label,
+        &format!("cd {folder} && sh ./install-agent.sh; code=$?; rm -rf {folder}; exit $code\n"),
+        limit,
+    )
 }
 
 /// Runs ansible-playbook on the host against the guest's own sshd.
@@ -169,7 +197,11 @@ fn playbook(
          ansible_python_interpreter=auto_silent{}\n",
         ssh.port(),
         shell_quote(&key.path().to_string_lossy()),
-        if user == "root" { "" } else { " ansible_become=true" },
+        if user == "root" {
+            ""
+        } else {
+            " ansible_become=true"
+        },
     );
     std::fs::write(&inventory, line).map_err(|e| StageError::file("write", &inventory, e))?;
     let emit = site.emit.clone();
@@ -182,7 +214,10 @@ fn playbook(
         .arg(&ansible.playbook)
         .env("ANSIBLE_HOST_KEY_CHECKING", "False")
         .env("ANSIBLE_NOCOLOR", "1")
-        .env("ANSIBLE_SSH_ARGS", "-F /dev/null -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR")
+        .env(
+            "ANSIBLE_SSH_ARGS",
+            "-F /dev/null -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+        )
         .env("ANSIBLE_LOCAL_TEMP", site.scratch.join("ansible"))
         .run(&site.cancel, Some(step.timeout), &mut |_, line| {
             text.push_str(line);
@@ -193,8 +228,14 @@ fn playbook(
         });
     std::fs::write(&log, text).map_err(|e| StageError::file("write", &log, e))?;
     ran.map_err(|source| match source {
-        ProcessError::NotFound { .. } => StageError::NoAnsible { step: step.label.clone() },
-        source => StageError::Tool { what: "ansible", log: Some(log), source },
+        ProcessError::NotFound { .. } => StageError::NoAnsible {
+            step: step.label.clone(),
+        },
+        source => StageError::Tool {
+            what: "ansible",
+            log: Some(log),
+            source,
+        },
     })
 }
 
@@ -208,11 +249,18 @@ mod tests {
         let text = envelope("echo \"$GREETING\"\ncat\nexit 7", None, &env);
         // The guest's folder is a fixed one; here it is a private one.
         let folder = tempfile::tempdir().unwrap();
-        let text = String::from_utf8(text).unwrap().replace(GUEST_FOLDER, &folder.path().join("x").to_string_lossy());
+        let text = String::from_utf8(text)
+            .unwrap()
+            .replace(GUEST_FOLDER, &folder.path().join("x").to_string_lossy());
         let mut lines = Vec::new();
         let cmd = Cmd::new("/bin/sh").arg("-s").stdin(text);
-        let ran = cmd.run(&crate::host::cancel::Cancel::default(), None, &mut |_, l| lines.push(l.to_owned()));
-        assert!(matches!(ran, Err(ProcessError::Failed { code: Some(7), .. })), "{ran:?}");
+        let ran = cmd.run(&crate::host::cancel::Cancel::default(), None, &mut |_, l| {
+            lines.push(l.to_owned())
+        });
+        assert!(
+            matches!(ran, Err(ProcessError::Failed { code: Some(7), .. })),
+            "{ran:?}"
+        );
         assert_eq!(lines, ["it's $HOME"]);
         assert!(!folder.path().join("x").exists());
     }
