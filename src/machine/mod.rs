@@ -1,1 +1,14 @@
-//! Machines.
+//! A virtual machine from its plain description to its end, the way into it, and its disks.
+//! Knows nothing of distros, steps or images; those who call it are the stages.
+
+pub mod argv;
+mod arrive;
+pub mod console;
+pub mod disk;
+pub mod error;
+pub mod qemu;
+pub mod qmp;
+pub mod seed;
+pub mod spec;
+pub mod ssh;
+mod wire;

@@ -1,0 +1,274 @@
+//! From a [`MachineSpec`] to qemu's command line. Pure: same input, same words.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use super::spec::{Accel, Boot, Disk, DiskMode, MachineSpec};
+use crate::size::MIB;
+
+/// Unix sockets on which we listen and to which qemu connects. That way round nothing that the guest says first can
+/// be lost, and nothing has to be polled for.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Serial console.
+    pub console: PathBuf,
+    /// Machine protocol.
+    pub qmp: PathBuf,
+}
+
+/// Whether qemu locks itself into a system call filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Filtered.
+    On,
+    /// For a qemu that was built without the filter.
+    Off,
+}
+
+/// The arguments for qemu (without the program's name).
+pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsString> {
+    let mut args = Words(Vec::new());
+    args.option(
+        "-name",
+        Value::new("guest=").escaped(format!("pipeline-{}", spec.name)),
+    );
+    args.words(&["-nodefaults", "-no-user-config"]);
+    // graphics=off only makes the BIOS (and with it GRUB) talk on the serial port as well: without it
+    // "No bootable device" would be seen on the screen alone.
+    args.words(&["-machine", "pc,graphics=off"]);
+    args.words(match spec.accel {
+        Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
+        Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+    });
+    args.words(&["-smp", &spec.cpus.to_string()]);
+    args.words(&["-m", &format!("{}M", spec.memory.0.div_ceil(MIB))]);
+    args.words(&["-vga", "std", "-display", "none", "-boot", "strict=on"]);
+    network(&mut args, spec.ssh);
+    disks(&mut args, spec);
+    boot(&mut args, &spec.boot);
+    args.words(&["-device", "virtio-rng-pci", "-device", "pvpanic"]);
+    // A panicked guest stays as it is, so that its screen can be kept.
+    args.words(&["-action", "panic=pause"]);
+    if spec.no_reboot {
+        args.words(&["-no-reboot"]);
+    }
+    for (id, path) in [("console", &sockets.console), ("qmp", &sockets.qmp)] {
+        args.option(
+            "-chardev",
+            Value::new(format!("socket,id={id},path=")).escaped(path),
+        );
+    }
+    args.words(&["-serial", "chardev:console", "-mon", "chardev=qmp,mode=control"]);
+    if sandbox == Sandbox::On {
+        let filter = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+        args.words(&["-sandbox", filter]);
+    }
+    args.0
+}
+
+fn network(args: &mut Words, ssh: bool) {
+    // Port 0: the kernel chooses; `info usernet` tells which (seen to work with qemu 7.2 and 10.0).
+    let forward = if ssh { ",hostfwd=tcp:127.0.0.1:0-:22" } else { "" };
+    args.words(&["-netdev", &format!("user,id=net0{forward}")]);
+    // The slot that a first network card has by default, so that the guest's name for it (`ens3`) is the one that it
+    // will have at the user's. An empty romfile: never boot from the network.
+    args.words(&["-device", "virtio-net-pci,netdev=net0,addr=0x3,romfile="]);
+}
+
+fn disks(args: &mut Words, spec: &MachineSpec) {
+    let from_cd = spec.boot == Boot::Cdrom;
+    for (n, disk) in spec.disks.iter().enumerate() {
+        args.option("-drive", drive(&format!("disk{n}"), disk, spec.disk_mode));
+        let bootindex = n + usize::from(from_cd);
+        args.words(&[
+            "-device",
+            &format!("virtio-blk-pci,drive=disk{n},bootindex={bootindex}"),
+        ]);
+    }
+    if let Some(seed) = &spec.seed {
+        let media = Value::new("if=none,id=seed,format=raw,readonly=on,file=").escaped(seed);
+        args.option("-drive", media);
+        args.words(&["-device", "virtio-blk-pci,drive=seed"]);
+    }
+    for (n, path) in spec.cdroms.iter().enumerate() {
+        let media = Value::new(format!(
+            "if=none,id=cd{n},media=cdrom,format=raw,readonly=on,file="
+        ));
+        args.option("-drive", media.escaped(path));
+        let bootindex = if from_cd && n == 0 { ",bootindex=0" } else { "" };
+        args.words(&["-device", &format!("ide-cd,drive=cd{n}{bootindex}")]);
+    }
+}
+
+fn drive(id: &str, disk: &Disk, mode: DiskMode) -> Value {
+    let tuning = match (disk.read_only, mode) {
+        (true, _) => ",readonly=on",
+        (false, DiskMode::Scratch) => ",cache=unsafe,discard=unmap,detect-zeroes=unmap",
+        (false, DiskMode::Plain) => "",
+    };
+    let format = disk.format.name();
+    Value::new(format!("if=none,id={id},format={format}{tuning},file=")).escaped(&disk.path)
+}
+
+fn boot(args: &mut Words, boot: &Boot) {
+    let Boot::Kernel {
+        kernel,
+        initrd,
+        cmdline,
+    } = boot
+    else {
+        return;
+    };
+    // These three are plain arguments: no commas to escape.
+    args.option("-kernel", Value::new(kernel));
+    if let Some(initrd) = initrd {
+        args.option("-initrd", Value::new(initrd));
+    }
+    args.option("-append", Value::new(cmdline));
+}
+
+/// The words so far.
+struct Words(Vec<OsString>);
+
+impl Words {
+    fn words(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(Into::into));
+    }
+
+    fn option(&mut self, name: &str, value: Value) {
+        self.0.push(name.into());
+        self.0.push(value.0);
+    }
+}
+
+/// The value of one option.
+struct Value(OsString);
+
+impl Value {
+    fn new(text: impl AsRef<OsStr>) -> Self {
+        Self(text.as_ref().to_owned())
+    }
+
+    /// Appends text in which commas are doubled, as qemu's option parser wants them.
+    fn escaped(self, text: impl AsRef<OsStr>) -> Self {
+        let mut bytes = self.0.into_vec();
+        for &byte in text.as_ref().as_bytes() {
+            bytes.push(byte);
+            if byte == b',' {
+                bytes.push(b',');
+            }
+        }
+        Self(OsString::from_vec(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::DiskFormat;
+    use super::*;
+    use crate::size::ByteSize;
+
+    fn lines(spec: &MachineSpec) -> String {
+        let sockets = Sockets {
+            console: "/tmp/s/console".into(),
+            qmp: "/tmp/s/qmp".into(),
+        };
+        let words = argv(spec, &sockets, Sandbox::On);
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        words.join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn a_machine_that_boots_from_its_disk() {
+        let disk = Disk::new("/images/odd,name.qcow2", DiskFormat::Qcow2);
+        let mut spec = MachineSpec::with_disk("debian12", Accel::Tcg, ByteSize(512 * MIB), disk);
+        spec.seed = Some("/run/seed.img".into());
+        insta::assert_snapshot!(lines(&spec), @"
+        -name guest=pipeline-debian12
+        -nodefaults
+        -no-user-config
+        -machine pc,graphics=off
+        -accel tcg,thread=multi
+        -cpu max
+        -smp 1
+        -m 512M
+        -vga std
+        -display none
+        -boot strict=on
+        -netdev user,id=net0,hostfwd=tcp:127.0.0.1:0-:22
+        -device virtio-net-pci,netdev=net0,addr=0x3,romfile=
+        -drive if=none,id=disk0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/images/odd,,name.qcow2
+        -device virtio-blk-pci,drive=disk0,bootindex=0
+        -drive if=none,id=seed,format=raw,readonly=on,file=/run/seed.img
+        -device virtio-blk-pci,drive=seed
+        -device virtio-rng-pci
+        -device pvpanic
+        -action panic=pause
+        -chardev socket,id=console,path=/tmp/s/console
+        -chardev socket,id=qmp,path=/tmp/s/qmp
+        -serial chardev:console
+        -mon chardev=qmp,mode=control
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+        ");
+    }
+
+    #[test]
+    fn a_machine_that_gets_its_kernel_from_the_host() {
+        let disk = Disk::new("/work/disk.raw", DiskFormat::Raw);
+        let mut spec = MachineSpec::with_disk("install", Accel::Kvm, ByteSize(1), disk);
+        spec.boot = Boot::Kernel {
+            kernel: "/work/linux".into(),
+            initrd: Some("/work/initrd.gz".into()),
+            cmdline: "console=ttyS0 url=http://10.0.2.2/a,b".into(),
+        };
+        (spec.cpus, spec.ssh, spec.no_reboot) = (4, false, true);
+        insta::assert_snapshot!(lines(&spec), @"
+        -name guest=pipeline-install
+        -nodefaults
+        -no-user-config
+        -machine pc,graphics=off
+        -accel kvm
+        -cpu host
+        -smp 4
+        -m 1M
+        -vga std
+        -display none
+        -boot strict=on
+        -netdev user,id=net0
+        -device virtio-net-pci,netdev=net0,addr=0x3,romfile=
+        -drive if=none,id=disk0,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/work/disk.raw
+        -device virtio-blk-pci,drive=disk0,bootindex=0
+        -kernel /work/linux
+        -initrd /work/initrd.gz
+        -append console=ttyS0 url=http://10.0.2.2/a,b
+        -device virtio-rng-pci
+        -device pvpanic
+        -action panic=pause
+        -no-reboot
+        -chardev socket,id=console,path=/tmp/s/console
+        -chardev socket,id=qmp,path=/tmp/s/qmp
+        -serial chardev:console
+        -mon chardev=qmp,mode=control
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+        ");
+    }
+
+    #[test]
+    fn a_cd_starts_before_the_disk_and_a_plain_disk_has_no_tuning() {
+        let disk = Disk::new("/work/disk.raw", DiskFormat::Raw);
+        let mut spec = MachineSpec::with_disk("cd", Accel::Tcg, ByteSize(MIB), disk);
+        spec.disk_mode = DiskMode::Plain;
+        spec.boot = Boot::Cdrom;
+        spec.cdroms = vec!["/iso/install.iso".into()];
+        let text = lines(&spec);
+        assert!(
+            text.contains("-drive if=none,id=disk0,format=raw,file=/work/disk.raw\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("drive=disk0,bootindex=1") && text.contains("drive=cd0,bootindex=0"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! The guest's serial console: logged always, cut into lines, read live for signs of trouble.
+//! Knows nothing of qemu: it reads a stream until that ends.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::event::{Emitter, Stream};
+use crate::host::process::clean_line;
+
+/// Lines kept for searches and messages; the log file has all of them.
+const KEEP: usize = 2000;
+/// A line that grows longer is cut here, so that a guest cannot fill our memory.
+const MAX_LINE: usize = 8 * 1024;
+
+/// What a guest can say that no waiting will cure. Each carries the line that said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The kernel gave up.
+    KernelPanic(String),
+    /// A rescue shell waits for somebody at the console.
+    Emergency(String),
+    /// The firmware or the boot loader found nothing to start.
+    NotBootable(String),
+    /// The kernel killed processes for want of memory.
+    OutOfMemory(String),
+}
+
+/// Texts by which trouble is known, in the order in which they are looked for.
+type Sign = (&'static str, fn(String) -> Trouble);
+const SIGNS: &[Sign] = &[
+    ("System is deadlocked on memory", Trouble::OutOfMemory),
+    ("Out of memory: Kill", Trouble::OutOfMemory),
+    ("Kernel panic - not syncing", Trouble::KernelPanic),
+    ("Give root password for maintenance", Trouble::Emergency),
+    ("You are in emergency mode", Trouble::Emergency),
+    ("Entering emergency mode", Trouble::Emergency),
+    ("(initramfs)", Trouble::Emergency),
+    ("No bootable device", Trouble::NotBootable),
+    ("grub rescue>", Trouble::NotBootable),
+];
+
+impl Trouble {
+    /// Reads a line (or the beginning of one, such as a prompt).
+    pub fn read(line: &str) -> Option<Self> {
+        let (_, make) = SIGNS.iter().find(|(sign, _)| line.contains(sign))?;
+        Some(make(line.trim().to_owned()))
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KernelPanic(line) => write!(f, "the guest's kernel panicked: {line}"),
+            Self::Emergency(line) => {
+                write!(
+                    f,
+                    "the guest stopped in a rescue shell and waits for somebody: {line}"
+                )
+            }
+            Self::NotBootable(line) => write!(f, "the machine found nothing to boot: {line}"),
+            Self::OutOfMemory(line) => {
+                write!(f, "the guest ran out of memory; give the machine more: {line}")
+            }
+        }
+    }
+}
+
+/// A console that is being read. Clones see the same one.
+#[derive(Clone, Debug)]
+pub struct Console(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Debug)]
+struct State {
+    lines: VecDeque<String>,
+    /// Of `lines`, how many a search has passed already.
+    searched: usize,
+    /// The line that has not ended yet, as bytes.
+    partial: Vec<u8>,
+    /// Of `partial`, how many bytes a search has passed already.
+    passed: usize,
+    bytes: u64,
+    last: Instant,
+    trouble: Option<Trouble>,
+    open: bool,
+}
+
+impl Console {
+    /// Reads `stream` on a thread of its own until it ends: raw bytes to `log`, lines to `emit`.
+    pub fn attach(
+        stream: impl Read + Send + 'static,
+        log: impl Write + Send + 'static,
+        emit: Emitter,
+    ) -> Self {
+        let state = State {
+            lines: VecDeque::new(),
+            searched: 0,
+            partial: Vec::new(),
+            passed: 0,
+            bytes: 0,
+            last: Instant::now(),
+            trouble: None,
+            open: true,
+        };
+        let console = Self(Arc::new((Mutex::new(state), Condvar::new())));
+        let ours = console.clone();
+        thread::spawn(move || ours.read(stream, log, &emit));
+        console
+    }
+
+    /// The last lines, at most `count`, the unfinished one included; empty ones left out.
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
+        let state = self.lock();
+        let partial = clean_line(&String::from_utf8_lossy(&state.partial));
+        let unfinished = Some(partial).filter(|line| !line.is_empty());
+        let skip = (state.lines.len() + usize::from(unfinished.is_some())).saturating_sub(count);
+        state.lines.iter().cloned().chain(unfinished).skip(skip).collect()
+    }
+
+    /// Bytes received so far.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// When something was last received (or the console was attached).
+    pub fn last_activity(&self) -> Instant {
+        self.lock().last
+    }
+
+    /// The first trouble seen, if any.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.lock().trouble.clone()
+    }
+
+    /// Whether the stream has ended.
+    pub fn is_closed(&self) -> bool {
+        !self.lock().open
+    }
+
+    /// Looks for the next line with `text` in it, from where the last search ended; the line is then passed.
+    pub fn find(&self, text: &str) -> Option<String> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        while let Some(line) = state.lines.get(state.searched) {
+            state.searched += 1;
+            if line.contains(text) {
+                return Some(line.clone());
+            }
+        }
+        // A prompt does not end its line.
+        let partial = clean_line(&String::from_utf8_lossy(&state.partial[state.passed..]));
+        partial.contains(text).then(|| {
+            state.passed = state.partial.len();
+            partial
+        })
+    }
+
+    /// Waits for a line with `text` in it. None: the stream ended, trouble was seen, or `limit` is over; the caller
+    /// can tell by [`Console::is_closed`] and [`Console::trouble`].
+    pub fn wait_for(&self, text: &str, limit: Duration) -> Option<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let before = self.bytes();
+            if let Some(line) = self.find(text) {
+                return Some(line);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let state = self.lock();
+            if left.is_zero() || state.trouble.is_some() || (!state.open && state.bytes == before) {
+                return None;
+            }
+            let idle = |state: &mut State| state.open && state.bytes == before;
+            drop(self.0.1.wait_timeout_while(state, left, idle));
+        }
+    }
+
+    /// Waits, at most `limit`, until the stream has ended, so that the last words are in.
+    pub fn wait_closed(&self, limit: Duration) {
+        drop(
+            self.0
+                .1
+                .wait_timeout_while(self.lock(), limit, |state| state.open),
+        );
+    }
+
+    fn read(&self, mut stream: impl Read, mut log: impl Write, emit: &Emitter) {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            let chunk = &buffer[..count];
+            // A full disk must not stop the guest; what is read live goes on.
+            drop(log.write_all(chunk));
+            let mut lines = Vec::new();
+            let mut state = self.lock();
+            state.bytes += count as u64;
+            state.last = Instant::now();
+            for &byte in chunk {
+                if byte != b'\n' {
+                    state.partial.push(byte);
+                }
+                if byte == b'\n' || state.partial.len() >= MAX_LINE {
+                    lines.extend(state.end_line());
+                }
+            }
+            if state.trouble.is_none() {
+                let partial = clean_line(&String::from_utf8_lossy(&state.partial));
+                state.trouble = Trouble::read(&partial);
+            }
+            drop(state);
+            self.0.1.notify_all();
+            for line in lines {
+                emit.line(Stream::Console, line);
+            }
+        }
+        let mut state = self.lock();
+        let rest = state.end_line();
+        state.open = false;
+        drop(state);
+        self.0.1.notify_all();
+        if let Some(line) = rest {
+            emit.line(Stream::Console, line);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes the bytes so far as a line; nothing when there is nothing to see in it.
+    fn end_line(&mut self) -> Option<String> {
+        let line = clean_line(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)));
+        let passed = std::mem::take(&mut self.passed);
+        if line.is_empty() {
+            return None;
+        }
+        if self.trouble.is_none() {
+            self.trouble = Trouble::read(&line);
+        }
+        if self.lines.len() == KEEP {
+            self.lines.pop_front();
+            self.searched = self.searched.saturating_sub(1);
+        }
+        if passed > 0 && self.searched == self.lines.len() {
+            self.searched += 1;
+        }
+        self.lines.push_back(line.clone());
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn console() -> (UnixStream, Console, mpsc::Receiver<crate::event::Event>) {
+        let (guest, host) = UnixStream::pair().unwrap();
+        let (sender, events) = mpsc::channel();
+        (
+            guest,
+            Console::attach(host, std::io::sink(), Emitter::new(sender)),
+            events,
+        )
+    }
+
+    #[test]
+    fn lines_are_cleaned_found_once_and_passed_on() {
+        let (mut guest, console, events) = console();
+        guest
+            .write_all(b"\x1b[1mone\x1b[0m\r\n\r\ntwo\r\ndebian login: ")
+            .unwrap();
+        assert_eq!(console.wait_for("login:", SOON).unwrap(), "debian login:");
+        assert_eq!(console.find("one"), None, "a search does not go back");
+        guest.write_all(b"root\r\none again\n").unwrap();
+        assert_eq!(console.wait_for("one", SOON).unwrap(), "one again");
+        drop(guest);
+        console.wait_closed(SOON);
+        assert_eq!(console.last_lines(2), ["debian login: root", "one again"]);
+        assert_eq!(
+            events.iter().count(),
+            4,
+            "each line that shows something is an event"
+        );
+        let started = Instant::now();
+        assert_eq!(console.wait_for("never", SOON), None);
+        assert!(
+            started.elapsed() < SOON / 2,
+            "the end of the stream ends the wait"
+        );
+    }
+
+    #[test]
+    fn trouble_ends_a_wait_and_is_named() {
+        let cases = [
+            (
+                "[    1.0] Kernel panic - not syncing: VFS: no root\r\n",
+                "kernel panicked",
+            ),
+            (
+                "Give root password for maintenance\r\n(or press Control-D",
+                "rescue shell",
+            ),
+            ("No bootable device.\r\n", "nothing to boot"),
+            ("grub rescue> ", "nothing to boot"),
+            ("BusyBox v1.37\r\n(initramfs) ", "rescue shell"),
+            ("Out of memory: Killed process 123 (dpkg)\n", "out of memory"),
+        ];
+        for (said, meant) in cases {
+            let (mut guest, console, _events) = console();
+            let started = Instant::now();
+            guest.write_all(said.as_bytes()).unwrap();
+            assert_eq!(console.wait_for("login:", SOON), None, "{said}");
+            assert!(started.elapsed() < SOON / 2, "{said}");
+            let trouble = console.trouble().unwrap().to_string();
+            assert!(trouble.contains(meant), "{said}: {trouble}");
+        }
+        assert_eq!(Trouble::read("Booting from Hard Disk..."), None);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let (mut guest, console, events) = console();
+        guest.write_all(&[b'x'; MAX_LINE + 10]).unwrap();
+        drop(guest);
+        console.wait_closed(SOON);
+        let lengths: Vec<_> = console.last_lines(9).iter().map(String::len).collect();
+        assert_eq!(lengths, [MAX_LINE, 10]);
+        drop(events);
+    }
+}

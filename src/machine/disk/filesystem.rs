@@ -1,0 +1,243 @@
+//! File systems inside a raw disk, worked on where they lie: e2fsprogs takes `file?offset=N` in place of a device.
+//! What such a file system is, is told by its magic bytes.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::partition::Partition;
+use super::{DiskError, tool};
+use crate::host::cancel::Cancel;
+use crate::host::process::{Cmd, ProcessError};
+use crate::size::KIB;
+
+/// ext superblock: at byte 1024 (kernel documentation, ext4/super).
+const EXT_SUPER: u64 = 1024;
+/// In it: magic number, incompatible features.
+const EXT_MAGIC: (u64, u16) = (0x38, 0xEF53);
+const EXT_INCOMPAT: u64 = 0x60;
+/// Incompatible feature: the journal has to be replayed before anything else.
+const EXT_RECOVER: u32 = 0x4;
+
+/// What is in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// ext2, ext3, ext4: grows offline.
+    Ext,
+    /// XFS: grows only while mounted.
+    Xfs,
+    /// Btrfs: grows only while mounted.
+    Btrfs,
+    /// Swap space.
+    Swap,
+    /// Something else, or nothing.
+    Unknown,
+}
+
+impl FileSystem {
+    /// For messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+            Self::Swap => "swap",
+            Self::Unknown => "no known file system",
+        }
+    }
+}
+
+/// Tells a file system by its magic bytes. `offset` is where it begins.
+///
+/// # Errors
+/// [`DiskError::File`].
+pub fn probe(raw: &Path, offset: u64) -> Result<FileSystem, DiskError> {
+    // Where each keeps its magic: kernel documentation of ext4, xfs_sb.h, btrfs' disk format, mkswap.
+    let signs: [(u64, &[u8], FileSystem); 4] = [
+        (
+            EXT_SUPER + EXT_MAGIC.0,
+            &EXT_MAGIC.1.to_le_bytes(),
+            FileSystem::Ext,
+        ),
+        (0, b"XFSB", FileSystem::Xfs),
+        (0x1_0040, b"_BHRfS_M", FileSystem::Btrfs),
+        (4086, b"SWAPSPACE2", FileSystem::Swap),
+    ];
+    let file = File::open(raw).map_err(DiskError::file(raw))?;
+    for (at, magic, kind) in signs {
+        let found = read_at(&file, offset + at, magic.len()).map_err(DiskError::file(raw))?;
+        if found == magic {
+            return Ok(kind);
+        }
+    }
+    Ok(FileSystem::Unknown)
+}
+
+/// Bytes at a place; fewer where the file ends.
+fn read_at(file: &File, at: u64, count: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    match file.read_exact_at(&mut bytes, at) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        result => result.map(|()| bytes),
+    }
+}
+
+/// Checks an ext file system thoroughly and repairs what is safe to repair.
+///
+/// # Errors
+/// [`DiskError::FileSystem`] when it is none, was not unmounted, or needs a person; [`DiskError::Tool`].
+pub fn check_ext(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
+    e2fsck(raw, offset, &["-f", "-p"], cancel)
+}
+
+/// As [`check_ext`], and turns every free block into a hole of the file: what was deleted is not shipped.
+///
+/// # Errors
+/// As [`check_ext`].
+pub fn punch_free_blocks(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
+    e2fsck(raw, offset, &["-f", "-p", "-E", "discard"], cancel)
+}
+
+/// Checks an ext file system without writing; anything to repair is an error.
+///
+/// # Errors
+/// As [`check_ext`].
+pub fn verify_ext(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
+    e2fsck(raw, offset, &["-f", "-n"], cancel)
+}
+
+/// Makes the ext file system as large as its partition. It must have been checked just before.
+///
+/// # Errors
+/// As [`check_ext`].
+pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<(), DiskError> {
+    must_be_clean_ext(raw, partition.start)?;
+    let (folder, device) = device(raw, partition.start)?;
+    // Without a size, resize2fs would take the whole file's, which is larger than the partition.
+    let size = format!("{}K", partition.size / KIB);
+    let cmd = tool("resize2fs").folder(&folder).arg(device).arg(size);
+    cmd.read(cancel)
+        .map(drop)
+        .map_err(DiskError::tool("growing the file system in", raw))
+}
+
+/// A new ext4 file system, filled from a folder.
+#[derive(Clone, Debug, Default)]
+pub struct Ext4 {
+    /// What goes into it, with owners and modes as they are.
+    pub root: Option<PathBuf>,
+    /// Label, at most 16 bytes.
+    pub label: Option<String>,
+    /// UUID; a random one without.
+    pub uuid: Option<String>,
+    /// Words before `mke2fs`, for the case that it has to run inside a user namespace to see the right owners.
+    pub inside: Vec<String>,
+}
+
+/// Makes an ext4 in a partition of a raw disk.
+///
+/// # Errors
+/// [`DiskError::Tool`].
+pub fn make_ext4(
+    raw: &Path,
+    partition: &Partition,
+    content: &Ext4,
+    cancel: &Cancel,
+) -> Result<(), DiskError> {
+    let Ext4 {
+        root,
+        label,
+        uuid,
+        inside,
+    } = content;
+    let mke2fs = tool("mke2fs");
+    let mut cmd = match inside.split_first() {
+        Some((first, rest)) => Cmd::new(first).args(rest).arg("mke2fs"),
+        None => mke2fs,
+    };
+    cmd = cmd.args([
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-E",
+        &format!("offset={}", partition.start),
+    ]);
+    for (option, value) in [("-L", label), ("-U", uuid)] {
+        if let Some(value) = value {
+            cmd = cmd.args([option, value]);
+        }
+    }
+    if let Some(root) = root {
+        cmd = cmd.arg("-d").arg(root);
+    }
+    // Without a size, mke2fs would take the whole file's.
+    let size = format!("{}k", partition.size / KIB);
+    cmd = cmd.arg("--").arg(raw).arg(size);
+    cmd.read(cancel)
+        .map(drop)
+        .map_err(DiskError::tool("making the file system in", raw))
+}
+
+fn e2fsck(raw: &Path, offset: u64, options: &[&str], cancel: &Cancel) -> Result<(), DiskError> {
+    must_be_clean_ext(raw, offset)?;
+    let read_only = options.contains(&"-n");
+    let (folder, device) = device(raw, offset)?;
+    match tool("e2fsck")
+        .folder(&folder)
+        .args(options)
+        .arg(device)
+        .read(cancel)
+    {
+        Ok(_) => Ok(()),
+        // 1: errors were found and repaired (e2fsck(8)).
+        Err(ProcessError::Failed { code: Some(1), .. }) if !read_only => Ok(()),
+        Err(ProcessError::Failed {
+            code: Some(4), tail, ..
+        }) => Err(DiskError::FileSystem {
+            path: raw.to_owned(),
+            offset,
+            why: format!("has errors that need a person:\n  | {}", tail.join("\n  | ")),
+        }),
+        Err(error) => Err(DiskError::tool("checking the file system in", raw)(error)),
+    }
+}
+
+/// At an offset, e2fsck cannot replay a journal ("Bad magic number"): say so beforehand, with the cause.
+fn must_be_clean_ext(raw: &Path, offset: u64) -> Result<(), DiskError> {
+    let wrong = |why: String| DiskError::FileSystem {
+        path: raw.to_owned(),
+        offset,
+        why,
+    };
+    match probe(raw, offset)? {
+        FileSystem::Ext => {}
+        other => return Err(wrong(format!("is not ext4 but {}", other.name()))),
+    }
+    let file = File::open(raw).map_err(DiskError::file(raw))?;
+    let bytes = read_at(&file, offset + EXT_SUPER + EXT_INCOMPAT, 4).map_err(DiskError::file(raw))?;
+    let features = bytes.try_into().map_or(0, u32::from_le_bytes);
+    if features & EXT_RECOVER != 0 {
+        let why = "was not unmounted; the guest must power off cleanly before its disk is worked on";
+        return Err(wrong(why.to_owned()));
+    }
+    Ok(())
+}
+
+/// The folder to work in, and the name that e2fsprogs understands there.
+fn device(raw: &Path, offset: u64) -> Result<(PathBuf, String), DiskError> {
+    let absolute = std::path::absolute(raw).map_err(DiskError::file(raw))?;
+    let name = absolute
+        .file_name()
+        .and_then(|name| name.to_str())
+        .filter(|name| !name.contains('?'));
+    // From inside its folder only the file's own name has to be free of `?`.
+    match (absolute.parent(), name) {
+        (Some(folder), Some(name)) => Ok((folder.to_owned(), format!("./{name}?offset={offset}"))),
+        _ => Err(DiskError::Layout {
+            path: raw.to_owned(),
+            why: "cannot be worked on: the file's name must be UTF-8 without a `?`".to_owned(),
+        }),
+    }
+}

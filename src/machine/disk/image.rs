@@ -1,0 +1,120 @@
+//! Image files by way of `qemu-img`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::super::spec::DiskFormat;
+use super::{DiskError, tool};
+use crate::host::cancel::Cancel;
+use crate::size::ByteSize;
+
+/// What `qemu-img info` tells of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// In qemu's words: `qcow2`, `raw`, `vmdk`, …
+    pub format: String,
+    /// Size of the disk that a guest would see.
+    pub virtual_size: ByteSize,
+    /// Bytes that the file takes on the host.
+    pub actual_size: ByteSize,
+    /// The image below this one.
+    pub backing: Option<PathBuf>,
+}
+
+/// The part of `qemu-img info --output=json` that is of use here.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Info {
+    format: String,
+    virtual_size: u64,
+    #[serde(default)]
+    actual_size: u64,
+    full_backing_filename: Option<PathBuf>,
+    backing_filename: Option<PathBuf>,
+}
+
+/// Asks what an image is. Its format is guessed where none is given: for files that no guest has written.
+///
+/// # Errors
+/// [`DiskError::Tool`], [`DiskError::Output`].
+pub fn image_info(path: &Path, format: Option<DiskFormat>, cancel: &Cancel) -> Result<ImageInfo, DiskError> {
+    let mut cmd = tool("qemu-img").args(["info", "--output=json"]);
+    if let Some(format) = format {
+        cmd = cmd.args(["-f", format.name()]);
+    }
+    let text = cmd.arg("--").arg(path).read(cancel);
+    let text = text.map_err(DiskError::tool("looking at", path))?;
+    let info: Info = serde_json::from_str(&text).map_err(|error| DiskError::Output {
+        program: "qemu-img",
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    Ok(ImageInfo {
+        format: info.format,
+        virtual_size: ByteSize(info.virtual_size),
+        actual_size: ByteSize(info.actual_size),
+        backing: info.full_backing_filename.or(info.backing_filename),
+    })
+}
+
+/// Makes an empty raw disk: a hole of the given size. The file must not be there yet.
+///
+/// # Errors
+/// [`DiskError::File`].
+pub fn create_raw(path: &Path, size: ByteSize) -> Result<(), DiskError> {
+    let file = File::create_new(path).map_err(DiskError::file(path))?;
+    file.set_len(size.0).map_err(DiskError::file(path))
+}
+
+/// Makes a qcow2 that holds only what differs from `base`; `size` may make the disk larger than the base is.
+///
+/// # Errors
+/// [`DiskError::Tool`].
+pub fn create_overlay(
+    base: &Path,
+    base_format: DiskFormat,
+    path: &Path,
+    size: Option<ByteSize>,
+    cancel: &Cancel,
+) -> Result<(), DiskError> {
+    // Absolute, because qemu looks for a relative base beside the overlay.
+    let base = std::path::absolute(base).map_err(DiskError::file(base))?;
+    let mut cmd = tool("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", base_format.name(), "-b"]);
+    cmd = cmd.arg(base).arg("--").arg(path);
+    if let Some(size) = size {
+        cmd = cmd.arg(size.0.to_string());
+    }
+    cmd.read(cancel)
+        .map(drop)
+        .map_err(DiskError::tool("making the overlay", path))
+}
+
+/// Writes the disk anew in another file: without a base, and without what is zero.
+///
+/// # Errors
+/// [`DiskError::Tool`].
+pub fn convert(
+    from: &Path,
+    from_format: DiskFormat,
+    to: &Path,
+    to_format: DiskFormat,
+    cancel: &Cancel,
+) -> Result<(), DiskError> {
+    let cmd = tool("qemu-img").args(["convert", "-q", "-f", from_format.name(), "-O", to_format.name()]);
+    let done = cmd.arg("--").arg(from).arg(to).read(cancel);
+    done.map(drop).map_err(DiskError::tool("converting", from))
+}
+
+/// Checks the qcow2's own structure (`qemu-img check`); errors and leaks both count.
+///
+/// # Errors
+/// [`DiskError::Tool`].
+pub fn check_image(path: &Path, cancel: &Cancel) -> Result<(), DiskError> {
+    let cmd = tool("qemu-img").args(["check", "-q", "-f", DiskFormat::Qcow2.name(), "--"]);
+    cmd.arg(path)
+        .read(cancel)
+        .map(drop)
+        .map_err(DiskError::tool("checking", path))
+}

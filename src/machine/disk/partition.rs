@@ -1,0 +1,240 @@
+//! The partition table of a raw disk, by way of `sfdisk`: read, written for a new disk, and its last partition grown.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{DiskError, SECTOR, tool};
+use crate::host::cancel::Cancel;
+use crate::size::{ByteSize, MIB};
+
+/// GPT type of the root file system of an x86-64 Linux is not used on purpose: "Linux filesystem" is what every
+/// installer sets (UEFI specification, table of well-known types).
+const GPT_LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+/// GPT type of the partition in which GRUB keeps its core on BIOS machines.
+const GPT_BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";
+/// DOS types of an extended partition, which holds the logical ones.
+const DOS_EXTENDED: [&str; 3] = ["5", "f", "85"];
+
+/// Kind of a partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    /// The PC's first.
+    Dos,
+    /// GUID partition table.
+    Gpt,
+}
+
+/// A partition table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Kind.
+    pub kind: TableKind,
+    /// Partitions in the order of the table.
+    pub partitions: Vec<Partition>,
+}
+
+/// A partition; start and size in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Type: a hexadecimal number (dos) or a GUID (gpt), as sfdisk writes it.
+    pub kind: String,
+}
+
+impl Partition {
+    /// The first byte behind it.
+    pub fn end(&self) -> u64 {
+        self.start + self.size
+    }
+
+    fn is_extended(&self, table: TableKind) -> bool {
+        table == TableKind::Dos && DOS_EXTENDED.contains(&self.kind.as_str())
+    }
+}
+
+impl Table {
+    /// The partition that ends last on the disk; one that only holds others does not count.
+    pub fn last(&self) -> Option<&Partition> {
+        let real = self.partitions.iter().filter(|part| !part.is_extended(self.kind));
+        real.max_by_key(|part| part.start)
+    }
+
+    /// The extended partition around a logical one.
+    fn container(&self, part: &Partition) -> Option<&Partition> {
+        let mut around = self
+            .partitions
+            .iter()
+            .filter(|other| other.is_extended(self.kind));
+        around.find(|other| other.start < part.start && part.end() <= other.end())
+    }
+}
+
+/// `sfdisk -J`.
+#[derive(Deserialize)]
+struct Dump {
+    partitiontable: DumpTable,
+}
+
+#[derive(Deserialize)]
+struct DumpTable {
+    label: TableKind,
+    sectorsize: Option<u64>,
+    #[serde(default)]
+    partitions: Vec<DumpPartition>,
+}
+
+#[derive(Deserialize)]
+struct DumpPartition {
+    node: String,
+    start: u64,
+    size: u64,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// Reads the table of a raw disk.
+///
+/// # Errors
+/// [`DiskError::Tool`] when there is none, [`DiskError::Output`].
+pub fn read_table(raw: &Path, cancel: &Cancel) -> Result<Table, DiskError> {
+    let text = tool("sfdisk").args(["-J", "--"]).arg(raw).read(cancel);
+    let text = text.map_err(DiskError::tool("reading the partitions of", raw))?;
+    parse_table(&text, &raw.to_string_lossy()).map_err(|why| DiskError::Output {
+        program: "sfdisk",
+        path: raw.to_owned(),
+        why,
+    })
+}
+
+fn parse_table(json: &str, device: &str) -> Result<Table, String> {
+    let Dump {
+        partitiontable: table,
+    } = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let sector = table.sectorsize.unwrap_or(SECTOR);
+    let partition = |part: DumpPartition| {
+        // sfdisk names partition 3 of `disk.raw` `disk.raw3`, and of `disk7` `disk7p3`.
+        let suffix = part.node.strip_prefix(device).unwrap_or(&part.node);
+        let number = suffix.trim_start_matches('p').parse();
+        let number = number.map_err(|_| format!("no partition number in `{}`", part.node))?;
+        Ok(Partition {
+            number,
+            start: part.start * sector,
+            size: part.size * sector,
+            kind: part.kind,
+        })
+    };
+    Ok(Table {
+        kind: table.label,
+        partitions: table
+            .partitions
+            .into_iter()
+            .map(partition)
+            .collect::<Result<_, String>>()?,
+    })
+}
+
+/// Writes a table for a new disk with one root file system that takes all of it (on gpt behind GRUB's own partition), and
+/// gives the root partition.
+///
+/// # Errors
+/// [`DiskError::Tool`], [`DiskError::Output`], [`DiskError::Layout`].
+pub fn write_root_table(raw: &Path, kind: TableKind, cancel: &Cancel) -> Result<Partition, DiskError> {
+    let first = MIB / SECTOR;
+    let script = match kind {
+        TableKind::Dos => format!("label: dos\nstart={first}, type=83, bootable\n"),
+        TableKind::Gpt => format!(
+            "label: gpt\nstart={first}, size={first}, type={GPT_BIOS_BOOT}\nstart={}, type={GPT_LINUX}\n",
+            2 * first
+        ),
+    };
+    let cmd = tool("sfdisk").args(["--quiet", "--"]).arg(raw).stdin(script);
+    cmd.read(cancel).map_err(DiskError::tool("partitioning", raw))?;
+    last_partition(&read_table(raw, cancel)?, raw)
+}
+
+/// Makes a raw disk larger and lets its last partition take the new room; gives that partition as it is now.
+///
+/// # Errors
+/// [`DiskError::Layout`] when the disk is larger already or has no partition, [`DiskError::Tool`],
+/// [`DiskError::File`], [`DiskError::Output`].
+pub fn grow_last_partition(raw: &Path, size: ByteSize, cancel: &Cancel) -> Result<Partition, DiskError> {
+    let table = read_table(raw, cancel)?;
+    let before = last_partition(&table, raw)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .open(raw)
+        .map_err(DiskError::file(raw))?;
+    let old = ByteSize(file.metadata().map_err(DiskError::file(raw))?.len());
+    if size < old {
+        return Err(DiskError::Layout {
+            path: raw.to_owned(),
+            why: format!("cannot shrink: the disk has {old} and should get {size}; ask for at least {old}"),
+        });
+    }
+    file.set_len(size.0).map_err(DiskError::file(raw))?;
+    drop(file);
+    if table.kind == TableKind::Gpt {
+        // The second copy of the table has to be at the end of the disk.
+        let cmd = tool("sfdisk")
+            .args(["--quiet", "--relocate", "gpt-bak-std", "--"])
+            .arg(raw);
+        cmd.read(cancel)
+            .map_err(DiskError::tool("moving the backup partition table of", raw))?;
+    }
+    let around = table.container(&before);
+    for number in around.into_iter().chain([&before]).map(|part| part.number) {
+        let cmd = tool("sfdisk").args(["--quiet", "--no-reread", "-N", &number.to_string(), "--"]);
+        let cmd = cmd.arg(raw).stdin(", +\n");
+        cmd.read(cancel)
+            .map_err(DiskError::tool("growing the last partition of", raw))?;
+    }
+    let after = last_partition(&read_table(raw, cancel)?, raw)?;
+    if after.start != before.start || after.size < before.size {
+        return Err(DiskError::Layout {
+            path: raw.to_owned(),
+            why: format!(
+                "came out wrong: partition {} was {before:?} and is {after:?}",
+                after.number
+            ),
+        });
+    }
+    Ok(after)
+}
+
+fn last_partition(table: &Table, raw: &Path) -> Result<Partition, DiskError> {
+    table.last().cloned().ok_or_else(|| DiskError::Layout {
+        path: raw.to_owned(),
+        why: "are none: the table is empty".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_partition_is_the_one_that_lies_last_and_holds_data() {
+        // As sfdisk 2.38 prints it: a root, and a swap inside an extended partition, in table order.
+        let json = r#"{ "partitiontable": { "label": "dos", "id": "0x1", "device": "d7", "unit": "sectors", "sectorsize": 512,
+            "partitions": [
+                { "node": "d7p1", "start": 2048, "size": 4096, "type": "83", "bootable": true },
+                { "node": "d7p2", "start": 8190, "size": 8194, "type": "5" },
+                { "node": "d7p5", "start": 8192, "size": 8192, "type": "82" } ] } }"#;
+        let table = parse_table(json, "d7").unwrap();
+        let last = table.last().unwrap();
+        assert_eq!(
+            (last.number, last.start, last.size),
+            (5, 8192 * SECTOR, 8192 * SECTOR)
+        );
+        assert_eq!(table.container(last).unwrap().number, 2);
+        assert_eq!(table.container(&table.partitions[0]), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! What can go wrong with a machine, said so that nobody has to run it again to understand: each failure that the
+//! guest had a part in carries the last lines of its console.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::console::Trouble;
+use super::qmp::QmpError;
+use super::ssh::SshError;
+use crate::host::process::ProcessError;
+use crate::size::show_duration;
+
+/// Lines of text from a guest or a tool, shown indented under a message; nothing when empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Where they are from: "console", "stderr".
+    pub from: &'static str,
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n  last lines of the {}:", self.from)?;
+        self.lines.iter().try_for_each(|line| write!(f, "\n  | {line}"))
+    }
+}
+
+/// How far the way into a guest led when it was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing answered: no network in the guest.
+    Nothing,
+    /// The guest's network answered, its port 22 is closed: no sshd.
+    Closed,
+    /// sshd did not take our key.
+    Refused,
+    /// sshd answered, and something else failed, in ssh's words.
+    Failed(String),
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("the guest's network never answered"),
+            Self::Closed => f.write_str(
+                "the guest is on the network but its port 22 is closed; is sshd installed and started?",
+            ),
+            Self::Refused => f.write_str(
+                "sshd answers but refuses the build key; was it put into authorized_keys of this user?",
+            ),
+            Self::Failed(words) => write!(f, "sshd answers but the connection fails: {words}"),
+        }
+    }
+}
+
+/// What went wrong with a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// We were asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// qemu ended while the guest was still needed.
+    #[error("the machine ended too early: qemu {status}{stderr}{console}")]
+    Ended {
+        /// In words.
+        status: String,
+        /// What qemu said.
+        stderr: Tail,
+        /// What the guest said.
+        console: Tail,
+    },
+    /// A file or folder of the machine's could not be made.
+    #[error("could not prepare the machine's `{path}`: {source}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// qemu could not be started, or spoken to.
+    #[error(transparent)]
+    Process(ProcessError),
+    /// qemu does not do as told.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// Nothing moved for too long.
+    #[error("waited for {what}, but the guest has neither printed nor touched its disk for {}{console}", show_duration(*.silence))]
+    Silent {
+        /// For what.
+        what: String,
+        /// How long nothing moved.
+        silence: Duration,
+        /// What the guest said.
+        console: Tail,
+    },
+    /// The limit of a wait is over although something still moves.
+    #[error("waited {} for {what}{console}", show_duration(*.limit))]
+    Slow {
+        /// For what.
+        what: String,
+        /// How long.
+        limit: Duration,
+        /// What the guest said.
+        console: Tail,
+    },
+    /// The way into the guest fails.
+    #[error(transparent)]
+    Ssh(SshError),
+    /// qemu ended before the machine was there.
+    #[error("qemu did not start: it {status}{stderr}")]
+    StartFailed {
+        /// In words.
+        status: String,
+        /// What it said.
+        stderr: Tail,
+    },
+    /// The guest showed that no waiting will help.
+    #[error("{trouble}{console}")]
+    Trouble {
+        /// What it showed.
+        trouble: Trouble,
+        /// What it said before.
+        console: Tail,
+    },
+    /// The guest could not be entered.
+    #[error("no way into the guest as `{user}` after {}: {reach}{console}", show_duration(*.waited))]
+    Unreachable {
+        /// As whom.
+        user: String,
+        /// How far we came.
+        reach: Reach,
+        /// How long it was tried.
+        waited: Duration,
+        /// What the guest said.
+        console: Tail,
+    },
+}
+
+impl From<ProcessError> for MachineError {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            ProcessError::Cancelled => Self::Cancelled,
+            error => Self::Process(error),
+        }
+    }
+}
+
+impl From<SshError> for MachineError {
+    fn from(error: SshError) -> Self {
+        match error {
+            SshError::Cancelled => Self::Cancelled,
+            error => Self::Ssh(error),
+        }
+    }
+}

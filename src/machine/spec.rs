@@ -1,0 +1,132 @@
+//! What a machine should be, as plain data. Does nothing, asks the host nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::size::ByteSize;
+
+/// A wanted machine: i440fx, BIOS, virtio disks and network. Paths may be relative to the working folder.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Shown in the process list and in messages.
+    pub name: String,
+    /// The emulator: a name looked up in PATH, or a path.
+    pub program: PathBuf,
+    /// How guest code is executed.
+    pub accel: Accel,
+    /// Guest memory, rounded up to whole MiB.
+    pub memory: ByteSize,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Disks in the order in which the guest sees them (`vda`, `vdb`, …).
+    pub disks: Vec<Disk>,
+    /// How disks are attached.
+    pub disk_mode: DiskMode,
+    /// What starts first.
+    pub boot: Boot,
+    /// CD images in IDE drives.
+    pub cdroms: Vec<PathBuf>,
+    /// A cloud-init seed (see [`crate::machine::seed`]), seen by the guest as the disk after the last one.
+    pub seed: Option<PathBuf>,
+    /// Whether a loopback port of the host leads to the guest's port 22.
+    pub ssh: bool,
+    /// Whether a reset by the guest ends the machine instead of starting it again.
+    pub no_reboot: bool,
+}
+
+impl MachineSpec {
+    /// A machine with one scratch disk that it boots from, with a way in, and one processor.
+    pub fn with_disk(name: impl Into<String>, accel: Accel, memory: ByteSize, disk: Disk) -> Self {
+        Self {
+            name: name.into(),
+            program: PathBuf::from("qemu-system-x86_64"),
+            accel,
+            memory,
+            cpus: 1,
+            disks: vec![disk],
+            disk_mode: DiskMode::Scratch,
+            boot: Boot::Disk,
+            cdroms: Vec::new(),
+            seed: None,
+            ssh: true,
+            no_reboot: false,
+        }
+    }
+}
+
+/// How guest code is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// By the processor, through `/dev/kvm`.
+    Kvm,
+    /// By translation in software: works everywhere, ten to thirty times slower.
+    Tcg,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Image file.
+    pub path: PathBuf,
+    /// Its format; never guessed, as a guest could write another format's header into a raw disk.
+    pub format: DiskFormat,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+impl Disk {
+    /// A disk that the guest may write.
+    pub fn new(path: impl AsRef<Path>, format: DiskFormat) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            format,
+            read_only: false,
+        }
+    }
+}
+
+/// Format of an image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Byte for byte.
+    Raw,
+    /// qemu's copy-on-write format.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// As `qemu-img` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// How disks are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskMode {
+    /// For building: the host flushes nothing (a lost disk is built again), and what the guest frees or zeroes
+    /// becomes a hole.
+    Scratch,
+    /// With qemu's defaults, as a user would start it.
+    Plain,
+}
+
+/// What starts first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// The first disk's boot sector.
+    Disk,
+    /// The first CD.
+    Cdrom,
+    /// A kernel that qemu loads itself.
+    Kernel {
+        /// Kernel image.
+        kernel: PathBuf,
+        /// Initial RAM disk.
+        initrd: Option<PathBuf>,
+        /// Kernel command line.
+        cmdline: String,
+    },
+}

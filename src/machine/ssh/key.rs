@@ -1,0 +1,73 @@
+//! The key pair by which we enter a guest while it is built. Made by `ssh-keygen`; the private half stays in its file.
+
+use std::path::{Path, PathBuf};
+
+use super::SshError;
+use crate::host::cancel::Cancel;
+use crate::host::process::Cmd;
+
+/// Name of the private key's file inside its folder; also the comment by which sealing finds the public key again.
+pub const KEY_NAME: &str = "pipeline-build-key";
+
+/// An ed25519 key pair.
+#[derive(Clone, Debug)]
+pub struct Key {
+    path: PathBuf,
+    public: String,
+}
+
+impl Key {
+    /// Makes a new pair in `folder` (mode 0600, no passphrase), in place of one that is there.
+    ///
+    /// # Errors
+    /// [`SshError::Key`] and [`SshError::Process`].
+    pub fn generate(folder: &Path, cancel: &Cancel) -> Result<Self, SshError> {
+        let path = folder.join(KEY_NAME);
+        for old in [path.clone(), public_path(&path)] {
+            match std::fs::remove_file(&old) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(SshError::Key { path: old, source });
+                }
+                _ => {}
+            }
+        }
+        let keygen = Cmd::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", KEY_NAME, "-f"]);
+        keygen.arg(&path).read(cancel)?;
+        Self::load(&path)
+    }
+
+    /// Takes an existing pair: the private key's file, with the public one beside it as `.pub`.
+    ///
+    /// # Errors
+    /// [`SshError::Key`] when either cannot be read.
+    pub fn load(path: &Path) -> Result<Self, SshError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SshError::Key { path, source }
+        };
+        let path = std::path::absolute(path).map_err(failed(path))?;
+        std::fs::metadata(&path).map_err(failed(&path))?;
+        let public_path = public_path(&path);
+        let public = std::fs::read_to_string(&public_path).map_err(failed(&public_path))?;
+        Ok(Self {
+            path,
+            public: public.trim().to_owned(),
+        })
+    }
+
+    /// The public half, as a line of `authorized_keys` (without newline).
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// The private half's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn public_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    PathBuf::from(name)
+}

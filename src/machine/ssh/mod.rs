@@ -1,0 +1,498 @@
+//! The way into a guest: one connection of OpenSSH's client, over which commands run and files travel.
+//! Knows nothing of machines; a host, a port and a key are enough.
+//!
+//! OpenSSH, because it is well kept, it is there anyway for Ansible, and its shared connection (`ControlMaster`) makes a
+//! command cost a round trip instead of a key exchange, which under emulation takes seconds.
+
+mod copy;
+mod key;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use key::{KEY_NAME, Key};
+
+use super::wire::private_folder;
+use crate::host::cancel::Cancel;
+use crate::host::process::{Cmd, Output, ProcessError, Running, clean_line, shell_quote, status_text};
+use crate::size::show_duration;
+
+/// How often a waiting thread looks whether it should stop.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a command's leftovers (a daemon that kept its outputs open) may hold the session after it has ended.
+const LINGER: Duration = Duration::from_secs(2);
+/// Lines of the client's own messages kept.
+const TALK: usize = 20;
+/// ssh's own exit code; a remote command may end with it too.
+const SSH_FAILED: i32 = 255;
+
+/// What went wrong on the way into a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// We were asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// The connection was not made.
+    #[error("ssh could not connect to {user}@{host} port {port}: {talk}")]
+    Connect {
+        /// As whom.
+        user: String,
+        /// Where to.
+        host: String,
+        /// Port.
+        port: u16,
+        /// ssh's words.
+        talk: String,
+    },
+    /// A command that must succeed did not.
+    #[error("`{command}` exited with code {code} in the guest{}", lines(.tail))]
+    Failed {
+        /// Command: its first line, or what a comment there calls it.
+        command: String,
+        /// Its exit code.
+        code: i32,
+        /// Its last lines.
+        tail: Vec<String>,
+    },
+    /// A file on this side could not be used.
+    #[error("could not use `{path}` for the guest: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key pair could not be made or read.
+    #[error("could not use the ssh key `{path}`: {source}")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The connection ended before the command did.
+    #[error("lost the connection to the guest while `{command}` ran{}", lines(.tail))]
+    Lost {
+        /// Command, its first line.
+        command: String,
+        /// The last lines of the command and of ssh.
+        tail: Vec<String>,
+    },
+    /// A program of the host failed.
+    #[error(transparent)]
+    Process(ProcessError),
+    /// sshd answered and did not take the key.
+    #[error("{user}@{host} port {port} refuses the key `{key}`")]
+    Refused {
+        /// As whom.
+        user: String,
+        /// Where to.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Private key file.
+        key: PathBuf,
+    },
+    /// The command took too long; what it started in the guest may still run.
+    #[error("`{command}` did not end within {}{}", show_duration(*.limit), lines(.tail))]
+    TimedOut {
+        /// Command, its first line.
+        command: String,
+        /// The limit.
+        limit: Duration,
+        /// Its last lines.
+        tail: Vec<String>,
+    },
+}
+
+impl From<ProcessError> for SshError {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            ProcessError::Cancelled => Self::Cancelled,
+            error => Self::Process(error),
+        }
+    }
+}
+
+fn lines(tail: &[String]) -> String {
+    tail.iter()
+        .fold(String::new(), |text, line| text + "\n  | " + line)
+}
+
+/// Where to, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Address; for a machine of ours always `127.0.0.1`.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User in the guest.
+    pub user: String,
+}
+
+/// Whether a command runs as the user who logged in or as root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Become {
+    Nobody,
+    Root,
+}
+
+/// A connection. Dropping it ends it.
+#[derive(Debug)]
+pub struct Ssh {
+    target: Target,
+    key: Key,
+    role: Become,
+    master: Mutex<Running>,
+    /// Control socket, known hosts; goes after the connection.
+    folder: tempfile::TempDir,
+}
+
+impl Ssh {
+    /// Connects and logs in. The host key of the first contact is taken: a guest's is not known beforehand, and it is
+    /// reached over a loopback port. `go_on` is asked again and again while it takes its time.
+    /// Call from a thread that outlives the connection (see [`crate::host::process`]).
+    ///
+    /// # Errors
+    /// [`SshError::Refused`], [`SshError::Connect`] (also when `patience` is over), [`SshError::Cancelled`] when
+    /// `go_on` says no, [`SshError::Process`].
+    pub fn connect(
+        target: &Target,
+        key: &Key,
+        patience: Duration,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, SshError> {
+        let folder = private_folder().map_err(|source| SshError::File {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+        let seconds = patience.as_secs().max(1);
+        let cmd = client(folder.path(), target)
+            .args(["-M", "-N", "-o", &format!("ConnectTimeout={seconds}"), "-i"])
+            .arg(percent_escaped(key.path()))
+            .arg(&target.host);
+        let mut master = cmd.spawn(Stdio::null(), Stdio::piped())?;
+        let talk = listen(master.child.stderr.take());
+        let failed = |talk: String| SshError::Connect {
+            user: target.user.clone(),
+            host: target.host.clone(),
+            port: target.port,
+            talk,
+        };
+        let started = Instant::now();
+        loop {
+            // ssh makes the socket after it has logged in, and under another name first: there means ready.
+            if control(folder.path()).exists() {
+                return Ok(Self {
+                    target: target.clone(),
+                    key: key.clone(),
+                    role: Become::Nobody,
+                    master: Mutex::new(master),
+                    folder,
+                });
+            }
+            if let Some(status) = master.try_wait()? {
+                let said = talk.finish();
+                if said.iter().any(|line| line.contains("Permission denied")) {
+                    return Err(SshError::Refused {
+                        user: target.user.clone(),
+                        host: target.host.clone(),
+                        port: target.port,
+                        key: key.path().to_owned(),
+                    });
+                }
+                let words = said.last().cloned();
+                return Err(failed(
+                    words.unwrap_or_else(|| format!("it {}", status_text(status))),
+                ));
+            }
+            if !go_on() {
+                return Err(SshError::Cancelled);
+            }
+            if started.elapsed() > patience {
+                return Err(failed(format!("no login within {}", show_duration(patience))));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The same connection, with every command run as root through `sudo -n` (which must ask for no password).
+    #[must_use]
+    pub fn with_sudo(mut self) -> Self {
+        self.role = Become::Root;
+        self
+    }
+
+    pub(super) fn role(&self) -> Become {
+        self.role
+    }
+
+    pub(super) fn with_role(mut self, role: Become) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// Host, port and user, for tools that make their own connection.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The port on this side.
+    pub fn port(&self) -> u16 {
+        self.target.port
+    }
+
+    /// The private key's file.
+    pub fn key_path(&self) -> &Path {
+        self.key.path()
+    }
+
+    /// Whether the connection still stands.
+    pub fn is_alive(&self) -> bool {
+        let mut master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(master.try_wait(), Ok(None))
+    }
+
+    /// Runs a command with the guest's `sh` and gives its exit code. Secrets belong into `stdin`: the command itself
+    /// is seen in process lists on both sides.
+    ///
+    /// # Errors
+    /// [`SshError::Lost`], [`SshError::TimedOut`] (what runs in the guest is not killed), [`SshError::Cancelled`],
+    /// [`SshError::Process`].
+    pub fn run(
+        &self,
+        command: &str,
+        stdin: Vec<u8>,
+        limit: Option<Duration>,
+        cancel: &Cancel,
+        on_line: &mut dyn FnMut(Output, &str),
+    ) -> Result<i32, SshError> {
+        let mark = self.mark();
+        let cmd = client(self.folder.path(), &self.target)
+            // Without a living master the client would quietly make a connection of its own.
+            .args(["-o", "ProxyCommand=false", "-T", &self.target.host])
+            .arg(wrapped(command, self.role, &mark))
+            .stdin(stdin);
+        let mut code = None;
+        let (ended, stop, finished) = (Cancel::default(), Cancel::default(), Cancel::default());
+        let result = thread::scope(|scope| {
+            scope.spawn(|| watch(cancel, &ended, &stop, &finished));
+            let result = cmd.run(&stop, limit, &mut |output, line| {
+                let told = (output == Output::Stderr)
+                    .then(|| split_mark(line, &mark))
+                    .flatten();
+                let Some((before, told)) = told else {
+                    return on_line(output, line);
+                };
+                if !before.is_empty() {
+                    on_line(output, before);
+                }
+                code = Some(told);
+                ended.cancel();
+            });
+            finished.cancel();
+            result
+        });
+        if let Some(code) = code {
+            return Ok(code);
+        }
+        let command = first_line(command);
+        match result {
+            Ok(()) => Ok(0),
+            Err(ProcessError::Failed { code: Some(code), .. }) if code != SSH_FAILED => Ok(code),
+            Err(ProcessError::Failed { tail, .. }) => Err(SshError::Lost { command, tail }),
+            Err(ProcessError::TimedOut { limit, tail, .. }) => {
+                Err(SshError::TimedOut { command, limit, tail })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Runs a command that must succeed, and gives what it printed, without the last newline.
+    ///
+    /// # Errors
+    /// As [`Ssh::run`], and [`SshError::Failed`].
+    pub fn read(&self, command: &str, cancel: &Cancel) -> Result<String, SshError> {
+        self.feed(command, Vec::new(), cancel)
+    }
+
+    /// As [`Ssh::read`], with standard input.
+    pub(super) fn feed(&self, command: &str, stdin: Vec<u8>, cancel: &Cancel) -> Result<String, SshError> {
+        let (mut text, mut tail) = (String::new(), Vec::new());
+        let code = self.run(command, stdin, None, cancel, &mut |output, line| match output {
+            Output::Stdout => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            Output::Stderr => keep(&mut tail, line.to_owned()),
+        })?;
+        if code != 0 {
+            let command = first_line(command);
+            return Err(SshError::Failed { command, code, tail });
+        }
+        text.truncate(text.trim_end_matches('\n').len());
+        Ok(text)
+    }
+
+    /// A word that no command prints by chance: the random part of our folder's name.
+    fn mark(&self) -> String {
+        let name = self.folder.path().file_name().unwrap_or_default();
+        format!("{}-ended-with-", name.to_string_lossy())
+    }
+}
+
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        // SIGTERM first, so that sshd hears of the end.
+        self.master
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stop();
+    }
+}
+
+/// Turns a stop of the caller's, or leftovers that hold a session whose command has ended, into a stop of the client.
+fn watch(cancel: &Cancel, ended: &Cancel, stop: &Cancel, finished: &Cancel) {
+    let mut since = None;
+    while !finished.sleep(POLL) {
+        if ended.is_cancelled() && since.is_none() {
+            since = Some(Instant::now());
+        }
+        if cancel.is_cancelled() || since.is_some_and(|since| since.elapsed() > LINGER) {
+            stop.cancel();
+        }
+    }
+}
+
+/// The client with everything that a user's own configuration could change nailed down.
+fn client(folder: &Path, target: &Target) -> Cmd {
+    let quoted = |path: PathBuf| format!("\"{}\"", percent_escaped(&path));
+    let options = [
+        "BatchMode=yes".to_owned(),
+        "ConnectionAttempts=1".to_owned(),
+        format!("ControlPath={}", quoted(control(folder))),
+        "ControlPersist=no".to_owned(),
+        "ForwardAgent=no".to_owned(),
+        "ForwardX11=no".to_owned(),
+        "GlobalKnownHostsFile=/dev/null".to_owned(),
+        "IdentitiesOnly=yes".to_owned(),
+        "IdentityAgent=none".to_owned(),
+        "LogLevel=ERROR".to_owned(),
+        "PreferredAuthentications=publickey".to_owned(),
+        // A guest that is frozen, or was reset, is noticed after a minute; a slow one under emulation is not cut off.
+        "ServerAliveInterval=15".to_owned(),
+        "ServerAliveCountMax=4".to_owned(),
+        "StrictHostKeyChecking=accept-new".to_owned(),
+        "UpdateHostKeys=no".to_owned(),
+        format!("UserKnownHostsFile={}", quoted(folder.join("known_hosts"))),
+    ];
+    let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
+    Cmd::new("ssh").args(["-F", "/dev/null"]).args(options).args([
+        "-p",
+        &target.port.to_string(),
+        "-l",
+        &target.user,
+    ])
+}
+
+fn control(folder: &Path) -> PathBuf {
+    folder.join("ssh")
+}
+
+/// ssh expands `%h` and the like in paths.
+fn percent_escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%%")
+}
+
+/// The command as the guest gets it. It tells its exit code on standard error as its last word: ssh's own exit code
+/// 255 could mean the command's, a signal in the guest, or a lost connection.
+fn wrapped(command: &str, role: Become, mark: &str) -> String {
+    let sudo = match role {
+        Become::Nobody => "",
+        Become::Root => "sudo -n ",
+    };
+    let command = shell_quote(command);
+    let script = format!("{sudo}sh -c {command}; code=$?; printf '{mark}%d\\n' $code >&2; exit $code");
+    // Through sh once more, as the user's login shell may be of another kind.
+    format!("exec sh -c {}", shell_quote(&script))
+}
+
+/// Finds the mark in a line: the text before it and the code after it.
+fn split_mark<'l>(line: &'l str, mark: &str) -> Option<(&'l str, i32)> {
+    let (before, code) = line.rsplit_once(mark)?;
+    Some((before, code.trim().parse().ok()?))
+}
+
+fn first_line(command: &str) -> String {
+    let line = command.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or_default()
+        .trim()
+        .trim_start_matches("# ")
+        .to_owned()
+}
+
+fn keep(tail: &mut Vec<String>, line: String) {
+    if tail.len() == TALK {
+        tail.remove(0);
+    }
+    tail.push(line);
+}
+
+/// What the master says, read on a thread so that it can never block on us.
+struct Talk {
+    lines: Arc<Mutex<Vec<String>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+fn listen(pipe: Option<impl Read + Send + 'static>) -> Talk {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let shared = Arc::clone(&lines);
+    let thread = pipe.map(|pipe| {
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let line = clean_line(&line);
+                if !line.is_empty() {
+                    keep(&mut shared.lock().unwrap_or_else(PoisonError::into_inner), line);
+                }
+            }
+        })
+    });
+    Talk { lines, thread }
+}
+
+impl Talk {
+    /// All of it, once the master has ended.
+    fn finish(self) -> Vec<String> {
+        if let Some(thread) = self.thread {
+            drop(thread.join());
+        }
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_told_from_what_the_command_printed() {
+        assert_eq!(
+            split_mark("half a linepipeline-x-ended-with-255", "pipeline-x-ended-with-"),
+            Some(("half a line", 255))
+        );
+        assert_eq!(
+            split_mark("printf 'pipeline-x-ended-with-%d", "pipeline-x-ended-with-"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_command_is_quoted_for_any_login_shell_and_sudo_never_asks() {
+        insta::assert_snapshot!(wrapped("echo 'a b'", Become::Nobody, "M-"), @r"exec sh -c 'sh -c '\''echo '\''\'\'''\''a b'\''\'\'''\'''\''; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
+        insta::assert_snapshot!(wrapped("id", Become::Root, "M-"), @r"exec sh -c 'sudo -n sh -c id; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
+    }
+}
