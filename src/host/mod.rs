@@ -4,5 +4,7 @@ pub mod cancel;
 pub mod facts;
 pub mod fs;
 pub mod http;
+pub mod packages;
 pub mod process;
+pub mod terminal;
 pub mod tools;
