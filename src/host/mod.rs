@@ -5,5 +5,7 @@ pub mod facts;
 pub mod fs;
 pub mod http;
 pub mod namespace;
+pub mod packages;
 pub mod process;
+pub mod terminal;
 pub mod tools;

@@ -1,1 +1,237 @@
-//! Readers of events.
+//! Readers of events: bars for a terminal, lines for a log, JSON for programs, the run's journal, the closing summary.
+//! They know events and nothing else: not the plan, not the stages. Called by the command line.
+
+mod bars;
+pub mod board;
+pub mod journal;
+pub mod json;
+pub mod lines;
+pub mod row;
+pub mod style;
+pub mod summary;
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::event::Event;
+use crate::event::What;
+use crate::report::bars::Bars;
+use crate::report::board::Board;
+use crate::report::journal::Journal;
+use crate::report::lines::Lines;
+use crate::report::style::Style;
+use crate::report::summary::RunSummary;
+
+/// How often bars are drawn: often enough for a clock and a spinner, seldom enough for a slow line.
+const REDRAW: Duration = Duration::from_millis(125);
+
+/// What is shown while a run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// Bars where standard error is a terminal, else lines.
+    #[default]
+    Auto,
+    /// Bars that redraw themselves.
+    Bars,
+    /// One line for each thing that happened.
+    Plain,
+    /// One JSON object for each event.
+    Json,
+}
+
+/// Not one of the words of [`Progress`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kind of progress; write auto, bars, plain or json")]
+pub struct ProgressError(pub String);
+
+impl FromStr for Progress {
+    type Err = ProgressError;
+
+    fn from_str(text: &str) -> Result<Self, ProgressError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "bars" => Ok(Self::Bars),
+            "plain" => Ok(Self::Plain),
+            "json" => Ok(Self::Json),
+            _ => Err(ProgressError(text.to_owned())),
+        }
+    }
+}
+
+/// Whether lines of output (console, steps, tools) are shown too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// No: they are in the run's logs, and behind the bars.
+    #[default]
+    Normal,
+    /// Yes.
+    Verbose,
+}
+
+/// How a run is reported.
+pub struct Options {
+    /// What is shown. [`Progress::Auto`] is decided when the run starts.
+    pub progress: Progress,
+    /// How much.
+    pub verbosity: Verbosity,
+    /// Colours and characters.
+    pub style: Style,
+    /// Clock of the plain lines.
+    pub zone: TimeZone,
+    /// Where plain lines and JSON go. (Bars always go to standard error.)
+    pub out: Box<dyn Write + Send>,
+    /// The run's `events.jsonl`, where one is kept.
+    pub journal: Option<PathBuf>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("progress", &self.progress)
+            .field("verbosity", &self.verbosity)
+            .field("style", &self.style)
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Options for this process: JSON to standard output (it is data), all else to standard error.
+    /// `env` looks up an environment variable.
+    pub fn detect(progress: Progress, verbosity: Verbosity, env: impl Fn(&str) -> Option<String>) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        // A terminal that cannot move its cursor gets lines.
+        let moves = terminal && env("TERM").is_some_and(|term| term != "dumb");
+        let progress = match (progress, moves) {
+            (Progress::Auto, true) => Progress::Bars,
+            (Progress::Auto, false) => Progress::Plain,
+            (asked, _) => asked,
+        };
+        let out: Box<dyn Write + Send> = match progress {
+            Progress::Json => Box::new(std::io::stdout()),
+            _ => Box::new(std::io::stderr()),
+        };
+        Self {
+            progress,
+            verbosity,
+            style: Style::detect(terminal, env),
+            zone: TimeZone::system(),
+            out,
+            journal: None,
+        }
+    }
+}
+
+/// Reads events until the run's last one (or until all senders are gone), shows them and keeps the journal.
+/// Neither a closed terminal nor a full disk stops the run: what could not be written is told in the summary.
+pub fn run(receiver: &Receiver<Event>, options: Options) -> RunSummary {
+    let mut reporter = Reporter::new(options);
+    loop {
+        match receiver.recv_timeout(REDRAW) {
+            Ok(event) => {
+                let last = matches!(event.what, What::RunFinished { .. });
+                reporter.take(&event);
+                if last {
+                    break;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => reporter.tick(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    reporter.finish()
+}
+
+/// The one reader of the channel: keeps the board, and hands each event to the screen and to the journal.
+struct Reporter {
+    board: Board,
+    screen: Screen,
+    journal: Option<Journal>,
+}
+
+enum Screen {
+    Bars(Bars),
+    Lines(Lines, Box<dyn Write + Send>),
+    Json(Box<dyn Write + Send>),
+}
+
+impl Reporter {
+    fn new(options: Options) -> Self {
+        let Options {
+            progress,
+            verbosity,
+            style,
+            zone,
+            out,
+            journal,
+        } = options;
+        let screen = match progress {
+            Progress::Bars => Screen::Bars(Bars::new(style, verbosity)),
+            Progress::Json => Screen::Json(out),
+            Progress::Auto | Progress::Plain => Screen::Lines(Lines::new(style, verbosity, zone), out),
+        };
+        Self {
+            board: Board::default(),
+            screen,
+            journal: journal.map(Journal::create),
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        self.board.apply(event);
+        let broken = self
+            .journal
+            .as_mut()
+            .and_then(|journal| journal.write(event).err());
+        self.show(event);
+        if let Some(error) = broken {
+            let warning = Event {
+                at: event.at,
+                node: None,
+                what: What::Warning {
+                    text: error.to_string(),
+                },
+            };
+            self.board.apply(&warning);
+            self.show(&warning);
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match &mut self.screen {
+            Screen::Bars(bars) => bars.event(&self.board, event),
+            Screen::Lines(lines, out) => {
+                for line in lines.event(&self.board, event) {
+                    write_line(out, &line);
+                }
+            }
+            Screen::Json(out) => write_line(out, &json::line(event)),
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Screen::Bars(bars) = &mut self.screen {
+            bars.draw(&self.board);
+        }
+    }
+
+    fn finish(self) -> RunSummary {
+        if let Screen::Bars(bars) = self.screen {
+            bars.finish();
+        }
+        self.board.into_summary()
+    }
+}
+
+/// A reader of ours that went away (`| head`) must not stop a build that took an hour.
+fn write_line(out: &mut Box<dyn Write + Send>, line: &str) {
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

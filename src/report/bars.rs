@@ -1,0 +1,100 @@
+//! Bars on a terminal: rows that redraw themselves below what was said for good. The rows' text is `row`'s.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use indicatif::ProgressDrawTarget;
+use indicatif::ProgressStyle;
+use jiff::Timestamp;
+
+use crate::event::Event;
+use crate::event::What;
+use crate::host::terminal;
+use crate::report::Verbosity;
+use crate::report::board::Board;
+use crate::report::board::State;
+use crate::report::row;
+use crate::report::row::View;
+use crate::report::style::Role;
+use crate::report::style::Style;
+
+/// Events may come much faster than eyes: rows are drawn at most this often.
+const AT_MOST_EVERY: Duration = Duration::from_millis(100);
+
+/// The terminal.
+pub(super) struct Bars {
+    /// All rows are the message of one bar: a frame is one write, so it never tears and never flickers.
+    bar: ProgressBar,
+    style: Style,
+    verbosity: Verbosity,
+    drawn: Option<Instant>,
+}
+
+impl Bars {
+    pub(super) fn new(style: Style, verbosity: Verbosity) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template("{msg}").expect("a template of one known key"));
+        Self {
+            bar,
+            style,
+            verbosity,
+            drawn: None,
+        }
+    }
+
+    /// Says for good what deserves it, and redraws.
+    pub(super) fn event(&mut self, board: &Board, event: &Event) {
+        let view = self.view();
+        let node = event.node.as_deref().and_then(|id| board.node(id));
+        let title = node.map_or_else(String::new, |node| node.title() + ": ");
+        match &event.what {
+            What::NodeFinished { .. } => {
+                if let Some((node, State::Done(done))) = node.map(|node| (node, &node.state)) {
+                    self.say(&row::ended(node, done, &view));
+                }
+            }
+            What::Warning { text } => {
+                let word = self.style.paint(Role::Attention, "warning:");
+                self.say(&[format!("{word} {title}{text}")]);
+            }
+            What::Line { text, .. } if self.verbosity == Verbosity::Verbose => {
+                self.say(&[self.style.paint(Role::Dim, &format!("{title}{text}"))]);
+            }
+            _ => {}
+        }
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= AT_MOST_EVERY) {
+            self.draw(board);
+        }
+    }
+
+    /// Redraws.
+    pub(super) fn draw(&mut self, board: &Board) {
+        let view = self.view();
+        let height = terminal::stderr_size().map_or(24, |(_, rows)| rows);
+        // One line stays free for the shell's cursor.
+        let rows = row::frame(board, &view, height.saturating_sub(1));
+        self.bar.set_message(rows.join("\n"));
+        self.bar.tick();
+        self.drawn = Some(Instant::now());
+    }
+
+    /// Takes the rows away; what was said stays.
+    pub(super) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, lines: &[String]) {
+        self.bar.println(lines.join("\n"));
+    }
+
+    fn view(&self) -> View {
+        let width = terminal::stderr_size().map_or(80, |(columns, _)| columns);
+        View {
+            // The last column is left empty: some terminals wrap as soon as it is written.
+            width: width.saturating_sub(1),
+            style: self.style,
+            now: Timestamp::now(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The run's `events.jsonl`: every event, one JSON object a line, on disk as soon as it happened.
+//! Does not know what events mean, but thins out progress, which may come thousands of times a second.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Seek as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use jiff::Timestamp;
+
+use crate::event::Event;
+use crate::event::What;
+use crate::report::json;
+
+/// Progress of one node is kept at most this often.
+const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(1);
+
+/// Why the journal is incomplete.
+#[derive(Debug, thiserror::Error)]
+#[error("the run's journal {} ends here ({source}); the run goes on", .path.display())]
+pub struct JournalError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+/// A journal being written.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: State,
+    progress: BTreeMap<Option<String>, Timestamp>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not opened yet: an error of opening is told with the first event.
+    Closed,
+    Open(File),
+    /// Something went wrong, which was told; nothing is written any more.
+    Broken,
+}
+
+impl Journal {
+    /// A journal at this path; the file is made (its folder too) with the first event.
+    pub fn create(path: PathBuf) -> Self {
+        Self {
+            path,
+            file: State::Closed,
+            progress: BTreeMap::new(),
+        }
+    }
+
+    /// Writes an event.
+    ///
+    /// # Errors
+    /// [`JournalError`], once: after it every call does nothing. The file then ends with its last whole line.
+    pub fn write(&mut self, event: &Event) -> Result<(), JournalError> {
+        if self.is_thinned_out(event) {
+            return Ok(());
+        }
+        let written = match &mut self.file {
+            State::Broken => return Ok(()),
+            State::Open(file) => append(file, event),
+            State::Closed => self.open().and_then(|mut file| {
+                append(&mut file, event)?;
+                self.file = State::Open(file);
+                Ok(())
+            }),
+        };
+        written.map_err(|source| {
+            self.file = State::Broken;
+            JournalError {
+                path: self.path.clone(),
+                source,
+            }
+        })
+    }
+
+    fn open(&self) -> std::io::Result<File> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        File::create(&self.path)
+    }
+
+    fn is_thinned_out(&mut self, event: &Event) -> bool {
+        match event.what {
+            What::Progress { done, total, .. } if done < total || total == 0 => {
+                let last = self.progress.get(&event.node);
+                let soon = last.is_some_and(|last| event.at.duration_since(*last) < PROGRESS_EVERY);
+                if !soon {
+                    self.progress.insert(event.node.clone(), event.at);
+                }
+                soon
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Appends one line in one write: a crash leaves no half of it behind another process's back.
+fn append(file: &mut File, event: &Event) -> std::io::Result<()> {
+    let start = file.stream_position()?;
+    let written = file.write_all((json::line(event) + "\n").as_bytes());
+    if written.is_err() {
+        // Half a line would spoil the file for every reader. The first error is the one to tell.
+        let _ = file.set_len(start);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Unit;
+
+    fn event(second: i64, what: What) -> Event {
+        Event {
+            at: Timestamp::from_second(1_770_000_000 + second).unwrap(),
+            node: Some("fetch/x".to_owned()),
+            what,
+        }
+    }
+
+    #[test]
+    fn progress_is_thinned_out_but_its_end_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs/1/events.jsonl");
+        let mut journal = Journal::create(path.clone());
+        for (second, done) in [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 9)] {
+            let (total, unit) = (9, Unit::Bytes);
+            let progress = What::Progress { done, total, unit };
+            journal.write(&event(second, progress)).unwrap();
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        let done: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["done"].clone())
+            .collect();
+        assert_eq!(done, [1, 4, 9]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once() {
+        let mut journal = Journal::create("/dev/full".into());
+        let error = journal.write(&event(0, What::NodeStarted)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the run's journal /dev/full ends here (No space left"),
+            "{error}"
+        );
+        assert!(journal.write(&event(1, What::NodeStarted)).is_ok());
+    }
+}

@@ -1,0 +1,187 @@
+//! Events as plain lines with a clock in front: for CI logs, pipes and `--progress=plain`.
+//! Each line stands for itself; nothing redraws, so progress is told sparingly.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::event::Event;
+use crate::event::NodeInfo;
+use crate::event::Outcome;
+use crate::event::What;
+use crate::report::Verbosity;
+use crate::report::board::Board;
+use crate::report::board::Node;
+use crate::report::board::State;
+use crate::report::board::since;
+use crate::report::style::Role;
+use crate::report::style::Style;
+use crate::size::ByteSize;
+use crate::size::show_duration;
+
+/// Progress of a node is told when it moved by this many hundredths …
+const TELL_STEP: u64 = 10;
+/// … and this time has gone by;
+const TELL_AFTER: Duration = Duration::from_secs(10);
+/// or when it moved at all within this time, so that something slow does not look dead.
+const TELL_SLOW: Duration = Duration::from_secs(60);
+
+/// Turns events into lines.
+#[derive(Debug)]
+pub struct Lines {
+    style: Style,
+    verbosity: Verbosity,
+    zone: TimeZone,
+    told: BTreeMap<String, Told>,
+}
+
+/// What was last told of a phase's progress.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Timestamp,
+    percent: u64,
+    done: u64,
+}
+
+impl Lines {
+    /// Lines in this style, with this zone's clock.
+    pub fn new(style: Style, verbosity: Verbosity, zone: TimeZone) -> Self {
+        Self {
+            style,
+            verbosity,
+            zone,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// The lines for an event that the board has taken in already.
+    pub fn event(&mut self, board: &Board, event: &Event) -> Vec<String> {
+        let node = event.node.as_deref().and_then(|id| board.node(id));
+        let title = node.map(Node::title);
+        let text = match &event.what {
+            What::RunStarted {
+                run, folder, nodes, ..
+            } => self.run_started(event.at, run, folder, nodes),
+            What::NodeWaiting { reason } => vec![format!("waiting ({reason})")],
+            What::NodeStarted => vec!["started".to_owned()],
+            What::Phase { phase } => {
+                self.forget(event);
+                vec![phase.clone()]
+            }
+            What::Progress { .. } => node
+                .and_then(|node| self.progress(event.at, node))
+                .into_iter()
+                .collect(),
+            What::Line { text, .. } => match self.verbosity {
+                Verbosity::Normal => Vec::new(),
+                Verbosity::Verbose => vec![format!("| {text}")],
+            },
+            What::Warning { text } => {
+                let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+                if let Some(first) = lines.first_mut() {
+                    *first = format!("{} {first}", self.style.paint(Role::Attention, "warning:"));
+                }
+                lines
+            }
+            What::NodeFinished { .. } => {
+                self.forget(event);
+                node.map_or_else(Vec::new, |node| self.finished(node))
+            }
+            What::RunFinished { seconds, failed, .. } => {
+                let took = seconds_text(*seconds);
+                let word = if *failed > 0 {
+                    format!("run failed after {took}")
+                } else {
+                    format!("run finished in {took}")
+                };
+                vec![word]
+            }
+        };
+        let clock = event
+            .at
+            .to_zoned(self.zone.clone())
+            .strftime("%H:%M:%S")
+            .to_string();
+        let title = title.map_or_else(String::new, |title| title + ": ");
+        let mut lines = text.into_iter();
+        let first = lines.next().map(|line| format!("{clock} {title}{line}"));
+        // Further lines are indented below the first, so that each block is seen as one.
+        first
+            .into_iter()
+            .chain(lines.map(|line| format!("{:9}  {line}", "").trim_end().to_owned()))
+            .collect()
+    }
+
+    fn run_started(&self, at: Timestamp, run: &str, folder: &str, nodes: &[NodeInfo]) -> Vec<String> {
+        let cached = nodes.iter().filter(|node| node.cached).count();
+        let date = at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
+        let count = nodes.len();
+        vec![
+            format!("run {run} started at {date}: {count} nodes, {cached} of them from the store"),
+            format!("logs in {folder}"),
+        ]
+    }
+
+    fn forget(&mut self, event: &Event) {
+        if let Some(id) = &event.node {
+            self.told.remove(id);
+        }
+    }
+
+    fn progress(&mut self, at: Timestamp, node: &Node) -> Option<String> {
+        let State::Running(work) = &node.state else {
+            return None;
+        };
+        let advance = work.progress?;
+        let percent = advance.percent();
+        let now = Told {
+            at,
+            percent: percent.unwrap_or(0),
+            done: advance.done,
+        };
+        let told = self.told.entry(node.info.id.clone()).or_insert(now);
+        let after = since(told.at, at);
+        let far = now.percent >= told.percent + TELL_STEP && after >= TELL_AFTER;
+        let slow = now.done > told.done && after >= TELL_SLOW;
+        if !far && !slow {
+            return None;
+        }
+        *told = now;
+        let doing = work.phase.clone().unwrap_or_default();
+        let parts = [percent.map(|percent| format!("{percent}%")), advance.amount()];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        Some(format!("{doing} {}", parts.join(", ")).trim_start().to_owned())
+    }
+
+    fn finished(&self, node: &Node) -> Vec<String> {
+        let State::Done(done) = &node.state else {
+            return Vec::new();
+        };
+        let took = seconds_text(done.seconds);
+        let size = done
+            .bytes
+            .map_or_else(String::new, |bytes| format!(", {}", ByteSize(bytes)));
+        let message = done.message.as_deref().unwrap_or_default();
+        match done.outcome {
+            Outcome::Built => vec![format!(
+                "{} in {took}{size}",
+                self.style.paint(Role::Good, "done")
+            )],
+            Outcome::Shared => vec![format!("taken from another run after {took}{size}")],
+            Outcome::Skipped => vec![format!("not started: {message}")],
+            Outcome::Cancelled => vec![format!("stopped after {took}")],
+            Outcome::Failed => {
+                let head = format!("{} after {took}", self.style.paint(Role::Bad, "FAILED"));
+                std::iter::once(head)
+                    .chain(message.lines().map(str::to_owned))
+                    .collect()
+            }
+        }
+    }
+}
+
+fn seconds_text(seconds: f64) -> String {
+    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}

@@ -1,0 +1,381 @@
+//! The text of bars: one row for a node, one for the run, one for what ended. Pure functions of a state, a moment and
+//! a width; no row is ever wider than the screen.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::event::Outcome;
+use crate::report::board::Board;
+use crate::report::board::Done;
+use crate::report::board::Node;
+use crate::report::board::State;
+use crate::report::board::Work;
+use crate::report::style::Role;
+use crate::report::style::Style;
+use crate::report::style::columns;
+use crate::report::style::pad;
+use crate::size::ByteSize;
+use crate::size::show_duration;
+
+/// Frames of the spinner, one for each eighth of a second.
+const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const ASCII_SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
+/// Cells of the little bar, where there is room for one.
+const CELLS: usize = 10;
+/// Narrower screens get no little bar.
+const BAR_FROM: usize = 100;
+/// Narrower screens get no time left.
+const ETA_FROM: usize = 60;
+
+/// What rows are drawn for.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Columns that a row may take.
+    pub width: usize,
+    /// Colours and characters.
+    pub style: Style,
+    /// The moment shown.
+    pub now: Timestamp,
+}
+
+/// The rows of all running nodes, aligned, then the row of the run; at most `height` of them.
+pub fn frame(board: &Board, view: &View, height: usize) -> Vec<String> {
+    let running = board.running();
+    let shown = running.len().min(height.saturating_sub(1));
+    let running = &running[..shown];
+    let titles = running.iter().map(|(node, _)| columns(&node.title())).max();
+    let titles = titles.unwrap_or(0).min(view.width / 2);
+    let mut rows: Vec<_> = running
+        .iter()
+        .map(|(node, work)| running_row(node, work, board.expected(node), titles, view))
+        .collect();
+    rows.push(run_row(board, view));
+    rows
+}
+
+/// `⠹ provision debian12-base  45%  1m 02s  eta 30s  running packages.sh  Setting up vim`
+fn running_row(node: &Node, work: &Work, expected: Option<Duration>, titles: usize, view: &View) -> String {
+    let View { width, style, now } = *view;
+    let percent = work.progress.and_then(|advance| advance.percent());
+    let elapsed = show_duration(super::board::since(work.since, now));
+    let mut pieces = vec![
+        (Role::Busy, format!("{} ", spinner(style, now))),
+        (Role::Strong, pad(&style.cut(&node.title(), titles), titles)),
+    ];
+    if width >= BAR_FROM {
+        let bar = percent.map_or_else(|| " ".repeat(CELLS), |percent| little_bar(style, percent));
+        pieces.push((Role::Busy, format!("  {bar}")));
+    }
+    let percent = percent.map_or_else(String::new, |percent| format!("{percent}%"));
+    pieces.push((Role::Plain, format!(" {percent:>4}  {elapsed:>7}  ")));
+    if width >= ETA_FROM {
+        let eta = work
+            .eta(expected, now)
+            .map(|eta| format!("eta {}", show_whole(eta)));
+        pieces.push((Role::Dim, format!("{:<10}  ", eta.unwrap_or_default())));
+    }
+    let amount = work.progress.and_then(|advance| advance.amount());
+    let doing: Vec<_> = work.phase.clone().into_iter().chain(amount).collect();
+    let doing = doing.join(", ");
+    if !doing.is_empty() {
+        pieces.push((Role::Plain, format!("{doing}  ")));
+    }
+    pieces.push((Role::Dim, work.line.clone().unwrap_or_default()));
+    style.join(&pieces, width).trim_end().to_owned()
+}
+
+/// `3 of 9 done · 2 running · 1 waiting (memory: …) · 4 from the store · 2m 05s · about 3m 10s left`
+fn run_row(board: &Board, view: &View) -> String {
+    let counts = board.counts();
+    let mut parts = vec![format!("{} of {} done", counts.done, counts.total)];
+    let mut add = |count: usize, what: &str| {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    };
+    add(counts.failed, "failed");
+    add(counts.skipped, "not started");
+    add(counts.running, "running");
+    add(counts.cached, "from the store");
+    parts.push(show_whole(board.elapsed(view.now)));
+    if let Some(eta) = board.eta(view.now).filter(|eta| !eta.is_zero()) {
+        parts.push(format!("about {} left", show_whole(eta)));
+    }
+    // The longest part goes last: it is the one that may be cut.
+    let reason = board.nodes.iter().find_map(|node| match &node.state {
+        State::Waiting { reason } => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = reason {
+        parts.push(format!("{} waiting ({reason})", counts.waiting));
+    }
+    let separator = view.style.pick(" · ", ", ");
+    let role = if counts.failed > 0 {
+        Role::Bad
+    } else {
+        Role::Strong
+    };
+    view.style.join(&[(role, parts.join(separator))], view.width)
+}
+
+/// What is said once about a node that ended: one row, for a failure its whole message below.
+pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
+    let style = view.style;
+    let (role, mark, word) = match done.outcome {
+        Outcome::Built => (Role::Good, style.pick("✓", "ok"), ""),
+        Outcome::Shared => (Role::Good, style.pick("✓", "ok"), "by another run"),
+        Outcome::Failed => (Role::Bad, style.pick("✗", "FAILED"), "failed"),
+        Outcome::Skipped => (Role::Attention, style.pick("−", "--"), "not started"),
+        Outcome::Cancelled => (Role::Attention, style.pick("−", "--"), "stopped"),
+    };
+    let mut facts = vec![word.to_owned()];
+    if done.outcome != Outcome::Skipped {
+        facts.push(show_duration(
+            Duration::try_from_secs_f64(done.seconds).unwrap_or_default(),
+        ));
+    }
+    facts.extend(done.bytes.map(|bytes| ByteSize(bytes).to_string()));
+    let message = done.message.as_deref().unwrap_or_default();
+    if done.outcome == Outcome::Skipped {
+        facts.push(message.to_owned());
+    }
+    facts.retain(|fact| !fact.is_empty());
+    let pieces = [
+        (role, format!("{mark} ")),
+        (Role::Strong, node.title()),
+        (Role::Plain, format!("  {}", facts.join("  "))),
+    ];
+    let mut lines = vec![style.join(&pieces, view.width)];
+    if done.outcome == Outcome::Failed {
+        // A failure is read, copied and searched for: its lines are left whole.
+        lines.extend(
+            message
+                .lines()
+                .map(|line| format!("  {line}").trim_end().to_owned()),
+        );
+    }
+    lines
+}
+
+fn spinner(style: Style, now: Timestamp) -> &'static str {
+    let eighth = usize::try_from(now.as_millisecond() / 125).unwrap_or(0);
+    let frames: &[&'static str] = match style.glyphs {
+        super::style::Glyphs::Unicode => &SPINNER,
+        super::style::Glyphs::Ascii => &ASCII_SPINNER,
+    };
+    frames[eighth % frames.len()]
+}
+
+fn little_bar(style: Style, percent: u64) -> String {
+    let full = usize::try_from(percent).unwrap_or(100).min(100) * CELLS / 100;
+    style.pick("━", "=").repeat(full) + &style.pick("─", ".").repeat(CELLS - full)
+}
+
+/// A duration without tenths of a second: they would only flicker.
+fn show_whole(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        _ => show_duration(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::event::NodeInfo;
+    use crate::event::Stream;
+    use crate::event::Unit;
+    use crate::event::What;
+    use crate::report::style::Colour;
+    use crate::report::style::Glyphs;
+
+    const RICH: Style = Style {
+        colour: Colour::Off,
+        glyphs: Glyphs::Unicode,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_770_000_000 + second).unwrap()
+    }
+
+    /// A run in its 65th second: one download, one VM, one node that waits for memory.
+    fn board() -> Board {
+        let node = |id: &str, cached, expected_seconds| NodeInfo {
+            id: id.to_owned(),
+            stage: id.split_once('/').unwrap().0.to_owned(),
+            subject: id.split_once('/').unwrap().1.to_owned(),
+            cached,
+            expected_seconds,
+        };
+        let nodes = vec![
+            node("bootstrap/debian12", true, None),
+            node("fetch/alpine", false, None),
+            node("provision/debian12-base", false, Some(120.0)),
+            node("provision/alpine-base", false, Some(60.0)),
+        ];
+        let (run, folder) = ("r1".to_owned(), "runs/r1".to_owned());
+        let text = "Setting up vim (2:9.0.1378-2) ...".to_owned();
+        let unit = Unit::Bytes;
+        let events = [
+            (
+                0,
+                None,
+                What::RunStarted {
+                    version: 1,
+                    run,
+                    folder,
+                    nodes,
+                },
+            ),
+            (1, Some("provision/debian12-base"), What::NodeStarted),
+            (1, Some("fetch/alpine"), What::NodeStarted),
+            (
+                2,
+                Some("fetch/alpine"),
+                What::Phase {
+                    phase: "downloading".to_owned(),
+                },
+            ),
+            (
+                5,
+                Some("fetch/alpine"),
+                What::Progress {
+                    done: 0,
+                    total: 64 << 20,
+                    unit,
+                },
+            ),
+            (
+                65,
+                Some("fetch/alpine"),
+                What::Progress {
+                    done: 48 << 20,
+                    total: 64 << 20,
+                    unit,
+                },
+            ),
+            (
+                30,
+                Some("provision/debian12-base"),
+                What::Phase {
+                    phase: "running packages.sh".to_owned(),
+                },
+            ),
+            (
+                60,
+                Some("provision/debian12-base"),
+                What::Line {
+                    stream: Stream::Step,
+                    text,
+                },
+            ),
+            (
+                60,
+                Some("provision/alpine-base"),
+                What::NodeWaiting {
+                    reason: "memory: needs 1 GiB".to_owned(),
+                },
+            ),
+        ];
+        let mut board = Board::default();
+        for (second, node, what) in events {
+            let node = node.map(str::to_owned);
+            board.apply(&Event {
+                at: at(second),
+                node,
+                what,
+            });
+        }
+        board
+    }
+
+    fn view(width: usize, style: Style) -> View {
+        View {
+            width,
+            style,
+            now: at(65),
+        }
+    }
+
+    #[test]
+    fn a_wide_screen_shows_everything_aligned() {
+        let rows = frame(&board(), &view(120, RICH), 24).join("\n");
+        insta::assert_snapshot!(rows, @"
+        ⠋ fetch alpine             ━━━━━━━───  75%   1m 04s  eta 20s     downloading, 48 MiB of 64 MiB
+        ⠋ provision debian12-base                    1m 04s  eta 56s     running packages.sh  Setting up vim (2:9.0.1378-2) ...
+        1 of 4 done · 2 running · 1 from the store · 1m 05s · about 1m 09s left · 1 waiting (memory: needs 1 GiB)
+        ");
+    }
+
+    #[test]
+    fn a_narrow_screen_shows_the_start_and_never_wraps() {
+        let rows = frame(&board(), &view(64, Style::PLAIN), 24).join("\n");
+        insta::assert_snapshot!(rows, @"
+        | fetch alpine             75%   1m 04s  eta 20s     downloadin~
+        | provision debian12-base        1m 04s  eta 56s     running pa~
+        1 of 4 done, 2 running, 1 from the store, 1m 05s, about 1m 09s ~
+        ");
+        for width in 0..140 {
+            for row in frame(&board(), &view(width, RICH), 24) {
+                assert!(columns(&row) <= width, "{width}: {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_low_screen_keeps_the_row_of_the_run() {
+        let rows = frame(&board(), &view(80, RICH), 2);
+        assert_eq!(rows.len(), 2);
+        assert!(rows[1].starts_with("1 of 4 done"), "{}", rows[1]);
+    }
+
+    #[test]
+    fn what_ended_is_one_row_and_a_failure_tells_all() {
+        let mut board = board();
+        let mut end = |node: &str, outcome, bytes, message: Option<&str>| {
+            let message = message.map(str::to_owned);
+            let what = What::NodeFinished {
+                outcome,
+                seconds: 125.0,
+                bytes,
+                message,
+            };
+            board.apply(&Event {
+                at: at(70),
+                node: Some(node.to_owned()),
+                what,
+            });
+            let State::Done(done) = board.node(node).unwrap().state.clone() else {
+                panic!("{node} is not done");
+            };
+            ended(board.node(node).unwrap(), &done, &view(60, RICH)).join("\n")
+        };
+        let text = [
+            end("fetch/alpine", Outcome::Built, Some(451 << 20), None),
+            end(
+                "provision/debian12-base",
+                Outcome::Failed,
+                None,
+                Some(
+                    "step `packages.sh` exited with code 100\n  | E: Unable to locate package a-package-with-a-long-name\nlogs: runs/r1",
+                ),
+            ),
+            end(
+                "provision/alpine-base",
+                Outcome::Skipped,
+                None,
+                Some("needs fetch/alpine"),
+            ),
+        ];
+        insta::assert_snapshot!(text.join("\n"), @"
+        ✓ fetch alpine  2m 05s  451 MiB
+        ✗ provision debian12-base  failed  2m 05s
+          step `packages.sh` exited with code 100
+            | E: Unable to locate package a-package-with-a-long-name
+          logs: runs/r1
+        − provision alpine-base  not started  needs fetch/alpine
+        ");
+    }
+}

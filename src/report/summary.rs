@@ -1,0 +1,211 @@
+//! What is said when a run is over: which images there are and where, what it took, what failed, what to do next.
+
+use std::time::Duration;
+
+use crate::event::ImageInfo;
+use crate::event::Outcome;
+use crate::host::process::shell_quote;
+use crate::report::board::Done;
+use crate::report::board::Node;
+use crate::report::board::State;
+use crate::report::style::Role;
+use crate::report::style::Style;
+use crate::report::style::columns;
+use crate::report::style::pad;
+use crate::size::ByteSize;
+use crate::size::show_duration;
+
+/// Nodes named in the line that tells where the time went.
+const LONGEST: usize = 3;
+
+/// Whether the run told its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its last event came.
+    Whole,
+    /// The senders went away before that.
+    Cut,
+}
+
+/// A run that is over.
+#[derive(Clone, Debug)]
+pub struct RunSummary {
+    /// Run id.
+    pub run: String,
+    /// Folder of its logs.
+    pub folder: String,
+    /// Whether it told its end.
+    pub ended: Ended,
+    /// Wall time.
+    pub seconds: f64,
+    /// Nodes whose results were made (by this run, or by another one meanwhile).
+    pub built: usize,
+    /// Nodes taken from the store.
+    pub cached: usize,
+    /// Nodes failed.
+    pub failed: usize,
+    /// Nodes that never started, or were stopped.
+    pub skipped: usize,
+    /// All nodes and how they ended.
+    pub nodes: Vec<Node>,
+    /// The images that exist now, in manifest order.
+    pub images: Vec<ImageInfo>,
+    /// Warnings, in order.
+    pub warnings: Vec<String>,
+}
+
+impl RunSummary {
+    /// The closing text, several lines, each ended by a newline.
+    pub fn render(&self, style: Style) -> String {
+        let mut lines = Vec::new();
+        self.images_table(style, &mut lines);
+        self.troubles(style, &mut lines);
+        lines.push(self.totals(style));
+        lines.extend(self.time_went());
+        if !self.folder.is_empty() {
+            lines.push(format!("logs: {}", self.folder));
+        }
+        lines.extend(self.next_step().map(|next| format!("next: {next}")));
+        lines.join("\n") + "\n"
+    }
+
+    fn images_table(&self, style: Style, lines: &mut Vec<String>) {
+        if self.images.is_empty() {
+            return;
+        }
+        let heads = ["image", "size", "disk", "", "file"].map(str::to_owned);
+        let mut rows = vec![heads];
+        for image in &self.images {
+            rows.push([
+                image.id.clone(),
+                ByteSize(image.bytes).to_string(),
+                ByteSize(image.disk_bytes).to_string(),
+                if image.built { "new" } else { "unchanged" }.to_owned(),
+                image.path.clone(),
+            ]);
+        }
+        let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or(0);
+        let widths: Vec<_> = (0..rows[0].len()).map(width).collect();
+        for (index, row) in rows.iter().enumerate() {
+            let cells: Vec<_> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| pad(cell, *width))
+                .collect();
+            let role = if index == 0 { Role::Dim } else { Role::Plain };
+            lines.push(style.paint(role, cells.join("  ").trim_end()));
+        }
+        lines.push(String::new());
+    }
+
+    fn troubles(&self, style: Style, lines: &mut Vec<String>) {
+        let titles = self.ended_badly().map(|(node, _)| columns(&node.title())).max();
+        let titles = titles.unwrap_or(0);
+        for (node, done) in self.ended_badly() {
+            let (role, word) = match done.outcome {
+                Outcome::Failed => (Role::Bad, "failed"),
+                Outcome::Cancelled => (Role::Attention, "stopped"),
+                _ => (Role::Attention, "not started"),
+            };
+            // The whole message was shown when it happened; its first line tells which one it was.
+            let why = done.message.as_deref().and_then(|message| message.lines().next());
+            let why = why.unwrap_or_default();
+            let word = style.paint(role, &pad(word, 11));
+            let line = format!("{word}  {}  {why}", pad(&node.title(), titles));
+            lines.push(line.trim_end().to_owned());
+        }
+        if titles > 0 {
+            lines.push(String::new());
+        }
+    }
+
+    fn totals(&self, style: Style) -> String {
+        if self.ended == Ended::Cut {
+            return style.paint(Role::Bad, "the run ended without a word; see its logs");
+        }
+        let took = seconds_text(self.seconds);
+        if self.built + self.failed + self.skipped == 0 {
+            let all = format!(
+                "nothing to do: all {} nodes are in the store ({took})",
+                self.cached
+            );
+            return style.paint(Role::Good, &all);
+        }
+        let mut parts = vec![count(self.built, "built")];
+        parts.push(format!("{} from the store", self.cached));
+        for (number, word) in [(self.failed, "failed"), (self.skipped, "not done")] {
+            if number > 0 {
+                parts.push(format!("{number} {word}"));
+            }
+        }
+        let warnings = match self.warnings.len() {
+            0 => String::new(),
+            1 => ", 1 warning".to_owned(),
+            more => format!(", {more} warnings"),
+        };
+        let role = if self.failed + self.skipped > 0 {
+            Role::Bad
+        } else {
+            Role::Good
+        };
+        style.paint(role, &format!("{}{warnings}, in {took}", parts.join(", ")))
+    }
+
+    fn time_went(&self) -> Option<String> {
+        let mut built: Vec<_> = self
+            .nodes
+            .iter()
+            .filter_map(|node| match &node.state {
+                State::Done(done) if done.outcome == Outcome::Built => Some((node, done.seconds)),
+                _ => None,
+            })
+            .collect();
+        if built.len() < 2 {
+            return None;
+        }
+        built.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        let longest: Vec<_> = built
+            .iter()
+            .take(LONGEST)
+            .map(|(node, seconds)| format!("{} {}", node.title(), seconds_text(*seconds)))
+            .collect();
+        Some(format!("longest: {}", longest.join(", ")))
+    }
+
+    fn next_step(&self) -> Option<String> {
+        if self.failed + self.skipped > 0 {
+            let text = "mend the cause and run the same command again: what is done comes from the store";
+            return Some(text.to_owned());
+        }
+        let image = self.images.iter().find(|image| image.built)?;
+        let path = &shell_quote(&image.path);
+        let unpack = [(".gz", "gzip"), (".zst", "zstd"), (".xz", "xz")]
+            .into_iter()
+            .find_map(|(suffix, program)| Some((image.path.strip_suffix(suffix)?, program)));
+        let (disk, unpack) = match unpack {
+            Some((disk, program)) => (shell_quote(disk), format!("{program} -dk {path} && ")),
+            None => (path.clone(), String::new()),
+        };
+        let boot = "qemu-system-x86_64 -m 1G -snapshot -drive if=virtio,file=";
+        Some(format!("{unpack}{boot}{disk}"))
+    }
+
+    fn ended_badly(&self) -> impl Iterator<Item = (&Node, &Done)> {
+        self.nodes.iter().filter_map(|node| match &node.state {
+            State::Done(done) => match done.outcome {
+                Outcome::Failed | Outcome::Skipped | Outcome::Cancelled => Some((node, done)),
+                Outcome::Built | Outcome::Shared => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+fn count(number: usize, word: &str) -> String {
+    let noun = if number == 1 { "node" } else { "nodes" };
+    format!("{number} {noun} {word}")
+}
+
+fn seconds_text(seconds: f64) -> String {
+    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
