@@ -2,12 +2,15 @@
 
 pub mod cli;
 pub mod digest;
+pub mod disk_format;
 pub mod event;
 pub mod guest;
 pub mod host;
 pub mod machine;
 pub mod manifest;
+pub mod plan;
 pub mod report;
+pub mod run;
 pub mod size;
 pub mod stage;
 pub mod store;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use crate::disk_format::DiskFormat;
 use crate::size::ByteSize;
 
 /// A wanted machine: i440fx, BIOS, virtio disks and network. Paths may be relative to the working folder.
@@ -80,25 +81,6 @@ impl Disk {
             path: path.as_ref().to_owned(),
             format,
             read_only: false,
-        }
-    }
-}
-
-/// Format of an image file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// Byte for byte.
-    Raw,
-    /// qemu's copy-on-write format.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// As `qemu-img` calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::digest::{Algorithm, Digest};
+pub use crate::disk_format::DiskFormat;
 use crate::size::ByteSize;
 
 /// A whole, checked manifest.
@@ -283,26 +284,6 @@ pub struct Publish {
     pub level: Option<u32>,
     /// Checksum files to keep.
     pub checksums: Vec<Algorithm>,
-}
-
-/// Format of a disk image file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DiskFormat {
-    /// QEMU's copy-on-write format, version 3.
-    Qcow2,
-    /// The bytes of the disk (sparse).
-    Raw,
-}
-
-impl DiskFormat {
-    /// As `qemu-img` and file names spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Qcow2 => "qcow2",
-            Self::Raw => "raw",
-        }
-    }
 }
 
 /// How a published file is compressed.

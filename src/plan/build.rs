@@ -329,7 +329,7 @@ impl<'a> Planner<'a> {
                 let mut context = json!({
                     "distro": distro.name, "family": distro.family, "version": distro.version,
                     "suite": source.suite, "components": source.components, "mirror": mirror.uri,
-                    "security_mirror": mirror.security.clone().unwrap_or_default(),
+                    "security_mirror": mirror.security.as_ref().map(|s| s.uri.as_str()).unwrap_or_default(),
                     "hostname": distro.name, "build_key": BUILD_KEY, "root_uuid": root_uuid, "user": user(distro),
                 });
                 add_vars(&mut context, distro);

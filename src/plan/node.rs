@@ -120,7 +120,16 @@ pub struct Mirror {
     /// Main archive.
     pub uri: String,
     /// Security archive, where one is known.
-    pub security: Option<String>,
+    pub security: Option<SecurityArchive>,
+}
+
+/// Where a suite's security updates come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecurityArchive {
+    /// Archive.
+    pub uri: String,
+    /// Its suite: `bookworm-security`.
+    pub suite: String,
 }
 
 /// Work of [`Stage::Install`] for a bootstrap source.

@@ -10,7 +10,6 @@ use super::look::Delivery;
 use crate::digest::Digest;
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
-use crate::host::fs::Stamp;
 use crate::machine::spec::Accel;
 use crate::manifest::model::Secret;
 use crate::plan::node::{DiskWork, Node, Stage, SumsWork, Work};
@@ -213,7 +212,7 @@ fn install_disk(work: &DiskWork, media: &Path, site: &Site, slot: &Slot) -> Resu
 /// Puts the image into the output folder, then its lines into the checksum files.
 fn deliver(work: &SumsWork, image: &Entry, shared: &Shared<'_>) -> Result<serde_json::Value, NodeError> {
     let path = work.output.join(&work.file);
-    sums::deliver(&image.path(IMAGE), &path).map_err(StageError::from)?;
+    let stamp = sums::deliver(&image.path(IMAGE), &path, shared.cancel).map_err(StageError::from)?;
     let record = image.file(IMAGE).ok_or_else(|| NodeError::Gone { id: "package".to_owned() })?;
     let mut lines = std::collections::BTreeMap::new();
     for algorithm in &work.algorithms {
@@ -223,7 +222,6 @@ fn deliver(work: &SumsWork, image: &Entry, shared: &Shared<'_>) -> Result<serde_
         sums::merge(&work.output, *algorithm, shared.order, &new, shared.cancel).map_err(StageError::from)?;
         lines.insert(*algorithm, digest.clone());
     }
-    let stamp = Stamp::of(&path).map_err(StageError::from)?;
     let delivery = Delivery { stamp, bytes: record.bytes, digests: lines };
     serde_json::to_value(delivery).map_err(|e| StageError::file("record", &path, e.into()).into())
 }

@@ -15,7 +15,7 @@ use crate::host::{facts, fs as host_fs, tools};
 use crate::manifest::model::{Family, Manifest, Secret, Source};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Plan, build};
-use crate::plan::node::{Action, Door, Mirror, Node, Work};
+use crate::plan::node::{Action, Door, Mirror, Node, SecurityArchive, Work};
 use crate::manifest::model::Access;
 use crate::size::{GIB, MIB};
 use crate::store::{Store, StoreError};
@@ -83,7 +83,8 @@ fn mirrors(manifest: &Manifest, selected: &[usize]) -> BTreeMap<String, Mirror> 
         if bootstrap.mirror.is_none()
             && let Some(source) = facts::apt_mirror(vendor, &bootstrap.suite)
         {
-            let mirror = Mirror { uri: source.uri, security: source.security };
+            let security = source.security.map(|s| SecurityArchive { uri: s.uri, suite: s.suite });
+            let mirror = Mirror { uri: source.uri, security };
             found.insert(distro.name.clone(), mirror);
         }
     }
@@ -192,11 +193,11 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
 /// What a run may use: what the manifest and the command line allow, else what the host has free.
 pub fn budget(manifest: &Manifest, jobs: Option<usize>, store: &Path) -> Budget {
     let resources = &manifest.resources;
-    let host_cpus = facts::cpus();
+    let host_cpus = u32::try_from(facts::cpus()).unwrap_or(1);
     let cpus = resources.cpus.unwrap_or(host_cpus).max(1);
-    let free_memory = facts::memory().available.saturating_sub(HOST_MEMORY);
+    let free_memory = facts::memory().map_or(u64::MAX, |m| m.available).saturating_sub(HOST_MEMORY);
     let memory = resources.memory.map_or(free_memory, |m| m.0);
-    let free_disk = facts::free_disk(store).unwrap_or(0).saturating_sub(HOST_DISK);
+    let free_disk = facts::free_space(store).unwrap_or(0).saturating_sub(HOST_DISK);
     let scratch = resources.scratch.map_or(free_disk, |s| s.0);
     let jobs = jobs.or(resources.jobs).unwrap_or(cpus as usize).max(1);
     Budget { memory, cpus, scratch, jobs }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::host::fs::FsError;
 use crate::host::process::ProcessError;
+use crate::machine::disk::DiskError;
 use crate::machine::error::MachineError;
+use crate::machine::seed::SeedError;
+use crate::machine::ssh::SshError;
 use crate::manifest::model::Secret;
 use crate::stage::fetch::FetchError;
 use crate::stage::package::PackageError;
@@ -19,15 +22,18 @@ pub enum StageError {
     Cancelled,
     /// A disk image that is only a part of one.
     #[error(
-        "{} is only the upper layer of {backing}; make it whole first: \
-         qemu-img convert -O qcow2 {0} whole.qcow2", path.display()
+        "{} is only the upper layer of {}; make it whole first: qemu-img convert -O qcow2 {0} whole.qcow2",
+        path.display(), backing.display()
     )]
     Backing {
         /// The image.
         path: PathBuf,
         /// What it hangs on.
-        backing: String,
+        backing: PathBuf,
     },
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// Download.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -40,6 +46,14 @@ pub enum StageError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// A disk image in a format that we do not read.
+    #[error("{} is a {format} image; make a qcow2 of it first: qemu-img convert -O qcow2 {0} image.qcow2", path.display())]
+    ForeignFormat {
+        /// The image.
+        path: PathBuf,
+        /// What `qemu-img` calls it.
+        format: String,
     },
     /// Files.
     #[error(transparent)]
@@ -57,9 +71,30 @@ pub enum StageError {
         /// Where it should be.
         secret: Secret,
     },
+    /// ansible-playbook is not installed.
+    #[error("step `{step}` needs ansible-playbook on this host, and it is not installed; `pipeline doctor` says which package has it")]
+    NoAnsible {
+        /// Its label.
+        step: String,
+    },
+    /// A disk without a partition.
+    #[error("{} has no partition that could grow", path.display())]
+    NoPartition {
+        /// The disk.
+        path: PathBuf,
+    },
+    /// No session is open.
+    #[error("the guest was not entered yet")]
+    NotEntered,
     /// Compression.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// The cloud-init seed.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The way into the guest.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
     /// A step ended badly.
     #[error("step `{step}` {why}{}\n  the whole output is in {}", tail_text(.tail), log.display())]
     Step {
@@ -75,6 +110,14 @@ pub enum StageError {
     /// Checksum files.
     #[error(transparent)]
     Sums(#[from] SumsError),
+    /// A built-in template.
+    #[error("the built-in template {name} cannot be rendered: {reason}")]
+    Template {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The image is smaller than what is in it.
     #[error(
         "the disk to grow is {have} already, larger than the {wanted} asked for; ask for a larger size in `sizes`"
@@ -125,11 +168,14 @@ impl StageError {
         matches!(
             self,
             Self::Cancelled
-                | Self::Tool {
-                    source: ProcessError::Cancelled,
-                    ..
-                }
-                | Self::Machine(MachineError::Cancelled)
+                | Self::Disk(DiskError::Cancelled)
+                | Self::Fetch(FetchError::Cancelled)
+                | Self::Fs(FsError::Cancelled)
+                | Self::Machine(MachineError::Cancelled | MachineError::Ssh(SshError::Cancelled))
+                | Self::Package(PackageError::Cancelled | PackageError::File(FsError::Cancelled))
+                | Self::Ssh(SshError::Cancelled)
+                | Self::Sums(SumsError::File(FsError::Cancelled))
+                | Self::Tool { source: ProcessError::Cancelled, .. }
         )
     }
 }

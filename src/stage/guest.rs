@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::digest::sha256_hex;
 use crate::event::Stream;
 use crate::machine::qemu::Machine;
-use crate::machine::seed;
+use crate::machine::seed::Seed;
 use crate::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
 use crate::machine::ssh::{Key, Ssh, SshError};
 use crate::manifest::model::Access;
@@ -47,7 +48,7 @@ pub struct Session<'a> {
 }
 
 /// Deadlines are made for KVM; without it everything takes longer.
-pub fn scaled(accel: &Accel, limit: Duration) -> Duration {
+pub fn scaled(accel: Accel, limit: Duration) -> Duration {
     match accel {
         Accel::Kvm => limit,
         Accel::Tcg => limit * TCG_FACTOR,
@@ -64,48 +65,28 @@ pub fn open_door(
     site: &Site,
 ) -> Result<(Key, Option<PathBuf>), StageError> {
     match &access.door {
-        Door::Installed => Ok((Key::load(&private_copy(installed_key, site)?)?, None)),
-        Door::Given(Access::Key(path)) => Ok((Key::load(&private_copy(path, site)?)?, None)),
+        Door::Installed => Ok((Key::adopt(installed_key, &site.scratch, &site.cancel)?, None)),
+        Door::Given(Access::Key(path)) => Ok((Key::adopt(path, &site.scratch, &site.cancel)?, None)),
         Door::Given(Access::CloudInit) => {
-            let key = Key::generate(&site.scratch)?;
+            let key = Key::generate(&site.scratch, &site.cancel)?;
             let context = serde_json::json!({
-                "user": access.user, "build_key": key.public(),
-                "instance_id": format!("build-{}", crate::digest::sha256_hex(key.public().as_bytes())),
+                "user": access.user, "build_key": key.public(), "hostname": "localhost",
+                "instance_id": format!("build-{}", &sha256_hex(key.public().as_bytes())[..16]),
             });
             let render = |name: &'static str| {
-                template::render_builtin(name, &context).map_err(|e| StageError::Template {
-                    name,
-                    reason: e.to_string(),
-                })
+                template::render_builtin(name, &context)
+                    .map_err(|e| StageError::Template { name, reason: e.to_string() })
+            };
+            let seed = Seed {
+                user_data: render("cloud-init-user-data.yaml.j2")?,
+                meta_data: render("cloud-init-meta-data.yaml.j2")?,
+                network_config: None,
             };
             let path = site.scratch.join("seed.img");
-            seed::write_nocloud(
-                &path,
-                &render("cloud-init-user-data.yaml.j2")?,
-                &render("cloud-init-meta-data.yaml.j2")?,
-            )?;
+            seed.write(&path)?;
             Ok((key, Some(path)))
         }
     }
-}
-
-/// ssh refuses keys that others could read; the user's file and the store's stay as they are.
-fn private_copy(key: &Path, site: &Site) -> Result<PathBuf, StageError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let copy = site.scratch.join("build_key");
-    let bytes = fs::read(key).map_err(|e| StageError::file("read the build key", key, e))?;
-    let write = || -> std::io::Result<()> {
-        let mut options = fs::OpenOptions::new();
-        options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&copy)?
-            .write_all(&bytes)
-    };
-    write().map_err(|e| StageError::file("write", &copy, e))?;
-    Ok(copy)
 }
 
 impl<'a> Session<'a> {
@@ -147,8 +128,9 @@ impl<'a> Session<'a> {
     /// [`StageError::Machine`] with a verdict.
     pub fn enter(&mut self, key: &Key, user: &str) -> Result<(), StageError> {
         self.site.emit.phase("waiting for ssh");
-        let silence = scaled(&self.site.accel, SILENCE);
-        self.ssh = Some(self.machine.wait_ssh(key, user, silence)?);
+        let silence = scaled(self.site.accel, SILENCE);
+        let ssh = self.machine.wait_ssh(key, user, silence)?;
+        self.ssh = Some(if user == "root" { ssh } else { ssh.with_sudo() });
         Ok(())
     }
 
@@ -166,7 +148,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`StageError::Step`] and those of the connection.
-    pub fn script(&self, label: &str, script: &str, limit: Duration) -> Result<(), StageError> {
+    pub fn script(&mut self, label: &str, script: &str, limit: Duration) -> Result<(), StageError> {
         let ran = self.run(label, "/bin/sh -s", script.as_bytes().to_vec(), limit)?;
         if ran.code == 0 {
             Ok(())
@@ -180,7 +162,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`StageError::Step`] when it takes longer than `limit`, and those of the connection.
     pub fn run(
-        &self,
+        &mut self,
         label: &str,
         command: &str,
         stdin: Vec<u8>,
@@ -193,10 +175,10 @@ impl<'a> Session<'a> {
             .open(&log)
             .map_err(|e| StageError::file("write", &log, e))?;
         let mut tail = Vec::new();
-        let emit = self.site.emit.clone();
+        let (emit, hidden) = (self.site.emit.clone(), self.hidden.clone());
         let mut on_line = |_: crate::host::process::Output, line: &str| {
             // A full disk must not hide what the step says: the event carries it too.
-            let line = self.without_secrets(line);
+            let line = without_secrets(&hidden, line);
             let _ = writeln!(file, "{line}");
             if !line.trim().is_empty() {
                 emit.line(Stream::Step, line.clone());
@@ -217,7 +199,15 @@ impl<'a> Session<'a> {
                 tail,
                 log,
             }),
-            Err(error) => Err(StageError::Machine(self.machine.explain(error))),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Why the way into the guest broke: when the machine itself is gone or in trouble, that is the better answer.
+    pub fn explain(&mut self, error: SshError) -> StageError {
+        match self.machine.poll() {
+            Ok(()) => error.into(),
+            Err(cause) => cause.into(),
         }
     }
 
@@ -251,9 +241,9 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`StageError`].
-    pub fn reboot(&mut self, key: &Key, user: &str) -> Result<(), StageError> {
+    pub fn reboot(&mut self, key: &Key) -> Result<(), StageError> {
         self.site.emit.phase("rebooting");
-        let silence = scaled(&self.site.accel, SILENCE);
+        let silence = scaled(self.site.accel, SILENCE);
         let ssh = self
             .ssh
             .take()
@@ -268,7 +258,7 @@ impl<'a> Session<'a> {
     /// [`StageError::Machine`] when it does not.
     pub fn power_off(mut self) -> Result<(), StageError> {
         self.site.emit.phase("powering off");
-        let limit = scaled(&self.site.accel, POWER_OFF);
+        let limit = scaled(self.site.accel, POWER_OFF);
         if let Some(ssh) = self.ssh.take() {
             // The connection breaks while the command runs: what counts is that the VM ends.
             let _ = ssh.run(
@@ -282,6 +272,10 @@ impl<'a> Session<'a> {
         self.machine.wait_off(limit)?;
         Ok(())
     }
+}
+
+fn without_secrets(hidden: &[String], line: &str) -> String {
+    hidden.iter().fold(line.to_owned(), |line, value| line.replace(value, "***"))
 }
 
 /// A command that ended in the guest.

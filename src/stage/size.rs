@@ -28,31 +28,17 @@ pub fn size(
     site: &Site,
     result: &Path,
 ) -> Result<(), StageError> {
-    let info = disk::info(provisioned, &site.cancel)?;
-    if info.virtual_size > work.size {
-        return Err(StageError::TooSmall {
-            have: ByteSize(info.virtual_size),
-            wanted: ByteSize(work.size),
-        });
+    let info = disk::image_info(provisioned, Some(DiskFormat::Qcow2), &site.cancel)?;
+    if info.virtual_size.0 > work.size {
+        return Err(StageError::TooSmall { have: info.virtual_size, wanted: ByteSize(work.size) });
     }
     let raw = site.scratch.join("disk.raw");
     site.emit.phase("unfolding the disk");
-    disk::convert(
-        provisioned,
-        DiskFormat::Qcow2,
-        &raw,
-        DiskFormat::Raw,
-        &site.cancel,
-    )?;
-    let root = disk::root_partition(&raw, &site.cancel)?;
-    if root.file_system == FileSystem::Ext {
-        site.emit.phase("punching out free blocks");
-        disk::check_and_discard(&raw, &root, &site.cancel)?;
-        site.emit.phase("growing the file system");
-        let grown = disk::grow_last_partition(&raw, work.size, &site.cancel)?;
-        disk::grow_ext(&raw, &grown, &site.cancel)?;
-        site.emit.phase("checking the file system");
-        disk::verify_ext(&raw, &grown, &site.cancel)?;
+    disk::convert(provisioned, DiskFormat::Qcow2, &raw, DiskFormat::Raw, &site.cancel)?;
+    let root = disk::read_table(&raw, &site.cancel)?.last().cloned();
+    let offset = root.ok_or_else(|| StageError::NoPartition { path: provisioned.to_owned() })?.start;
+    if disk::probe(&raw, offset)? == FileSystem::Ext {
+        grow_offline(work, &raw, offset, site)?;
     } else {
         grow_inside(work, &raw, installed_key, site)?;
     }
@@ -61,13 +47,23 @@ pub fn size(
     }
     site.emit.phase("writing the image");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
-    disk::check(result, &site.cancel)?;
-    Ok(())
+    Ok(disk::check_image(result, &site.cancel)?)
+}
+
+/// Grows partition and ext file system where they lie. No root, no mount, no boot.
+fn grow_offline(work: &SizeWork, raw: &Path, offset: u64, site: &Site) -> Result<(), StageError> {
+    site.emit.phase("punching out free blocks");
+    disk::punch_free_blocks(raw, offset, &site.cancel)?;
+    site.emit.phase("growing the file system");
+    let grown = disk::grow_last_partition(raw, ByteSize(work.size), &site.cancel)?;
+    disk::grow_ext(raw, &grown, &site.cancel)?;
+    site.emit.phase("checking the file system");
+    Ok(disk::verify_ext(raw, grown.start, &site.cancel)?)
 }
 
 /// Lets the guest grow its own file system, and seals it again: it has booted.
 fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -> Result<(), StageError> {
-    disk::resize(raw, DiskFormat::Raw, work.size, &site.cancel)?;
+    disk::resize(raw, DiskFormat::Raw, ByteSize(work.size), &site.cancel)?;
     let (key, seed) = open_door(&work.guest, installed_key, site)?;
     let disk = GuestDisk {
         path: raw.to_owned(),
@@ -78,6 +74,6 @@ fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -
     session.enter(&key, &work.guest.user)?;
     site.emit.phase("growing the file system from inside");
     session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
-    seal(&session, &key, &work.guest.user, site)?;
+    seal(&mut session, &key, &work.guest.user, site)?;
     session.power_off()
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::partition::Partition;
 use super::{DiskError, tool};
 use crate::host::cancel::Cancel;
-use crate::host::process::{Cmd, ProcessError};
+use crate::host::namespace;
+use crate::host::process::ProcessError;
 use crate::size::KIB;
 
 /// ext superblock: at byte 1024 (kernel documentation, ext4/super).
@@ -131,8 +132,6 @@ pub struct Ext4 {
     pub label: Option<String>,
     /// UUID; a random one without.
     pub uuid: Option<String>,
-    /// Words before `mke2fs`, for the case that it has to run inside a user namespace to see the right owners.
-    pub inside: Vec<String>,
 }
 
 /// Makes an ext4 in a partition of a raw disk.
@@ -149,13 +148,9 @@ pub fn make_ext4(
         root,
         label,
         uuid,
-        inside,
     } = content;
-    let mke2fs = tool("mke2fs");
-    let mut cmd = match inside.split_first() {
-        Some((first, rest)) => Cmd::new(first).args(rest).arg("mke2fs"),
-        None => mke2fs,
-    };
+    // The owners of a folder made in a namespace are only seen in one.
+    let mut cmd = if root.is_some() { namespace::as_root("mke2fs") } else { tool("mke2fs") };
     cmd = cmd.args([
         "-q",
         "-F",

@@ -107,6 +107,16 @@ pub fn convert(
     done.map(drop).map_err(DiskError::tool("converting", from))
 }
 
+/// Makes the disk in an image file larger; what is in it stays as it is.
+///
+/// # Errors
+/// [`DiskError::Tool`], also when the disk would become smaller.
+pub fn resize(path: &Path, format: DiskFormat, size: ByteSize, cancel: &Cancel) -> Result<(), DiskError> {
+    let cmd = tool("qemu-img").args(["resize", "-q", "-f", format.name(), "--"]).arg(path);
+    let done = cmd.arg(size.0.to_string()).read(cancel);
+    done.map(drop).map_err(DiskError::tool("growing", path))
+}
+
 /// Checks the qcow2's own structure (`qemu-img check`); errors and leaks both count.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! The key pair by which we enter a guest while it is built. Made by `ssh-keygen`; the private half stays in its file.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::SshError;
@@ -53,6 +55,28 @@ impl Key {
             path,
             public: public.trim().to_owned(),
         })
+    }
+
+    /// Takes a copy of an existing private key into `folder`, closed to others as ssh asks for, and derives the public
+    /// half; the original stays as it is.
+    ///
+    /// # Errors
+    /// [`SshError::Key`] and [`SshError::Process`] (a key with a passphrase is refused here).
+    pub fn adopt(private: &Path, folder: &Path, cancel: &Cancel) -> Result<Self, SshError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SshError::Key { path, source }
+        };
+        let bytes = std::fs::read(private).map_err(failed(private))?;
+        let path = folder.join(KEY_NAME);
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options.open(&path).and_then(|mut file| file.write_all(&bytes));
+        written.map_err(failed(&path))?;
+        let public = Cmd::new("ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&path).read(cancel)?;
+        let public_file = public_path(&path);
+        std::fs::write(&public_file, public).map_err(failed(&public_file))?;
+        Self::load(&path)
     }
 
     /// The public half, as a line of `authorized_keys` (without newline).

@@ -1,27 +1,24 @@
 //! A Debian or Ubuntu disk without an installer: packages into a folder, the folder into a file system, the file
 //! system into a partition, one boot by its own kernel to install the boot loader. Nothing is mounted on the host.
 
-use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::event::Stream;
 use crate::host::namespace;
 use crate::host::process::shell_quote;
-use crate::machine::disk::{self, Format};
-use crate::machine::spec::Boot;
+use crate::machine::disk::{self, Ext4, TableKind};
+use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::plan::build::BUILD_KEY;
 use crate::plan::node::{BootstrapWork, Mirror};
-use crate::size::{KIB, MIB};
+use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session};
 
-/// Where the only partition starts, in bytes: room for the boot loader's core image before it, and aligned for every
-/// disk (as `sfdisk` does by default).
-const PARTITION_START: u64 = MIB;
 /// Longest time for the boot loader's installation, on a host without KVM.
 const BOOT_LOADER_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -35,7 +32,7 @@ pub fn bootstrap(
     result: &Path,
     key_file: &Path,
 ) -> Result<(), StageError> {
-    let key = Key::generate(&site.scratch)?;
+    let key = Key::generate(&site.scratch, &site.cancel)?;
     let root = site.scratch.join("root");
     let cleanup = RemoveTree(root.clone());
     packages(work, site, &root, key.public())?;
@@ -45,7 +42,8 @@ pub fn bootstrap(
     drop(cleanup);
     boot_loader(work, site, &raw, kernel, initrd, &key)?;
     site.emit.phase("compacting the disk");
-    disk::convert(&raw, Format::Raw, result, Format::Qcow2, &site.cancel)?;
+    disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
+    // Only for the nodes after this one: sealing takes the key out of the guest, and nothing of it is published.
     fs::copy(key.path(), key_file).map_err(|e| StageError::file("copy the build key to", key_file, e))?;
     Ok(())
 }
@@ -89,8 +87,10 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
     }
     cmd = cmd.arg(&work.suite).arg(root).args(source_lines(work));
     let emit = site.emit.clone();
-    let mut log = String::new();
+    let log_file = site.logs.join("mmdebstrap.log");
+    let mut log = fs::File::create(&log_file).map_err(|e| StageError::file("write", &log_file, e))?;
     let ran = cmd.run(&site.cancel, None, &mut |_, line| {
+        // A log that cannot grow must not stop the work: the error shows the last lines itself.
         let _ = writeln!(log, "{line}");
         // mmdebstrap's own words start with "I: "; apt's and dpkg's lines lie between them.
         if let Some(phase) = line.strip_prefix("I: ").and_then(phase) {
@@ -99,8 +99,6 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
             emit.line(Stream::Tool, line);
         }
     });
-    let log_file = site.logs.join("mmdebstrap.log");
-    fs::write(&log_file, log).map_err(|e| StageError::file("write", &log_file, e))?;
     ran.map_err(|source| StageError::Tool {
         what: "installing packages",
         log: Some(log_file),
@@ -132,7 +130,7 @@ fn source_lines(work: &BootstrapWork) -> Vec<String> {
     let mut lines = vec![format!("deb {uri} {suite} {components}")];
     if let Some(security) = security {
         lines.push(format!("deb {uri} {suite}-updates {components}"));
-        lines.push(format!("deb {security} {suite}-security {components}"));
+        lines.push(format!("deb {} {} {components}", security.uri, security.suite));
     }
     lines
 }
@@ -140,32 +138,21 @@ fn source_lines(work: &BootstrapWork) -> Vec<String> {
 /// Makes a raw disk with one bootable partition that holds the folder's files, and takes kernel and initrd out.
 fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Result<(), StageError> {
     site.emit.phase("making the disk");
-    let partition_kib = (work.disk - PARTITION_START) / KIB;
-    // One shell in one namespace: the folder's files belong to ids that only exist in there.
-    let script = format!(
-        "set -eu\n\
-         cp -L \"$1\"/boot/vmlinuz-* \"$3\"/vmlinuz\n\
-         cp -L \"$1\"/boot/initrd.img-* \"$3\"/initrd\n\
-         truncate -s {disk} \"$2\"\n\
-         echo 'start={start}, type=83, bootable' | sfdisk --quiet --no-reread --no-tell-kernel --label dos \"$2\"\n\
-         mke2fs -q -F -t ext4 -L root -U {uuid} -E offset={offset} -d \"$1\" \"$2\" {partition_kib}k\n\
-         rm -rf \"$1\"\n",
-        disk = work.disk,
-        start = PARTITION_START / 512,
-        uuid = work.root_uuid,
-        offset = PARTITION_START,
-    );
-    let cmd = namespace::as_root("sh")
-        .args(["-c", &script, "sh"])
-        .arg(root)
-        .arg(raw)
-        .arg(&site.scratch);
-    cmd.run(&site.cancel, None, &mut site.tool_lines())
-        .map_err(|source| StageError::Tool {
-            what: "making the disk",
-            log: None,
-            source,
-        })
+    let script = "cp -L \"$1\"/boot/vmlinuz-* \"$2\"/vmlinuz && cp -L \"$1\"/boot/initrd.img-* \"$2\"/initrd";
+    let taken = namespace::as_root("sh").args(["-c", script, "sh"]).arg(root).arg(&site.scratch);
+    taken.run(&site.cancel, None, &mut site.tool_lines()).map_err(|source| StageError::Tool {
+        what: "taking kernel and initrd out of the new root",
+        log: None,
+        source,
+    })?;
+    disk::create_raw(raw, ByteSize(work.disk))?;
+    let partition = disk::write_root_table(raw, TableKind::Dos, &site.cancel)?;
+    let content = Ext4 {
+        root: Some(root.to_owned()),
+        label: Some("root".to_owned()),
+        uuid: Some(work.root_uuid.clone()),
+    };
+    Ok(disk::make_ext4(raw, &partition, &content, &site.cancel)?)
 }
 
 /// Boots the disk by its own kernel and lets it install its boot loader.
@@ -183,7 +170,7 @@ fn boot_loader(
     );
     let disk = GuestDisk {
         path: raw.to_owned(),
-        format: Format::Raw,
+        format: DiskFormat::Raw,
         seed: None,
     };
     let mut session = Session::boot(

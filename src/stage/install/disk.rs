@@ -5,11 +5,13 @@ use std::path::Path;
 
 use crate::digest::{Algorithm, Digest};
 use crate::host::fs::hash_file;
-use crate::machine::disk::{self, Format};
+use crate::machine::disk;
+use crate::machine::spec::DiskFormat;
 use crate::plan::node::DiskWork;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::package::unpack;
+use crate::size::ByteSize;
 
 /// Makes the disk (qcow2) at `result` from `media`.
 ///
@@ -33,17 +35,19 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
     unpack(media, &plain, &site.cancel, &mut |done, total| {
         emit.bytes(done, total)
     })?;
-    let info = disk::info(&plain, &site.cancel)?;
+    let info = disk::image_info(&plain, None, &site.cancel)?;
     if let Some(backing) = info.backing {
-        return Err(StageError::Backing {
-            path: media.to_owned(),
-            backing,
-        });
+        return Err(StageError::Backing { path: media.to_owned(), backing });
     }
+    let format = match info.format.as_str() {
+        "qcow2" => DiskFormat::Qcow2,
+        "raw" => DiskFormat::Raw,
+        _ => return Err(StageError::ForeignFormat { path: media.to_owned(), format: info.format }),
+    };
     site.emit.phase("turning it into qcow2");
-    disk::convert(&plain, info.format, result, Format::Qcow2, &site.cancel)?;
-    if work.disk > info.virtual_size {
-        disk::resize(result, Format::Qcow2, work.disk, &site.cancel)?;
+    disk::convert(&plain, format, result, DiskFormat::Qcow2, &site.cancel)?;
+    if work.disk > info.virtual_size.0 {
+        disk::resize(result, DiskFormat::Qcow2, ByteSize(work.disk), &site.cancel)?;
     }
     fs::remove_file(&plain).map_err(|e| StageError::file("remove", &plain, e))
 }

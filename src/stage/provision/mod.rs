@@ -34,7 +34,7 @@ pub fn provision(
     result: &Path,
 ) -> Result<(), StageError> {
     let layer = site.scratch.join("layer.qcow2");
-    disk::create_overlay(base, DiskFormat::Qcow2, &layer, &site.cancel)?;
+    disk::create_overlay(base, DiskFormat::Qcow2, &layer, None, &site.cancel)?;
     let (key, seed) = open_door(&work.guest, installed_key, site)?;
     let disk = GuestDisk {
         path: layer.clone(),
@@ -43,8 +43,8 @@ pub fn provision(
     };
     let mut session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
     session.enter(&key, &work.guest.user)?;
-    steps::run_all(&work.steps, &mut session, &key, &work.guest.user, secrets, site)?;
-    seal(&session, &key, &work.guest.user, site)?;
+    steps::run_all(&work.steps, &mut session, &key, secrets, site)?;
+    seal(&mut session, &key, &work.guest.user, site)?;
     session.power_off()?;
     site.emit.phase("compacting the disk");
     disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;
@@ -55,7 +55,7 @@ pub fn provision(
 ///
 /// # Errors
 /// [`StageError::Step`].
-pub fn seal(session: &Session<'_>, key: &Key, user: &str, site: &Site) -> Result<(), StageError> {
+pub fn seal(session: &mut Session<'_>, key: &Key, user: &str, site: &Site) -> Result<(), StageError> {
     site.emit.phase("sealing");
     let script = format!(
         "BUILD_KEY_PUBLIC={}\nBUILD_USER={}\nexport BUILD_KEY_PUBLIC BUILD_USER\n{}",
@@ -63,5 +63,5 @@ pub fn seal(session: &Session<'_>, key: &Key, user: &str, site: &Site) -> Result
         shell_quote(user),
         guest::SEAL
     );
-    session.script("seal", &script, scaled(&site.accel, SEAL_LIMIT))
+    session.script("seal", &script, scaled(site.accel, SEAL_LIMIT))
 }

@@ -1,6 +1,8 @@
 //! The steps of a flavor, one after the other, each with its attempts and its deadline.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::event::{Stream, Unit, What};
@@ -31,7 +33,6 @@ pub fn run_all(
     steps: &[PlannedStep],
     session: &mut Session<'_>,
     key: &Key,
-    user: &str,
     secrets: &Secrets<'_>,
     site: &Site,
 ) -> Result<(), StageError> {
@@ -41,7 +42,7 @@ pub fn run_all(
             .phase(format!("step {}/{total}: {}", number + 1, step.label));
         let mut attempt = 0;
         loop {
-            match run(step, session, key, user, secrets, site) {
+            match run(step, session, key, secrets, site) {
                 Ok(()) => break,
                 Err(error) if attempt < step.retries && !error.is_cancelled() => {
                     attempt += 1;
@@ -72,7 +73,6 @@ fn run(
     step: &PlannedStep,
     session: &mut Session<'_>,
     key: &Key,
-    user: &str,
     secrets: &Secrets<'_>,
     site: &Site,
 ) -> Result<(), StageError> {
@@ -107,10 +107,10 @@ fn run(
                 Err(ran.failed(&step.label))
             }
         }
-        Action::Copy(copy) => copy_in(copy, &step.label, session, step.timeout),
-        Action::Reboot => session.reboot(key, user),
-        Action::InstallAgent => install_agent(&step.label, session, step.timeout),
-        Action::Ansible(ansible) => playbook(ansible, step, session, key, user, site),
+        Action::Copy(copy) => copy_in(copy, session, site),
+        Action::Reboot => session.reboot(key),
+        Action::InstallAgent => install_agent(&step.label, session, step.timeout, site),
+        Action::Ansible(ansible) => playbook(ansible, step, session, key, site),
     }
 }
 
@@ -150,35 +150,34 @@ fn marker_not_in(script: &str) -> String {
     marker
 }
 
-fn copy_in(copy: &CopyStep, label: &str, session: &Session<'_>, limit: Duration) -> Result<(), StageError> {
-    let ssh = session.ssh()?;
-    ssh.put(
-        &copy.from,
-        &copy.to,
-        copy.mode,
-        copy.owner.as_deref().unwrap_or("root:root"),
-        limit,
-    )
-    .map_err(|error| session.explain(error))?;
-    session.note(label, &format!("{} is in {}", copy.from.display(), copy.to));
-    Ok(())
+fn copy_in(copy: &CopyStep, session: &mut Session<'_>, site: &Site) -> Result<(), StageError> {
+    let owner = copy.owner.as_deref().unwrap_or("root:root");
+    let from = &copy.from;
+    let copied = if from.is_dir() {
+        session.ssh()?.put_tree(from, &copy.to, Some(owner), &site.cancel)
+    } else {
+        let read = || Ok((fs::read(from)?, fs::metadata(from)?.permissions().mode()));
+        let (bytes, mode) = read().map_err(|e| StageError::file("read", from, e))?;
+        let mode = copy.mode.unwrap_or(mode & 0o7777);
+        session.ssh()?.put_bytes(bytes, &copy.to, mode, Some(owner), &site.cancel)
+    };
+    copied.map_err(|error| session.explain(error))
 }
 
-fn install_agent(label: &str, session: &Session<'_>, limit: Duration) -> Result<(), StageError> {
+fn install_agent(
+    label: &str,
+    session: &mut Session<'_>,
+    limit: Duration,
+    site: &Site,
+) -> Result<(), StageError> {
     let folder = format!("{GUEST_FOLDER}-agent");
-    let ssh = session.ssh()?;
-    for (name, text) in [
-        ("vm-bootstrap", guest::AGENT),
-        ("install-agent.sh", guest::INSTALL_AGENT),
-    ] {
-        ssh.put_bytes(text.as_bytes(), &format!("{folder}/{name}"), 0o755)
-            .map_err(|error| session.explain(error))?;
+    for (name, text) in [("vm-bootstrap", guest::AGENT), ("install-agent.sh", guest::INSTALL_AGENT)] {
+        let path = format!("{folder}/{name}");
+        let put = session.ssh()?.put_bytes(text.as_bytes().to_vec(), &path, 0o755, None, &site.cancel);
+        put.map_err(|error| session.explain(error))?;
     }
-    session.script(
-        label,
-        &format!("cd {folder} && sh ./install-agent.sh; code=$?; rm -rf {folder}; exit $code\n"),
-        limit,
-    )
+    let script = format!("cd {folder} && sh ./install-agent.sh; code=$?; rm -rf {folder}; exit $code\n");
+    session.script(label, &script, limit)
 }
 
 /// Runs ansible-playbook on the host against the guest's own sshd.
@@ -187,10 +186,10 @@ fn playbook(
     step: &PlannedStep,
     session: &Session<'_>,
     key: &Key,
-    user: &str,
     site: &Site,
 ) -> Result<(), StageError> {
     let ssh = session.ssh()?;
+    let user = &ssh.target().user;
     let inventory = site.scratch.join("inventory");
     let line = format!(
         "guest ansible_host=127.0.0.1 ansible_port={} ansible_user={user} ansible_ssh_private_key_file={} \
@@ -203,7 +202,7 @@ fn playbook(
             " ansible_become=true"
         },
     );
-    std::fs::write(&inventory, line).map_err(|e| StageError::file("write", &inventory, e))?;
+    fs::write(&inventory, line).map_err(|e| StageError::file("write", &inventory, e))?;
     let emit = site.emit.clone();
     let log = site.logs.join("ansible.log");
     let mut text = String::new();
@@ -226,7 +225,7 @@ fn playbook(
                 emit.line(Stream::Step, line);
             }
         });
-    std::fs::write(&log, text).map_err(|e| StageError::file("write", &log, e))?;
+    fs::write(&log, text).map_err(|e| StageError::file("write", &log, e))?;
     ran.map_err(|source| match source {
         ProcessError::NotFound { .. } => StageError::NoAnsible {
             step: step.label.clone(),
