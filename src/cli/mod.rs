@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod render;
+pub mod report_error;
 pub mod validate;
 
 use std::process::ExitCode;
