@@ -1,7 +1,11 @@
 //! The command line: one verb a file. Each calls what it needs and prints; stdout is for data, stderr for talk.
 
 pub mod doctor;
+pub mod plan;
 pub mod render;
+pub mod report_error;
+pub mod run;
+pub mod target;
 pub mod validate;
 
 use std::process::ExitCode;
@@ -18,6 +22,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Build what is not built yet
+    Run(run::Args),
+    /// Show what a run would do and why
+    Plan(plan::Args),
     /// Check a manifest and everything it names, and report all mistakes at once
     Validate(validate::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
@@ -46,6 +54,8 @@ pub enum Exit {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Render(args) => render::run(&args),
         Verb::Doctor(args) => doctor::run(&args),

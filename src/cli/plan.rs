@@ -1,7 +1,7 @@
 //! `pipeline plan`: what a run would do, and why. Changes nothing.
 
 use super::Exit;
-use super::show::{out, show};
+use super::report_error::{out, report_error};
 use super::target::{RebuildArgs, StoreArgs, Target};
 use crate::plan::show::{dot, json, text};
 use crate::store::Store;
@@ -60,7 +60,7 @@ pub fn print(prepared: &crate::run::prepare::Prepared, format: Format) -> Result
         Format::Dot => out(&dot(plan, verdicts)),
         Format::Json => {
             let json = json(plan, verdicts).map_err(|error| {
-                show(&miette::miette!("the plan cannot be written as JSON: {error}"));
+                report_error(miette::miette!("the plan cannot be written as JSON: {error}").as_ref());
                 Exit::Failed
             })?;
             out(&(json + "\n"));

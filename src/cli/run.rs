@@ -7,16 +7,17 @@ use jiff::Zoned;
 
 use super::Exit;
 use super::plan::{Format, print};
-use super::show::show;
+use super::report_error::{report_error, talk};
 use super::target::{RebuildArgs, StoreArgs, Target};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::fs::private_dir;
-use crate::report;
+use crate::machine::spec::Accel;
+use crate::report::{self, Options, Progress, Verbosity};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
-use crate::run::prepare::{Prepared, budget, preflight, read_secret, verify_inputs};
+use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
 use crate::store::Store;
@@ -42,8 +43,8 @@ pub struct Args {
     #[arg(long)]
     fail_fast: bool,
     /// How to show progress: bars on a terminal, plain lines elsewhere
-    #[arg(long, value_enum, default_value_t = report::Style::Auto)]
-    progress: report::Style,
+    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
+    progress: Progress,
     /// Show consoles' and steps' output too (plain lines only)
     #[arg(long, short)]
     verbose: bool,
@@ -83,8 +84,11 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     let emit = Emitter::new(sender);
     let cancel = Cancel::default();
     let listening = signals::listen(&cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
-    let options = report::Options::new(args.progress, args.verbose, &logs, args.target.path());
-    let reader = thread::spawn(move || report::run(receiver, &options));
+    let verbosity = if args.verbose { Verbosity::Verbose } else { Verbosity::Normal };
+    let mut options = Options::detect(args.progress, verbosity, |name| std::env::var(name).ok());
+    options.journal = Some(logs.join("events.jsonl"));
+    let style = options.style;
+    let reader = thread::spawn(move || report::run(&receiver, options));
 
     let mut sound = false;
     for _ in 0..PLANS {
@@ -101,7 +105,12 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     drop(listening);
     drop(emit);
     drop(scratch);
-    let _ = reader.join();
+    if let Ok(summary) = reader.join()
+        && result.is_ok()
+        && args.progress != Progress::Json
+    {
+        talk(&summary.render(style));
+    }
     result.map_err(|error| refuse(&error))
 }
 
@@ -130,9 +139,8 @@ fn carry(
         scratch,
         logs: &logs,
         pipeline: &manifest.name,
-        accel: accel.into(),
+        accel: if matches!(accel, facts::Accel::Kvm) { Accel::Kvm } else { Accel::Tcg },
         cpus: budget.cpus,
-        secrets: &read_secret,
         order: &order,
         cancel,
     };
@@ -142,7 +150,7 @@ fn carry(
 
 /// Says why a run does not start.
 fn refuse(error: &RunError) -> Exit {
-    show(error);
+    report_error(error);
     match error {
         RunError::Missing { .. } | RunError::TooLarge(_) | RunError::Store(_) | RunError::Signals(_) => Exit::Host,
         RunError::Secret(_) | RunError::Plan(_) => Exit::Usage,

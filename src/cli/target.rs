@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use globset::Glob;
 
 use super::Exit;
-use super::show::show;
+use super::report_error::report_error;
 use crate::manifest::load::load;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};
@@ -56,7 +56,7 @@ impl Target {
     /// [`Exit::Usage`], after saying why on stderr.
     pub fn load(&self) -> Result<(Manifest, Vec<usize>), Exit> {
         let manifest = load(&self.manifest).map_err(|errors| {
-            show(&errors);
+            report_error(&errors);
             Exit::Usage
         })?;
         let selectors = Selectors {
@@ -66,7 +66,7 @@ impl Target {
             flavor: self.flavor.clone(),
         };
         let selected = select(&manifest, &selectors).map_err(|error| {
-            show(&error);
+            report_error(&error);
             Exit::Usage
         })?;
         Ok((manifest, selected))
@@ -100,22 +100,23 @@ impl RebuildArgs {
         let mut globs = Vec::new();
         for text in &self.rebuild {
             let glob = Glob::new(text).map_err(|error| {
-                show(&miette::miette!("--rebuild {text}: {error}"));
+                report_error(miette::miette!("--rebuild {text}: {error}").as_ref());
                 Exit::Usage
             })?;
             globs.push((text, glob.compile_matcher()));
         }
         let matches = |node: &Node| globs.iter().any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject));
         let prepared = prepare(manifest, selected, store, &matches).map_err(|error| {
-            show(&error);
+            report_error(&error);
             Exit::Usage
         })?;
         for (text, glob) in &globs {
             if !prepared.plan.nodes().any(|(_, n)| glob.is_match(n.id()) || glob.is_match(&n.subject)) {
-                show(&miette::miette!(
-                    help = "`pipeline plan` lists the nodes; one is named like install/debian12",
+                let error = miette::miette!(
+                    help = "`pipeline plan --format json` lists the nodes; one is named like install/debian12",
                     "--rebuild {text} matches no node of this plan"
-                ));
+                );
+                report_error(error.as_ref());
                 return Err(Exit::Usage);
             }
         }

@@ -1,12 +1,64 @@
 //! `pipeline validate`.
 
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::manifest::{self, Manifest};
+
 use super::Exit;
+use super::report_error::report_error;
 
 /// Arguments of `pipeline validate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The manifest
+    manifest: PathBuf,
+    /// Print the id of every image instead of a summary, one a line
+    #[arg(long)]
+    list: bool,
+}
 
 /// Runs the verb.
-pub fn run(_args: &Args) -> Exit {
+pub fn run(args: &Args) -> Exit {
+    let manifest = match manifest::load(&args.manifest) {
+        Ok(manifest) => manifest,
+        Err(errors) => {
+            report_error(&errors);
+            return Exit::Usage;
+        }
+    };
+    for warning in &manifest.warnings {
+        report_error(warning);
+    }
+    let text = if args.list {
+        manifest
+            .images
+            .iter()
+            .map(|image| format!("{}\n", image.id))
+            .collect()
+    } else {
+        summary(&manifest)
+    };
+    // A closed pipe (`| head`) is no mistake of the manifest.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Exit::Ok
+}
+
+fn summary(manifest: &Manifest) -> String {
+    let end = match manifest.warnings.len() {
+        0 => "all good".to_owned(),
+        count => counted(count, "warning"),
+    };
+    format!(
+        "{}: {}, {}, {}, {end}\n",
+        manifest.path.display(),
+        counted(manifest.distros.len(), "distro"),
+        counted(manifest.flavors.len(), "flavor"),
+        counted(manifest.images.len(), "image"),
+    )
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }

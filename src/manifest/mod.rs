@@ -1,9 +1,20 @@
 //! What the user wrote: read, checked in full, and turned into plain data. Knows nothing of plans or machines.
 
-pub mod check;
+pub mod builtin;
+mod check;
 pub mod error;
+mod expand;
+mod fields;
+mod files;
 pub mod load;
 pub mod model;
-pub mod parse;
+mod names;
+mod parse;
+mod read;
 pub mod select;
+mod suggest;
 pub mod template;
+
+pub use error::ManifestErrors;
+pub use load::load;
+pub use model::Manifest;

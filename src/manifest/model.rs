@@ -11,8 +11,10 @@ use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
 use crate::size::ByteSize;
 
+use super::error::Problem;
+
 /// A whole, checked manifest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The manifest file as the user named it.
     pub path: PathBuf,
@@ -34,10 +36,12 @@ pub struct Manifest {
     pub images: Vec<Image>,
     /// `[publish]`.
     pub publish: Publish,
+    /// What is odd, but stops nothing: unused names, secrets that are not there now.
+    pub warnings: Vec<Problem>,
 }
 
 /// What a run may use of the host. `None` means: what the host has.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
     /// Memory for VMs.
     pub memory: Option<ByteSize>,
@@ -50,7 +54,7 @@ pub struct Resources {
 }
 
 /// What is installed, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Distro {
     /// Table name.
     pub name: String,
@@ -87,7 +91,7 @@ pub enum Family {
 }
 
 /// Where a distro comes from: the one key of `source = { … }`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// Packages straight into a root file system, without an installer.
     Bootstrap(Bootstrap),
@@ -96,7 +100,7 @@ pub enum Source {
 }
 
 /// `source.bootstrap`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bootstrap {
     /// Suite: `bookworm`, `noble`.
     pub suite: String,
@@ -113,7 +117,7 @@ pub struct Bootstrap {
 }
 
 /// `source.disk`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DiskSource {
     /// Where the bytes are.
     pub media: Media,
@@ -161,7 +165,7 @@ pub struct Template {
 }
 
 /// A named list of steps, those of the flavor it extends first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Flavor {
     /// Table name.
     pub name: String,
@@ -170,7 +174,7 @@ pub struct Flavor {
 }
 
 /// One thing done in the guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// For people: the script's name, "copy motd", "reboot".
     pub label: String,
@@ -183,7 +187,7 @@ pub struct Step {
 }
 
 /// Kinds of step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StepKind {
     /// Runs a script.
     Run(RunStep),
@@ -198,7 +202,7 @@ pub enum StepKind {
 }
 
 /// `{ run = … }` or `{ inline = … }`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunStep {
     /// The path as written, or `inline`.
     pub origin: String,
@@ -230,8 +234,65 @@ pub enum Secret {
     File(PathBuf),
 }
 
+/// A secret with the step that wants it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SecretUse<'a> {
+    /// Name of the flavor.
+    pub flavor: &'a str,
+    /// Label of the step.
+    pub step: &'a str,
+    /// The variable that carries it in the guest.
+    pub variable: &'a str,
+    /// Where it is on the host.
+    pub secret: &'a Secret,
+}
+
+/// Why a secret could not be read. Never says what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The environment lacks it.
+    #[error("the environment variable `{0}` is not set; export it before the run")]
+    Unset(String),
+    /// The environment has bytes that are not text.
+    #[error("the environment variable `{0}` is not text (UTF-8)")]
+    NotText(String),
+    /// The file is absent, unreadable or not text.
+    #[error("the secret in `{}` cannot be read: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
+}
+
+impl Secret {
+    /// Reads the secret. The caller must keep it out of arguments, logs, events, keys and images.
+    ///
+    /// # Errors
+    /// When it is not there or is not text.
+    pub fn read(&self) -> Result<String, SecretError> {
+        match self {
+            Self::Env(name) => std::env::var(name).map_err(|error| match error {
+                std::env::VarError::NotPresent => SecretError::Unset(name.clone()),
+                std::env::VarError::NotUnicode(_) => SecretError::NotText(name.clone()),
+            }),
+            Self::File(path) => {
+                let mut text = std::fs::read_to_string(path).map_err(|error| SecretError::File {
+                    path: path.clone(),
+                    cause: error.to_string(),
+                })?;
+                if text.ends_with('\n') {
+                    text.pop();
+                }
+                Ok(text)
+            }
+        }
+    }
+}
+
 /// `{ copy = …, to = … }`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CopyStep {
     /// File or directory on the host, absolute.
     pub from: PathBuf,
@@ -246,7 +307,7 @@ pub struct CopyStep {
 }
 
 /// `{ ansible = … }`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AnsibleStep {
     /// The playbook, absolute.
     pub playbook: PathBuf,
@@ -257,7 +318,7 @@ pub struct AnsibleStep {
 }
 
 /// One image to build: distro x flavor x size.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     /// `debian12-50G-vm-bootstrap` unless the manifest says otherwise.
     pub id: String,
@@ -274,7 +335,7 @@ pub struct Image {
 }
 
 /// `[publish]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Publish {
     /// Format of the disk inside.
     pub format: DiskFormat,
@@ -321,5 +382,27 @@ impl Manifest {
     /// The flavor of this name.
     pub fn flavor(&self, name: &str) -> Option<&Flavor> {
         self.flavors.iter().find(|f| f.name == name)
+    }
+
+    /// Every secret that the images of this manifest may need, for the check before a run.
+    pub fn secrets(&self) -> Vec<SecretUse<'_>> {
+        let mut uses = Vec::new();
+        for flavor in &self.flavors {
+            for step in &flavor.steps {
+                let StepKind::Run(run) = &step.kind else { continue };
+                for (variable, value) in &run.env {
+                    if let EnvValue::Secret(secret) = value {
+                        let (flavor, step) = (flavor.name.as_str(), step.label.as_str());
+                        uses.push(SecretUse {
+                            flavor,
+                            step,
+                            variable,
+                            secret,
+                        });
+                    }
+                }
+            }
+        }
+        uses
     }
 }

@@ -1,1 +1,552 @@
-//! Templates.
+//! Templates: rendered strictly (an undefined variable is an error), and linted before anything is built.
+//! Knows minijinja and which names the program defines; nothing of where a template stands in a manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+
+use super::builtin;
+use super::error::{Source, Span};
+use super::model::{Distro, Family, Source as DistroSource, Template};
+use super::suggest;
+
+/// What a template may use, by name.
+pub type Context = BTreeMap<String, serde_json::Value>;
+
+/// Names that the program gives their values; `[vars]` cannot have them.
+pub const RESERVED: [&str; 16] = [
+    "build_key",
+    "components",
+    "distro",
+    "family",
+    "flavor",
+    "format",
+    "hostname",
+    "id",
+    "mirror",
+    "root_uuid",
+    "security_mirror",
+    "size",
+    "suffix",
+    "suite",
+    "user",
+    "version",
+];
+
+/// Names that the template language itself defines in some places.
+const LANGUAGE: [&str; 5] = ["caller", "loop", "self", "super", "varargs"];
+
+/// What an answer template is told about the build beside the vars and the distro.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildFacts {
+    /// URL of the package mirror.
+    pub mirror: String,
+    /// `bookworm`; empty where the source has none.
+    pub suite: String,
+    /// Archive components.
+    pub components: Vec<String>,
+    /// Host name of the guest while it is built.
+    pub hostname: String,
+    /// The build's public key, as in `authorized_keys`.
+    pub build_key: String,
+    /// UUID of the root file system.
+    pub root_uuid: String,
+    /// URL of the security archive; empty where there is none.
+    pub security_mirror: String,
+    /// Who the build logs in as.
+    pub user: String,
+}
+
+/// Why a template gave no text. Its place is in the template's own text.
+#[derive(Clone, Debug)]
+pub struct TemplateError {
+    /// The template: a file's name, or the key it stands at.
+    pub name: String,
+    /// Counted from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub fault: Fault,
+    /// The place in [`TemplateError::source`].
+    pub span: Option<Span>,
+    /// The template's text.
+    pub source: Source,
+}
+
+/// Kinds of fault in a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A name that nothing defines.
+    Undefined {
+        /// The name.
+        name: String,
+        /// What it could be, and what there is.
+        remedy: String,
+    },
+    /// Anything else: syntax, an unknown filter, a missing parent template.
+    Other {
+        /// What the template engine says.
+        cause: String,
+        /// What to do, where something helpful is known.
+        remedy: Option<String>,
+    },
+}
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = environment();
+    for (name, text) in builtin::TEMPLATES {
+        let added = environment.add_template(name, text);
+        added.expect("a unit test compiles every built-in template");
+    }
+    environment
+});
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let mut syntax = SyntaxConfig::builder();
+    syntax
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true);
+    environment.set_syntax(syntax.build().expect("the delimiters are the default ones"));
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // Names and shell scripts are no HTML, whatever a template's name ends with.
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_debug(true);
+    environment
+}
+
+/// Renders a template. It can extend and include the built-in ones.
+///
+/// # Errors
+/// The first fault that rendering meets, with its line.
+pub fn render(template: &Template, context: &Context) -> Result<String, TemplateError> {
+    render_text(&ENVIRONMENT, &template.name, &template.text, context)
+}
+
+fn render_text(
+    environment: &Environment<'static>,
+    name: &str,
+    text: &str,
+    context: &Context,
+) -> Result<String, TemplateError> {
+    let compiled = environment.template_from_named_str(name, text);
+    let rendered = compiled.and_then(|template| template.render(values(context)));
+    rendered.map_err(|error| TemplateError::from_engine(&error, name, text, context))
+}
+
+/// Renders a built-in template.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_builtin(name: &'static str, context: &Context) -> Result<String, TemplateError> {
+    let text = builtin::template(name).unwrap_or_default();
+    render_text(&ENVIRONMENT, name, text, context)
+}
+
+/// A template that is compiled once and rendered for many contexts.
+#[derive(Debug)]
+pub struct Compiled<'t> {
+    name: &'t str,
+    text: &'t str,
+    template: minijinja::Template<'t, 't>,
+}
+
+/// A context made ready to be shared by many renderings.
+#[derive(Clone, Debug)]
+pub struct Base(Value);
+
+impl From<&Context> for Base {
+    fn from(context: &Context) -> Self {
+        Self(values(context))
+    }
+}
+
+impl<'t> Compiled<'t> {
+    /// Compiles.
+    ///
+    /// # Errors
+    /// A syntax error.
+    pub fn new(name: &'t str, text: &'t str) -> Result<Self, TemplateError> {
+        let template = ENVIRONMENT.template_from_named_str(name, text);
+        let template =
+            template.map_err(|error| TemplateError::from_engine(&error, name, text, &Context::new()))?;
+        Ok(Self { name, text, template })
+    }
+
+    /// Renders with some more names.
+    ///
+    /// # Errors
+    /// The first fault that rendering meets.
+    pub fn render(&self, base: &Base, more: &[(&str, &str)]) -> Result<String, TemplateError> {
+        let facts = more.iter().map(|(key, value)| (*key, Value::from(*value)));
+        let context = minijinja::value::merge_maps([base.0.clone(), Value::from_iter(facts)]);
+        self.template
+            .render(context)
+            .map_err(|error| TemplateError::from_engine(&error, self.name, self.text, &Context::new()))
+    }
+}
+
+/// Everything that is wrong with a template for this context: all undefined variables, also those in branches that are
+/// not taken now, or else the first other fault.
+pub fn lint(name: &str, text: &str, context: &Context) -> Vec<TemplateError> {
+    lint_in(&ENVIRONMENT, name, text, context)
+}
+
+fn lint_in(
+    environment: &Environment<'static>,
+    name: &str,
+    text: &str,
+    context: &Context,
+) -> Vec<TemplateError> {
+    let template = match environment.template_from_named_str(name, text) {
+        Ok(template) => template,
+        Err(error) => return vec![TemplateError::from_engine(&error, name, text, context)],
+    };
+    let globals: BTreeSet<_> = environment.globals().map(|(name, _)| name.to_owned()).collect();
+    let known = |variable: &String| {
+        context.contains_key(variable)
+            || globals.contains(variable)
+            || LANGUAGE.contains(&variable.as_str())
+            || is_guarded(text, variable)
+    };
+    let names: BTreeSet<_> = template.undeclared_variables(false).into_iter().collect();
+    let mut faults: Vec<_> = names
+        .into_iter()
+        .filter(|variable| !known(variable))
+        .map(|variable| TemplateError::undefined(name, text, &variable, context))
+        .collect();
+    faults.sort_by_key(|fault| fault.span.clone().map(|span| span.start));
+    if faults.is_empty() {
+        faults.extend(render_text(environment, name, text, context).err());
+    }
+    faults
+}
+
+/// Whether a template asks first if the variable is there.
+fn is_guarded(text: &str, variable: &str) -> bool {
+    uses(text, variable).any(|span| {
+        let rest = text[span.end..].trim_start();
+        let test = |rest: &str, word: &str| rest.strip_prefix(word).map(str::trim_start).map(str::to_owned);
+        let filtered =
+            test(rest, "|").is_some_and(|rest| rest.starts_with("default") || rest.starts_with("d("));
+        let tested = test(rest, "is ").is_some_and(|rest| {
+            let rest = test(&rest, "not ").unwrap_or(rest);
+            rest.starts_with("defined") || rest.starts_with("undefined")
+        });
+        filtered || tested
+    })
+}
+
+/// Where a template names a variable: whole words inside `{{ }}` and `{% %}` that are no attribute.
+fn uses<'t>(text: &'t str, variable: &'t str) -> impl Iterator<Item = Span> + 't {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(variable).filter_map(move |(start, found)| {
+        let (before, after) = (&text[..start], &text[start + found.len()..]);
+        let whole = !before.ends_with(|c| is_word(c) || c == '.' || c == '"' || c == '\'')
+            && !after.starts_with(is_word);
+        let opened = before.rfind("{{").max(before.rfind("{%"));
+        let closed = before.rfind("}}").max(before.rfind("%}"));
+        (whole && opened > closed).then_some(start..start + found.len())
+    })
+}
+
+impl TemplateError {
+    fn undefined(template: &str, text: &str, variable: &str, context: &Context) -> Self {
+        let span = uses(text, variable).next();
+        let line = span
+            .as_ref()
+            .map(|span| text[..span.start].matches('\n').count() + 1);
+        let known = context.keys().map(String::as_str);
+        Self {
+            name: template.to_owned(),
+            line,
+            fault: Fault::Undefined {
+                name: variable.to_owned(),
+                remedy: suggest::remedy(variable, "known variables", known),
+            },
+            span,
+            source: source(template, text),
+        }
+    }
+
+    fn from_engine(error: &minijinja::Error, name: &str, text: &str, context: &Context) -> Self {
+        // The fault can be in a template that this one extends.
+        let name = error.name().unwrap_or(name);
+        let text = error.template_source().unwrap_or(text);
+        let span = error.range().filter(|span| text.get(span.clone()).is_some());
+        let variable = span.clone().map(|span| text[span].trim().to_owned());
+        if let (ErrorKind::UndefinedError, Some(variable)) = (error.kind(), &variable) {
+            let is_name = variable
+                .chars()
+                .all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+            if is_name && !variable.is_empty() {
+                let mut fault = Self::undefined(name, text, variable, context);
+                (fault.span, fault.line) = (span, error.line());
+                return fault;
+            }
+        }
+        let remedy = (error.kind() == ErrorKind::TemplateNotFound).then(|| {
+            let names = builtin::TEMPLATES.iter().map(|(name, _)| *name);
+            format!(
+                "only built-in templates can be extended or included; {}",
+                suggest::remedy("", "built-in templates", names)
+            )
+        });
+        let cause = match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        };
+        Self {
+            name: name.to_owned(),
+            line: error.line(),
+            fault: Fault::Other { cause, remedy },
+            span,
+            source: source(name, text),
+        }
+    }
+}
+
+fn source(name: &str, text: &str) -> Source {
+    Arc::new(NamedSource::new(name, Arc::from(text)))
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "template `{}`", self.name)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        match &self.fault {
+            Fault::Undefined { name, .. } => write!(f, ": undefined variable `{name}`"),
+            Fault::Other { cause, .. } => write!(f, ": {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl Diagnostic for TemplateError {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new("template"))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        match &self.fault {
+            Fault::Undefined { remedy, .. } => Some(Box::new(remedy)),
+            Fault::Other { remedy, .. } => remedy
+                .as_ref()
+                .map(|text| Box::new(text) as Box<dyn fmt::Display>),
+        }
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.span.is_some().then_some(&self.source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.span.clone()?;
+        let label = LabeledSpan::new_primary_with_span(Some("here".to_owned()), span);
+        Some(Box::new(std::iter::once(label)))
+    }
+}
+
+impl BuildFacts {
+    /// What the manifest alone tells, and stand-ins in angle brackets for what only a run knows.
+    pub fn sample(distro: &Distro) -> Self {
+        let (mirror, suite, components, user) = match &distro.source {
+            DistroSource::Bootstrap(source) => (
+                source.mirror.clone(),
+                source.suite.clone(),
+                source.components.clone(),
+                "root".to_owned(),
+            ),
+            DistroSource::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
+        };
+        Self {
+            mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
+            suite,
+            components,
+            hostname: distro.name.clone(),
+            build_key: "<key of the build>".to_owned(),
+            root_uuid: "<UUID of the root file system>".to_owned(),
+            security_mirror: "<security mirror of this host>".to_owned(),
+            user,
+        }
+    }
+}
+
+/// What an answer template may use.
+pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
+    let BuildFacts {
+        mirror,
+        suite,
+        components,
+        hostname,
+        build_key,
+        root_uuid,
+        security_mirror,
+        user,
+    } = facts;
+    let mut context = distro_context(distro);
+    let texts = [
+        ("mirror", mirror),
+        ("suite", suite),
+        ("hostname", hostname),
+        ("build_key", build_key),
+        ("root_uuid", root_uuid),
+        ("security_mirror", security_mirror),
+        ("user", user),
+    ];
+    context.extend(texts.map(|(key, text)| (key.to_owned(), text.as_str().into())));
+    context.insert("components".to_owned(), components.clone().into());
+    context
+}
+
+/// What the environment values of a step may use. Not the size: all sizes share one provisioned disk.
+pub fn env_context(distro: &Distro, flavor: &str) -> Context {
+    let mut context = distro_context(distro);
+    context.insert("flavor".to_owned(), flavor.into());
+    context
+}
+
+/// The vars as this distro sees them, and its own name, family and version.
+pub fn distro_context(distro: &Distro) -> Context {
+    let mut context = distro.vars.clone();
+    context.insert("distro".to_owned(), distro.name.as_str().into());
+    context.insert("family".to_owned(), family_name(distro.family).into());
+    context.insert("version".to_owned(), distro.version.as_str().into());
+    context
+}
+
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::Debian => "debian",
+        Family::Ubuntu => "ubuntu",
+        Family::Rhel => "rhel",
+        Family::Alpine => "alpine",
+    }
+}
+
+fn values(context: &Context) -> Value {
+    context
+        .iter()
+        .map(|(key, json)| (key.as_str(), value(json)))
+        .collect()
+}
+
+fn value(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(flag) => Value::from(*flag),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => Value::from(whole),
+            None => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(items) => items.iter().map(value).collect(),
+        serde_json::Value::Object(entries) => entries
+            .iter()
+            .map(|(key, json)| (key.as_str(), value(json)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(pairs: &[(&str, &str)]) -> Context {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).into()))
+            .collect()
+    }
+
+    fn template(text: &str) -> Template {
+        Template {
+            name: "setup.sh.j2".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn blocks_leave_no_blank_lines_and_nothing_is_escaped() {
+        let text = "#!/bin/sh\n{% for p in packages %}\n  {% if p %}\ninstall {{ p }}\n  {% endif %}\n{% endfor %}\n";
+        let mut context = context(&[]);
+        context.insert("packages".to_owned(), vec!["a&b", "<c>"].into());
+        let mut html = template(text);
+        html.name = "page.html".to_owned();
+        assert_eq!(
+            render(&html, &context).unwrap(),
+            "#!/bin/sh\ninstall a&b\ninstall <c>\n"
+        );
+    }
+
+    #[test]
+    fn an_undefined_variable_is_named_with_its_line() {
+        let error = render(
+            &template("one\ntwo {{ keympa }}\n"),
+            &context(&[("keymap", "fr")]),
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "template `setup.sh.j2`, line 2: undefined variable `keympa`"
+        );
+        assert_eq!(
+            error.help().unwrap().to_string(),
+            "did you mean `keymap`? the only one of the known variables is keymap"
+        );
+    }
+
+    #[test]
+    fn lint_finds_all_undefined_variables_also_in_branches_not_taken() {
+        let text = "{% if false %}{{ a }}{% endif %}{{ b.c }} {% for x in range(2) %}{{ loop.index }}{{ x }}{% endfor %}\n\
+            {{ d | default('') }}{% if e is defined %}{{ e }}{% endif %}{% set f = 1 %}{{ f }}{# g #} h";
+        let names: Vec<_> = lint("t", text, &context(&[]))
+            .into_iter()
+            .map(|error| match error.fault {
+                Fault::Undefined { name, .. } => name,
+                Fault::Other { cause, .. } => cause,
+            })
+            .collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_template_can_extend_a_built_in_one_and_faults_name_the_right_one() {
+        let mut environment = environment();
+        environment
+            .add_template("base.j2", "set -e\n{% block more %}{% endblock %}\n{{ end }}\n")
+            .unwrap();
+        let child = "{% extends \"base.j2\" %}{% block more %}hello {{ name }}{% endblock %}";
+        let good = context(&[("name", "x"), ("end", "bye")]);
+        assert_eq!(
+            render_text(&environment, "child.j2", child, &good).unwrap(),
+            "set -e\nhello x\nbye\n"
+        );
+        let faults = lint_in(&environment, "child.j2", child, &context(&[("name", "x")]));
+        assert_eq!(
+            faults[0].to_string(),
+            "template `base.j2`, line 3: undefined variable `end`"
+        );
+        assert_eq!(
+            lint_in(&environment, "t", "{% extends 'gone' %}", &good)[0].line,
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn every_built_in_template_compiles() {
+        for (name, text) in builtin::TEMPLATES {
+            assert!(
+                environment().template_from_named_str(name, text).is_ok(),
+                "{name}"
+            );
+        }
+    }
+}

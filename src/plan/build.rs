@@ -14,13 +14,13 @@ use super::node::{
     Action, BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
     PlannedStep, ProvisionWork, SizeWork, Stage, SumsWork, Work,
 };
-use super::{families, node};
+use super::families;
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::model::{
-    Access, Bootstrap, Distro, EnvValue, Image, Manifest, Media, Secret, Source, Step, StepKind,
+    Bootstrap, Distro, EnvValue, Image, Manifest, Media, Secret, Source, Step, StepKind, Template,
 };
-use crate::manifest::template;
+use crate::manifest::template::{self, BuildFacts};
 use crate::size::MIB;
 
 /// Stands in rendered answers where the key of the build will stand: the key pair is made anew for each install and
@@ -214,7 +214,7 @@ impl<'a> Planner<'a> {
         let mut steps = Vec::with_capacity(flavor.steps.len());
         let mut step_inputs = Vec::with_capacity(flavor.steps.len());
         for step in &flavor.steps {
-            let (planned, inputs) = self.step(distro, step)?;
+            let (planned, inputs) = self.step(distro, &flavor.name, step)?;
             steps.push(planned);
             step_inputs.push(inputs);
         }
@@ -236,14 +236,14 @@ impl<'a> Planner<'a> {
         Ok(index)
     }
 
-    fn step(&self, distro: &Distro, step: &Step) -> Result<(PlannedStep, Value), PlanError> {
+    fn step(&self, distro: &Distro, flavor: &str, step: &Step) -> Result<(PlannedStep, Value), PlanError> {
         let (action, inputs) = match &step.kind {
             StepKind::Run(run) => {
                 let (mut env, mut secrets, mut shown) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
                 for (name, value) in &run.env {
                     match value {
                         EnvValue::Text(text) => {
-                            let text = render_value(distro, step, name, text)?;
+                            let text = render_value(distro, flavor, step, name, text)?;
                             shown.insert(name, text.clone());
                             env.insert(name.clone(), text);
                         }
@@ -326,13 +326,17 @@ impl<'a> Planner<'a> {
         let root_uuid = uuid(&key::of(&inputs));
         let setup = match &distro.answers {
             Some(answers) => {
-                let mut context = json!({
-                    "distro": distro.name, "family": distro.family, "version": distro.version,
-                    "suite": source.suite, "components": source.components, "mirror": mirror.uri,
-                    "security_mirror": mirror.security.as_ref().map(|s| s.uri.as_str()).unwrap_or_default(),
-                    "hostname": distro.name, "build_key": BUILD_KEY, "root_uuid": root_uuid, "user": user(distro),
-                });
-                add_vars(&mut context, distro);
+                let facts = BuildFacts {
+                    mirror: mirror.uri.clone(),
+                    suite: source.suite.clone(),
+                    components: source.components.clone(),
+                    hostname: distro.name.clone(),
+                    build_key: BUILD_KEY.to_owned(),
+                    root_uuid: root_uuid.clone(),
+                    security_mirror: mirror.security.as_ref().map(|s| s.uri.clone()).unwrap_or_default(),
+                    user: user(distro).to_owned(),
+                };
+                let context = template::answers_context(distro, &facts);
                 template::render(answers, &context).map_err(|error| PlanError::Answers {
                     distro: distro.name.clone(),
                     reason: error.to_string(),
@@ -411,20 +415,18 @@ fn data_bound(distro: &Distro) -> u64 {
     if distro.disk.0 == 0 { CLOUD_IMAGE } else { distro.disk.0 }
 }
 
-fn add_vars(context: &mut Value, distro: &Distro) {
-    for (name, value) in &distro.vars {
-        context[name.as_str()] = value.clone();
-    }
-}
-
-fn render_value(distro: &Distro, step: &Step, variable: &str, text: &str) -> Result<String, PlanError> {
+fn render_value(
+    distro: &Distro,
+    flavor: &str,
+    step: &Step,
+    variable: &str,
+    text: &str,
+) -> Result<String, PlanError> {
     if !text.contains('{') {
         return Ok(text.to_owned());
     }
-    let mut context = json!({ "distro": distro.name, "family": distro.family, "version": distro.version });
-    add_vars(&mut context, distro);
-    let name = format!("{}: {variable}", step.label);
-    let template = crate::manifest::model::Template { name, text: text.to_owned() };
+    let template = Template { name: format!("{}: {variable}", step.label), text: text.to_owned() };
+    let context = template::env_context(distro, flavor);
     template::render(&template, &context).map_err(|error| PlanError::Environment {
         step: step.label.clone(),
         variable: variable.to_owned(),
@@ -436,17 +438,4 @@ fn render_value(distro: &Distro, step: &Step, variable: &str, text: &str) -> Res
 fn uuid(hash: &str) -> String {
     let (a, b, c, d, e) = (&hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32]);
     format!("{a}-{b}-8{c}-8{d}-{e}")
-}
-
-/// Media that a node reads from the user's own disk, for messages.
-pub fn local_media(distro: &Distro) -> Option<&std::path::PathBuf> {
-    match &distro.source {
-        Source::Disk(disk) => node::local_path(&disk.media),
-        Source::Bootstrap(_) => None,
-    }
-}
-
-/// Whether the build gets into this distro by a seed.
-pub fn needs_seed(distro: &Distro) -> bool {
-    matches!(&distro.source, Source::Disk(disk) if disk.access == Access::CloudInit)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::digest::{Algorithm, Digest};
-use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Media, Secret};
+use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Secret};
 use crate::size::ByteSize;
 
 /// A kind of work.
@@ -276,12 +276,4 @@ pub struct SumsWork {
     pub file: PathBuf,
     /// Checksum files to keep.
     pub algorithms: Vec<Algorithm>,
-}
-
-/// Where media are that a node reads without fetching.
-pub fn local_path(media: &Media) -> Option<&PathBuf> {
-    match media {
-        Media::Path { path, .. } => Some(path),
-        Media::Urls { .. } => None,
-    }
 }

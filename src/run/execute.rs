@@ -11,7 +11,6 @@ use crate::digest::Digest;
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::machine::spec::Accel;
-use crate::manifest::model::Secret;
 use crate::plan::node::{DiskWork, Node, Stage, SumsWork, Work};
 use crate::stage::error::StageError;
 use crate::stage::{Site, fetch, install, package, provision, size, sums};
@@ -40,8 +39,6 @@ pub struct Shared<'a> {
     pub accel: Accel,
     /// Virtual CPUs that a VM may have.
     pub cpus: u32,
-    /// Reads secrets.
-    pub secrets: &'a (dyn Fn(&Secret) -> Option<String> + Sync),
     /// Files of all the manifest's images, in its order: that of the checksum files.
     pub order: &'a [PathBuf],
     /// Whether to stop.
@@ -166,7 +163,6 @@ fn work(
                 work,
                 &base.path(DISK),
                 &base.path(KEY),
-                shared.secrets,
                 site,
                 &slot.path(DISK),
             )?;

@@ -18,6 +18,7 @@ use crate::plan::build::{Inputs, Plan, build};
 use crate::plan::node::{Action, Door, Mirror, Node, SecurityArchive, Work};
 use crate::manifest::model::Access;
 use crate::size::{GIB, MIB};
+use crate::stage::error::StageError;
 use crate::store::{Store, StoreError};
 
 /// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
@@ -52,9 +53,9 @@ pub fn prepare(
     rebuild: &dyn Fn(&Node) -> bool,
 ) -> Result<Prepared, RunError> {
     let mirrors = mirrors(manifest, selected);
-    let fingerprint = |secret: &Secret| match read_secret(secret) {
-        Some(value) => store.fingerprint(value.as_bytes()).unwrap_or_else(|_| "unreadable".to_owned()),
-        None => "not set".to_owned(),
+    let fingerprint = |secret: &Secret| match secret.read() {
+        Ok(value) => store.fingerprint(value.as_bytes()).unwrap_or_else(|_| "unreadable".to_owned()),
+        Err(_) => "not set".to_owned(),
     };
     let stamp = |path: &Path| {
         host_fs::Stamp::of(path).map_or_else(
@@ -89,17 +90,6 @@ fn mirrors(manifest: &Manifest, selected: &[usize]) -> BTreeMap<String, Mirror> 
         }
     }
     found
-}
-
-/// The value of a secret, if it is there.
-pub fn read_secret(secret: &Secret) -> Option<String> {
-    match secret {
-        Secret::Env(name) => std::env::var(name).ok(),
-        Secret::File(path) => {
-            let text = std::fs::read_to_string(path).ok()?;
-            Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
-        }
-    }
 }
 
 /// Reads back every stored result that a node to run is built from; takes damaged ones out. True: all were sound.
@@ -148,10 +138,9 @@ pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
         for step in &work.steps {
             let Action::Run { secrets, .. } = &step.action else { continue };
             for (variable, secret) in secrets {
-                if read_secret(secret).is_none() {
-                    let step = step.label.clone();
-                    let (variable, secret) = (variable.clone(), secret.clone());
-                    absent.push(crate::stage::error::StageError::NoSecret { step, variable, secret });
+                if let Err(source) = secret.read() {
+                    let (step, variable) = (step.label.clone(), variable.clone());
+                    absent.push(StageError::NoSecret { step, variable, source });
                 }
             }
         }

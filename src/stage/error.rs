@@ -9,7 +9,7 @@ use crate::machine::disk::DiskError;
 use crate::machine::error::MachineError;
 use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
-use crate::manifest::model::Secret;
+use crate::manifest::model::SecretError;
 use crate::stage::fetch::FetchError;
 use crate::stage::package::PackageError;
 use crate::stage::sums::SumsError;
@@ -62,14 +62,14 @@ pub enum StageError {
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// A secret is not there.
-    #[error("step `{step}` wants a secret in {variable}, and {}", describe(.secret))]
+    #[error("step `{step}` wants a secret in {variable}: {source}")]
     NoSecret {
         /// Step.
         step: String,
         /// Variable.
         variable: String,
-        /// Where it should be.
-        secret: Secret,
+        /// Why it cannot be had.
+        source: SecretError,
     },
     /// ansible-playbook is not installed.
     #[error("step `{step}` needs ansible-playbook on this host, and it is not installed; `pipeline doctor` says which package has it")]
@@ -177,13 +177,6 @@ impl StageError {
                 | Self::Sums(SumsError::File(FsError::Cancelled))
                 | Self::Tool { source: ProcessError::Cancelled, .. }
         )
-    }
-}
-
-fn describe(secret: &Secret) -> String {
-    match secret {
-        Secret::Env(name) => format!("the environment variable {name} is not set: export it first"),
-        Secret::File(path) => format!("the file {} cannot be read", path.display()),
     }
 }
 

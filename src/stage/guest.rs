@@ -69,10 +69,10 @@ pub fn open_door(
         Door::Given(Access::Key(path)) => Ok((Key::adopt(path, &site.scratch, &site.cancel)?, None)),
         Door::Given(Access::CloudInit) => {
             let key = Key::generate(&site.scratch, &site.cancel)?;
-            let context = serde_json::json!({
-                "user": access.user, "build_key": key.public(), "hostname": "localhost",
-                "instance_id": format!("build-{}", &sha256_hex(key.public().as_bytes())[..16]),
-            });
+            // The seed's identity follows from the key, so that cloud-init takes each new seed for a new start.
+            let hostname = format!("build-{}", &sha256_hex(key.public().as_bytes())[..12]);
+            let context = [("user", access.user.as_str()), ("build_key", key.public()), ("hostname", &hostname)];
+            let context = context.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
             let render = |name: &'static str| {
                 template::render_builtin(name, &context)
                     .map_err(|e| StageError::Template { name, reason: e.to_string() })
@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
         spec.seed = disk.seed;
         spec.ssh = true;
         let machine = Machine::start(
-            spec,
+            &spec,
             &site.logs.join(name.replace(' ', "-")),
             &site.emit,
             &site.cancel,
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
     pub fn ssh(&self) -> Result<&Ssh, StageError> {
         self.ssh
             .as_ref()
-            .ok_or(StageError::Machine(SshError::NotConnected.into()))
+            .ok_or(StageError::NotEntered)
     }
 
     /// Runs one of our own scripts by `/bin/sh` as root; anything but code 0 is an error.
@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
         };
         let code = self
             .ssh()?
-            .run(command, stdin, limit, &self.site.cancel, &mut on_line);
+            .run(command, stdin, Some(limit), &self.site.cancel, &mut on_line);
         match code {
             Ok(code) => Ok(Ran { code, tail, log }),
             Err(SshError::TimedOut { limit, .. }) => Err(StageError::Step {
@@ -247,8 +247,8 @@ impl<'a> Session<'a> {
         let ssh = self
             .ssh
             .take()
-            .ok_or(StageError::Machine(SshError::NotConnected.into()))?;
-        self.ssh = Some(self.machine.reboot(ssh, key, user, silence)?);
+            .ok_or(StageError::NotEntered)?;
+        self.ssh = Some(self.machine.reboot(ssh, key, silence)?);
         Ok(())
     }
 
@@ -261,13 +261,9 @@ impl<'a> Session<'a> {
         let limit = scaled(self.site.accel, POWER_OFF);
         if let Some(ssh) = self.ssh.take() {
             // The connection breaks while the command runs: what counts is that the VM ends.
-            let _ = ssh.run(
-                "poweroff",
-                Vec::new(),
-                Duration::from_secs(30),
-                &self.site.cancel,
-                &mut |_, _| {},
-            );
+            let order = "PATH=$PATH:/usr/sbin:/sbin; poweroff";
+            let limit = Some(Duration::from_secs(30));
+            let _ = ssh.run(order, Vec::new(), limit, &self.site.cancel, &mut |_, _| {});
         }
         self.machine.wait_off(limit)?;
         Ok(())

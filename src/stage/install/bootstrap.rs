@@ -178,7 +178,7 @@ fn boot_loader(
         disk,
         Boot::Kernel {
             kernel,
-            initrd,
+            initrd: Some(initrd),
             cmdline,
         },
         work.machine,

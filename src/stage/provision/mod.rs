@@ -16,8 +16,6 @@ use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
 
-pub use steps::Secrets;
-
 /// Longest time for sealing, under KVM: most of it is `fstrim`.
 const SEAL_LIMIT: Duration = Duration::from_secs(10 * 60);
 
@@ -29,7 +27,6 @@ pub fn provision(
     work: &ProvisionWork,
     base: &Path,
     installed_key: &Path,
-    secrets: &Secrets<'_>,
     site: &Site,
     result: &Path,
 ) -> Result<(), StageError> {
@@ -43,7 +40,7 @@ pub fn provision(
     };
     let mut session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
     session.enter(&key, &work.guest.user)?;
-    steps::run_all(&work.steps, &mut session, &key, secrets, site)?;
+    steps::run_all(&work.steps, &mut session, &key, site)?;
     seal(&mut session, &key, &work.guest.user, site)?;
     session.power_off()?;
     site.emit.phase("compacting the disk");

@@ -9,14 +9,11 @@ use crate::event::{Stream, Unit, What};
 use crate::guest;
 use crate::host::process::{Cmd, ProcessError, shell_quote};
 use crate::machine::ssh::Key;
-use crate::manifest::model::{AnsibleStep, CopyStep, Secret};
+use crate::manifest::model::{AnsibleStep, CopyStep};
 use crate::plan::node::{Action, PlannedStep};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::Session;
-
-/// Reads a secret's value when a step needs it; `None` when it is not there.
-pub type Secrets<'a> = dyn Fn(&Secret) -> Option<String> + Sync + 'a;
 
 /// Pause before another attempt at a failed step.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -33,7 +30,6 @@ pub fn run_all(
     steps: &[PlannedStep],
     session: &mut Session<'_>,
     key: &Key,
-    secrets: &Secrets<'_>,
     site: &Site,
 ) -> Result<(), StageError> {
     for (number, step) in steps.iter().enumerate() {
@@ -42,7 +38,7 @@ pub fn run_all(
             .phase(format!("step {}/{total}: {}", number + 1, step.label));
         let mut attempt = 0;
         loop {
-            match run(step, session, key, secrets, site) {
+            match run(step, session, key, site) {
                 Ok(()) => break,
                 Err(error) if attempt < step.retries && !error.is_cancelled() => {
                     attempt += 1;
@@ -73,7 +69,6 @@ fn run(
     step: &PlannedStep,
     session: &mut Session<'_>,
     key: &Key,
-    secrets: &Secrets<'_>,
     site: &Site,
 ) -> Result<(), StageError> {
     match &step.action {
@@ -87,10 +82,10 @@ fn run(
             let mut env = env.clone();
             let mut hidden = Vec::new();
             for (variable, secret) in wanted {
-                let value = secrets(secret).ok_or_else(|| StageError::NoSecret {
+                let value = secret.read().map_err(|source| StageError::NoSecret {
                     step: step.label.clone(),
                     variable: variable.clone(),
-                    secret: secret.clone(),
+                    source,
                 })?;
                 hidden.push(value.clone());
                 env.insert(variable.clone(), value);

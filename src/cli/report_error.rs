@@ -1,0 +1,66 @@
+//! The one place that shows errors: every mistake with its place underlined, the sum of it last, on standard error.
+//! Knows terminals, nothing of what went wrong.
+
+use std::io::{self, IsTerminal, Write};
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+
+/// Width where nobody says.
+const WIDTH: u16 = 100;
+/// Below this, underlined lines are unreadable; above, sentences are.
+const BOUNDS: std::ops::RangeInclusive<u16> = 60..=120;
+
+/// Prints an error, or several related ones, on standard error.
+pub fn report_error(error: &dyn Diagnostic) {
+    let handler = GraphicalReportHandler::new_themed(theme())
+        .with_width(width().into())
+        .with_links(false)
+        .with_cause_chain();
+    let mut text = String::new();
+    let mut parts = Vec::new();
+    if let Some(related) = error.related() {
+        parts.extend(related);
+    }
+    for part in &parts {
+        let _ = handler.render_report(&mut text, *part);
+        text.push('\n');
+    }
+    if parts.is_empty() {
+        let _ = handler.render_report(&mut text, error);
+    } else {
+        text.push_str(&error.to_string());
+        text.push('\n');
+    }
+    // Nobody is left to tell that standard error is gone.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Prints data on standard output. A closed pipe (`| head`) is no mistake.
+pub fn out(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints talk on standard error.
+pub fn talk(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn theme() -> GraphicalTheme {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stderr().is_terminal() && !is_dumb && !no_color {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    }
+}
+
+fn width() -> u16 {
+    let terminal = rustix::termios::tcgetwinsize(io::stderr())
+        .ok()
+        .map(|size| size.ws_col)
+        .filter(|columns| *columns > 0);
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let width = terminal.or_else(columns).unwrap_or(WIDTH);
+    width.clamp(*BOUNDS.start(), *BOUNDS.end())
+}

@@ -1,0 +1,46 @@
+//! What is compiled into the program: guest scripts and answer templates.
+//!
+//! To add one, put its name and an `include_str!` of it into the table. Knows nothing of what they do.
+
+use super::model::Family;
+
+/// Scripts that run inside a guest, by the name that a manifest gives: `guest/update.sh`.
+pub const SCRIPTS: &[(&str, &str)] = &[
+    ("guest/cleanup.sh", include_str!("../../guest/cleanup.sh")),
+    ("guest/grub.sh", include_str!("../../guest/grub.sh")),
+    ("guest/locale.sh", include_str!("../../guest/locale.sh")),
+    ("guest/network.sh", include_str!("../../guest/network.sh")),
+    ("guest/packages.sh", include_str!("../../guest/packages.sh")),
+    ("guest/update.sh", include_str!("../../guest/update.sh")),
+];
+
+/// Answer templates, by the name that a manifest or another template gives: `bootstrap-debian.sh.j2`.
+pub const TEMPLATES: &[(&str, &str)] = &[
+    ("bootstrap.sh.j2", include_str!("../../templates/bootstrap.sh.j2")),
+    ("bootstrap-debian.sh.j2", include_str!("../../templates/bootstrap-debian.sh.j2")),
+    ("bootstrap-ubuntu.sh.j2", include_str!("../../templates/bootstrap-ubuntu.sh.j2")),
+    ("cloud-init-meta-data.yaml.j2", include_str!("../../templates/cloud-init-meta-data.yaml.j2")),
+    ("cloud-init-user-data.yaml.j2", include_str!("../../templates/cloud-init-user-data.yaml.j2")),
+];
+
+/// The answers of a `bootstrap` source that names none.
+pub fn bootstrap_answers(family: Family) -> &'static str {
+    match family {
+        Family::Ubuntu => "bootstrap-ubuntu.sh.j2",
+        Family::Debian | Family::Rhel | Family::Alpine => "bootstrap-debian.sh.j2",
+    }
+}
+
+/// A built-in script.
+pub fn script(name: &str) -> Option<&'static str> {
+    find(SCRIPTS, name)
+}
+
+/// A built-in template.
+pub fn template(name: &str) -> Option<&'static str> {
+    find(TEMPLATES, name)
+}
+
+fn find(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    table.iter().find(|(key, _)| *key == name).map(|(_, text)| *text)
+}

@@ -1,0 +1,245 @@
+//! `[[images]]` tables to single images: distro x flavor x size, each with its id and its published file. No two share
+//! either. Knows names and templates, nothing of TOML or of how disks are made.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::check::Check;
+use super::error::{ProblemKind, Span};
+use super::model::Image;
+use super::names;
+use super::read::{ImageDraft, Spot};
+use super::template::{self, Base, Compiled};
+
+/// The id of an image that names none.
+const ID: &str = "{{ distro }}-{{ size }}-{{ flavor }}";
+/// The published file of an image, below the output folder.
+const FILE: &str = "{{ id }}/{{ id }}.{{ format }}{{ suffix }}";
+/// Files that the program writes into the output folder itself.
+const CHECKSUM_FILES: [&str; 3] = ["MD5SUM.txt", "SHA256SUMS", "SHA512SUM.txt"];
+
+/// An image and where its size stands.
+struct Entry<'a> {
+    image: Image,
+    span: &'a Span,
+    /// Which `[[images]]` table it comes from.
+    table: usize,
+}
+
+/// Expands and checks. What is reported is left out.
+pub fn images(check: &Check<'_>) -> Vec<Image> {
+    let Some(file) = Names::new(check, check.draft.file.as_ref(), "publish.file", FILE) else {
+        return Vec::new();
+    };
+    // Every table without an `id` shares the compiled default.
+    let default_id = Names::new(check, None, "images.id", ID);
+    let bases = check.draft.distros.iter().map(|draft| {
+        let context = template::distro_context(&draft.distro);
+        (draft.distro.name.as_str(), Base::from(&context))
+    });
+    let bases: BTreeMap<_, _> = bases.collect();
+    let mut entries = Vec::new();
+    for (table, draft) in check.draft.images.iter().enumerate() {
+        let own_id = draft
+            .id
+            .as_ref()
+            .and_then(|id| Names::new(check, Some(id), "images.id", ID));
+        let id = if draft.id.is_some() { &own_id } else { &default_id };
+        if let Some(id) = id {
+            expand(check, draft, table, (id, &file), &bases, &mut entries);
+        }
+    }
+    let entries = without_duplicates(check, entries);
+    check_files(check, &entries);
+    entries.into_iter().map(|entry| entry.image).collect()
+}
+
+/// A template for ids or files.
+struct Names<'a> {
+    template: Compiled<'a>,
+    spot: Option<&'a Spot>,
+}
+
+impl<'a> Names<'a> {
+    /// Lints the template for every distro; `None` when it was reported.
+    fn new(
+        check: &Check<'_>,
+        spot: Option<&'a Spot>,
+        path: &'static str,
+        default: &'static str,
+    ) -> Option<Self> {
+        let mut reported = BTreeSet::new();
+        let mut fine = true;
+        if let Some(spot) = spot {
+            for draft in &check.draft.distros {
+                let mut context = template::distro_context(&draft.distro);
+                context.extend(["flavor", "size"].map(|key| (key.to_owned(), "x".into())));
+                if path == "publish.file" {
+                    context.extend(["id", "format", "suffix"].map(|key| (key.to_owned(), "x".into())));
+                }
+                fine &= check.check_inline(spot, "", &context, &mut reported);
+            }
+        }
+        let (name, text) = spot.map_or((path, default), |spot| (spot.path.as_str(), spot.text.as_str()));
+        let template = Compiled::new(name, text).ok()?;
+        fine.then_some(Self { template, spot })
+    }
+
+    fn render(&self, check: &Check<'_>, base: &Base, facts: &[(&str, &str)]) -> Option<String> {
+        match (self.template.render(base, facts), self.spot) {
+            (Ok(text), _) => Some(text),
+            (Err(error), Some(spot)) => {
+                check.report_inline(spot, "", error);
+                None
+            }
+            (Err(error), None) => unreachable!("a default template failed: {error}"),
+        }
+    }
+}
+
+fn expand<'a>(
+    check: &Check<'_>,
+    draft: &'a ImageDraft,
+    table: usize,
+    (id_template, file_template): (&Names<'_>, &Names<'_>),
+    bases: &BTreeMap<&str, Base>,
+    entries: &mut Vec<Entry<'a>>,
+) {
+    let publish = &check.draft.publish;
+    for distro in &draft.distros {
+        let Some(base) = bases.get(distro.text.as_str()) else {
+            continue;
+        };
+        for flavor in &draft.flavors {
+            for (size, label) in &draft.sizes {
+                let facts = [("flavor", flavor.text.as_str()), ("size", label.text.as_str())];
+                let Some(id) = id_template.render(check, base, &facts) else {
+                    return;
+                };
+                if let Some(cause) = names::file_fault(&id) {
+                    let span = draft.id.as_ref().map_or(&label.span, |spot| &spot.span);
+                    let (what, remedy) = ("the id of an image", names::FILE_REMEDY);
+                    let kind = ProblemKind::BadName {
+                        what,
+                        name: id,
+                        cause,
+                        remedy,
+                    };
+                    check.reading.problems.add(span, kind);
+                    return;
+                }
+                let more = [
+                    ("id", id.as_str()),
+                    ("format", publish.format.name()),
+                    ("suffix", publish.compress.suffix()),
+                ];
+                let facts: Vec<_> = facts.into_iter().chain(more).collect();
+                let Some(file) = file_template.render(check, base, &facts) else {
+                    return;
+                };
+                if let Some(cause) = names::output_fault(&file) {
+                    let span = check.draft.file.as_ref().map_or(&label.span, |spot| &spot.span);
+                    let kind = ProblemKind::OutputPath {
+                        image: id,
+                        file,
+                        cause,
+                    };
+                    check.reading.problems.add(span, kind);
+                    return;
+                }
+                let image = Image {
+                    id,
+                    distro: distro.text.clone(),
+                    flavor: flavor.text.clone(),
+                    size: *size,
+                    size_label: label.text.clone(),
+                    file: PathBuf::from(file),
+                };
+                let span = &label.span;
+                entries.push(Entry { image, span, table });
+            }
+        }
+    }
+}
+
+/// Reports ids that come twice, once a table, and leaves the later images out.
+fn without_duplicates<'a>(check: &Check<'_>, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
+    let mut seen: BTreeMap<String, &Span> = BTreeMap::new();
+    let mut reported = BTreeSet::new();
+    let mut kept = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let Some(first) = seen.get(&entry.image.id) else {
+            seen.insert(entry.image.id.clone(), entry.span);
+            kept.push(entry);
+            continue;
+        };
+        if reported.insert(entry.table) {
+            let own = check
+                .draft
+                .images
+                .get(entry.table)
+                .and_then(|draft| draft.id.as_ref());
+            let remedy = match own {
+                Some(_) => "put {{ distro }}, {{ size }} and {{ flavor }} into its `id` where they differ",
+                None => {
+                    "take one of them out, or give it an `id` of its own: id = \"{{ distro }}-{{ size }}-two\""
+                }
+            };
+            let (id, remedy) = (entry.image.id, remedy.to_owned());
+            let kind = ProblemKind::DuplicateImage { id, remedy };
+            check
+                .reading
+                .problems
+                .add_pair((first, "first here"), entry.span, kind);
+        }
+    }
+    kept
+}
+
+/// Reports images whose file is that of another one, a folder of another one's, or a checksum file.
+fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
+    let mut files: BTreeMap<&Path, &Entry<'_>> = BTreeMap::new();
+    let mut reported = BTreeSet::new();
+    let mut collide = |first: String, other: Option<&Entry<'_>>, entry: &Entry<'_>| {
+        if !reported.insert(entry.table) {
+            return;
+        }
+        let kind = ProblemKind::Collision {
+            file: entry.image.file.display().to_string(),
+            first,
+            second: entry.image.id.clone(),
+        };
+        let other = other.map_or(entry.span, |other| other.span);
+        check
+            .reading
+            .problems
+            .add_pair((other, "this image"), entry.span, kind);
+    };
+    for entry in entries {
+        let file = entry.image.file.as_path();
+        if CHECKSUM_FILES
+            .iter()
+            .any(|name| file.iter().next().is_some_and(|top| top == *name))
+        {
+            collide("a checksum file".to_owned(), None, entry);
+        } else if let Some(other) = files.insert(file, entry) {
+            collide(
+                format!("the file of image `{}` already", other.image.id),
+                Some(other),
+                entry,
+            );
+        }
+    }
+    for entry in entries {
+        for folder in entry.image.file.ancestors().skip(1) {
+            if let Some(other) = files.get(folder) {
+                collide(
+                    format!("below the file of image `{}`", other.image.id),
+                    Some(other),
+                    entry,
+                );
+            }
+        }
+    }
+}
