@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Cmd, OsRelease, os_release};
+use super::{OsRelease, os_release};
 use crate::host::cancel::Cancel;
+use crate::host::process::{Cmd, Output};
 
 /// How long `apt-get` may think about its own configuration.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -57,7 +58,7 @@ pub fn apt_mirror(vendor: &str, suite: &str) -> Option<AptSource> {
     let mut text = String::new();
     // No apt-get, or one that fails, tells the same as one that has nothing to list.
     let _ = listed.run(&Cancel::default(), Some(LIMIT), &mut |output, line| {
-        if output == crate::host::process::Output::Stdout {
+        if output == Output::Stdout {
             text.push_str(line);
             text.push('\n');
         }

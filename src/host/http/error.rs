@@ -75,8 +75,8 @@ pub enum HttpError {
     /// Asked to stop.
     #[error("stopped")]
     Cancelled,
-    /// The server (or the network) ended the transfer early.
-    #[error("the connection was cut after {} of {}", ByteSize(*.got), total_text(.want))]
+    /// The server (or the network) ended the transfer early; what arrived is kept.
+    #[error("the connection was cut after {} of {}; run again to fetch the rest", ByteSize(*.got), total_text(.want))]
     Cut {
         /// Bytes of this response's body that arrived.
         got: u64,
@@ -92,7 +92,7 @@ pub enum HttpError {
         detail: String,
     },
     /// Any other failure of the operating system.
-    #[error("lost {peer}: {detail}")]
+    #[error("lost {peer} ({detail}); try again later or use another mirror")]
     Io {
         /// Whom.
         peer: Peer,
@@ -240,12 +240,15 @@ impl HttpError {
                 peer,
                 fault: TlsFault::Other(text.to_owned()),
             },
-            ureq::Error::ConnectProxyFailed(detail) => Self::ProxyRefused {
-                status: proxy_status(&detail),
-                target: target.to_owned(),
-                peer,
-                detail,
-            },
+            ureq::Error::ConnectProxyFailed(said) => {
+                let status = proxy_status(&said);
+                Self::ProxyRefused {
+                    status,
+                    target: target.to_owned(),
+                    peer,
+                    detail: status.map_or(said, |status| format!("HTTP {status}")),
+                }
+            }
             ureq::Error::InvalidProxyUrl => Self::ProxyUrl {
                 variable: peer.proxy.unwrap_or(peer.place),
             },

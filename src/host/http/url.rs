@@ -6,7 +6,6 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::Uri;
-use ureq::http::uri::Scheme;
 
 use super::error::HttpError;
 
@@ -26,23 +25,33 @@ impl Url {
             url: redact(text),
             why: why.to_owned(),
         };
+        let unsupported = |scheme: &str| {
+            bad(&format!(
+                "{scheme}:// is not supported, only http:// and https://"
+            ))
+        };
+        if let Some((scheme, _)) = text.split_once("://").filter(|(s, _)| !is_http(s)) {
+            return Err(unsupported(scheme));
+        }
         let full: Uri = text
             .parse()
             .map_err(|e: ureq::http::uri::InvalidUri| bad(&e.to_string()))?;
         let scheme = full
             .scheme()
             .ok_or_else(|| bad("it does not begin with http:// or https://"))?;
-        if scheme != &Scheme::HTTP && scheme != &Scheme::HTTPS {
-            return Err(bad(&format!(
-                "{scheme}:// is not supported, only http:// and https://"
-            )));
+        if !is_http(scheme.as_str()) {
+            return Err(unsupported(scheme.as_str()));
         }
         let authority = full
             .authority()
             .filter(|a| !a.host().is_empty())
             .ok_or_else(|| bad("it names no host"))?;
         if !has_sane_port(authority.as_str()) {
-            return Err(bad("its port is not a number; write a / in a password as %2F"));
+            return Err(bad(if text.contains('@') {
+                "its port is not a number; write a / in a password as %2F"
+            } else {
+                "its port is not a number"
+            }));
         }
         let (user, place) = match authority.as_str().rsplit_once('@') {
             Some((user, place)) => (Some(user), place),
@@ -113,6 +122,10 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&redact(&self.uri.to_string()))
     }
+}
+
+fn is_http(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
 /// Whether a reference begins with a scheme (RFC 3986 §3.1).

@@ -105,11 +105,14 @@ impl Reason {
         matches!(self, Self::Http(e) if e.is_transient())
     }
 
-    /// In one line, for events.
+    /// In one line and without the remedy, for events about what is done next.
     pub(super) fn brief(&self) -> String {
         match self {
             Self::Mismatch { want, got, .. } => format!("received {got} instead of {want}"),
-            other => other.to_string(),
+            other => {
+                let text = other.to_string();
+                text.split("; ").next().unwrap_or_default().to_owned()
+            }
         }
     }
 }

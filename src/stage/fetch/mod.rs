@@ -59,6 +59,8 @@ pub struct Fetcher {
     pub attempts: u32,
     /// Pause before the second attempt.
     pub pause: Duration,
+    /// Longest pause, also where a server asks for a longer one.
+    pub longest_pause: Duration,
     /// Most bytes taken from a server that announces no size.
     pub unannounced_limit: u64,
 }
@@ -69,6 +71,7 @@ impl Default for Fetcher {
             client: Client::default(),
             attempts: ATTEMPTS,
             pause: PAUSE,
+            longest_pause: LONGEST_PAUSE,
             unannounced_limit: UNANNOUNCED,
         }
     }
@@ -213,7 +216,7 @@ impl Transfer<'_, '_> {
                 Reason::Http(e) => e.retry_after(),
                 _ => None,
             };
-            let wait = asked.unwrap_or(pause).max(pause).min(LONGEST_PAUSE);
+            let wait = asked.unwrap_or(pause).max(pause).min(self.fetcher.longest_pause);
             self.emit.warn(format!(
                 "{}: {}; trying again in {} (attempt {} of {})",
                 self.shown,
@@ -306,7 +309,19 @@ impl Transfer<'_, '_> {
             _ => format!("fetching the rest of {}", self.shown),
         });
         let limit = total.unwrap_or(self.fetcher.unannounced_limit);
-        while let Some(bytes) = body.next(self.cancel).map_err(from_http)? {
+        loop {
+            let bytes = match body.next(self.cancel) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) if announced.is_none_or(|want| self.part.len() >= want) => return Ok(()),
+                // Told of the whole file, not of what this request was to bring.
+                Ok(None) | Err(HttpError::Cut { .. }) => {
+                    return Err(from_http(HttpError::Cut {
+                        got: self.part.len(),
+                        want: announced,
+                    }));
+                }
+                Err(error) => return Err(from_http(error)),
+            };
             if self.part.len() + bytes.len() as u64 > limit {
                 self.part.restart().map_err(Fault::Fatal)?;
                 let announced = total.is_some();
@@ -314,13 +329,6 @@ impl Transfer<'_, '_> {
             }
             let appended = self.part.append(&bytes, announced.unwrap_or(0));
             appended.map_err(Fault::Fatal)?;
-        }
-        match announced {
-            Some(want) if self.part.len() < want => Err(from_http(HttpError::Cut {
-                got: self.part.len() - start,
-                want: Some(want - start),
-            })),
-            _ => Ok(()),
         }
     }
 
@@ -365,4 +373,23 @@ fn from_http(error: HttpError) -> Fault {
 fn strong_validator(head: &Head) -> Option<String> {
     let tag = head.etag.as_ref().filter(|tag| !tag.starts_with("W/"));
     tag.or(head.last_modified.as_ref()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_strong_validators_vouch_for_a_range() {
+        let validator = |etag: Option<&str>, date: Option<&str>| {
+            strong_validator(&Head {
+                etag: etag.map(str::to_owned),
+                last_modified: date.map(str::to_owned),
+                ..Head::default()
+            })
+        };
+        assert_eq!(validator(Some("\"a\""), Some("Sat")).as_deref(), Some("\"a\""));
+        assert_eq!(validator(Some("W/\"a\""), Some("Sat")).as_deref(), Some("Sat"));
+        assert_eq!(validator(Some("W/\"a\""), None), None);
+    }
 }
