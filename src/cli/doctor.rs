@@ -1,12 +1,199 @@
-//! `pipeline doctor`.
+//! `pipeline doctor`: can this host build images, and what is to be done where it cannot?
+
+mod checks;
+mod measure;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 use super::Exit;
+use crate::host::cancel::Cancel;
+use crate::host::packages;
+use crate::host::packages::Apt;
+use crate::host::packages::By;
+use crate::host::packages::Family;
+use crate::host::packages::Remedy;
+use crate::host::packages::System;
+use crate::host::process::Cmd;
+use crate::host::tools::Need;
+use checks::Check;
+use checks::State;
 
 /// Arguments of `pipeline doctor`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Install what is missing (Debian and Ubuntu; as root, or with sudo that asks no password)
+    #[arg(long)]
+    install: bool,
+    /// Also look for what this project's own tests use
+    #[arg(long)]
+    tests: bool,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Folder of the store, whose disk is looked at
+    #[arg(long, env = "PIPELINE_STORE", value_name = "FOLDER")]
+    store: Option<PathBuf>,
+    /// The os-release file to go by; for tests, which pretend to be on another distribution
+    #[arg(
+        long,
+        env = "PIPELINE_OS_RELEASE",
+        value_name = "FILE",
+        default_value = "/etc/os-release",
+        hide = true
+    )]
+    os_release: PathBuf,
+}
+
+/// How the findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// One line a finding, and the remedy.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// All that is printed.
+#[derive(Debug, Serialize)]
+struct Findings {
+    /// No check found something missing.
+    ready: bool,
+    system: String,
+    checks: Vec<Check>,
+    /// One shell line; absent when there is nothing to type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    notes: Vec<String>,
+}
 
 /// Runs the verb.
-pub fn run(_args: &Args) -> Exit {
-    Exit::Ok
+pub fn run(args: &Args) -> Exit {
+    let cancel = Cancel::default();
+    let system = System::load(&args.os_release);
+    let mut found = look(args, &system, &cancel);
+    if args.install && !found.missing.is_empty() {
+        if let Err(why) = install(&system, &found, &cancel) {
+            say(&format!("doctor: {why}"));
+        }
+        found = look(args, &system, &cancel);
+    }
+    let ready = found.findings.ready;
+    match args.format {
+        Format::Text => print(&text(&found.findings)),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&found.findings);
+            print(&(json.expect("findings are strings and flags") + "\n"));
+        }
+    }
+    if ready { Exit::Ok } else { Exit::Host }
+}
+
+/// What a look at the host gave.
+struct Found {
+    findings: Findings,
+    apt: Apt,
+    missing: Vec<&'static crate::host::tools::Tool>,
+}
+
+fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
+    let who = measure::who();
+    let mut needs = vec![Need::Build];
+    // Under sudo the host is set up for whoever called it.
+    if who != By::Root || std::env::var_os("SUDO_UID").is_some_and(|uid| uid != "0") {
+        needs.push(Need::BuildAsUser);
+    }
+    if args.tests {
+        needs.push(Need::Tests);
+    }
+    let apt = match system.family {
+        Family::Debian => Apt::load(cancel),
+        Family::Fedora | Family::Arch | Family::Other => Apt::default(),
+    };
+    let (mut checks, missing) = checks::tools(&needs, cancel);
+    checks.extend(checks::versions(cancel));
+    let host = checks::host(args.store.as_deref(), who, system, &apt, cancel);
+    checks.extend(host.checks);
+
+    let Remedy { line, mut notes } = packages::remedy(system, &apt, &missing, who);
+    notes.extend(host.notes);
+    let lines: Vec<_> = std::iter::once(line)
+        .chain(host.remedies)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let findings = Findings {
+        ready: checks.iter().all(|check| check.state != State::Missing),
+        system: system.name.clone(),
+        checks,
+        remedy: (!lines.is_empty()).then(|| lines.join(" && ")),
+        notes,
+    };
+    Found {
+        findings,
+        apt,
+        missing,
+    }
+}
+
+/// Installs what is missing.
+fn install(system: &System, found: &Found, cancel: &Cancel) -> Result<(), String> {
+    if system.family != Family::Debian {
+        return Err(format!("--install knows only apt, and this is {}", system.name));
+    }
+    // Children have no terminal to ask a password on: only a sudo that does not ask can be used from here.
+    let line = packages::remedy(system, &found.apt, &found.missing, By::Root).line;
+    let shell = ["sh", "-c", &line];
+    let cmd = match measure::who() {
+        By::Root => Cmd::new("sh").args(&shell[1..]),
+        By::User => {
+            let asks = "this needs root, and sudo is absent or wants a password";
+            let test = Cmd::new("sudo").args(["-n", "true"]).read(cancel);
+            test.map_err(|_| format!("{asks}; run the line below yourself"))?;
+            Cmd::new("sudo")
+                .args(["-n", "DEBIAN_FRONTEND=noninteractive"])
+                .args(shell)
+        }
+    };
+    say(&format!("doctor: {line}"));
+    let cmd = cmd.env("DEBIAN_FRONTEND", "noninteractive");
+    cmd.run(cancel, None, &mut |_, line| say(line))
+        .map_err(|error| error.to_string())
+}
+
+fn text(findings: &Findings) -> String {
+    let width = findings
+        .checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
+    let mut lines: Vec<_> = findings
+        .checks
+        .iter()
+        .map(|check| {
+            let Check { name, state, detail } = check;
+            format!("{:<7}  {name:<width$}  {detail}", state.word())
+                .trim_end()
+                .to_owned()
+        })
+        .collect();
+    lines.push(String::new());
+    lines.extend(findings.notes.iter().map(|note| format!("note: {note}")));
+    match (&findings.remedy, findings.ready) {
+        (Some(line), _) => lines.extend(["to set this host up, run:".to_owned(), format!("  {line}")]),
+        (None, true) => lines.push("this host can build images".to_owned()),
+        (None, false) => lines.push("this host cannot build images as it is; see `missing` above".to_owned()),
+    }
+    lines.join("\n") + "\n"
+}
+
+fn print(text: &str) {
+    // A reader that went away has seen what it wanted.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

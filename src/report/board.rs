@@ -224,11 +224,8 @@ impl Board {
                 State::Pending | State::Waiting { .. } => self.expected(node)?,
                 State::Running(work) => {
                     busy += since(work.since, now);
-                    match work.eta(self.expected(node), now) {
-                        Some(rest) => rest,
-                        // It takes longer than it should; nobody knows how much longer.
-                        None => return None,
-                    }
+                    // None: it takes longer than it should, and nobody knows how much longer.
+                    work.eta(self.expected(node), now)?
                 }
                 State::Done(done) => {
                     busy += Duration::try_from_secs_f64(done.seconds).unwrap_or_default();

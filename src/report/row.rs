@@ -58,7 +58,7 @@ pub fn frame(board: &Board, view: &View, height: usize) -> Vec<String> {
 fn running_row(node: &Node, work: &Work, expected: Option<Duration>, titles: usize, view: &View) -> String {
     let View { width, style, now } = *view;
     let percent = work.progress.and_then(|advance| advance.percent());
-    let elapsed = show_duration(super::board::since(work.since, now));
+    let elapsed = show_whole(super::board::since(work.since, now));
     let mut pieces = vec![
         (Role::Busy, format!("{} ", spinner(style, now))),
         (Role::Strong, pad(&style.cut(&node.title(), titles), titles)),

@@ -125,10 +125,8 @@ impl RunSummary {
         }
         let took = seconds_text(self.seconds);
         if self.built + self.failed + self.skipped == 0 {
-            let all = format!(
-                "nothing to do: all {} nodes are in the store ({took})",
-                self.cached
-            );
+            let all = count(self.cached, "in the store");
+            let all = format!("nothing to do: {all} already ({took})");
             return style.paint(Role::Good, &all);
         }
         let mut parts = vec![count(self.built, "built")];

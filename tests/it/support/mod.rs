@@ -64,7 +64,12 @@ impl Bench {
 
     /// Runs the program to its end.
     pub fn run(&self, args: &[&str]) -> Ran {
-        Ran::from(self.command(args).output().unwrap(), self.folder.path())
+        self.finish(self.command(args))
+    }
+
+    /// Runs a prepared command to its end.
+    pub fn finish(&self, mut command: Command) -> Ran {
+        Ran::from(command.output().unwrap(), self.folder.path())
     }
 }
 

@@ -1,0 +1,257 @@
+//! Judges what this host has against what builds need.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::measure;
+use crate::host::cancel::Cancel;
+use crate::host::packages::Apt;
+use crate::host::packages::By;
+use crate::host::packages::Family;
+use crate::host::packages::System;
+use crate::host::process::Cmd;
+use crate::host::process::shell_quote;
+use crate::host::tools;
+use crate::host::tools::Need;
+use crate::host::tools::TOOLS;
+use crate::host::tools::Tool;
+use crate::host::tools::Version;
+use crate::size::ByteSize;
+use crate::size::GIB;
+use crate::size::MIB;
+
+/// Screenshots as PNG, which a failed machine leaves, came with this QEMU.
+const QEMU_PNG: Version = Version(7, 1);
+/// `mke2fs -d`, which fills a file system without mounting it, came with this e2fsprogs.
+const MKE2FS_FOLDER: Version = Version(1, 43);
+/// Memory for one machine and what surrounds it; with less, nothing can start.
+const MEMORY_LEAST: ByteSize = ByteSize(768 * MIB);
+/// Memory below which machines run one at a time.
+const MEMORY_GOOD: ByteSize = ByteSize(2 * GIB);
+/// Disk for one small system and its copies; with less, a build is sure to fail.
+const DISK_LEAST: ByteSize = ByteSize(3 * GIB);
+/// Disk below which a manifest of some images may not fit.
+const DISK_GOOD: ByteSize = ByteSize(15 * GIB);
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Ok,
+    /// Builds work, but something is worth knowing.
+    Warn,
+    /// Builds cannot work.
+    Missing,
+}
+
+impl State {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// One line of the findings.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) name: String,
+    pub(super) state: State,
+    pub(super) detail: String,
+}
+
+fn check(name: &str, state: State, detail: impl Into<String>) -> Check {
+    Check {
+        name: name.to_owned(),
+        state,
+        detail: detail.into(),
+    }
+}
+
+/// Looks for programs. Gives the lines, and the programs that must be there and are not.
+pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<Check>, Vec<&'static Tool>) {
+    let (mut checks, mut missing) = (Vec::new(), Vec::new());
+    for tool in TOOLS {
+        let needed = needs.contains(&tool.need);
+        let twice = TOOLS.iter().any(|other| {
+            // A program that some manifests use may be needed for the tests: then that line counts.
+            other.name == tool.name && tool.need == Need::Some && needs.contains(&other.need)
+        });
+        if twice || !(needed || tool.need == Need::Some) {
+            continue;
+        }
+        let name = tool.name.rsplit('/').next().unwrap_or(tool.name);
+        checks.push(match tools::find(tool.name) {
+            Some(path) => check(name, State::Ok, found(tool, &path, cancel)),
+            None if needed => {
+                missing.push(tool);
+                check(name, State::Missing, format!("not found; it {}", tool.why))
+            }
+            None => {
+                let detail = format!("not found; only needed where it {}", tool.why);
+                check(name, State::Warn, detail)
+            }
+        });
+    }
+    (checks, missing)
+}
+
+fn found(tool: &Tool, path: &Path, cancel: &Cancel) -> String {
+    let told = match tool.name {
+        "qemu-system-x86_64" | "qemu-img" | "mmdebstrap" | "sfdisk" | "mke2fs" => {
+            tools::version(tool.name, cancel)
+        }
+        _ => None,
+    };
+    told.unwrap_or_else(|| path.display().to_string())
+}
+
+/// Versions that matter.
+pub(super) fn versions(cancel: &Cancel) -> Vec<Check> {
+    let version = |name| tools::parse_version(&tools::version(name, cancel)?);
+    let (system, image, mke2fs) = (
+        version("qemu-system-x86_64"),
+        version("qemu-img"),
+        version("mke2fs"),
+    );
+    let mut checks = Vec::new();
+    if let (Some(system), Some(image)) = (system, image)
+        && system != image
+    {
+        let detail = "qemu-img and qemu-system-x86_64 are of different versions; install both from one suite";
+        checks.push(check("qemu versions", State::Warn, detail));
+    }
+    if system.is_some_and(|version| version < QEMU_PNG) {
+        let detail = "older than 7.1: a failed machine leaves no picture of its screen";
+        checks.push(check("qemu version", State::Warn, detail));
+    }
+    if mke2fs.is_some_and(|version| version < MKE2FS_FOLDER) {
+        let detail = "older than 1.43: mke2fs cannot fill a file system";
+        checks.push(check("e2fsprogs version", State::Missing, detail));
+    }
+    checks
+}
+
+/// Findings that are not programs.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    pub(super) checks: Vec<Check>,
+    /// Shell lines that mend something.
+    pub(super) remedies: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Looks at accelerator, memory, disks, rights and the package mirror.
+pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, cancel: &Cancel) -> Host {
+    let mut host = Host::default();
+    host.checks.push(match measure::kvm() {
+        Ok(()) => check("accelerator", State::Ok, "KVM"),
+        Err(why) => {
+            let detail = format!("{why}; machines are emulated, which is several times slower");
+            check("accelerator", State::Warn, detail)
+        }
+    });
+    host.checks.push(enough(
+        "memory",
+        measure::memory(),
+        MEMORY_LEAST,
+        MEMORY_GOOD,
+        "available",
+    ));
+    let store = store.map_or_else(measure::store, Path::to_owned);
+    for (name, folder) in [("store disk", store.as_path()), ("output disk", Path::new("."))] {
+        let place = format!(
+            "free below {}",
+            std::path::absolute(folder).unwrap_or_default().display()
+        );
+        host.checks.push(enough(
+            name,
+            measure::space(folder),
+            DISK_LEAST,
+            DISK_GOOD,
+            &place,
+        ));
+    }
+    if who == By::User {
+        user(&mut host, cancel);
+    }
+    host.checks.push(mirror(system, apt));
+    host
+}
+
+fn enough(name: &str, have: Option<ByteSize>, least: ByteSize, good: ByteSize, what: &str) -> Check {
+    match have {
+        None => check(name, State::Warn, "could not be measured"),
+        Some(have) if have < least => {
+            let detail = format!("{have} {what}; a build needs {least} at the very least");
+            check(name, State::Missing, detail)
+        }
+        Some(have) if have < good => {
+            check(name, State::Warn, format!("{have} {what}; {good} is comfortable"))
+        }
+        Some(have) => check(name, State::Ok, format!("{have} {what}")),
+    }
+}
+
+/// What somebody who is not root needs for `mmdebstrap`: user namespaces, and a range of ids of their own.
+fn user(host: &mut Host, cancel: &Cancel) {
+    let probe = Cmd::new(tools::path("unshare")).args(["--user", "--map-root-user", "true"]);
+    match probe.read(cancel) {
+        Ok(_) => host.checks.push(check("user namespaces", State::Ok, "")),
+        Err(_) => {
+            let detail = "this kernel does not give them to plain users; or run as root";
+            host.checks.push(check("user namespaces", State::Missing, detail));
+            // Debian's old switch and Ubuntu's new one; a kernel has at most one of them.
+            for (file, setting) in [
+                ("unprivileged_userns_clone", "kernel.unprivileged_userns_clone=1"),
+                (
+                    "apparmor_restrict_unprivileged_userns",
+                    "kernel.apparmor_restrict_unprivileged_userns=0",
+                ),
+            ] {
+                if Path::new("/proc/sys/kernel").join(file).exists() {
+                    host.remedies.push(format!("sudo sysctl -w {setting}"));
+                }
+            }
+        }
+    }
+    let name = Cmd::new("id").arg("-un").read(cancel).unwrap_or_default();
+    let name = name.trim();
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let has_range = |file| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.split(':').next())
+            .any(|owner| owner == name || owner == uid)
+    };
+    if has_range("/etc/subuid") && has_range("/etc/subgid") {
+        host.checks.push(check("subordinate ids", State::Ok, ""));
+    } else {
+        let detail = format!("{name} has no range in /etc/subuid and /etc/subgid");
+        host.checks.push(check("subordinate ids", State::Missing, detail));
+        let ranges = "--add-subuids 100000-165535 --add-subgids 100000-165535";
+        host.remedies
+            .push(format!("sudo usermod {ranges} {}", shell_quote(name)));
+    }
+}
+
+fn mirror(system: &System, apt: &Apt) -> Check {
+    let suite = system.codename.as_deref().unwrap_or_default();
+    let uri = apt
+        .mirror(suite)
+        .or_else(|| apt.suites.first().map(|suite| suite.uri.as_str()));
+    match (uri, system.family) {
+        (Some(uri), _) => check("package mirror", State::Ok, uri),
+        (None, Family::Debian) => {
+            let detail = "apt's configuration names none; name one in the manifest (`mirror`)";
+            check("package mirror", State::Warn, detail)
+        }
+        (None, _) => {
+            let detail = "this host has no apt: name one in the manifest (`mirror`)";
+            check("package mirror", State::Warn, detail)
+        }
+    }
+}
