@@ -149,7 +149,7 @@ pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
         let all: BTreeSet<_> = absent.iter().map(ToString::to_string).collect();
         return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
     }
-    let missing: Vec<_> = programs.into_iter().filter(|program| tools::path(program).is_none()).collect();
+    let missing: Vec<_> = programs.into_iter().filter(|program| tools::find(program).is_none()).collect();
     if missing.is_empty() { Ok(()) } else { Err(RunError::Missing { what: missing.join(", ") }) }
 }
 

@@ -216,12 +216,6 @@ impl<'a> Session<'a> {
         self.hidden = values;
     }
 
-    fn without_secrets(&self, line: &str) -> String {
-        self.hidden
-            .iter()
-            .fold(line.to_owned(), |line, value| line.replace(value, "***"))
-    }
-
     /// Where a step's output is kept.
     fn log(&self, label: &str) -> PathBuf {
         let plain: String = label
