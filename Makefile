@@ -42,7 +42,7 @@ bench: setup
 check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck .ci/run $(wildcard guest/*.sh)
+	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest)
 
 setup: toolchain
 	$(CARGO) build --locked
@@ -59,8 +59,8 @@ toolchain:
 # $(call set_up,program,options): installs what is missing. Root does it at once; somebody else through sudo, which may
 # ask for the password here; without sudo the line to run is printed. What is there already is not touched.
 define set_up
-if $(1) doctor $(2) >/dev/null; then :; \
-elif [ "$$(id -u)" = 0 ]; then $(1) doctor $(2) --install; \
+if [ "$$(id -u)" = 0 ]; then $(1) doctor $(2) --install; \
+elif $(1) doctor $(2) >/dev/null; then :; \
 elif command -v sudo >/dev/null; then sudo $(1) doctor $(2) --install >/dev/null; $(1) doctor $(2); \
 else $(1) doctor $(2); fi
 endef
