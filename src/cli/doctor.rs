@@ -74,11 +74,19 @@ pub fn run(args: &Args) -> Exit {
     let cancel = Cancel::default();
     let system = System::load(&args.os_release);
     let mut found = look(args, &system, &cancel);
-    if args.install && !found.missing.is_empty() {
-        if let Err(why) = install(&system, &found, &cancel) {
+    let mut typed = None;
+    // Twice at most: what is to be installed may only be known once apt was updated.
+    for _ in 0..if args.install { 2 } else { 0 } {
+        let line = packages::remedy(&system, &found.apt, &found.missing, By::Root).line;
+        if typed.as_ref() == Some(&line) || found.missing.is_empty() && line.is_empty() {
+            break;
+        }
+        if let Err(why) = install(&system, &line, &cancel) {
             say(&format!("doctor: {why}"));
+            break;
         }
         found = look(args, &system, &cancel);
+        typed = Some(line);
     }
     let ready = found.findings.ready;
     match args.format {
@@ -137,14 +145,13 @@ fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
     }
 }
 
-/// Installs what is missing.
-fn install(system: &System, found: &Found, cancel: &Cancel) -> Result<(), String> {
+/// Types root's line.
+fn install(system: &System, line: &str, cancel: &Cancel) -> Result<(), String> {
     if system.family != Family::Debian {
         return Err(format!("--install knows only apt, and this is {}", system.name));
     }
     // Children have no terminal to ask a password on: only a sudo that does not ask can be used from here.
-    let line = packages::remedy(system, &found.apt, &found.missing, By::Root).line;
-    let shell = ["sh", "-c", &line];
+    let shell = ["sh", "-c", line];
     let cmd = match measure::who() {
         By::Root => Cmd::new("sh").args(&shell[1..]),
         By::User => {

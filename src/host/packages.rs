@@ -61,7 +61,7 @@ pub struct Suite {
 pub struct Apt {
     /// Version of a QEMU package that is installed.
     pub qemu: Option<String>,
-    /// The suites configured.
+    /// The suites that apt has lists of: none before its first `update`.
     pub suites: Vec<Suite>,
     /// Whether Debian's archive keys are in their usual place.
     pub keys: bool,
@@ -206,8 +206,15 @@ pub fn remedy(system: &System, apt: &Apt, missing: &[&Tool], by: By) -> Remedy {
 /// another one fails ("held broken packages"): it must come from backports too, and the suite must be known.
 fn apt_remedy(system: &System, apt: &Apt, mut packages: BTreeSet<&'static str>, sudo: &str) -> Remedy {
     let mut notes = Vec::new();
+    let update = format!("{sudo}apt-get update");
     if packages.is_empty() {
-        return Remedy::default();
+        // Builds read the mirror from what apt knows, which is nothing before its first update.
+        let line = if apt.suites.is_empty() {
+            update
+        } else {
+            String::new()
+        };
+        return Remedy { line, notes };
     }
     let mut steps = Vec::new();
     let mut installs = Vec::new();
@@ -219,6 +226,14 @@ fn apt_remedy(system: &System, apt: &Apt, mut packages: BTreeSet<&'static str>, 
             .filter(|name| QEMU_PACKAGES.contains(name))
             .collect();
         let suite = format!("{codename}-backports");
+        if !qemu.is_empty() && apt.suites.is_empty() {
+            let note =
+                format!("QEMU is from {suite}: after the update, run `pipeline doctor` again for the rest");
+            return Remedy {
+                line: update,
+                notes: vec![note],
+            };
+        }
         if !qemu.is_empty() {
             packages.retain(|name| !qemu.contains(name));
             match (apt.mirror(&suite), apt.mirror(codename)) {
@@ -236,7 +251,7 @@ fn apt_remedy(system: &System, apt: &Apt, mut packages: BTreeSet<&'static str>, 
         }
     }
     installs.push((String::new(), packages));
-    steps.push(format!("{sudo}apt-get update"));
+    steps.push(update);
     for (option, packages) in installs.into_iter().filter(|(_, packages)| !packages.is_empty()) {
         let list: Vec<_> = packages.into_iter().collect();
         let install = "apt-get install -y --no-install-recommends";
@@ -300,8 +315,13 @@ mod tests {
         let expected = "apt-get update && apt-get install -y --no-install-recommends fdisk qemu-utils";
         assert_eq!(remedy.line, expected);
         assert_eq!(
-            super::remedy(&bookworm(), &Apt::default(), &[], By::Root),
+            super::remedy(&bookworm(), &apt(None, &["bookworm"]), &[], By::Root),
             Remedy::default()
+        );
+        // A fresh container: apt knows no mirror before its first update.
+        assert_eq!(
+            super::remedy(&bookworm(), &Apt::default(), &[], By::Root).line,
+            "apt-get update"
         );
     }
 
@@ -321,7 +341,9 @@ mod tests {
         apt-get install -y --no-install-recommends -t bookworm-backports qemu-system-x86
         apt-get install -y --no-install-recommends fdisk
         ");
-        let nowhere = remedy(&bookworm(), &apt(BPO, &[]), &missing, By::Root);
+        let early = remedy(&bookworm(), &apt(BPO, &[]), &missing, By::Root);
+        assert_eq!(early.line, "apt-get update");
+        let nowhere = remedy(&bookworm(), &apt(BPO, &["nodistro"]), &missing, By::Root);
         assert!(nowhere.notes[0].contains("add that suite"), "{nowhere:?}");
         // Nothing of QEMU is missing: backports are no concern.
         let other = remedy(&bookworm(), &unknown, &tools(&["sfdisk"]), By::Root);

@@ -13,7 +13,7 @@ use crate::event::What;
 use crate::host::terminal;
 use crate::report::Verbosity;
 use crate::report::board::Board;
-use crate::report::board::State;
+use crate::report::node::State;
 use crate::report::row;
 use crate::report::row::View;
 use crate::report::style::Role;

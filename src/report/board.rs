@@ -10,13 +10,13 @@ use crate::event::Event;
 use crate::event::ImageInfo;
 use crate::event::NodeInfo;
 use crate::event::Outcome;
-use crate::event::Unit;
 use crate::event::What;
+use crate::report::node::Node;
+use crate::report::node::State;
+use crate::report::node::Work;
+use crate::report::node::since;
 use crate::report::summary::Ended;
 use crate::report::summary::RunSummary;
-
-/// A rate is trusted once it was watched for this long.
-const RATE_AFTER: Duration = Duration::from_secs(2);
 
 /// All that is known of a run.
 #[derive(Clone, Debug, Default)]
@@ -39,74 +39,6 @@ pub struct Board {
 struct End {
     seconds: f64,
     images: Vec<ImageInfo>,
-}
-
-/// One node.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// What the plan says of it.
-    pub info: NodeInfo,
-    /// Where it is.
-    pub state: State,
-}
-
-/// Where a node is.
-#[derive(Clone, Debug)]
-pub enum State {
-    /// It needs nodes that are not done, or its turn has not come.
-    Pending,
-    /// Its result is in the store; it never runs.
-    Cached,
-    /// It could run but for this.
-    Waiting {
-        /// In words.
-        reason: String,
-    },
-    /// It runs.
-    Running(Work),
-    /// It ended.
-    Done(Done),
-}
-
-/// What a running node is at.
-#[derive(Clone, Debug)]
-pub struct Work {
-    /// Since when it runs.
-    pub since: Timestamp,
-    /// What it does, once it said so.
-    pub phase: Option<String>,
-    /// How far that is, where it is known.
-    pub progress: Option<Advance>,
-    /// Last line of output.
-    pub line: Option<String>,
-}
-
-/// How far a phase is.
-#[derive(Clone, Copy, Debug)]
-pub struct Advance {
-    /// Done so far.
-    pub done: u64,
-    /// Of how many; 0 when unknown.
-    pub total: u64,
-    /// Unit of both.
-    pub unit: Unit,
-    /// When it was said.
-    pub at: Timestamp,
-    /// The first word on this phase's progress: where rates start.
-    first: (Timestamp, u64),
-}
-
-/// How a node ended.
-#[derive(Clone, Debug)]
-pub struct Done {
-    /// How.
-    pub outcome: Outcome,
-    /// Wall time.
-    pub seconds: f64,
-    /// Bytes of its result.
-    pub bytes: Option<u64>,
-    /// The failure, or what a skipped node lacked.
-    pub message: Option<String>,
 }
 
 /// Nodes by where they are.
@@ -169,10 +101,6 @@ impl Board {
 
     /// The running nodes, longest running first, so that rows keep their places.
     pub fn running(&self) -> Vec<(&Node, &Work)> {
-        let work = |node: &'_ Node| match &node.state {
-            State::Running(work) => Some(work.since),
-            _ => None,
-        };
         let mut running: Vec<_> = self
             .nodes
             .iter()
@@ -181,7 +109,7 @@ impl Board {
                 _ => None,
             })
             .collect();
-        running.sort_by_key(|(node, _)| work(node));
+        running.sort_by_key(|(_, work)| work.since);
         running
     }
 
@@ -316,138 +244,10 @@ impl Board {
     }
 }
 
-impl Node {
-    /// As people call it: `size debian12-50G-base`.
-    pub fn title(&self) -> String {
-        let NodeInfo { stage, subject, .. } = &self.info;
-        format!("{stage} {subject}").trim_end().to_owned()
-    }
-
-    fn apply(&mut self, at: Timestamp, what: &What) {
-        match what {
-            What::NodeWaiting { reason } => {
-                self.state = State::Waiting {
-                    reason: reason.clone(),
-                };
-            }
-            What::NodeStarted => self.state = State::Running(Work::new(at)),
-            What::Phase { phase } => {
-                let work = self.work(at);
-                work.phase = Some(phase.clone());
-                work.progress = None;
-            }
-            What::Progress { done, total, unit } => {
-                let (done, total, unit) = (*done, *total, *unit);
-                let work = self.work(at);
-                let first = match work.progress {
-                    // Another total or a step back is another thing that is counted.
-                    Some(old) if old.total == total && old.unit == unit && old.done <= done => old.first,
-                    _ => (at, done),
-                };
-                work.progress = Some(Advance {
-                    done,
-                    total,
-                    unit,
-                    at,
-                    first,
-                });
-            }
-            What::Line { text, .. } => {
-                if !text.trim().is_empty() {
-                    self.work(at).line = Some(text.clone());
-                }
-            }
-            What::NodeFinished {
-                outcome,
-                seconds,
-                bytes,
-                message,
-            } => {
-                self.state = State::Done(Done {
-                    outcome: *outcome,
-                    seconds: *seconds,
-                    bytes: *bytes,
-                    message: message.clone(),
-                });
-            }
-            What::RunStarted { .. } | What::RunFinished { .. } | What::Warning { .. } => {}
-        }
-    }
-
-    /// The work of a node that is clearly at work, whether or not it said that it started.
-    fn work(&mut self, at: Timestamp) -> &mut Work {
-        if !matches!(self.state, State::Running(_)) {
-            self.state = State::Running(Work::new(at));
-        }
-        match &mut self.state {
-            State::Running(work) => work,
-            _ => unreachable!("set to running two lines above"),
-        }
-    }
-}
-
-impl Work {
-    fn new(since: Timestamp) -> Self {
-        Self {
-            since,
-            phase: None,
-            progress: None,
-            line: None,
-        }
-    }
-
-    /// How long the node may still take: not less than its phase at its present rate, nor than what remains of the
-    /// time it is expected to take. None when neither is known.
-    pub fn eta(&self, expected: Option<Duration>, now: Timestamp) -> Option<Duration> {
-        let by_rate = self.progress.and_then(|advance| advance.eta(now));
-        let by_past = expected.and_then(|expected| expected.checked_sub(since(self.since, now)));
-        by_rate.max(by_past)
-    }
-}
-
-impl Advance {
-    /// Done, in hundredths; none when the total is unknown.
-    pub fn percent(&self) -> Option<u64> {
-        let hundredths = u128::from(self.done.min(self.total)) * 100;
-        let percent = hundredths.checked_div(u128::from(self.total))?;
-        u64::try_from(percent).ok()
-    }
-
-    /// What is counted, in words: `12 MiB of 30 MiB`, `step 2 of 5`; nothing where the percentage says it all.
-    pub fn amount(&self) -> Option<String> {
-        use crate::size::ByteSize;
-        let (done, total) = (self.done, self.total);
-        match (self.unit, total) {
-            (Unit::Bytes, 0) => Some(ByteSize(done).to_string()),
-            (Unit::Bytes, _) => Some(format!("{} of {}", ByteSize(done), ByteSize(total))),
-            (Unit::Steps, 0) => Some(format!("step {done}")),
-            (Unit::Steps, _) => Some(format!("step {done} of {total}")),
-            (Unit::Percent, _) => None,
-        }
-    }
-
-    fn eta(&self, now: Timestamp) -> Option<Duration> {
-        let (first_at, first_done) = self.first;
-        let watched = since(first_at, self.at);
-        let moved = self.done.saturating_sub(first_done);
-        if watched < RATE_AFTER || moved == 0 || self.total == 0 {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let parts = self.total.saturating_sub(self.done) as f64 / moved as f64;
-        let left = Duration::try_from_secs_f64(watched.as_secs_f64() * parts).ok()?;
-        Some(left.saturating_sub(since(self.at, now)))
-    }
-}
-
-/// Time from one moment to a later one; clocks that step back make it zero.
-pub fn since(earlier: Timestamp, later: Timestamp) -> Duration {
-    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Unit;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_770_000_000 + second).unwrap()

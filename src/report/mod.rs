@@ -6,6 +6,7 @@ pub mod board;
 pub mod journal;
 pub mod json;
 pub mod lines;
+pub mod node;
 pub mod row;
 pub mod style;
 pub mod summary;

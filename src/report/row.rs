@@ -7,10 +7,11 @@ use jiff::Timestamp;
 
 use crate::event::Outcome;
 use crate::report::board::Board;
-use crate::report::board::Done;
-use crate::report::board::Node;
-use crate::report::board::State;
-use crate::report::board::Work;
+use crate::report::node::Done;
+use crate::report::node::Node;
+use crate::report::node::State;
+use crate::report::node::Work;
+use crate::report::node::since;
 use crate::report::style::Role;
 use crate::report::style::Style;
 use crate::report::style::columns;
@@ -58,7 +59,7 @@ pub fn frame(board: &Board, view: &View, height: usize) -> Vec<String> {
 fn running_row(node: &Node, work: &Work, expected: Option<Duration>, titles: usize, view: &View) -> String {
     let View { width, style, now } = *view;
     let percent = work.progress.and_then(|advance| advance.percent());
-    let elapsed = show_whole(super::board::since(work.since, now));
+    let elapsed = show_whole(since(work.since, now));
     let mut pieces = vec![
         (Role::Busy, format!("{} ", spinner(style, now))),
         (Role::Strong, pad(&style.cut(&node.title(), titles), titles)),

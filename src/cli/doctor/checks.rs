@@ -246,7 +246,7 @@ fn mirror(system: &System, apt: &Apt) -> Check {
     match (uri, system.family) {
         (Some(uri), _) => check("package mirror", State::Ok, uri),
         (None, Family::Debian) => {
-            let detail = "apt's configuration names none; name one in the manifest (`mirror`)";
+            let detail = "apt knows none: run `apt-get update`, or name one in the manifest (`mirror`)";
             check("package mirror", State::Warn, detail)
         }
         (None, _) => {

@@ -1,0 +1,70 @@
+# Two commands: `make demo` builds real images, `make test` runs every test. All targets: `make help`.
+# GNU make 4.3 and /bin/sh are enough. Host packages are known to the program itself (`pipeline doctor`, whose table is
+# in src/host/tools.rs), so nothing here lists any.
+
+CARGO ?= cargo
+RELEASE = target/release/pipeline
+DEBUG = target/debug/pipeline
+MANIFEST ?= pipelines/quickstart.toml
+OUT ?= out
+# Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
+TESTS ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test bench check setup toolchain clean
+
+help:
+	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
+	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
+	@echo 'make check   formatting, lints, shell scripts'
+	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
+	@echo 'make setup   only install the host packages that builds and tests need'
+
+demo: toolchain
+	$(CARGO) build --release --locked
+	@$(call set_up,$(RELEASE),)
+	$(RELEASE) run $(MANIFEST)
+	@cd $(OUT) && for sums in SHA512SUM.txt:sha512sum MD5SUM.txt:md5sum; do \
+		file=$${sums%%:*}; program=$${sums##*:}; \
+		echo "checking $(OUT)/$$file"; "$$program" -c "$$file" || exit 1; \
+	done
+	@echo 'the images:'; find $(OUT) -type f ! -name '*.txt' -exec ls -lh {} +
+
+test: setup
+ifdef CI
+	$(MAKE) check
+endif
+	$(CARGO) test --locked -- $(TESTS)
+
+bench: setup
+	$(CARGO) bench --locked --bench speed
+
+check: toolchain
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest)
+
+setup: toolchain
+	$(CARGO) build --locked
+	@$(call set_up,$(DEBUG),--tests)
+
+toolchain:
+	@command -v $(CARGO) >/dev/null || { \
+		echo 'make: cargo is missing; install Rust (rustup, or your distribution: cargo) of at least the'; \
+		echo '      version that `rust-version` in Cargo.toml says, and start again'; exit 3; } >&2
+	@command -v cc >/dev/null || { \
+		echo 'make: cc is missing; install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev;'; \
+		echo '      Fedora: dnf install gcc; Arch: pacman -S gcc) and start again'; exit 3; } >&2
+
+# $(call set_up,program,options): installs what is missing. Root does it at once; somebody else through sudo, which may
+# ask for the password here; without sudo the line to run is printed. What is there already is not touched.
+define set_up
+if [ "$$(id -u)" = 0 ]; then $(1) doctor $(2) --install; \
+elif $(1) doctor $(2) >/dev/null; then :; \
+elif command -v sudo >/dev/null; then sudo $(1) doctor $(2) --install >/dev/null; $(1) doctor $(2); \
+else $(1) doctor $(2); fi
+endef
+
+clean:
+	$(CARGO) clean
+	rm -rf $(OUT)
