@@ -171,7 +171,7 @@ impl<'t> Compiled<'t> {
     /// The first fault that rendering meets.
     pub fn render(&self, base: &Base, more: &[(&str, &str)]) -> Result<String, TemplateError> {
         let facts = more.iter().map(|(key, value)| (*key, Value::from(*value)));
-        let context = minijinja::value::merge_maps([base.0.clone(), Value::from_iter(facts)]);
+        let context = minijinja::value::merge_maps([base.0.clone(), Value::from_pairs(facts)]);
         self.template
             .render(context)
             .map_err(|error| TemplateError::from_engine(&error, self.name, self.text, &Context::new()))
@@ -417,10 +417,7 @@ fn family_name(family: Family) -> &'static str {
 }
 
 fn values(context: &Context) -> Value {
-    context
-        .iter()
-        .map(|(key, json)| (key.as_str(), value(json)))
-        .collect()
+    Value::from_pairs(context.iter().map(|(key, json)| (key.as_str(), value(json))))
 }
 
 fn value(json: &serde_json::Value) -> Value {
@@ -433,10 +430,9 @@ fn value(json: &serde_json::Value) -> Value {
         },
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Array(items) => items.iter().map(value).collect(),
-        serde_json::Value::Object(entries) => entries
-            .iter()
-            .map(|(key, json)| (key.as_str(), value(json)))
-            .collect(),
+        serde_json::Value::Object(entries) => {
+            Value::from_pairs(entries.iter().map(|(key, json)| (key.as_str(), value(json))))
+        }
     }
 }
 
@@ -508,7 +504,7 @@ mod tests {
         environment
             .add_template("base.j2", "set -e\n{% block more %}{% endblock %}\n{{ end }}\n")
             .unwrap();
-        let child = "{% extends \"base.j2\" %}{% block more %}hello {{ name }}{% endblock %}";
+        let child = "{% extends \"base.j2\" %}{% block more %}hello {{ name }}\n{% endblock %}";
         let good = context(&[("name", "x"), ("end", "bye")]);
         assert_eq!(
             render_text(&environment, "child.j2", child, &good).unwrap(),

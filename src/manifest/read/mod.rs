@@ -267,6 +267,7 @@ impl Reading<'_> {
                 let (path, name) = (field.path.clone(), field.key.to_owned());
                 self.problems
                     .add(field.key_span, ProblemKind::Reserved { path, name });
+                continue;
             }
             // A value that is no good still defines its name.
             let value = var(&field, field.node).unwrap_or_default();
