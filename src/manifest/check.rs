@@ -234,15 +234,30 @@ impl<'a> Check<'a> {
             }
         }
         let mut reported = BTreeSet::new();
+        let mut reached = BTreeSet::new();
         for (distro, flavor) in pairs {
             let Some(distro) = self.distro(distro) else {
                 continue;
             };
+            reached.extend(self.chain(flavor).iter().map(|flavor| flavor.name.as_str()));
             let context = template::env_context(&distro.distro, flavor);
             for spot in self.chain(flavor).into_iter().flat_map(|flavor| &flavor.env) {
                 let whose = format!(" (for distro `{}`)", distro.distro.name);
                 self.check_inline(spot, &whose, &context, &mut reported);
             }
+        }
+        // What no image reaches (yet, or because of another mistake) may use what any distro defines.
+        let mut context = self.draft.vars.clone();
+        for draft in &self.draft.distros {
+            context.extend(template::env_context(&draft.distro, "x"));
+        }
+        let unreached = self
+            .draft
+            .flavors
+            .iter()
+            .filter(|flavor| !reached.contains(flavor.name.as_str()));
+        for spot in unreached.flat_map(|flavor| &flavor.env) {
+            self.check_inline(spot, "", &context, &mut reported);
         }
     }
 
@@ -274,7 +289,7 @@ impl<'a> Check<'a> {
             .span
             .clone()
             .and_then(|span| self.reading.inner(&spot.span, &spot.text, span));
-        let kind = kind(format!("`{}`{whose}", spot.path), None, error.fault);
+        let kind = kind(format!("`{}`{whose}", spot.path), None, *error.fault);
         self.reading
             .problems
             .add(inner.as_ref().unwrap_or(&spot.span), kind);
@@ -284,7 +299,7 @@ impl<'a> Check<'a> {
         let kind = kind(
             format!("template `{}`{whose}", error.name),
             error.line,
-            error.fault,
+            *error.fault,
         );
         let source = Arc::clone(&error.source);
         self.reading

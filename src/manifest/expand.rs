@@ -9,7 +9,7 @@ use super::check::Check;
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::names;
-use super::read::{ImageDraft, Spot};
+use super::read::{DistroDraft, ImageDraft, Spot};
 use super::template::{self, Base, Compiled};
 
 /// The id of an image that names none.
@@ -30,9 +30,16 @@ struct Entry<'a> {
 /// Expands and checks. What is reported is left out.
 pub fn images(check: &Check<'_>) -> Vec<Image> {
     // With a faulty file template, ids are still checked.
-    let file = Names::new(check, check.draft.file.as_ref(), "publish.file", FILE);
+    let all_distros: Vec<_> = check.draft.distros.iter().collect();
+    let file = Names::new(
+        check,
+        check.draft.file.as_ref(),
+        "publish.file",
+        FILE,
+        &all_distros,
+    );
     // Every table without an `id` shares the compiled default.
-    let default_id = Names::new(check, None, "images.id", ID);
+    let default_id = Names::new(check, None, "images.id", ID, &[]);
     let bases = check.draft.distros.iter().map(|draft| {
         let context = template::distro_context(&draft.distro);
         (draft.distro.name.as_str(), Base::from(&context))
@@ -40,10 +47,15 @@ pub fn images(check: &Check<'_>) -> Vec<Image> {
     let bases: BTreeMap<_, _> = bases.collect();
     let mut entries = Vec::new();
     for (table, draft) in check.draft.images.iter().enumerate() {
+        let own_distros: Vec<_> = draft
+            .distros
+            .iter()
+            .filter_map(|spot| check.distro(&spot.text))
+            .collect();
         let own_id = draft
             .id
             .as_ref()
-            .and_then(|id| Names::new(check, Some(id), "images.id", ID));
+            .and_then(|id| Names::new(check, Some(id), "images.id", ID, &own_distros));
         let id = if draft.id.is_some() { &own_id } else { &default_id };
         if let Some(id) = id {
             expand(check, draft, table, (id, file.as_ref()), &bases, &mut entries);
@@ -63,17 +75,18 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Lints the template for every distro; `None` when it was reported.
+    /// Lints the template for these distros; `None` when it was reported.
     fn new(
         check: &Check<'_>,
         spot: Option<&'a Spot>,
         path: &'static str,
         default: &'static str,
+        distros: &[&DistroDraft],
     ) -> Option<Self> {
         let mut reported = BTreeSet::new();
         let mut fine = true;
         if let Some(spot) = spot {
-            for draft in &check.draft.distros {
+            for draft in distros {
                 let mut context = template::distro_context(&draft.distro);
                 context.extend(["flavor", "size"].map(|key| (key.to_owned(), "x".into())));
                 if path == "publish.file" {
@@ -116,6 +129,13 @@ fn expand<'a>(
             for (size, label) in &draft.sizes {
                 let mut facts = vec![("flavor", flavor.text.as_str()), ("size", label.text.as_str())];
                 let id_span = draft.id.as_ref().map_or(&label.span, |spot| &spot.span);
+                // A name that was reported would only be reported again as part of every id.
+                if [distro, flavor]
+                    .iter()
+                    .any(|spot| names::file_fault(&spot.text).is_some())
+                {
+                    continue;
+                }
                 let Some(id) = image_id(check, id, base, &facts, id_span) else {
                     return;
                 };

@@ -66,7 +66,7 @@ pub struct TemplateError {
     /// Counted from 1.
     pub line: Option<usize>,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
     /// The place in [`TemplateError::source`].
     pub span: Option<Span>,
     /// The template's text.
@@ -252,10 +252,10 @@ impl TemplateError {
         Self {
             name: template.to_owned(),
             line,
-            fault: Fault::Undefined {
+            fault: Box::new(Fault::Undefined {
                 name: variable.to_owned(),
                 remedy: suggest::remedy(variable, "known variables", known),
-            },
+            }),
             span,
             source: source(template, text),
         }
@@ -291,7 +291,7 @@ impl TemplateError {
         Self {
             name: name.to_owned(),
             line: error.line(),
-            fault: Fault::Other { cause, remedy },
+            fault: Box::new(Fault::Other { cause, remedy }),
             span,
             source: source(name, text),
         }
@@ -308,7 +308,7 @@ impl fmt::Display for TemplateError {
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
-        match &self.fault {
+        match self.fault.as_ref() {
             Fault::Undefined { name, .. } => write!(f, ": undefined variable `{name}`"),
             Fault::Other { cause, .. } => write!(f, ": {cause}"),
         }
@@ -323,7 +323,7 @@ impl Diagnostic for TemplateError {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        match &self.fault {
+        match self.fault.as_ref() {
             Fault::Undefined { remedy, .. } => Some(Box::new(remedy)),
             Fault::Other { remedy, .. } => remedy
                 .as_ref()
@@ -490,7 +490,7 @@ mod tests {
             {{ d | default('') }}{% if e is defined %}{{ e }}{% endif %}{% set f = 1 %}{{ f }}{# g #} h";
         let names: Vec<_> = lint("t", text, &context(&[]))
             .into_iter()
-            .map(|error| match error.fault {
+            .map(|error| match *error.fault {
                 Fault::Undefined { name, .. } => name,
                 Fault::Other { cause, .. } => cause,
             })

@@ -29,6 +29,7 @@ const FAMILIES: [(&str, Family); 4] = [
 const SOURCES: &[&str] = &["bootstrap", "disk"];
 const SOURCE_EXAMPLE: &str = "{ bootstrap = { suite = \"bookworm\" } }";
 const PLACES: &[&str] = &["path", "url", "urls"];
+const BESIDE_PLACE: &[&str] = &["sha256", "sha512", "md5", "access", "user"];
 const DIGESTS: &[&str] = &["sha256", "sha512", "md5"];
 
 pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>, vars: &Vars) -> Vec<DistroDraft> {
@@ -143,7 +144,7 @@ fn read_answers(reading: Reading<'_>, field: &Field<'_>) -> Option<Template> {
 
 fn read_source(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) -> Option<Source> {
     let table = field.table(SOURCE_EXAMPLE)?;
-    let one = table.one_of(SOURCES);
+    let one = table.one_of(SOURCES, &[]);
     table.finish();
     let one = one?;
     match one.key {
@@ -196,7 +197,7 @@ fn read_bootstrap(reading: Reading<'_>, field: &Field<'_>) -> Option<Bootstrap> 
 
 fn read_disk(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) -> Option<DiskSource> {
     let table = field.table("{ path = \"base.qcow2\" }")?;
-    let place = table.one_of(PLACES);
+    let place = table.one_of(PLACES, BESIDE_PLACE);
     let digest = read_digest(reading, &table);
     let access = table
         .get("access")
