@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::check::Check;
+use super::context;
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::names;
 use super::read::{DistroDraft, ImageDraft, Spot};
-use super::template::{self, Base, Compiled};
+use super::template::{Base, Compiled};
 
 /// The id of an image that names none.
 const ID: &str = "{{ distro }}-{{ size }}-{{ flavor }}";
@@ -41,7 +42,7 @@ pub fn images(check: &Check<'_>) -> Vec<Image> {
     // Every table without an `id` shares the compiled default.
     let default_id = Names::new(check, None, "images.id", ID, &[]);
     let bases = check.draft.distros.iter().map(|draft| {
-        let context = template::distro_context(&draft.distro);
+        let context = context::distro_context(&draft.distro);
         (draft.distro.name.as_str(), Base::from(&context))
     });
     let bases: BTreeMap<_, _> = bases.collect();
@@ -87,7 +88,7 @@ impl<'a> Names<'a> {
         let mut fine = true;
         if let Some(spot) = spot {
             for draft in distros {
-                let mut context = template::distro_context(&draft.distro);
+                let mut context = context::distro_context(&draft.distro);
                 context.extend(["flavor", "size"].map(|key| (key.to_owned(), "x".into())));
                 if path == "publish.file" {
                     context.extend(["id", "format", "suffix"].map(|key| (key.to_owned(), "x".into())));

@@ -160,6 +160,26 @@ fn a_good_manifest_is_praised_in_one_line() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_good() {
+    let bench = house();
+    let manual = include_str!("../../docs/manifest.md");
+    let example = manual
+        .split("```toml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    bench.write("images.toml", example);
+    let ran = bench.run(&["validate", "images.toml"]);
+    let praise = "images.toml: 2 distros, 2 flavors, 4 images, all good\n";
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (0, praise, "")
+    );
+}
+
+#[test]
 fn many_mistakes_come_in_one_report_in_the_order_of_the_file() {
     insta::assert_snapshot!(
         "many_mistakes",
