@@ -262,7 +262,7 @@ impl ProblemKind {
             Self::BadName { .. } => "this name",
             Self::BadValue { .. } | Self::OutputPath { .. } => "here",
             Self::Cycle(_) => "the circle closes here",
-            Self::Collision { .. } => "and this one",
+            Self::Collision { .. } => "written there too",
             Self::Dangling { .. } => "not found",
             Self::DuplicateImage { .. } => "and here",
             Self::File { .. } => "this file",
@@ -293,7 +293,8 @@ impl ProblemKind {
             | Self::Unreadable { remedy, .. } => remedy.clone(),
             Self::Cycle(_) => "take one of these `extends` out".to_owned(),
             Self::Collision { .. } => {
-                "put {{ id }} in `publish.file`, or give the images other ids".to_owned()
+                "give each image a file of its own: publish.file = \"{{ id }}.{{ format }}{{ suffix }}\""
+                    .to_owned()
             }
             Self::MissingKey { example, .. } => format!("add, for instance: {example}"),
             Self::NeverFits { path, limit, .. } => format!("raise `{limit}` or lower `{path}`"),

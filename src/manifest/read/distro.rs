@@ -33,9 +33,16 @@ const BESIDE_PLACE: &[&str] = &["sha256", "sha512", "md5", "access", "user"];
 const DIGESTS: &[&str] = &["sha256", "sha512", "md5"];
 
 pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>, vars: &Vars) -> Vec<DistroDraft> {
-    let table = root
-        .need("distros", "{ … }; or a table: [distros.debian12]")
-        .and_then(|field| field.table("{ … }; or a table: [distros.debian12]"));
+    let Some(field) = root.get("distros") else {
+        let kind = ProblemKind::MissingKey {
+            path: root.path.clone(),
+            key: "distros",
+            example: "[distros.debian12]".to_owned(),
+        };
+        reading.problems.add_somewhere(kind);
+        return Vec::new();
+    };
+    let table = field.table("{ … }; or a table: [distros.debian12]");
     let all = table.iter().flat_map(Fields::all);
     all.filter_map(|field| read(reading, &field, vars)).collect()
 }
