@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use miette::Diagnostic;
 
+use crate::manifest::context::{BuildFacts, answers_context};
 use crate::manifest::model::Distro;
 use crate::manifest::select::{Selectors, select};
-use crate::manifest::template::{BuildFacts, TemplateError, answers_context, render};
+use crate::manifest::template::{TemplateError, render};
 use crate::manifest::{self, Manifest};
 
 use super::Exit;

@@ -31,6 +31,9 @@ pub fn report_error(error: &dyn Diagnostic) {
         text.push_str(&error.to_string());
         text.push('\n');
     }
+    // The frames of blank lines end with blanks, which every diff of a log would show.
+    let lines = text.lines().map(str::trim_end);
+    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
     // Nobody is left to tell that standard error is gone.
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::context::{self, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
 use super::model::{Flavor, Resources};
 use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
 use super::suggest;
-use super::template::{self, BuildFacts, Context, Fault, TemplateError};
+use super::template::{self, Fault, TemplateError};
 
 /// Draft and lookups that several rules share.
 #[derive(Debug)]
@@ -217,7 +218,7 @@ impl<'a> Check<'a> {
         let Some(answers) = &draft.distro.answers else {
             return;
         };
-        let context = template::answers_context(&draft.distro, &BuildFacts::sample(&draft.distro));
+        let context = context::answers_context(&draft.distro, &BuildFacts::sample(&draft.distro));
         for error in template::lint(&answers.name, &answers.text, &context) {
             let whose = format!(" (answers of `{}`)", draft.distro.name);
             self.report_in_file(&draft.answers_span, &whose, error);
@@ -234,15 +235,30 @@ impl<'a> Check<'a> {
             }
         }
         let mut reported = BTreeSet::new();
+        let mut reached = BTreeSet::new();
         for (distro, flavor) in pairs {
             let Some(distro) = self.distro(distro) else {
                 continue;
             };
-            let context = template::env_context(&distro.distro, flavor);
+            reached.extend(self.chain(flavor).iter().map(|flavor| flavor.name.as_str()));
+            let context = context::env_context(&distro.distro, flavor);
             for spot in self.chain(flavor).into_iter().flat_map(|flavor| &flavor.env) {
                 let whose = format!(" (for distro `{}`)", distro.distro.name);
                 self.check_inline(spot, &whose, &context, &mut reported);
             }
+        }
+        // What no image reaches (yet, or because of another mistake) may use what any distro defines.
+        let mut context = self.draft.vars.clone();
+        for draft in &self.draft.distros {
+            context.extend(context::env_context(&draft.distro, "x"));
+        }
+        let unreached = self
+            .draft
+            .flavors
+            .iter()
+            .filter(|flavor| !reached.contains(flavor.name.as_str()));
+        for spot in unreached.flat_map(|flavor| &flavor.env) {
+            self.check_inline(spot, "", &context, &mut reported);
         }
     }
 
@@ -274,7 +290,7 @@ impl<'a> Check<'a> {
             .span
             .clone()
             .and_then(|span| self.reading.inner(&spot.span, &spot.text, span));
-        let kind = kind(format!("`{}`{whose}", spot.path), None, error.fault);
+        let kind = kind(format!("`{}`{whose}", spot.path), None, *error.fault);
         self.reading
             .problems
             .add(inner.as_ref().unwrap_or(&spot.span), kind);
@@ -284,7 +300,7 @@ impl<'a> Check<'a> {
         let kind = kind(
             format!("template `{}`{whose}", error.name),
             error.line,
-            error.fault,
+            *error.fault,
         );
         let source = Arc::clone(&error.source);
         self.reading

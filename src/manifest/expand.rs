@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::check::Check;
+use super::context;
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::names;
-use super::read::{ImageDraft, Spot};
-use super::template::{self, Base, Compiled};
+use super::read::{DistroDraft, ImageDraft, Spot};
+use super::template::{Base, Compiled};
 
 /// The id of an image that names none.
 const ID: &str = "{{ distro }}-{{ size }}-{{ flavor }}";
@@ -29,29 +30,42 @@ struct Entry<'a> {
 
 /// Expands and checks. What is reported is left out.
 pub fn images(check: &Check<'_>) -> Vec<Image> {
-    let Some(file) = Names::new(check, check.draft.file.as_ref(), "publish.file", FILE) else {
-        return Vec::new();
-    };
+    // With a faulty file template, ids are still checked.
+    let all_distros: Vec<_> = check.draft.distros.iter().collect();
+    let file = Names::new(
+        check,
+        check.draft.file.as_ref(),
+        "publish.file",
+        FILE,
+        &all_distros,
+    );
     // Every table without an `id` shares the compiled default.
-    let default_id = Names::new(check, None, "images.id", ID);
+    let default_id = Names::new(check, None, "images.id", ID, &[]);
     let bases = check.draft.distros.iter().map(|draft| {
-        let context = template::distro_context(&draft.distro);
+        let context = context::distro_context(&draft.distro);
         (draft.distro.name.as_str(), Base::from(&context))
     });
     let bases: BTreeMap<_, _> = bases.collect();
     let mut entries = Vec::new();
     for (table, draft) in check.draft.images.iter().enumerate() {
+        let own_distros: Vec<_> = draft
+            .distros
+            .iter()
+            .filter_map(|spot| check.distro(&spot.text))
+            .collect();
         let own_id = draft
             .id
             .as_ref()
-            .and_then(|id| Names::new(check, Some(id), "images.id", ID));
+            .and_then(|id| Names::new(check, Some(id), "images.id", ID, &own_distros));
         let id = if draft.id.is_some() { &own_id } else { &default_id };
         if let Some(id) = id {
-            expand(check, draft, table, (id, &file), &bases, &mut entries);
+            expand(check, draft, table, (id, file.as_ref()), &bases, &mut entries);
         }
     }
     let entries = without_duplicates(check, entries);
-    check_files(check, &entries);
+    if file.is_some() {
+        check_files(check, &entries);
+    }
     entries.into_iter().map(|entry| entry.image).collect()
 }
 
@@ -62,18 +76,19 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Lints the template for every distro; `None` when it was reported.
+    /// Lints the template for these distros; `None` when it was reported.
     fn new(
         check: &Check<'_>,
         spot: Option<&'a Spot>,
         path: &'static str,
         default: &'static str,
+        distros: &[&DistroDraft],
     ) -> Option<Self> {
         let mut reported = BTreeSet::new();
         let mut fine = true;
         if let Some(spot) = spot {
-            for draft in &check.draft.distros {
-                let mut context = template::distro_context(&draft.distro);
+            for draft in distros {
+                let mut context = context::distro_context(&draft.distro);
                 context.extend(["flavor", "size"].map(|key| (key.to_owned(), "x".into())));
                 if path == "publish.file" {
                     context.extend(["id", "format", "suffix"].map(|key| (key.to_owned(), "x".into())));
@@ -98,69 +113,102 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Adds the images of one table; stops at the first id or file that is no good, as the others have the same template.
 fn expand<'a>(
     check: &Check<'_>,
     draft: &'a ImageDraft,
     table: usize,
-    (id_template, file_template): (&Names<'_>, &Names<'_>),
+    (id, file): (&Names<'_>, Option<&Names<'_>>),
     bases: &BTreeMap<&str, Base>,
     entries: &mut Vec<Entry<'a>>,
 ) {
-    let publish = &check.draft.publish;
     for distro in &draft.distros {
         let Some(base) = bases.get(distro.text.as_str()) else {
             continue;
         };
         for flavor in &draft.flavors {
             for (size, label) in &draft.sizes {
-                let facts = [("flavor", flavor.text.as_str()), ("size", label.text.as_str())];
-                let Some(id) = id_template.render(check, base, &facts) else {
+                let mut facts = vec![("flavor", flavor.text.as_str()), ("size", label.text.as_str())];
+                let id_span = draft.id.as_ref().map_or(&label.span, |spot| &spot.span);
+                // A name that was reported would only be reported again as part of every id.
+                if [distro, flavor]
+                    .iter()
+                    .any(|spot| names::file_fault(&spot.text).is_some())
+                {
+                    continue;
+                }
+                let Some(id) = image_id(check, id, base, &facts, id_span) else {
                     return;
                 };
-                if let Some(cause) = names::file_fault(&id) {
-                    let span = draft.id.as_ref().map_or(&label.span, |spot| &spot.span);
-                    let (what, remedy) = ("the id of an image", names::FILE_REMEDY);
-                    let kind = ProblemKind::BadName {
-                        what,
-                        name: id,
-                        cause,
-                        remedy,
-                    };
-                    check.reading.problems.add(span, kind);
-                    return;
-                }
-                let more = [
-                    ("id", id.as_str()),
-                    ("format", publish.format.name()),
-                    ("suffix", publish.compress.suffix()),
-                ];
-                let facts: Vec<_> = facts.into_iter().chain(more).collect();
-                let Some(file) = file_template.render(check, base, &facts) else {
-                    return;
+                facts.push(("id", &id));
+                let file = match file {
+                    Some(file) => image_file(check, file, base, &facts, &label.span),
+                    None => Some(PathBuf::new()),
                 };
-                if let Some(cause) = names::output_fault(&file) {
-                    let span = check.draft.file.as_ref().map_or(&label.span, |spot| &spot.span);
-                    let kind = ProblemKind::OutputPath {
-                        image: id,
-                        file,
-                        cause,
-                    };
-                    check.reading.problems.add(span, kind);
-                    return;
-                }
+                let Some(file) = file else { return };
                 let image = Image {
-                    id,
                     distro: distro.text.clone(),
                     flavor: flavor.text.clone(),
                     size: *size,
                     size_label: label.text.clone(),
-                    file: PathBuf::from(file),
+                    file,
+                    id,
                 };
                 let span = &label.span;
                 entries.push(Entry { image, span, table });
             }
         }
     }
+}
+
+fn image_id(
+    check: &Check<'_>,
+    template: &Names<'_>,
+    base: &Base,
+    facts: &[(&str, &str)],
+    span: &Span,
+) -> Option<String> {
+    let id = template.render(check, base, facts)?;
+    let Some(cause) = names::file_fault(&id) else {
+        return Some(id);
+    };
+    let (what, remedy) = ("the id of an image", names::FILE_REMEDY);
+    let kind = ProblemKind::BadName {
+        what,
+        name: id,
+        cause,
+        remedy,
+    };
+    check.reading.problems.add(span, kind);
+    None
+}
+
+fn image_file(
+    check: &Check<'_>,
+    template: &Names<'_>,
+    base: &Base,
+    facts: &[(&str, &str)],
+    span: &Span,
+) -> Option<PathBuf> {
+    let publish = &check.draft.publish;
+    let more = [
+        ("format", publish.format.name()),
+        ("suffix", publish.compress.suffix()),
+    ];
+    let facts: Vec<_> = facts.iter().copied().chain(more).collect();
+    let file = template.render(check, base, &facts)?;
+    let Some(cause) = names::output_fault(&file) else {
+        return Some(PathBuf::from(file));
+    };
+    let image = facts
+        .iter()
+        .find(|(key, _)| *key == "id")
+        .map_or("", |(_, id)| id)
+        .to_owned();
+    let span = check.draft.file.as_ref().map_or(span, |spot| &spot.span);
+    let kind = ProblemKind::OutputPath { image, file, cause };
+    check.reading.problems.add(span, kind);
+    None
 }
 
 /// Reports ids that come twice, once a table, and leaves the later images out.

@@ -85,11 +85,12 @@ impl<'a> Fields<'a> {
         known.map(|entry| self.field(entry)).collect()
     }
 
-    /// The one key of several that exclude each other.
-    pub fn one_of(&self, keys: &'static [&'static str]) -> Option<Field<'a>> {
+    /// The one key of several that exclude each other; `others` are the keys that may stand beside it.
+    pub fn one_of(&self, keys: &'static [&'static str], others: &[&str]) -> Option<Field<'a>> {
         let mut found = self.which(keys);
         // With an unknown key and none of the known ones, the unknown one is a typo of it: one report is enough.
-        let typo = found.is_empty() && self.unknown().next().is_some();
+        let strange = |entry: &Entry| !others.contains(&entry.key.as_str());
+        let typo = found.is_empty() && self.unknown().any(strange);
         if found.len() != 1 && !typo {
             let (path, wanted) = (self.path.clone(), keys);
             let names = found

@@ -36,9 +36,12 @@ pub enum FileError {
         /// What the system says.
         cause: String,
     },
-    /// A folder, a socket, a device.
-    #[error("`{0}` is not a file")]
-    NotAFile(String),
+    /// A folder where a file is wanted.
+    #[error("`{0}` is a folder, not a file")]
+    Folder(String),
+    /// A socket, a pipe, a device.
+    #[error("`{0}` is not a regular file")]
+    Special(String),
     /// Bytes where text is wanted.
     #[error("`{0}` is not text (UTF-8)")]
     NotText(String),
@@ -73,7 +76,8 @@ impl FileError {
             }
             Self::Missing { .. } => "names of files are relative to the manifest's folder".to_owned(),
             Self::Unreadable { .. } => "give this user the right to read it".to_owned(),
-            Self::NotAFile(_) => "name a regular file".to_owned(),
+            Self::Folder(_) => "name a file in it".to_owned(),
+            Self::Special(_) => "name a regular file".to_owned(),
             Self::NotText(_) => "convert it to UTF-8, or `copy` it into the guest instead".to_owned(),
         }
     }
@@ -100,11 +104,13 @@ impl Files {
     /// A regular file's path.
     pub fn file(&self, name: &str) -> Result<PathBuf, FileError> {
         let path = self.path(name);
-        let is_file = fs::metadata(&path).map_err(|e| self.failed(&path, &e))?.is_file();
-        if is_file {
-            Ok(path)
+        let found = fs::metadata(&path).map_err(|e| self.failed(&path, &e))?;
+        if found.is_dir() {
+            Err(FileError::Folder(self.show(&path)))
+        } else if !found.is_file() {
+            Err(FileError::Special(self.show(&path)))
         } else {
-            Err(FileError::NotAFile(self.show(&path)))
+            Ok(path)
         }
     }
 
@@ -184,7 +190,7 @@ impl Files {
         found: &fs::Metadata,
     ) -> Result<(), FileError> {
         if !found.is_file() {
-            return Err(FileError::NotAFile(self.show(path)));
+            return Err(FileError::Special(self.show(path)));
         }
         let runs = found.permissions().mode() & 0o111 != 0;
         let file = fs::File::open(path).map_err(|e| self.failed(path, &e))?;

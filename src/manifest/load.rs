@@ -7,7 +7,7 @@ use super::check::Check;
 use super::error::{ManifestErrors, ProblemKind, Problems};
 use super::expand;
 use super::fields::Fields;
-use super::files::Files;
+use super::files::{FileError, Files};
 use super::model::Manifest;
 use super::names;
 use super::parse;
@@ -31,8 +31,20 @@ pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
     };
     let shown = path.parent().unwrap_or(Path::new(""));
     let text = Files::new(folder, shown, folder).text(file);
-    let text = text.map_err(|error| refuse(error.to_string(), error.remedy()))?;
+    let text = text.map_err(|error| refuse(error.to_string(), remedy(&error)))?;
     check_text(path, folder, &text)
+}
+
+/// What to do about a manifest that cannot be read; other files have other remedies.
+fn remedy(error: &FileError) -> String {
+    match error {
+        FileError::Missing { near, .. } if near.is_empty() => {
+            "name the manifest, such as images.toml".to_owned()
+        }
+        FileError::NotText(_) => "write the manifest in UTF-8".to_owned(),
+        FileError::Folder(_) => "name the manifest in it".to_owned(),
+        _ => error.remedy(),
+    }
 }
 
 fn check_text(path: &Path, folder: &Path, text: &Arc<str>) -> Result<Manifest, ManifestErrors> {

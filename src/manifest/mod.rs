@@ -2,15 +2,18 @@
 
 pub mod builtin;
 mod check;
+pub mod context;
 pub mod error;
 mod expand;
 mod fields;
 mod files;
+mod kind;
 pub mod load;
 pub mod model;
 mod names;
 mod parse;
 mod read;
+pub mod secret;
 pub mod select;
 mod suggest;
 pub mod template;

@@ -75,7 +75,12 @@ pub fn parse(text: &str) -> Result<Node, Vec<(Span, String)>> {
     // What is left for this one to find (a key defined twice) it reports one at a time.
     let document = Document::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        vec![(clamp(span, text), error.message().to_owned())]
+        let span = clamp(span, text);
+        let message = match error.message() {
+            "duplicate key" => format!("`{}` is there twice", &text[span.clone()]),
+            other => other.to_owned(),
+        };
+        vec![(span, message)]
     })?;
     Ok(Node {
         span: 0..0,
@@ -126,7 +131,12 @@ fn describe(error: &toml_parser::ParseError) -> String {
             _ => None,
         })
         .collect();
+    let is_nothing = error.unexpected().is_some_and(|span| span.is_empty());
     match wanted.as_slice() {
+        // What the parser says of `key = ` with nothing behind it.
+        _ if is_nothing && error.description() == "string values must be quoted" => {
+            "a value is missing".to_owned()
+        }
         [] => error.description().to_owned(),
         all => format!("{}, expected {}", error.description(), all.join(" or ")),
     }

@@ -8,8 +8,9 @@ pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Ve
         .filter_map(|candidate| {
             let other = candidate.to_lowercase();
             let score = strsim::jaro_winkler(&lower, &other);
+            // Short names differ a lot by one letter; what begins alike is then the better guess (`gz`: `gzip`, not `xz`).
             let typo = strsim::damerau_levenshtein(&lower, &other) <= 1 + name.len() / 5;
-            (typo || score > 0.88).then_some((candidate, if typo { score + 1.0 } else { score }))
+            (typo || score > 0.85).then_some((candidate, score))
         })
         .collect();
     scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
@@ -44,6 +45,7 @@ mod tests {
         assert_eq!(near("famly", names), ["family"]);
         assert_eq!(near("Version", names), ["version"]);
         assert_eq!(near("dsik", names), ["disk"]);
+        assert_eq!(near("gz", ["gzip", "zstd", "xz", "none"])[0], "gzip");
         assert!(near("kernel", names).is_empty());
         assert_eq!(
             remedy("debain12", "distros", ["debian12", "noble"]),

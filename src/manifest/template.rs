@@ -1,7 +1,7 @@
 //! Templates: rendered strictly (an undefined variable is an error), and linted before anything is built.
-//! Knows minijinja and which names the program defines; nothing of where a template stands in a manifest.
+//! Knows minijinja, nothing of where a template stands in a manifest or of what its names mean.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -10,56 +10,13 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use super::builtin;
+use super::context::Context;
 use super::error::{Source, Span};
-use super::model::{Distro, Family, Source as DistroSource, Template};
+use super::model::Template;
 use super::suggest;
-
-/// What a template may use, by name.
-pub type Context = BTreeMap<String, serde_json::Value>;
-
-/// Names that the program gives their values; `[vars]` cannot have them.
-pub const RESERVED: [&str; 16] = [
-    "build_key",
-    "components",
-    "distro",
-    "family",
-    "flavor",
-    "format",
-    "hostname",
-    "id",
-    "mirror",
-    "root_uuid",
-    "security_mirror",
-    "size",
-    "suffix",
-    "suite",
-    "user",
-    "version",
-];
 
 /// Names that the template language itself defines in some places.
 const LANGUAGE: [&str; 5] = ["caller", "loop", "self", "super", "varargs"];
-
-/// What an answer template is told about the build beside the vars and the distro.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildFacts {
-    /// URL of the package mirror.
-    pub mirror: String,
-    /// `bookworm`; empty where the source has none.
-    pub suite: String,
-    /// Archive components.
-    pub components: Vec<String>,
-    /// Host name of the guest while it is built.
-    pub hostname: String,
-    /// The build's public key, as in `authorized_keys`.
-    pub build_key: String,
-    /// UUID of the root file system.
-    pub root_uuid: String,
-    /// URL of the security archive; empty where there is none.
-    pub security_mirror: String,
-    /// Who the build logs in as.
-    pub user: String,
-}
 
 /// Why a template gave no text. Its place is in the template's own text.
 #[derive(Clone, Debug)]
@@ -69,7 +26,7 @@ pub struct TemplateError {
     /// Counted from 1.
     pub line: Option<usize>,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
     /// The place in [`TemplateError::source`].
     pub span: Option<Span>,
     /// The template's text.
@@ -183,7 +140,7 @@ impl<'t> Compiled<'t> {
     /// The first fault that rendering meets.
     pub fn render(&self, base: &Base, more: &[(&str, &str)]) -> Result<String, TemplateError> {
         let facts = more.iter().map(|(key, value)| (*key, Value::from(*value)));
-        let context = minijinja::value::merge_maps([base.0.clone(), Value::from_iter(facts)]);
+        let context = minijinja::value::merge_maps([base.0.clone(), Value::from_pairs(facts)]);
         self.template
             .render(context)
             .map_err(|error| TemplateError::from_engine(&error, self.name, self.text, &Context::new()))
@@ -264,10 +221,10 @@ impl TemplateError {
         Self {
             name: template.to_owned(),
             line,
-            fault: Fault::Undefined {
+            fault: Box::new(Fault::Undefined {
                 name: variable.to_owned(),
                 remedy: suggest::remedy(variable, "known variables", known),
-            },
+            }),
             span,
             source: source(template, text),
         }
@@ -303,7 +260,7 @@ impl TemplateError {
         Self {
             name: name.to_owned(),
             line: error.line(),
-            fault: Fault::Other { cause, remedy },
+            fault: Box::new(Fault::Other { cause, remedy }),
             span,
             source: source(name, text),
         }
@@ -320,7 +277,7 @@ impl fmt::Display for TemplateError {
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
-        match &self.fault {
+        match self.fault.as_ref() {
             Fault::Undefined { name, .. } => write!(f, ": undefined variable `{name}`"),
             Fault::Other { cause, .. } => write!(f, ": {cause}"),
         }
@@ -335,7 +292,7 @@ impl Diagnostic for TemplateError {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        match &self.fault {
+        match self.fault.as_ref() {
             Fault::Undefined { remedy, .. } => Some(Box::new(remedy)),
             Fault::Other { remedy, .. } => remedy
                 .as_ref()
@@ -354,88 +311,8 @@ impl Diagnostic for TemplateError {
     }
 }
 
-impl BuildFacts {
-    /// What the manifest alone tells, and stand-ins in angle brackets for what only a run knows.
-    pub fn sample(distro: &Distro) -> Self {
-        let (mirror, suite, components, user) = match &distro.source {
-            DistroSource::Bootstrap(source) => (
-                source.mirror.clone(),
-                source.suite.clone(),
-                source.components.clone(),
-                "root".to_owned(),
-            ),
-            DistroSource::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
-        };
-        Self {
-            mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
-            suite,
-            components,
-            hostname: distro.name.clone(),
-            build_key: "<key of the build>".to_owned(),
-            root_uuid: "<UUID of the root file system>".to_owned(),
-            security_mirror: "<security mirror of this host>".to_owned(),
-            user,
-        }
-    }
-}
-
-/// What an answer template may use.
-pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
-    let BuildFacts {
-        mirror,
-        suite,
-        components,
-        hostname,
-        build_key,
-        root_uuid,
-        security_mirror,
-        user,
-    } = facts;
-    let mut context = distro_context(distro);
-    let texts = [
-        ("mirror", mirror),
-        ("suite", suite),
-        ("hostname", hostname),
-        ("build_key", build_key),
-        ("root_uuid", root_uuid),
-        ("security_mirror", security_mirror),
-        ("user", user),
-    ];
-    context.extend(texts.map(|(key, text)| (key.to_owned(), text.as_str().into())));
-    context.insert("components".to_owned(), components.clone().into());
-    context
-}
-
-/// What the environment values of a step may use. Not the size: all sizes share one provisioned disk.
-pub fn env_context(distro: &Distro, flavor: &str) -> Context {
-    let mut context = distro_context(distro);
-    context.insert("flavor".to_owned(), flavor.into());
-    context
-}
-
-/// The vars as this distro sees them, and its own name, family and version.
-pub fn distro_context(distro: &Distro) -> Context {
-    let mut context = distro.vars.clone();
-    context.insert("distro".to_owned(), distro.name.as_str().into());
-    context.insert("family".to_owned(), family_name(distro.family).into());
-    context.insert("version".to_owned(), distro.version.as_str().into());
-    context
-}
-
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::Debian => "debian",
-        Family::Ubuntu => "ubuntu",
-        Family::Rhel => "rhel",
-        Family::Alpine => "alpine",
-    }
-}
-
 fn values(context: &Context) -> Value {
-    context
-        .iter()
-        .map(|(key, json)| (key.as_str(), value(json)))
-        .collect()
+    Value::from_pairs(context.iter().map(|(key, json)| (key.as_str(), value(json))))
 }
 
 fn value(json: &serde_json::Value) -> Value {
@@ -448,10 +325,9 @@ fn value(json: &serde_json::Value) -> Value {
         },
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Array(items) => items.iter().map(value).collect(),
-        serde_json::Value::Object(entries) => entries
-            .iter()
-            .map(|(key, json)| (key.as_str(), value(json)))
-            .collect(),
+        serde_json::Value::Object(entries) => {
+            Value::from_pairs(entries.iter().map(|(key, json)| (key.as_str(), value(json))))
+        }
     }
 }
 
@@ -509,7 +385,7 @@ mod tests {
             {{ d | default('') }}{% if e is defined %}{{ e }}{% endif %}{% set f = 1 %}{{ f }}{# g #} h";
         let names: Vec<_> = lint("t", text, &context(&[]))
             .into_iter()
-            .map(|error| match error.fault {
+            .map(|error| match *error.fault {
                 Fault::Undefined { name, .. } => name,
                 Fault::Other { cause, .. } => cause,
             })
@@ -523,7 +399,7 @@ mod tests {
         environment
             .add_template("base.j2", "set -e\n{% block more %}{% endblock %}\n{{ end }}\n")
             .unwrap();
-        let child = "{% extends \"base.j2\" %}{% block more %}hello {{ name }}{% endblock %}";
+        let child = "{% extends \"base.j2\" %}{% block more %}hello {{ name }}\n{% endblock %}";
         let good = context(&[("name", "x"), ("end", "bye")]);
         assert_eq!(
             render_text(&environment, "child.j2", child, &good).unwrap(),

@@ -20,7 +20,8 @@ use crate::guest;
 use crate::manifest::model::{
     Bootstrap, Distro, EnvValue, Image, Manifest, Media, Secret, Source, Step, StepKind, Template,
 };
-use crate::manifest::template::{self, BuildFacts};
+use crate::manifest::context::{self, BuildFacts};
+use crate::manifest::template;
 use crate::size::MIB;
 
 /// Stands in rendered answers where the key of the build will stand: the key pair is made anew for each install and
@@ -336,7 +337,7 @@ impl<'a> Planner<'a> {
                     security_mirror: mirror.security.as_ref().map(|s| s.uri.clone()).unwrap_or_default(),
                     user: user(distro).to_owned(),
                 };
-                let context = template::answers_context(distro, &facts);
+                let context = context::answers_context(distro, &facts);
                 template::render(answers, &context).map_err(|error| PlanError::Answers {
                     distro: distro.name.clone(),
                     reason: error.to_string(),
@@ -426,7 +427,7 @@ fn render_value(
         return Ok(text.to_owned());
     }
     let template = Template { name: format!("{}: {variable}", step.label), text: text.to_owned() };
-    let context = template::env_context(distro, flavor);
+    let context = context::env_context(distro, flavor);
     template::render(&template, &context).map_err(|error| PlanError::Environment {
         step: step.label.clone(),
         variable: variable.to_owned(),

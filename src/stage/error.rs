@@ -9,7 +9,7 @@ use crate::machine::disk::DiskError;
 use crate::machine::error::MachineError;
 use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
-use crate::manifest::model::SecretError;
+use crate::manifest::secret::SecretError;
 use crate::stage::fetch::FetchError;
 use crate::stage::package::PackageError;
 use crate::stage::sums::SumsError;

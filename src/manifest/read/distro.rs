@@ -29,12 +29,20 @@ const FAMILIES: [(&str, Family); 4] = [
 const SOURCES: &[&str] = &["bootstrap", "disk"];
 const SOURCE_EXAMPLE: &str = "{ bootstrap = { suite = \"bookworm\" } }";
 const PLACES: &[&str] = &["path", "url", "urls"];
+const BESIDE_PLACE: &[&str] = &["sha256", "sha512", "md5", "access", "user"];
 const DIGESTS: &[&str] = &["sha256", "sha512", "md5"];
 
 pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>, vars: &Vars) -> Vec<DistroDraft> {
-    let table = root
-        .need("distros", "{ … }; or a table: [distros.debian12]")
-        .and_then(|field| field.table("{ … }; or a table: [distros.debian12]"));
+    let Some(field) = root.get("distros") else {
+        let kind = ProblemKind::MissingKey {
+            path: root.path.clone(),
+            key: "distros",
+            example: "[distros.debian12]".to_owned(),
+        };
+        reading.problems.add_somewhere(kind);
+        return Vec::new();
+    };
+    let table = field.table("{ … }; or a table: [distros.debian12]");
     let all = table.iter().flat_map(Fields::all);
     all.filter_map(|field| read(reading, &field, vars)).collect()
 }
@@ -143,7 +151,7 @@ fn read_answers(reading: Reading<'_>, field: &Field<'_>) -> Option<Template> {
 
 fn read_source(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) -> Option<Source> {
     let table = field.table(SOURCE_EXAMPLE)?;
-    let one = table.one_of(SOURCES);
+    let one = table.one_of(SOURCES, &[]);
     table.finish();
     let one = one?;
     match one.key {
@@ -196,7 +204,7 @@ fn read_bootstrap(reading: Reading<'_>, field: &Field<'_>) -> Option<Bootstrap> 
 
 fn read_disk(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) -> Option<DiskSource> {
     let table = field.table("{ path = \"base.qcow2\" }")?;
-    let place = table.one_of(PLACES);
+    let place = table.one_of(PLACES, BESIDE_PLACE);
     let digest = read_digest(reading, &table);
     let access = table
         .get("access")

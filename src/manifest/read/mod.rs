@@ -11,13 +11,13 @@ use std::str::FromStr;
 
 use crate::size::{ByteSize, MIB};
 
+use super::context::RESERVED;
 use super::error::{ProblemKind, Problems, Span};
 use super::fields::{Field, Fields};
 use super::files::{FileError, Files};
 use super::model::{Distro, Publish, Resources, Step};
 use super::names;
 use super::parse::{Node, Value};
-use super::template::RESERVED;
 
 /// What every section needs.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +267,7 @@ impl Reading<'_> {
                 let (path, name) = (field.path.clone(), field.key.to_owned());
                 self.problems
                     .add(field.key_span, ProblemKind::Reserved { path, name });
+                continue;
             }
             // A value that is no good still defines its name.
             let value = var(&field, field.node).unwrap_or_default();

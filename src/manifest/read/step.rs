@@ -22,6 +22,19 @@ const BUILT_IN: &str = "guest/";
 const LABEL_WIDTH: usize = 40;
 
 const KINDS: &[&str] = &["run", "inline", "copy", "reboot", "install", "ansible"];
+/// Keys of one kind or another, and those of all.
+const BESIDE_KIND: &[&str] = &[
+    "name",
+    "timeout",
+    "retries",
+    "env",
+    "interpreter",
+    "exit_codes",
+    "to",
+    "mode",
+    "owner",
+    "args",
+];
 
 pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>) -> Vec<FlavorDraft> {
     let table = root
@@ -60,17 +73,17 @@ fn read(reading: Reading<'_>, field: &Field<'_>) -> FlavorDraft {
 
 fn read_step(reading: Reading<'_>, field: &Field<'_>, env: &mut Vec<Spot>) -> Option<Step> {
     let table = field.table("{ run = \"guest/update.sh\" }")?;
-    let one = table.one_of(KINDS);
+    let one = table.one_of(KINDS, BESIDE_KIND);
     let timeout = table
         .get("timeout")
-        .and_then(|field| field.parsed("\"30m\"", |text| timeout(text)));
+        .and_then(|field| field.parsed("\"30m\"", timeout));
     let retries = table.get("retries").and_then(|field| field.whole(0..=100, "2"));
     let name = table.get("name").and_then(|field| field.text("\"upgrade\""));
     let kind = match &one {
         Some(one) => read_kind(reading, one, &table, env),
         None => {
             // Which kind it was meant to be is unknown; the keys of all kinds are then right.
-            table.know(&["env", "interpreter", "exit_codes", "to", "mode", "owner", "args"]);
+            table.know(BESIDE_KIND);
             None
         }
     };
@@ -207,7 +220,7 @@ fn read_secret(reading: Reading<'_>, field: &Field<'_>) -> Option<Secret> {
         return None;
     }
     let table = field.table("{ env = \"TOKEN\" }")?;
-    let one = table.one_of(&["env", "file"]);
+    let one = table.one_of(&["env", "file"], &[]);
     table.finish();
     let one = one?;
     let name = one.text("\"TOKEN\"")?;

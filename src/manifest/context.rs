@@ -1,0 +1,127 @@
+//! Which names a template may use, and their values: the vars, and what the program tells about a distro and a build.
+//! Knows the model, nothing of the template language.
+
+use std::collections::BTreeMap;
+
+use super::model::{Distro, Family, Source};
+
+/// What a template may use, by name.
+pub type Context = BTreeMap<String, serde_json::Value>;
+
+/// Names that the program gives their values; `[vars]` cannot have them.
+pub const RESERVED: [&str; 16] = [
+    "build_key",
+    "components",
+    "distro",
+    "family",
+    "flavor",
+    "format",
+    "hostname",
+    "id",
+    "mirror",
+    "root_uuid",
+    "security_mirror",
+    "size",
+    "suffix",
+    "suite",
+    "user",
+    "version",
+];
+
+/// What an answer template is told about the build beside the vars and the distro.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildFacts {
+    /// URL of the package mirror.
+    pub mirror: String,
+    /// `bookworm`; empty where the source has none.
+    pub suite: String,
+    /// Archive components.
+    pub components: Vec<String>,
+    /// Host name of the guest while it is built.
+    pub hostname: String,
+    /// The build's public key, as in `authorized_keys`.
+    pub build_key: String,
+    /// UUID of the root file system.
+    pub root_uuid: String,
+    /// URL of the security archive; empty where there is none.
+    pub security_mirror: String,
+    /// Who the build logs in as.
+    pub user: String,
+}
+
+impl BuildFacts {
+    /// What the manifest alone tells, and stand-ins in angle brackets for what only a run knows.
+    pub fn sample(distro: &Distro) -> Self {
+        let (mirror, suite, components, user) = match &distro.source {
+            Source::Bootstrap(source) => (
+                source.mirror.clone(),
+                source.suite.clone(),
+                source.components.clone(),
+                "root".to_owned(),
+            ),
+            Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
+        };
+        Self {
+            mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
+            suite,
+            components,
+            hostname: distro.name.clone(),
+            build_key: "<key of the build>".to_owned(),
+            root_uuid: "<UUID of the root file system>".to_owned(),
+            security_mirror: "<security mirror of this host>".to_owned(),
+            user,
+        }
+    }
+}
+
+/// What an answer template may use.
+pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
+    let BuildFacts {
+        mirror,
+        suite,
+        components,
+        hostname,
+        build_key,
+        root_uuid,
+        security_mirror,
+        user,
+    } = facts;
+    let mut context = distro_context(distro);
+    let texts = [
+        ("mirror", mirror),
+        ("suite", suite),
+        ("hostname", hostname),
+        ("build_key", build_key),
+        ("root_uuid", root_uuid),
+        ("security_mirror", security_mirror),
+        ("user", user),
+    ];
+    context.extend(texts.map(|(key, text)| (key.to_owned(), text.as_str().into())));
+    context.insert("components".to_owned(), components.clone().into());
+    context
+}
+
+/// What the environment values of a step may use. Not the size: all sizes share one provisioned disk.
+pub fn env_context(distro: &Distro, flavor: &str) -> Context {
+    let mut context = distro_context(distro);
+    context.insert("flavor".to_owned(), flavor.into());
+    context
+}
+
+/// The vars as this distro sees them, and its own name, family and version.
+pub fn distro_context(distro: &Distro) -> Context {
+    let mut context = distro.vars.clone();
+    context.insert("distro".to_owned(), distro.name.as_str().into());
+    context.insert("family".to_owned(), family_name(distro.family).into());
+    context.insert("version".to_owned(), distro.version.as_str().into());
+    context
+}
+
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::Debian => "debian",
+        Family::Ubuntu => "ubuntu",
+        Family::Rhel => "rhel",
+        Family::Alpine => "alpine",
+    }
+}

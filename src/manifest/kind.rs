@@ -1,0 +1,324 @@
+//! The words of every mistake: what is wrong, a label for the place, a remedy. Knows no places.
+
+/// What is wrong. Paths are dotted places in the manifest: `distros.debian12.disk`.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ProblemKind {
+    /// A name that could not be used as a file name or an identifier.
+    #[error("`{name}` cannot be {what}: {cause}")]
+    BadName {
+        /// With its article: `the name of a distro`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Why not.
+        cause: String,
+        /// What to write.
+        remedy: &'static str,
+    },
+    /// A value of the right type that makes no sense.
+    #[error("`{path}`: {cause}")]
+    BadValue {
+        /// Where.
+        path: String,
+        /// Why not.
+        cause: String,
+        /// What to write.
+        remedy: String,
+    },
+    /// Flavors that extend each other.
+    #[error("flavors extend each other in a circle: {}", .0.join(" -> "))]
+    Cycle(Vec<String>),
+    /// Two files of the output folder with one name.
+    #[error("image `{second}` would be written to `{file}`, which is {first}")]
+    Collision {
+        /// Below the output folder.
+        file: String,
+        /// What has the file already: `the file of image …`.
+        first: String,
+        /// The later image.
+        second: String,
+    },
+    /// A name that nothing bears.
+    #[error("there is no {what} `{name}`")]
+    Dangling {
+        /// `distro` or `flavor`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What it could be, and what there is.
+        remedy: String,
+    },
+    /// Two images with one id.
+    #[error("two images have the id `{id}`")]
+    DuplicateImage {
+        /// The id.
+        id: String,
+        /// What to write.
+        remedy: String,
+    },
+    /// A file that is absent, unreadable or of the wrong kind.
+    #[error("`{path}`: {cause}")]
+    File {
+        /// Where in the manifest.
+        path: String,
+        /// Names the file.
+        cause: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A key that must be there.
+    #[error("`{path}` lacks `{key}`")]
+    MissingKey {
+        /// The table.
+        path: String,
+        /// The key.
+        key: &'static str,
+        /// The whole line to add.
+        example: String,
+    },
+    /// A VM that could never start under `[resources]`.
+    #[error("`{path}` is {wanted}, but `{limit}` allows {allowed}: its VMs could never start")]
+    NeverFits {
+        /// What asks.
+        path: String,
+        /// How much it asks for.
+        wanted: String,
+        /// What limits.
+        limit: &'static str,
+        /// How much it allows.
+        allowed: String,
+    },
+    /// Nothing to build.
+    #[error("the manifest has no images")]
+    NoImages,
+    /// None, or several, of the keys that exclude each other.
+    #[error("`{path}` has {}", several(.found))]
+    OneOf {
+        /// The table.
+        path: String,
+        /// Which of the keys are there.
+        found: Vec<String>,
+        /// Which there can be.
+        wanted: &'static [&'static str],
+    },
+    /// An output file outside the output folder, or with a name that shells or checksum files cannot take.
+    #[error("the file of image `{image}` would be `{file}`: {cause}")]
+    OutputPath {
+        /// The image.
+        image: String,
+        /// The rendered path.
+        file: String,
+        /// Why not.
+        cause: &'static str,
+    },
+    /// A variable named like one that the program sets.
+    #[error("`{path}`: the name `{name}` is reserved")]
+    Reserved {
+        /// Where.
+        path: String,
+        /// The name.
+        name: String,
+    },
+    /// Not TOML.
+    #[error("the manifest is not TOML: {0}")]
+    Syntax(String),
+    /// A template that cannot be read or rendered.
+    #[error("{what}{}: {cause}", at_line(.line.as_ref()))]
+    Template {
+        /// Which template, and whose.
+        what: String,
+        /// Its line; absent for templates written in the manifest itself.
+        line: Option<usize>,
+        /// What is wrong.
+        cause: String,
+        /// What to do.
+        remedy: Option<String>,
+    },
+    /// An image smaller than the disk it starts from.
+    #[error("an image of {size} is smaller than the disk that `{distro}` is installed on ({disk})")]
+    TooSmall {
+        /// The image's size.
+        size: String,
+        /// Its distro.
+        distro: String,
+        /// The distro's install disk.
+        disk: String,
+    },
+    /// A template uses a name that nothing defines.
+    #[error("{what}{}: undefined variable `{name}`", at_line(.line.as_ref()))]
+    UndefinedVariable {
+        /// Which template, and whose.
+        what: String,
+        /// Its line; absent for templates written in the manifest itself.
+        line: Option<usize>,
+        /// The variable.
+        name: String,
+        /// What it could be, and what there is.
+        remedy: String,
+    },
+    /// A key that means nothing here.
+    #[error("unknown key `{key}` in `{path}`")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The table.
+        path: String,
+        /// What it could be, and what there is.
+        remedy: String,
+    },
+    /// A file that cannot be read as a manifest at all.
+    #[error("{cause}")]
+    Unreadable {
+        /// Names the file.
+        cause: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A warning: the secret is not there now. A run refuses to start without it.
+    #[error("`{path}`: {cause}")]
+    UnsetSecret {
+        /// Where.
+        path: String,
+        /// Which.
+        cause: String,
+    },
+    /// A warning: no image uses it.
+    #[error("no image uses the {what} `{name}`")]
+    Unused {
+        /// `distro` or `flavor`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A URL whose bytes nobody could check.
+    #[error("`{path}` has a URL but no digest")]
+    Unverified {
+        /// The table.
+        path: String,
+    },
+    /// A value of another type.
+    #[error("`{path}` is {found}, but must be {wanted}")]
+    WrongType {
+        /// Where.
+        path: String,
+        /// `a whole number`.
+        found: &'static str,
+        /// `a text`.
+        wanted: &'static str,
+        /// As it could be written.
+        example: String,
+    },
+}
+
+fn several(found: &[String]) -> String {
+    match found {
+        [] => "none of the keys that say what it is".to_owned(),
+        [most @ .., last] => format!("{} and {last}, which exclude each other", most.join(", ")),
+    }
+}
+
+fn at_line(line: Option<&usize>) -> String {
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
+}
+
+impl ProblemKind {
+    /// A stable name for scripts and for the manual.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadName { .. } => "manifest::bad_name",
+            Self::BadValue { .. } => "manifest::bad_value",
+            Self::Cycle(_) => "manifest::cycle",
+            Self::Collision { .. } => "manifest::collision",
+            Self::Dangling { .. } => "manifest::dangling",
+            Self::DuplicateImage { .. } => "manifest::duplicate_image",
+            Self::File { .. } => "manifest::file",
+            Self::MissingKey { .. } => "manifest::missing_key",
+            Self::NeverFits { .. } => "manifest::never_fits",
+            Self::NoImages => "manifest::no_images",
+            Self::OneOf { .. } => "manifest::one_of",
+            Self::OutputPath { .. } => "manifest::output_path",
+            Self::Reserved { .. } => "manifest::reserved",
+            Self::Syntax(_) => "manifest::syntax",
+            Self::Template { .. } => "manifest::template",
+            Self::TooSmall { .. } => "manifest::too_small",
+            Self::UndefinedVariable { .. } => "manifest::undefined_variable",
+            Self::UnknownKey { .. } => "manifest::unknown_key",
+            Self::Unreadable { .. } => "manifest::unreadable",
+            Self::UnsetSecret { .. } => "manifest::unset_secret",
+            Self::Unused { .. } => "manifest::unused",
+            Self::Unverified { .. } => "manifest::unverified",
+            Self::WrongType { .. } => "manifest::wrong_type",
+        }
+    }
+
+    /// Whether a run can go on all the same.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::UnsetSecret { .. } | Self::Unused { .. })
+    }
+
+    /// What the underlined text is, in a few words.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::BadName { .. } => "this name",
+            Self::BadValue { .. } | Self::OutputPath { .. } => "here",
+            Self::Cycle(_) => "the circle closes here",
+            Self::Collision { .. } => "written there too",
+            Self::Dangling { .. } => "not found",
+            Self::DuplicateImage { .. } => "and here",
+            Self::File { .. } => "this file",
+            Self::MissingKey { .. } => "in this table",
+            Self::NeverFits { .. } => "more than there is",
+            Self::NoImages | Self::Syntax(_) | Self::Template { .. } | Self::Unreadable { .. } => "here",
+            Self::OneOf { .. } => "exactly one is wanted",
+            Self::Reserved { .. } => "the program sets this one",
+            Self::TooSmall { .. } => "too small",
+            Self::UndefinedVariable { .. } => "not defined",
+            Self::UnknownKey { .. } => "not known here",
+            Self::UnsetSecret { .. } => "not there now",
+            Self::Unused { .. } => "never used",
+            Self::Unverified { .. } => "of which nobody could check the bytes",
+            Self::WrongType { found, .. } => found,
+        }
+    }
+
+    pub(super) fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::BadName { remedy, .. } => (*remedy).to_owned(),
+            Self::BadValue { remedy, .. }
+            | Self::Dangling { remedy, .. }
+            | Self::DuplicateImage { remedy, .. }
+            | Self::File { remedy, .. }
+            | Self::UndefinedVariable { remedy, .. }
+            | Self::UnknownKey { remedy, .. }
+            | Self::Unreadable { remedy, .. } => remedy.clone(),
+            Self::Cycle(_) => "take one of these `extends` out".to_owned(),
+            Self::Collision { .. } => {
+                "give each image a file of its own: publish.file = \"{{ id }}.{{ format }}{{ suffix }}\""
+                    .to_owned()
+            }
+            Self::MissingKey { example, .. } => format!("add, for instance: {example}"),
+            Self::NeverFits { path, limit, .. } => format!("raise `{limit}` or lower `{path}`"),
+            Self::NoImages => "add, for instance:\n[[images]]\ndistro = \"debian12\"\nflavor = \"base\"\n\
+                sizes  = [\"20G\"]"
+                .to_owned(),
+            Self::OneOf { wanted, .. } => format!("write exactly one of {}", wanted.join(", ")),
+            Self::OutputPath { .. } => {
+                "write `publish.file` as a relative path such as \"{{ id }}.{{ format }}{{ suffix }}\""
+                    .to_owned()
+            }
+            Self::Reserved { .. } => "choose another name; the program gives this one its value".to_owned(),
+            Self::Template { remedy, .. } => return remedy.clone(),
+            Self::TooSmall { distro, .. } => {
+                format!("take a larger size, or a smaller `distros.{distro}.disk`: images only grow")
+            }
+            Self::UnsetSecret { .. } => "a run refuses to start without it".to_owned(),
+            Self::Unused { what, .. } => format!("name it in an image's `{what}`, or take it out"),
+            Self::Unverified { .. } => {
+                "add the digest that the publisher gives: sha256 = \"<64 hex digits>\" (or sha512, md5)"
+                    .to_owned()
+            }
+            Self::WrongType { example, .. } => format!("write it like this: {example}"),
+            Self::Syntax(_) => return None,
+        })
+    }
+}

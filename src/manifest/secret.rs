@@ -1,0 +1,95 @@
+//! Secrets: known by where they are, read only when a run needs them. Nothing here prints, logs or stores a value.
+
+use std::path::PathBuf;
+
+use super::model::{EnvValue, Manifest, StepKind};
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// An environment variable of the host.
+    Env(String),
+    /// A file on the host; its text without the last newline.
+    File(PathBuf),
+}
+
+/// A secret with the step that wants it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SecretUse<'a> {
+    /// Name of the flavor.
+    pub flavor: &'a str,
+    /// Label of the step.
+    pub step: &'a str,
+    /// The variable that carries it in the guest.
+    pub variable: &'a str,
+    /// Where it is on the host.
+    pub secret: &'a Secret,
+}
+
+/// Why a secret could not be read. Never says what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The environment lacks it.
+    #[error("the environment variable `{0}` is not set; export it before the run")]
+    Unset(String),
+    /// The environment has bytes that are not text.
+    #[error("the environment variable `{0}` is not text (UTF-8)")]
+    NotText(String),
+    /// The file is absent, unreadable or not text.
+    #[error("the secret in `{}` cannot be read: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
+}
+
+impl Secret {
+    /// Reads the secret. The caller must keep it out of arguments, logs, events, keys and images.
+    ///
+    /// # Errors
+    /// When it is not there or is not text.
+    pub fn read(&self) -> Result<String, SecretError> {
+        match self {
+            Self::Env(name) => std::env::var(name).map_err(|error| match error {
+                std::env::VarError::NotPresent => SecretError::Unset(name.clone()),
+                std::env::VarError::NotUnicode(_) => SecretError::NotText(name.clone()),
+            }),
+            Self::File(path) => {
+                let mut text = std::fs::read_to_string(path).map_err(|error| SecretError::File {
+                    path: path.clone(),
+                    cause: error.to_string(),
+                })?;
+                if text.ends_with('\n') {
+                    text.pop();
+                }
+                Ok(text)
+            }
+        }
+    }
+}
+
+impl Manifest {
+    /// Every secret that the images of this manifest may need, for the check before a run.
+    pub fn secrets(&self) -> Vec<SecretUse<'_>> {
+        let mut uses = Vec::new();
+        for flavor in &self.flavors {
+            for step in &flavor.steps {
+                let StepKind::Run(run) = &step.kind else { continue };
+                for (variable, value) in &run.env {
+                    if let EnvValue::Secret(secret) = value {
+                        let (flavor, step) = (flavor.name.as_str(), step.label.as_str());
+                        uses.push(SecretUse {
+                            flavor,
+                            step,
+                            variable,
+                            secret,
+                        });
+                    }
+                }
+            }
+        }
+        uses
+    }
+}
