@@ -9,7 +9,7 @@ use super::model::{Distro, Family, Source};
 pub type Context = BTreeMap<String, serde_json::Value>;
 
 /// Names that the program gives their values; `[vars]` cannot have them.
-pub const RESERVED: [&str; 15] = [
+pub const RESERVED: [&str; 16] = [
     "build_key",
     "components",
     "distro",
@@ -20,6 +20,7 @@ pub const RESERVED: [&str; 15] = [
     "id",
     "mirror",
     "root_uuid",
+    "security_mirror",
     "size",
     "suffix",
     "suite",
@@ -32,6 +33,8 @@ pub const RESERVED: [&str; 15] = [
 pub struct BuildFacts {
     /// URL of the package mirror.
     pub mirror: String,
+    /// URL of the mirror of security updates; empty where none is to be used.
+    pub security_mirror: String,
     /// `bookworm`; empty where the source has none.
     pub suite: String,
     /// Archive components.
@@ -59,6 +62,7 @@ impl BuildFacts {
             Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
         };
         Self {
+            security_mirror: String::new(),
             mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
             suite,
             components,
@@ -74,6 +78,7 @@ impl BuildFacts {
 pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
     let BuildFacts {
         mirror,
+        security_mirror,
         suite,
         components,
         hostname,
@@ -84,6 +89,7 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
     let mut context = distro_context(distro);
     let texts = [
         ("mirror", mirror),
+        ("security_mirror", security_mirror),
         ("suite", suite),
         ("hostname", hostname),
         ("build_key", build_key),

@@ -86,7 +86,7 @@ fn read(reading: Reading<'_>, field: &Field<'_>, vars: &Vars) -> Option<DistroDr
         cpus: cpu_count.as_ref().and_then(cpus).unwrap_or(CPUS),
         answers: match &answers {
             Some(field) => read_answers(reading, field),
-            None if is_bootstrap => built_in(builtin::BOOTSTRAP_ANSWERS),
+            None if is_bootstrap => built_in(builtin::bootstrap_answers(family.unwrap_or(Family::Debian))),
             None => None,
         },
         vars: merged,
