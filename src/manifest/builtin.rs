@@ -23,7 +23,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("cloud-init-user-data.yaml.j2", include_str!("../../templates/cloud-init-user-data.yaml.j2")),
 ];
 
-/// The answers of a `bootstrap` source that names none.
+/// Name of the answers of a `bootstrap` source that names none; other families cannot be bootstrapped.
 pub fn bootstrap_answers(family: Family) -> &'static str {
     match family {
         Family::Ubuntu => "bootstrap-ubuntu.sh.j2",

@@ -33,6 +33,8 @@ pub const RESERVED: [&str; 16] = [
 pub struct BuildFacts {
     /// URL of the package mirror.
     pub mirror: String,
+    /// URL of the mirror of security updates; empty where none is to be used.
+    pub security_mirror: String,
     /// `bookworm`; empty where the source has none.
     pub suite: String,
     /// Archive components.
@@ -62,6 +64,7 @@ impl BuildFacts {
             Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
         };
         Self {
+            security_mirror: String::new(),
             mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
             suite,
             components,
@@ -78,6 +81,7 @@ impl BuildFacts {
 pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
     let BuildFacts {
         mirror,
+        security_mirror,
         suite,
         components,
         hostname,
@@ -89,6 +93,7 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
     let mut context = distro_context(distro);
     let texts = [
         ("mirror", mirror),
+        ("security_mirror", security_mirror),
         ("suite", suite),
         ("hostname", hostname),
         ("build_key", build_key),
