@@ -85,6 +85,8 @@ struct State {
     bytes: u64,
     last: Instant,
     trouble: Option<Trouble>,
+    /// Whether the line that told of trouble was still being printed.
+    trouble_unfinished: bool,
     open: bool,
 }
 
@@ -103,6 +105,7 @@ impl Console {
             bytes: 0,
             last: Instant::now(),
             trouble: None,
+            trouble_unfinished: false,
             open: true,
         };
         let console = Self(Arc::new((Mutex::new(state), Condvar::new())));
@@ -207,6 +210,7 @@ impl Console {
             if state.trouble.is_none() {
                 let partial = clean_line(&String::from_utf8_lossy(&state.partial));
                 state.trouble = Trouble::read(&partial);
+                state.trouble_unfinished = state.trouble.is_some();
             }
             drop(state);
             self.0.1.notify_all();
@@ -237,8 +241,9 @@ impl State {
         if line.is_empty() {
             return None;
         }
-        if self.trouble.is_none() {
-            self.trouble = Trouble::read(&line);
+        if self.trouble.is_none() || self.trouble_unfinished {
+            self.trouble = Trouble::read(&line).or(self.trouble.take());
+            self.trouble_unfinished = false;
         }
         if self.lines.len() == KEEP {
             self.lines.pop_front();

@@ -8,17 +8,18 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::argv::{Sandbox, argv};
-use super::console::{Console, Trouble};
+use super::console::Console;
 use super::error::{MachineError, Tail};
 use super::qmp::{Qmp, QmpEvent};
 use super::spec::{Boot, MachineSpec};
+use super::watch::DiskActivity;
 use super::wire::Wire;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
@@ -30,14 +31,10 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// How long qemu may take to connect to its sockets. Allocating memory and opening images comes before.
 const CONNECT: Duration = Duration::from_secs(60);
-/// How long qemu may take to end after it was told to quit.
-const QUIT: Duration = Duration::from_secs(10);
 /// How long the console may take to hand over its last words after qemu ended.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Console lines shown in errors.
-const SHOWN: usize = 20;
-/// Disk counters are asked for no more often than this.
-const DISK_POLL: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Lines shown in errors.
+pub(super) const SHOWN: usize = 20;
 
 /// File in the machine's folder: the console, as received.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -46,40 +43,19 @@ pub const ARGV_FILE: &str = "qemu.argv";
 /// File in the machine's folder: what qemu itself said.
 pub const STDERR_FILE: &str = "qemu.stderr";
 
-/// What made a machine stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// It was off already.
-    Already,
-    /// The guest followed the power button.
-    PowerButton,
-    /// qemu was told to quit; the guest lost what it had not written.
-    Quit,
-    /// qemu had to be killed.
-    Killed,
-}
-
 /// A running machine. Dropping it kills qemu at once; [`Machine::stop`] is gentler.
 #[derive(Debug)]
 pub struct Machine {
-    running: Running,
-    qmp: Qmp,
-    events: mpsc::Receiver<QmpEvent>,
-    console: Console,
+    pub(super) running: Running,
+    pub(super) qmp: Qmp,
+    pub(super) events: mpsc::Receiver<QmpEvent>,
+    pub(super) console: Console,
     cancel: Cancel,
     folder: PathBuf,
     ssh_port: Option<u16>,
-    resets: u64,
-    panicked: bool,
-    disk: DiskActivity,
-}
-
-/// What the disks' counters say about life in the guest.
-#[derive(Debug)]
-struct DiskActivity {
-    operations: u64,
-    asked: Instant,
-    changed: Instant,
+    pub(super) resets: u64,
+    pub(super) panicked: bool,
+    pub(super) disk: DiskActivity,
 }
 
 impl Machine {
@@ -144,7 +120,6 @@ impl Machine {
         let Ok((qmp, events)) = Qmp::connect(qmp) else {
             return Err(not_started(&mut running));
         };
-        let now = Instant::now();
         let mut machine = Self {
             running,
             qmp,
@@ -155,11 +130,7 @@ impl Machine {
             ssh_port: None,
             resets: 0,
             panicked: false,
-            disk: DiskActivity {
-                operations: 0,
-                asked: now,
-                changed: now,
-            },
+            disk: DiskActivity::new(),
         };
         if spec.ssh {
             machine.ssh_port = machine.forwarded_port()?;
@@ -204,114 +175,6 @@ impl Machine {
         self.ssh_port
     }
 
-    /// How often the guest was reset since it was started.
-    pub fn resets(&mut self) -> u64 {
-        self.take_events();
-        self.resets
-    }
-
-    /// Looks once at everything that can end a wait.
-    ///
-    /// # Errors
-    /// [`MachineError::Cancelled`], [`MachineError::Trouble`], [`MachineError::Ended`].
-    pub fn poll(&mut self) -> Result<(), MachineError> {
-        if self.cancel.is_cancelled() {
-            return Err(MachineError::Cancelled);
-        }
-        let ended = self.running.try_wait()?;
-        if ended.is_some() {
-            self.console.wait_closed(LAST_WORDS);
-        }
-        self.trouble()?;
-        ended.map_or(Ok(()), |status| Err(self.ended(status)))
-    }
-
-    /// How long the guest has neither printed nor touched a disk.
-    pub fn quiet_for(&mut self) -> Duration {
-        if self.disk.asked.elapsed() >= DISK_POLL {
-            self.disk.asked = Instant::now();
-            // No answer means no sign of life, and a dead qemu is told by `poll`.
-            let operations = self.disk_operations().unwrap_or(self.disk.operations);
-            if operations != self.disk.operations {
-                self.disk.operations = operations;
-                self.disk.changed = Instant::now();
-            }
-        }
-        self.disk.changed.max(self.console.last_activity()).elapsed()
-    }
-
-    /// Waits for a line with `text` on the console, as long as the guest shows signs of life every `silence`.
-    ///
-    /// # Errors
-    /// As [`Machine::poll`], and [`MachineError::Silent`].
-    pub fn wait_console(&mut self, text: &str, silence: Duration) -> Result<String, MachineError> {
-        loop {
-            if let Some(line) = self.console.wait_for(text, POLL) {
-                return Ok(line);
-            }
-            self.poll()?;
-            self.check_silence(&format!("`{text}` on the console"), silence)?;
-        }
-    }
-
-    /// Presses the power button: a guest that listens to ACPI shuts down in order.
-    ///
-    /// # Errors
-    /// [`MachineError::Qmp`].
-    pub fn power_off(&mut self) -> Result<(), MachineError> {
-        self.qmp.command("system_powerdown", json!({}), ANSWER)?;
-        Ok(())
-    }
-
-    /// Waits until the guest has switched itself off, at most `limit`.
-    ///
-    /// # Errors
-    /// [`MachineError::Slow`], [`MachineError::Trouble`], [`MachineError::Cancelled`], and [`MachineError::Ended`] when
-    /// qemu ended in another way.
-    pub fn wait_off(&mut self, limit: Duration) -> Result<(), MachineError> {
-        let deadline = Instant::now() + limit;
-        self.wait_end(&mut |machine| {
-            if Instant::now() < deadline {
-                return Ok(());
-            }
-            Err(MachineError::Slow {
-                what: "the guest to switch itself off".to_owned(),
-                limit,
-                console: machine.last_words(),
-            })
-        })
-    }
-
-    /// As [`Machine::wait_off`], for a guest that works until it is done, such as an installer: as long as it shows signs
-    /// of life every `silence`.
-    ///
-    /// # Errors
-    /// As [`Machine::wait_off`], with [`MachineError::Silent`].
-    pub fn wait_done(&mut self, silence: Duration) -> Result<(), MachineError> {
-        self.wait_end(&mut |machine| machine.check_silence("the guest to switch itself off", silence))
-    }
-
-    fn wait_end(
-        &mut self,
-        on_time: &mut dyn FnMut(&mut Self) -> Result<(), MachineError>,
-    ) -> Result<(), MachineError> {
-        loop {
-            match self.poll() {
-                Ok(()) => on_time(self)?,
-                Err(error @ MachineError::Ended { .. }) => {
-                    let clean = self.running.try_wait()?.is_some_and(|status| status.success());
-                    return if clean { Ok(()) } else { Err(error) };
-                }
-                Err(error) => return Err(error),
-            }
-            // The end of the console is the first sign of the end.
-            self.console.wait_closed(POLL);
-            if self.console.is_closed() && self.cancel.sleep(POLL / 10) {
-                return Err(MachineError::Cancelled);
-            }
-        }
-    }
-
     /// Writes what the screen shows as a PNG.
     ///
     /// # Errors
@@ -324,107 +187,6 @@ impl Machine {
         let arguments = json!({ "filename": path, "format": "png" });
         self.qmp.command("screendump", arguments, ANSWER)?;
         Ok(())
-    }
-
-    /// Stops the machine, each means given its time: the power button (`grace`; zero leaves it out), then qemu's own
-    /// quit, then signals. Works also after a cancel.
-    pub fn stop(&mut self, grace: Duration) -> Stopped {
-        if self.is_off() {
-            return Stopped::Already;
-        }
-        if !grace.is_zero() && self.power_off().is_ok() && self.off_within(grace) {
-            return Stopped::PowerButton;
-        }
-        // The answer may be lost with the socket: what counts is that qemu ends.
-        drop(self.qmp.command("quit", json!({}), QUIT));
-        if self.off_within(QUIT) {
-            return Stopped::Quit;
-        }
-        self.running.stop();
-        Stopped::Killed
-    }
-
-    fn is_off(&mut self) -> bool {
-        !matches!(self.running.try_wait(), Ok(None))
-    }
-
-    fn off_within(&mut self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        while !self.is_off() {
-            if Instant::now() > deadline {
-                return false;
-            }
-            std::thread::sleep(POLL / 5);
-        }
-        true
-    }
-
-    /// The console's last lines, for errors.
-    pub(super) fn last_words(&self) -> Tail {
-        Tail {
-            from: "console",
-            lines: self.console.last_lines(SHOWN),
-        }
-    }
-
-    pub(super) fn check_silence(&mut self, what: &str, silence: Duration) -> Result<(), MachineError> {
-        if self.quiet_for() < silence {
-            return Ok(());
-        }
-        Err(MachineError::Silent {
-            what: what.to_owned(),
-            silence,
-            console: self.last_words(),
-        })
-    }
-
-    fn trouble(&mut self) -> Result<(), MachineError> {
-        self.take_events();
-        let reported = || {
-            let panic = || Trouble::KernelPanic("it told the machine so".to_owned());
-            self.panicked.then(panic)
-        };
-        let Some(trouble) = self.console.trouble().or_else(reported) else {
-            return Ok(());
-        };
-        // A moment, so that the message has the lines that follow, such as the call trace.
-        self.console.wait_closed(POLL * 2);
-        Err(MachineError::Trouble {
-            trouble,
-            console: self.last_words(),
-        })
-    }
-
-    fn ended(&self, status: ExitStatus) -> MachineError {
-        MachineError::Ended {
-            status: status_text(status),
-            stderr: stderr_tail(&self.folder),
-            console: self.last_words(),
-        }
-    }
-
-    fn take_events(&mut self) {
-        for event in self.events.try_iter() {
-            match event.name.as_str() {
-                "RESET" => self.resets += 1,
-                "GUEST_PANICKED" => self.panicked = true,
-                _ => {}
-            }
-        }
-    }
-
-    fn disk_operations(&self) -> Option<u64> {
-        let stats = self.qmp.command("query-blockstats", json!({}), ANSWER).ok()?;
-        let names = [
-            "rd_operations",
-            "wr_operations",
-            "unmap_operations",
-            "flush_operations",
-        ];
-        let of_one = |disk: &serde_json::Value| -> u64 {
-            names.iter().filter_map(|name| disk["stats"][name].as_u64()).sum()
-        };
-        Some(stats.as_array()?.iter().map(of_one).sum())
     }
 
     /// What stops every wait of ours.
@@ -487,7 +249,7 @@ fn start_failure(running: &mut Running, folder: &Path, cancel: &Cancel) -> Machi
     }
 }
 
-fn stderr_tail(folder: &Path) -> Tail {
+pub(super) fn stderr_tail(folder: &Path) -> Tail {
     let bytes: io::Result<Vec<u8>> = std::fs::read(folder.join(STDERR_FILE));
     let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
     let lines: Vec<_> = text

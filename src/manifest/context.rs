@@ -45,8 +45,6 @@ pub struct BuildFacts {
     pub build_key: String,
     /// UUID of the root file system.
     pub root_uuid: String,
-    /// URL of the security archive; empty where there is none.
-    pub security_mirror: String,
     /// Who the build logs in as.
     pub user: String,
 }
@@ -64,14 +62,13 @@ impl BuildFacts {
             Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
         };
         Self {
-            security_mirror: String::new(),
+            security_mirror: "<security mirror of this host>".to_owned(),
             mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
             suite,
             components,
             hostname: distro.name.clone(),
             build_key: "<key of the build>".to_owned(),
             root_uuid: "<UUID of the root file system>".to_owned(),
-            security_mirror: "<security mirror of this host>".to_owned(),
             user,
         }
     }
@@ -87,7 +84,6 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
         hostname,
         build_key,
         root_uuid,
-        security_mirror,
         user,
     } = facts;
     let mut context = distro_context(distro);
@@ -98,7 +94,6 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
         ("hostname", hostname),
         ("build_key", build_key),
         ("root_uuid", root_uuid),
-        ("security_mirror", security_mirror),
         ("user", user),
     ];
     context.extend(texts.map(|(key, text)| (key.to_owned(), text.as_str().into())));

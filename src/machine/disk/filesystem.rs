@@ -115,12 +115,35 @@ pub fn verify_ext(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskEr
 pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<(), DiskError> {
     must_be_clean_ext(raw, partition.start)?;
     let (folder, device) = device(raw, partition.start)?;
+    let length = || {
+        std::fs::metadata(raw)
+            .map(|data| data.len())
+            .map_err(DiskError::file(raw))
+    };
+    let before = length()?;
     // Without a size, resize2fs would take the whole file's, which is larger than the partition.
     let size = format!("{}K", partition.size / KIB);
-    let cmd = tool("resize2fs").folder(&folder).arg(device).arg(size);
+    // When it is done, resize2fs truncates a regular file to the size of the file system and forgets the offset: the
+    // last `offset` bytes would be lost (seen with 1.47.0). It does so only with a descriptor above 0
+    // (`fd > 0` in its main.c), so it is started with standard input closed and opens the disk as descriptor 0.
+    let cmd = Cmd::new("sh")
+        .args(["-c", r#"exec "$@" <&-"#, "sh"])
+        .folder(&folder);
+    let cmd = cmd.arg(path_of("resize2fs")).arg(device).arg(size);
     cmd.read(cancel)
-        .map(drop)
-        .map_err(DiskError::tool("growing the file system in", raw))
+        .map_err(DiskError::tool("growing the file system in", raw))?;
+    let after = length()?;
+    if after == before {
+        return Ok(());
+    }
+    Err(DiskError::FileSystem {
+        path: raw.to_owned(),
+        offset: partition.start,
+        why: format!(
+            "was damaged: this version of resize2fs cut the file from {before} to {after} bytes; \
+             let the guest grow its file system itself"
+        ),
+    })
 }
 
 /// A new ext4 file system, filled from a folder.
@@ -156,6 +179,9 @@ pub fn make_ext4(
         "-F",
         "-t",
         "ext4",
+        // A small disk would get blocks of 1 KiB, and keep them when it is grown.
+        "-b",
+        "4096",
         "-E",
         &format!("offset={}", partition.start),
     ]);

@@ -4,124 +4,32 @@
 //! OpenSSH, because it is well kept, it is there anyway for Ansible, and its shared connection (`ControlMaster`) makes a
 //! command cost a round trip instead of a key exchange, which under emulation takes seconds.
 
+mod client;
 mod copy;
+mod error;
 mod key;
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use error::SshError;
 pub use key::{KEY_NAME, Key};
 
+use self::client::{client, control, keep, listen, percent_escaped};
 use super::wire::private_folder;
 use crate::host::cancel::Cancel;
-use crate::host::process::{Cmd, Output, ProcessError, Running, clean_line, shell_quote, status_text};
+use crate::host::process::{Output, ProcessError, Running, shell_quote, status_text};
 use crate::size::show_duration;
 
 /// How often a waiting thread looks whether it should stop.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a command's leftovers (a daemon that kept its outputs open) may hold the session after it has ended.
 const LINGER: Duration = Duration::from_secs(2);
-/// Lines of the client's own messages kept.
-const TALK: usize = 20;
 /// ssh's own exit code; a remote command may end with it too.
 const SSH_FAILED: i32 = 255;
-
-/// What went wrong on the way into a guest.
-#[derive(Debug, thiserror::Error)]
-pub enum SshError {
-    /// We were asked to stop.
-    #[error("stopped")]
-    Cancelled,
-    /// The connection was not made.
-    #[error("ssh could not connect to {user}@{host} port {port}: {talk}")]
-    Connect {
-        /// As whom.
-        user: String,
-        /// Where to.
-        host: String,
-        /// Port.
-        port: u16,
-        /// ssh's words.
-        talk: String,
-    },
-    /// A command that must succeed did not.
-    #[error("`{command}` exited with code {code} in the guest{}", lines(.tail))]
-    Failed {
-        /// Command: its first line, or what a comment there calls it.
-        command: String,
-        /// Its exit code.
-        code: i32,
-        /// Its last lines.
-        tail: Vec<String>,
-    },
-    /// A file on this side could not be used.
-    #[error("could not use `{path}` for the guest: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A key pair could not be made or read.
-    #[error("could not use the ssh key `{path}`: {source}")]
-    Key {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The connection ended before the command did.
-    #[error("lost the connection to the guest while `{command}` ran{}", lines(.tail))]
-    Lost {
-        /// Command, its first line.
-        command: String,
-        /// The last lines of the command and of ssh.
-        tail: Vec<String>,
-    },
-    /// A program of the host failed.
-    #[error(transparent)]
-    Process(ProcessError),
-    /// sshd answered and did not take the key.
-    #[error("{user}@{host} port {port} refuses the key `{key}`")]
-    Refused {
-        /// As whom.
-        user: String,
-        /// Where to.
-        host: String,
-        /// Port.
-        port: u16,
-        /// Private key file.
-        key: PathBuf,
-    },
-    /// The command took too long; what it started in the guest may still run.
-    #[error("`{command}` did not end within {}{}", show_duration(*.limit), lines(.tail))]
-    TimedOut {
-        /// Command, its first line.
-        command: String,
-        /// The limit.
-        limit: Duration,
-        /// Its last lines.
-        tail: Vec<String>,
-    },
-}
-
-impl From<ProcessError> for SshError {
-    fn from(error: ProcessError) -> Self {
-        match error {
-            ProcessError::Cancelled => Self::Cancelled,
-            error => Self::Process(error),
-        }
-    }
-}
-
-fn lines(tail: &[String]) -> String {
-    tail.iter()
-        .fold(String::new(), |text, line| text + "\n  | " + line)
-}
 
 /// Where to, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -368,46 +276,6 @@ fn watch(cancel: &Cancel, ended: &Cancel, stop: &Cancel, finished: &Cancel) {
     }
 }
 
-/// The client with everything that a user's own configuration could change nailed down.
-fn client(folder: &Path, target: &Target) -> Cmd {
-    let quoted = |path: PathBuf| format!("\"{}\"", percent_escaped(&path));
-    let options = [
-        "BatchMode=yes".to_owned(),
-        "ConnectionAttempts=1".to_owned(),
-        format!("ControlPath={}", quoted(control(folder))),
-        "ControlPersist=no".to_owned(),
-        "ForwardAgent=no".to_owned(),
-        "ForwardX11=no".to_owned(),
-        "GlobalKnownHostsFile=/dev/null".to_owned(),
-        "IdentitiesOnly=yes".to_owned(),
-        "IdentityAgent=none".to_owned(),
-        "LogLevel=ERROR".to_owned(),
-        "PreferredAuthentications=publickey".to_owned(),
-        // A guest that is frozen, or was reset, is noticed after a minute; a slow one under emulation is not cut off.
-        "ServerAliveInterval=15".to_owned(),
-        "ServerAliveCountMax=4".to_owned(),
-        "StrictHostKeyChecking=accept-new".to_owned(),
-        "UpdateHostKeys=no".to_owned(),
-        format!("UserKnownHostsFile={}", quoted(folder.join("known_hosts"))),
-    ];
-    let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
-    Cmd::new("ssh").args(["-F", "/dev/null"]).args(options).args([
-        "-p",
-        &target.port.to_string(),
-        "-l",
-        &target.user,
-    ])
-}
-
-fn control(folder: &Path) -> PathBuf {
-    folder.join("ssh")
-}
-
-/// ssh expands `%h` and the like in paths.
-fn percent_escaped(path: &Path) -> String {
-    path.to_string_lossy().replace('%', "%%")
-}
-
 /// The command as the guest gets it. It tells its exit code on standard error as its last word: ssh's own exit code
 /// 255 could mean the command's, a signal in the guest, or a lost connection.
 fn wrapped(command: &str, role: Become, mark: &str) -> String {
@@ -433,45 +301,6 @@ fn first_line(command: &str) -> String {
         .trim()
         .trim_start_matches("# ")
         .to_owned()
-}
-
-fn keep(tail: &mut Vec<String>, line: String) {
-    if tail.len() == TALK {
-        tail.remove(0);
-    }
-    tail.push(line);
-}
-
-/// What the master says, read on a thread so that it can never block on us.
-struct Talk {
-    lines: Arc<Mutex<Vec<String>>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-fn listen(pipe: Option<impl Read + Send + 'static>) -> Talk {
-    let lines = Arc::<Mutex<Vec<String>>>::default();
-    let shared = Arc::clone(&lines);
-    let thread = pipe.map(|pipe| {
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let line = clean_line(&line);
-                if !line.is_empty() {
-                    keep(&mut shared.lock().unwrap_or_else(PoisonError::into_inner), line);
-                }
-            }
-        })
-    });
-    Talk { lines, thread }
-}
-
-impl Talk {
-    /// All of it, once the master has ended.
-    fn finish(self) -> Vec<String> {
-        if let Some(thread) = self.thread {
-            drop(thread.join());
-        }
-        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! How a machine ends: by its guest, by us in order, or by force.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::error::MachineError;
+use super::qemu::{ANSWER, Machine, POLL};
+
+/// How long qemu may take to end after it was told to quit.
+const QUIT: Duration = Duration::from_secs(10);
+
+/// What made a machine stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was off already.
+    Already,
+    /// The guest followed the power button.
+    PowerButton,
+    /// qemu was told to quit; the guest lost what it had not written.
+    Quit,
+    /// qemu had to be killed.
+    Killed,
+}
+
+impl Machine {
+    /// Presses the power button: a guest that listens to ACPI shuts down in order.
+    ///
+    /// # Errors
+    /// [`MachineError::Qmp`].
+    pub fn power_off(&mut self) -> Result<(), MachineError> {
+        self.qmp.command("system_powerdown", json!({}), ANSWER)?;
+        Ok(())
+    }
+
+    /// Waits until the guest has switched itself off, at most `limit`.
+    ///
+    /// # Errors
+    /// [`MachineError::Slow`], [`MachineError::Trouble`], [`MachineError::Cancelled`], and [`MachineError::Ended`] when
+    /// qemu ended in another way.
+    pub fn wait_off(&mut self, limit: Duration) -> Result<(), MachineError> {
+        let deadline = Instant::now() + limit;
+        self.wait_end(&mut |machine| {
+            if Instant::now() < deadline {
+                return Ok(());
+            }
+            Err(MachineError::Slow {
+                what: "the guest to switch itself off".to_owned(),
+                limit,
+                console: machine.last_words(),
+            })
+        })
+    }
+
+    /// As [`Machine::wait_off`], for a guest that works until it is done, such as an installer: as long as it shows signs
+    /// of life every `silence`.
+    ///
+    /// # Errors
+    /// As [`Machine::wait_off`], with [`MachineError::Silent`].
+    pub fn wait_done(&mut self, silence: Duration) -> Result<(), MachineError> {
+        self.wait_end(&mut |machine| machine.check_silence("the guest to switch itself off", silence))
+    }
+
+    fn wait_end(
+        &mut self,
+        on_time: &mut dyn FnMut(&mut Self) -> Result<(), MachineError>,
+    ) -> Result<(), MachineError> {
+        loop {
+            match self.poll() {
+                Ok(()) => on_time(self)?,
+                Err(error @ MachineError::Ended { .. }) => {
+                    let clean = self.running.try_wait()?.is_some_and(|status| status.success());
+                    return if clean { Ok(()) } else { Err(error) };
+                }
+                Err(error) => return Err(error),
+            }
+            // The end of the console is the first sign of the end.
+            self.console.wait_closed(POLL);
+            if self.console.is_closed() && self.cancel().sleep(POLL / 10) {
+                return Err(MachineError::Cancelled);
+            }
+        }
+    }
+
+    /// Stops the machine, each means given its time: the power button (`grace`; zero leaves it out), then qemu's own
+    /// quit, then signals. Works also after a cancel.
+    pub fn stop(&mut self, grace: Duration) -> Stopped {
+        if self.is_off() {
+            return Stopped::Already;
+        }
+        if !grace.is_zero() && self.power_off().is_ok() && self.off_within(grace) {
+            return Stopped::PowerButton;
+        }
+        // The answer may be lost with the socket: what counts is that qemu ends.
+        drop(self.qmp.command("quit", json!({}), QUIT));
+        if self.off_within(QUIT) {
+            return Stopped::Quit;
+        }
+        self.running.stop();
+        Stopped::Killed
+    }
+
+    fn is_off(&mut self) -> bool {
+        !matches!(self.running.try_wait(), Ok(None))
+    }
+
+    fn off_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while !self.is_off() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(POLL / 5);
+        }
+        true
+    }
+}

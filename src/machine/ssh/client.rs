@@ -1,0 +1,91 @@
+//! OpenSSH's client as a child: its options, and what it says on standard error.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::Target;
+use crate::host::process::{Cmd, clean_line};
+
+/// Lines of the client's own messages kept.
+const TALK: usize = 20;
+
+/// The client with everything that a user's own configuration could change nailed down.
+pub(super) fn client(folder: &Path, target: &Target) -> Cmd {
+    let quoted = |path: PathBuf| format!("\"{}\"", percent_escaped(&path));
+    let options = [
+        "BatchMode=yes".to_owned(),
+        "ConnectionAttempts=1".to_owned(),
+        format!("ControlPath={}", quoted(control(folder))),
+        "ControlPersist=no".to_owned(),
+        "ForwardAgent=no".to_owned(),
+        "ForwardX11=no".to_owned(),
+        "GlobalKnownHostsFile=/dev/null".to_owned(),
+        "IdentitiesOnly=yes".to_owned(),
+        "IdentityAgent=none".to_owned(),
+        "LogLevel=ERROR".to_owned(),
+        "PreferredAuthentications=publickey".to_owned(),
+        // A guest that is frozen, or was reset, is noticed after a minute; a slow one under emulation is not cut off.
+        "ServerAliveInterval=15".to_owned(),
+        "ServerAliveCountMax=4".to_owned(),
+        "StrictHostKeyChecking=accept-new".to_owned(),
+        "UpdateHostKeys=no".to_owned(),
+        format!("UserKnownHostsFile={}", quoted(folder.join("known_hosts"))),
+    ];
+    let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
+    Cmd::new("ssh").args(["-F", "/dev/null"]).args(options).args([
+        "-p",
+        &target.port.to_string(),
+        "-l",
+        &target.user,
+    ])
+}
+
+pub(super) fn control(folder: &Path) -> PathBuf {
+    folder.join("ssh")
+}
+
+/// ssh expands `%h` and the like in paths.
+pub(super) fn percent_escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%%")
+}
+
+pub(super) fn keep(tail: &mut Vec<String>, line: String) {
+    if tail.len() == TALK {
+        tail.remove(0);
+    }
+    tail.push(line);
+}
+
+/// What the master says, read on a thread so that it can never block on us.
+pub(super) struct Talk {
+    lines: Arc<Mutex<Vec<String>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+pub(super) fn listen(pipe: Option<impl Read + Send + 'static>) -> Talk {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let shared = Arc::clone(&lines);
+    let thread = pipe.map(|pipe| {
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let line = clean_line(&line);
+                if !line.is_empty() {
+                    keep(&mut shared.lock().unwrap_or_else(PoisonError::into_inner), line);
+                }
+            }
+        })
+    });
+    Talk { lines, thread }
+}
+
+impl Talk {
+    /// All of it, once the master has ended.
+    pub(super) fn finish(self) -> Vec<String> {
+        if let Some(thread) = self.thread {
+            drop(thread.join());
+        }
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,100 @@
+//! What can go wrong on the way into a guest. A lost connection, a failed command and a late one are different things.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::host::process::ProcessError;
+use crate::size::show_duration;
+
+/// What went wrong on the way into a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// We were asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// The connection was not made.
+    #[error("ssh could not connect to {user}@{host} port {port}: {talk}")]
+    Connect {
+        /// As whom.
+        user: String,
+        /// Where to.
+        host: String,
+        /// Port.
+        port: u16,
+        /// ssh's words.
+        talk: String,
+    },
+    /// A command that must succeed did not.
+    #[error("`{command}` exited with code {code} in the guest{}", lines(.tail))]
+    Failed {
+        /// Command: its first line, or what a comment there calls it.
+        command: String,
+        /// Its exit code.
+        code: i32,
+        /// Its last lines.
+        tail: Vec<String>,
+    },
+    /// A file on this side could not be used.
+    #[error("could not use `{path}` for the guest: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key pair could not be made or read.
+    #[error("could not use the ssh key `{path}`: {source}")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The connection ended before the command did.
+    #[error("lost the connection to the guest while `{command}` ran{}", lines(.tail))]
+    Lost {
+        /// Command, its first line.
+        command: String,
+        /// The last lines of the command and of ssh.
+        tail: Vec<String>,
+    },
+    /// A program of the host failed.
+    #[error(transparent)]
+    Process(ProcessError),
+    /// sshd answered and did not take the key.
+    #[error("{user}@{host} port {port} refuses the key `{key}`")]
+    Refused {
+        /// As whom.
+        user: String,
+        /// Where to.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Private key file.
+        key: PathBuf,
+    },
+    /// The command took too long; what it started in the guest may still run.
+    #[error("`{command}` did not end within {}{}", show_duration(*.limit), lines(.tail))]
+    TimedOut {
+        /// Command, its first line.
+        command: String,
+        /// The limit.
+        limit: Duration,
+        /// Its last lines.
+        tail: Vec<String>,
+    },
+}
+
+impl From<ProcessError> for SshError {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            ProcessError::Cancelled => Self::Cancelled,
+            error => Self::Process(error),
+        }
+    }
+}
+
+fn lines(tail: &[String]) -> String {
+    tail.iter()
+        .fold(String::new(), |text, line| text + "\n  | " + line)
+}

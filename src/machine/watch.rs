@@ -1,0 +1,151 @@
+//! Watching a machine while something is waited for: signs of life, of trouble, of the end.
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::console::Trouble;
+use super::error::{MachineError, Tail};
+use super::qemu::{ANSWER, LAST_WORDS, Machine, POLL, SHOWN, stderr_tail};
+use crate::host::process::status_text;
+
+/// Disk counters are asked for no more often than this.
+const DISK_POLL: Duration = Duration::from_secs(1);
+
+/// What the disks' counters say about life in the guest.
+#[derive(Debug)]
+pub(super) struct DiskActivity {
+    operations: u64,
+    asked: Instant,
+    changed: Instant,
+}
+
+impl DiskActivity {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            operations: 0,
+            asked: now,
+            changed: now,
+        }
+    }
+}
+
+impl Machine {
+    /// How often the guest was reset since it was started.
+    pub fn resets(&mut self) -> u64 {
+        self.take_events();
+        self.resets
+    }
+
+    /// Looks once at everything that can end a wait.
+    ///
+    /// # Errors
+    /// [`MachineError::Cancelled`], [`MachineError::Trouble`], [`MachineError::Ended`].
+    pub fn poll(&mut self) -> Result<(), MachineError> {
+        if self.cancel().is_cancelled() {
+            return Err(MachineError::Cancelled);
+        }
+        let ended = self.running.try_wait()?;
+        if ended.is_some() {
+            self.console.wait_closed(LAST_WORDS);
+        }
+        self.trouble()?;
+        ended.map_or(Ok(()), |status| Err(self.ended(status)))
+    }
+
+    /// How long the guest has neither printed nor touched a disk.
+    pub fn quiet_for(&mut self) -> Duration {
+        if self.disk.asked.elapsed() >= DISK_POLL {
+            self.disk.asked = Instant::now();
+            // No answer means no sign of life, and a dead qemu is told by `poll`.
+            let operations = self.disk_operations().unwrap_or(self.disk.operations);
+            if operations != self.disk.operations {
+                self.disk.operations = operations;
+                self.disk.changed = Instant::now();
+            }
+        }
+        self.disk.changed.max(self.console.last_activity()).elapsed()
+    }
+
+    /// Waits for a line with `text` on the console, as long as the guest shows signs of life every `silence`.
+    ///
+    /// # Errors
+    /// As [`Machine::poll`], and [`MachineError::Silent`].
+    pub fn wait_console(&mut self, text: &str, silence: Duration) -> Result<String, MachineError> {
+        loop {
+            if let Some(line) = self.console.wait_for(text, POLL) {
+                return Ok(line);
+            }
+            self.poll()?;
+            self.check_silence(&format!("`{text}` on the console"), silence)?;
+        }
+    }
+
+    /// The console's last lines, for errors.
+    pub(super) fn last_words(&self) -> Tail {
+        Tail {
+            from: "console",
+            lines: self.console.last_lines(SHOWN),
+        }
+    }
+
+    pub(super) fn check_silence(&mut self, what: &str, silence: Duration) -> Result<(), MachineError> {
+        if self.quiet_for() < silence {
+            return Ok(());
+        }
+        Err(MachineError::Silent {
+            what: what.to_owned(),
+            silence,
+            console: self.last_words(),
+        })
+    }
+
+    fn trouble(&mut self) -> Result<(), MachineError> {
+        self.take_events();
+        if self.console.trouble().is_none() && !self.panicked {
+            return Ok(());
+        }
+        // A moment, so that the message has the whole line, and those that follow, such as the call trace.
+        self.console.wait_closed(POLL * 2);
+        let reported = || Trouble::KernelPanic("it told the machine so".to_owned());
+        let trouble = self.console.trouble().unwrap_or_else(reported);
+        Err(MachineError::Trouble {
+            trouble,
+            console: self.last_words(),
+        })
+    }
+
+    fn ended(&self, status: ExitStatus) -> MachineError {
+        MachineError::Ended {
+            status: status_text(status),
+            stderr: stderr_tail(self.folder()),
+            console: self.last_words(),
+        }
+    }
+
+    fn take_events(&mut self) {
+        for event in self.events.try_iter() {
+            match event.name.as_str() {
+                "RESET" => self.resets += 1,
+                "GUEST_PANICKED" => self.panicked = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn disk_operations(&self) -> Option<u64> {
+        let stats = self.qmp.command("query-blockstats", json!({}), ANSWER).ok()?;
+        let names = [
+            "rd_operations",
+            "wr_operations",
+            "unmap_operations",
+            "flush_operations",
+        ];
+        let of_one = |disk: &serde_json::Value| -> u64 {
+            names.iter().filter_map(|name| disk["stats"][name].as_u64()).sum()
+        };
+        Some(stats.as_array()?.iter().map(of_one).sum())
+    }
+}

@@ -1,0 +1,220 @@
+//! Disks without a machine, with the host's real tools; checked with other tools than those that made them.
+
+use std::path::{Path, PathBuf};
+
+use pipeline::host::cancel::Cancel;
+use pipeline::machine::disk::{self, DiskError, Ext4, FileSystem, TableKind};
+use pipeline::machine::seed::Seed;
+use pipeline::machine::spec::DiskFormat;
+use pipeline::size::{ByteSize, GIB, MIB};
+
+use crate::support::{Bench, tool};
+
+/// A raw disk with one root file system that holds `/etc/hello` and 20 MiB of letters.
+fn make_disk(bench: &Bench, kind: TableKind) -> (PathBuf, disk::Partition) {
+    let cancel = Cancel::default();
+    bench.write("root/etc/hello", "hello from the old disk\n");
+    bench.write("root/big", vec![b'x'; 20 << 20]);
+    let raw = bench.path("disk one.raw");
+    disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
+    let root = disk::write_root_table(&raw, kind, &cancel).unwrap();
+    let content = Ext4 {
+        root: Some(bench.path("root")),
+        label: Some("root".to_owned()),
+        ..Ext4::default()
+    };
+    disk::make_ext4(&raw, &root, &content, &cancel).unwrap();
+    (raw, root)
+}
+
+fn debugfs(raw: &Path, offset: u64, request: &str) -> String {
+    let device = format!("{}?offset={offset}", raw.display());
+    tool("/usr/sbin/debugfs", &["-R", request, &device], Path::new("/"))
+}
+
+fn stored(path: &Path) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap()) * 512
+}
+
+#[test]
+fn a_disk_grows_from_64_mib_to_4_gib_without_being_mounted() {
+    let cancel = Cancel::default();
+    for kind in [TableKind::Dos, TableKind::Gpt] {
+        let bench = Bench::new();
+        let (raw, before) = make_disk(&bench, kind);
+        disk::check_ext(&raw, before.start, &cancel).unwrap();
+        let after = disk::grow_last_partition(&raw, ByteSize(4 * GIB), &cancel).unwrap();
+        assert_eq!((after.number, after.start), (before.number, before.start));
+        // All but the table's backup copy, if there is one.
+        assert!(4 * GIB - after.end() < MIB, "{kind:?} {after:?}");
+        disk::grow_ext(&raw, &after, &cancel).unwrap();
+        disk::verify_ext(&raw, after.start, &cancel).unwrap();
+
+        assert_eq!(raw.metadata().unwrap().len(), 4 * GIB);
+        assert!(
+            stored(&raw) < 128 * MIB,
+            "it stays sparse: {} bytes",
+            stored(&raw)
+        );
+        assert_eq!(
+            debugfs(&raw, after.start, "cat /etc/hello"),
+            "hello from the old disk\n"
+        );
+        let stats = debugfs(&raw, after.start, "stats -h");
+        let blocks = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("Block count:"))
+            .unwrap();
+        assert_eq!(blocks.trim().parse::<u64>().unwrap(), after.size / 4096);
+        let checked = tool(
+            "/usr/sbin/sfdisk",
+            &["--verify", raw.to_str().unwrap()],
+            Path::new("/"),
+        );
+        assert!(checked.contains("No errors detected"), "{checked}");
+    }
+}
+
+#[test]
+fn what_was_deleted_leaves_the_file() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let (raw, root) = make_disk(&bench, TableKind::Dos);
+    tool(
+        "/usr/sbin/debugfs",
+        &[
+            "-w",
+            "-R",
+            "rm /big",
+            &format!("{}?offset={}", raw.display(), root.start),
+        ],
+        Path::new("/"),
+    );
+    let before = stored(&raw);
+    disk::punch_free_blocks(&raw, root.start, &cancel).unwrap();
+    assert!(before - stored(&raw) > 19 * MIB, "{before} -> {}", stored(&raw));
+    disk::verify_ext(&raw, root.start, &cancel).unwrap();
+    assert_eq!(
+        debugfs(&raw, root.start, "cat /etc/hello"),
+        "hello from the old disk\n"
+    );
+}
+
+#[test]
+fn a_root_inside_an_extended_partition_grows_with_it() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let raw = bench.path("disk");
+    disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
+    let table = bench.write(
+        "table",
+        "label: dos\nstart=2048,size=20480,type=83\ntype=5\ntype=83\n",
+    );
+    tool(
+        "sh",
+        &["-c", "/usr/sbin/sfdisk -q disk < table"],
+        table.parent().unwrap(),
+    );
+    let after = disk::grow_last_partition(&raw, ByteSize(GIB), &cancel).unwrap();
+    assert_eq!((after.number, after.end()), (5, GIB));
+}
+
+#[test]
+fn a_disk_that_cannot_be_grown_says_why() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let (raw, root) = make_disk(&bench, TableKind::Dos);
+    let error = disk::grow_last_partition(&raw, ByteSize(32 * MIB), &cancel)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("cannot shrink: the disk has 64 MiB and should get 32 MiB; ask for at least 64 MiB"),
+        "{error}"
+    );
+
+    // The journal's flag, as a guest leaves it that was switched off while it ran.
+    let device = format!("{}?offset={}", raw.display(), root.start);
+    tool(
+        "/usr/sbin/debugfs",
+        &["-w", "-R", "feature needs_recovery", &device],
+        Path::new("/"),
+    );
+    let error = disk::check_ext(&raw, root.start, &cancel).unwrap_err();
+    assert!(matches!(error, DiskError::FileSystem { .. }), "{error}");
+    assert!(
+        error.to_string().contains("the guest must power off cleanly"),
+        "{error}"
+    );
+
+    let empty = bench.write("empty.raw", vec![0; 1 << 20]);
+    assert_eq!(disk::probe(&empty, 0).unwrap(), FileSystem::Unknown);
+    let error = disk::read_table(&empty, &cancel).unwrap_err().to_string();
+    assert!(error.starts_with("reading the partitions of `"), "{error}");
+    for (at, magic, kind) in [
+        (0usize, &b"XFSB"[..], FileSystem::Xfs),
+        (0x1_0040, b"_BHRfS_M", FileSystem::Btrfs),
+        (4086, b"SWAPSPACE2", FileSystem::Swap),
+    ] {
+        let mut bytes = vec![0; 1 << 20];
+        bytes[4096 + at..][..magic.len()].copy_from_slice(magic);
+        let other = bench.write("other.raw", bytes);
+        assert_eq!(disk::probe(&other, 4096).unwrap(), kind);
+        let error = disk::check_ext(&other, 4096, &cancel).unwrap_err().to_string();
+        assert!(
+            error.ends_with(&format!("is not ext4 but {}", kind.name())),
+            "{error}"
+        );
+    }
+    assert_eq!(disk::probe(&raw, root.start).unwrap(), FileSystem::Ext);
+}
+
+#[test]
+fn image_files_are_made_looked_at_and_converted() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let (raw, _) = make_disk(&bench, TableKind::Dos);
+    let (overlay, flat) = (bench.path("overlay.qcow2"), bench.path("flat.qcow2"));
+    let size = Some(ByteSize(GIB));
+    disk::create_overlay(&raw, DiskFormat::Raw, &overlay, size, &cancel).unwrap();
+    let info = disk::image_info(&overlay, Some(DiskFormat::Qcow2), &cancel).unwrap();
+    assert_eq!(
+        (info.format.as_str(), info.virtual_size),
+        ("qcow2", ByteSize(GIB))
+    );
+    assert_eq!(info.backing.as_deref(), Some(raw.as_path()));
+
+    disk::convert(&overlay, DiskFormat::Qcow2, &flat, DiskFormat::Qcow2, &cancel).unwrap();
+    disk::check_image(&flat, &cancel).unwrap();
+    let info = disk::image_info(&flat, None, &cancel).unwrap();
+    assert_eq!((info.backing, info.virtual_size), (None, ByteSize(GIB)));
+    assert!(info.actual_size < ByteSize(40 * MIB), "{}", info.actual_size);
+
+    let error = disk::image_info(&bench.path("absent"), None, &cancel)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("looking at `") && error.contains("No such file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_seed_is_found_by_its_label() {
+    let bench = Bench::new();
+    let seed = Seed {
+        user_data: "#cloud-config\n".to_owned(),
+        meta_data: "instance-id: x\n".to_owned(),
+        network_config: None,
+    };
+    let path = bench.path("seed.img");
+    seed.write(&path).unwrap();
+    let seen = tool(
+        "/usr/sbin/blkid",
+        &["-o", "export", path.to_str().unwrap()],
+        Path::new("/"),
+    );
+    assert!(
+        seen.contains("\nLABEL=cidata\n") && seen.contains("\nTYPE=vfat\n"),
+        "{seen}"
+    );
+}

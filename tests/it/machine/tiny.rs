@@ -1,0 +1,53 @@
+//! Guests of 512 bytes: a boot sector that prints a text on COM1 and then does one thing. Real qemu runs them in a
+//! third of a second.
+
+/// What the guest does after its text. All end in an endless halt.
+#[derive(Clone, Copy)]
+pub enum Then {
+    /// Nothing: `hlt; jmp`.
+    Halt,
+    /// Listens to the power button and follows it: PM1 enable at 0x602, status at 0x600, control at 0x604, where
+    /// the BIOS puts them on this board.
+    ObeyPowerButton,
+    /// Switches itself off.
+    PowerOff,
+    /// Pulls the reset line through the keyboard controller.
+    Reset,
+}
+
+const TEXT_AT: usize = 0x100;
+
+/// A raw disk with such a guest on it; of 1 MiB, as the BIOS reads nothing from a disk of less than a cylinder.
+pub fn disk(text: &str, then: Then) -> Vec<u8> {
+    // cli; xor ax,ax; mov ds,ax; mov si,0x7d00
+    let mut code = vec![0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x00, 0x7d];
+    // next: lodsb; test al,al; jz done; mov ah,al
+    code.extend([0xac, 0x84, 0xc0, 0x74, 0x12, 0x88, 0xc4]);
+    // wait: mov dx,0x3fd; in al,dx; test al,0x20; jz wait; mov al,ah; mov dx,0x3f8; out dx,al; jmp next
+    code.extend([0xba, 0xfd, 0x03, 0xec, 0xa8, 0x20, 0x74, 0xf8]);
+    code.extend([0x88, 0xe0, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xe9]);
+    // mov dx,0x604; mov ax,0x2000; out dx,ax
+    const POWER_OFF: [u8; 7] = [0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef];
+    match then {
+        Then::Halt => {}
+        Then::ObeyPowerButton => {
+            // mov dx,0x602; mov ax,0x100; out dx,ax; again: mov dx,0x600; in ax,dx; test ah,1; jz again
+            code.extend([0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef]);
+            code.extend([0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf7]);
+            code.extend(POWER_OFF);
+        }
+        Then::PowerOff => code.extend(POWER_OFF),
+        // mov al,0xfe; out 0x64,al
+        Then::Reset => code.extend([0xb0, 0xfe, 0xe6, 0x64]),
+    }
+    // hlt; jmp to the hlt
+    code.extend([0xf4, 0xeb, 0xfd]);
+    let mut disk = vec![0; 1 << 20];
+    disk[..code.len()].copy_from_slice(&code);
+    // The BIOS leaves the cursor behind a line of its own.
+    let text = format!("\r\n{text}");
+    assert!(TEXT_AT + text.len() < 510, "the text does not fit a boot sector");
+    disk[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text.as_bytes());
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
