@@ -130,6 +130,7 @@ impl<'a> Pass<'a> {
 
     /// All was handed on: waits until it is on the disk and hashed.
     pub(super) fn finish(mut self) -> Result<Packaged, PackageError> {
+        self.check()?;
         self.close()
     }
 
