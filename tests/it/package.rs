@@ -219,7 +219,7 @@ fn a_stop_leaves_nothing() {
     for compression in ALL {
         let cancel = Cancel::default();
         let stopped = package(&input, &output, &spec(compression), &cancel, &mut |_, _| {
-            cancel.cancel()
+            cancel.cancel();
         });
         assert!(matches!(stopped, Err(PackageError::Cancelled)), "{stopped:?}");
         assert!(!output.exists(), "{compression:?}");
@@ -308,7 +308,7 @@ fn a_full_disk_is_told_with_what_is_needed() {
             "{message}"
         );
         assert!(
-            message.contains("MiB needed for it in all; make room there"),
+            message.contains("about 6 MiB needed for it in all; make room there"),
             "{message}"
         );
     }
