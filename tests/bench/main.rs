@@ -1,3 +1,71 @@
-//! Speed, as ratios against what a user would run instead.
+//! Speed, as ratios against what a user would run instead, measured in turn on one machine in one run. A plain program:
+//! `cargo bench --bench speed`, or with `-- --mib 256 --rounds 1` for a short look. Tables go to standard output, what
+//! is going on to standard error.
+#![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
+#![expect(clippy::print_stderr, reason = "it takes minutes: say what goes on")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop there"
+)]
 
-fn main() {}
+mod input;
+mod memory;
+mod package;
+
+use std::time::Duration;
+
+/// What to measure, and how long.
+struct Plan {
+    /// Size of the input in MiB.
+    mib: u64,
+    /// How often each contender runs.
+    rounds: usize,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == memory::CHILD) {
+        memory::child(&args[1..]);
+        return;
+    }
+    let plan = Plan {
+        mib: option(&args, "--mib").unwrap_or(1024),
+        rounds: usize::try_from(option(&args, "--rounds").unwrap_or(3))
+            .unwrap()
+            .max(1),
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("pipeline-bench-")
+        .tempdir_in(std::env::temp_dir())
+        .unwrap();
+    package::section(folder.path(), &plan);
+    memory::section(folder.path(), &plan);
+    plan_of_a_thousand_images();
+    run_with_nothing_to_do();
+}
+
+/// Planning 1,000 images. Filled in with the planner.
+fn plan_of_a_thousand_images() {}
+
+/// A run that finds everything done. Filled in with the scheduler.
+fn run_with_nothing_to_do() {}
+
+/// The number behind an option. Cargo adds `--bench`, which is passed over.
+fn option(args: &[String], name: &str) -> Option<u64> {
+    let at = args.iter().position(|arg| arg == name)?;
+    let value = args
+        .get(at + 1)
+        .unwrap_or_else(|| panic!("{name} needs a number"));
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} needs a number, not `{value}`")),
+    )
+}
+
+/// The middle one of some durations.
+fn median(durations: &[Duration]) -> Duration {
+    let mut sorted = durations.to_vec();
+    sorted.sort();
+    sorted[sorted.len() / 2]
+}

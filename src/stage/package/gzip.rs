@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// What one block needs while it is worked on; used again for the next.
 #[derive(Debug)]
 struct Desk {
-    deflate: Compress,
+    level: Compression,
     /// The 32 KiB before the block, or what there is of them.
     before: Vec<u8>,
     block: Vec<u8>,
@@ -112,7 +112,7 @@ impl Job<'_, '_> {
     /// Reads a block and sends it to be deflated.
     fn start_block(&mut self) -> Result<(), PackageError> {
         let mut desk = self.desks.pop().unwrap_or_else(|| Desk {
-            deflate: Compress::new(self.level, false),
+            level: self.level,
             before: Vec::with_capacity(WINDOW),
             block: Vec::with_capacity(BLOCK),
         });
@@ -186,13 +186,12 @@ fn fill_zeros(desk: &mut Desk, length: usize) {
 impl Desk {
     /// Deflates the block. All but the last piece end with an empty stored block, which brings the stream to a byte
     /// boundary (zlib's `Z_SYNC_FLUSH`).
-    fn work(&mut self, last: bool) -> Piece {
-        let Self {
-            deflate,
-            before,
-            block,
-        } = self;
-        deflate.reset();
+    fn work(&self, last: bool) -> Piece {
+        let Self { level, before, block } = self;
+        // A new state each time: one that was reset remembers bytes of the block before, and those reach the hash of the
+        // dictionary's last bytes (zlib-rs 0.6.8), so the output would depend on who worked on what. It costs nothing
+        // beside the work.
+        let mut deflate = Compress::new(*level, false);
         if !before.is_empty() {
             let primed = deflate.set_dictionary(before);
             primed.expect("a raw stream takes a dictionary at its start");

@@ -26,6 +26,10 @@ use super::workers::Workers;
 /// compress and run a little better, smaller ones spread better and need less memory.
 pub(super) const BLOCK: usize = 1 << 20;
 
+/// When the disk is full, this much output tells how large the whole would have been, near enough for a message. Below it
+/// the input's size does: the libraries hold back many megabytes.
+const ESTIMATE_FROM: u64 = 64 << 20;
+
 /// One reading of the input on its way to the output.
 pub(super) struct Pass<'a> {
     pub(super) workers: Workers<'a>,
@@ -130,6 +134,7 @@ impl<'a> Pass<'a> {
 
     /// All was handed on: waits until it is on the disk and hashed.
     pub(super) fn finish(mut self) -> Result<Packaged, PackageError> {
+        self.check()?;
         self.close()
     }
 
@@ -137,10 +142,13 @@ impl<'a> Pass<'a> {
         let sink = self.sink.take().expect("nothing is handed on after the end");
         let handed = sink.bytes;
         let (bytes, digests) = sink.finish().map_err(|source| {
-            // What was read so far tells how large the whole will be, near enough for a message.
-            let read = u128::from(self.reader.position().max(1));
-            let needed = u128::from(handed) * u128::from(self.reader.size()) / read;
-            let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+            let needed = if handed < ESTIMATE_FROM {
+                self.reader.size()
+            } else {
+                let read = u128::from(self.reader.position().max(1));
+                let needed = u128::from(handed) * u128::from(self.reader.size()) / read;
+                u64::try_from(needed).unwrap_or(u64::MAX)
+            };
             FsError::needing("write", &self.output, needed, source)
         })?;
         Ok(Packaged { bytes, digests })

@@ -134,12 +134,10 @@ fn expand(
         if cancel.is_cancelled() {
             return Err(PackageError::Cancelled);
         }
-        let length = match decoder.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(failed(input, &error)),
-        };
+        let length = fill(&mut decoder, &mut buffer).map_err(|e| failed(input, &e))?;
+        if length == 0 {
+            return Ok(());
+        }
         writer.write_all(&buffer[..length]).map_err(|source| {
             let needed = u128::from(writer.position()) * u128::from(total) / u128::from(done.get().max(1));
             let needed = u64::try_from(needed).unwrap_or(u64::MAX);
@@ -163,6 +161,21 @@ fn decoder<'a>(compression: Compression, input: impl BufRead + 'a) -> io::Result
         }
         Compression::None => Box::new(input),
     })
+}
+
+/// Reads until the buffer is full or the end has come. Decompressors give what they have; pages of zeros that are cut
+/// in two would be written instead of left out.
+fn fill(decoder: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match decoder.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
 }
 
 /// An error of the system has a number, one of a decompressor has not.

@@ -1,0 +1,121 @@
+//! Compressing and hashing one image: `pipeline` in one pass, against the programs that one would run one after the other.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use pipeline::digest::Algorithm;
+use pipeline::host::cancel::Cancel;
+use pipeline::manifest::model::Compression;
+use pipeline::stage::package::Spec;
+use pipeline::stage::package::package;
+
+use super::Plan;
+use super::input;
+use super::median;
+
+/// One way to get a .gz (and, but for `pigz` alone, its two digests).
+struct Contender {
+    name: &'static str,
+    run: fn(&Path),
+}
+
+const CONTENDERS: [Contender; 4] = [
+    Contender {
+        name: "pipeline: gzip 6 + sha512 + md5 (+ sha256), synced",
+        run: ours,
+    },
+    Contender {
+        name: "gzip -6, then sha512sum, then md5sum",
+        run: |folder| {
+            sh(
+                folder,
+                "gzip -6 -nc disk >disk.gz; sha512sum disk.gz; md5sum disk.gz",
+            )
+        },
+    },
+    Contender {
+        name: "pigz -6, then sha512sum, then md5sum",
+        run: |folder| {
+            sh(
+                folder,
+                "pigz -6 -nc disk >disk.gz; sha512sum disk.gz; md5sum disk.gz",
+            )
+        },
+    },
+    Contender {
+        name: "pigz -6 alone",
+        run: |folder| sh(folder, "pigz -6 -nc disk >disk.gz"),
+    },
+];
+
+/// Measures, and prints the table.
+pub fn section(folder: &Path, plan: &Plan) {
+    for program in ["gzip", "pigz", "sha512sum", "md5sum"] {
+        let found = Command::new(program).arg("--version").output();
+        assert!(
+            found.is_ok_and(|output| output.status.success()),
+            "{program} is needed to measure against; on Debian: apt-get install gzip pigz coreutils"
+        );
+    }
+    eprintln!("making the input");
+    let input = input::make(&folder.join("disk"), plan.mib << 20);
+    let mut times: [Vec<Duration>; CONTENDERS.len()] = Default::default();
+    let mut sizes = [0; CONTENDERS.len()];
+    for round in 1..=plan.rounds {
+        for (number, contender) in CONTENDERS.iter().enumerate() {
+            eprintln!("round {round} of {}: {}", plan.rounds, contender.name);
+            drop(fs::remove_file(folder.join("disk.gz")));
+            // What the one before wrote must not be written while this one runs.
+            rustix::fs::sync();
+            let started = Instant::now();
+            (contender.run)(folder);
+            times[number].push(started.elapsed());
+            sizes[number] = fs::metadata(folder.join("disk.gz")).unwrap().len();
+        }
+    }
+    let threads = std::thread::available_parallelism().unwrap();
+    println!(
+        "\nPackage: {input}; {threads} threads, median of {} in turn\n",
+        plan.rounds
+    );
+    println!("| what | seconds | MiB/s | pipeline is faster by | size | pipeline's size against it |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    let ours = median(&times[0]).as_secs_f64();
+    for (number, contender) in CONTENDERS.iter().enumerate() {
+        let seconds = median(&times[number]).as_secs_f64();
+        println!(
+            "| {} | {seconds:.2} | {:.1} | {:.2} x | {} | {:+.2} % |",
+            contender.name,
+            plan.mib as f64 / seconds,
+            seconds / ours,
+            sizes[number],
+            (sizes[0] as f64 / sizes[number] as f64 - 1.0) * 100.0
+        );
+    }
+}
+
+fn ours(folder: &Path) {
+    let spec = Spec {
+        compression: Compression::Gzip,
+        level: Some(6),
+        algorithms: vec![Algorithm::Sha512, Algorithm::Md5],
+    };
+    let (from, to) = (folder.join("disk"), folder.join("disk.gz"));
+    package(&from, &to, &spec, &Cancel::default(), &mut |_, _| {}).unwrap();
+}
+
+fn sh(folder: &Path, script: &str) {
+    let output = Command::new("sh")
+        .args(["-euc", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
