@@ -184,6 +184,12 @@ forget_identities() {
     fi
     did "random seed: removed"
 
+    # ifupdown would take the NIC down at power-off, and dhclient then writes a new lease file with this VM's DHCP identity
+    # in it. Once ifupdown's record of this boot is gone, it leaves the NIC alone.
+    rm -f "$root"/run/network/ifstate.e*
+    if [ -f "$root/run/network/ifstate" ]; then
+        rewrite "$root/run/network/ifstate" sed '/^e/d'
+    fi
     rm -f "$root"/var/lib/dhcp/*.lease* "$root"/var/lib/dhcp/dhclient*.leases "$root"/var/lib/dhclient/*.lease* \
         "$root"/var/lib/dhcpcd/*.lease* "$root"/var/lib/dhcpcd/duid "$root"/var/lib/dhcpcd/secret \
         "$root"/var/lib/NetworkManager/*.lease "$root"/var/lib/NetworkManager/secret_key \
