@@ -179,7 +179,8 @@ starter=$(which_starter)
 case $starter in
 cron | crond)
     install_cron_entry
-    if [ -z "$root" ] && has systemctl; then
+    # Asked first: enabling what is enabled still runs half a minute of scripts under emulation.
+    if [ -z "$root" ] && has systemctl && ! systemctl --quiet is-enabled "$starter.service"; then
         systemctl --quiet enable "$starter.service"
     fi
     ;;

@@ -122,14 +122,27 @@ arm_agent() {
     did "boot-time agent: armed"
 }
 
-# RHEL (sshd-keygen) and OpenRC make missing keys at boot by themselves; Debian makes them at package installation only.
+# write_unit NAME WANTED_BY ...: standard input becomes an enabled unit. By links, so that it also works offline.
+write_unit() {
+    units=$root/etc/systemd/system
+    name=$1
+    shift
+    mkdir -p "$units"
+    cat >"$units/$name"
+    for wanted_by in "$@"; do
+        mkdir -p "$units/$wanted_by.wants"
+        ln -sfn "../$name" "$units/$wanted_by.wants/$name"
+    done
+}
+
+# RHEL (sshd-keygen) and OpenRC make missing keys at boot by themselves, and then these units find nothing to do; Debian
+# makes keys at package installation only. RSA comes apart: it takes up to a minute under emulation, and sshd need not
+# wait for it. sshd offers it from its next start on; only clients older than 2014 know no other kind.
 renew_host_keys() {
     [ -d "$root/etc/ssh" ] || return 0
     rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
     if systemd_is_here; then
-        unit=$root/etc/systemd/system/ssh-host-keys.service
-        mkdir -p "$root/etc/systemd/system"
-        cat >"$unit" <<'EOF'
+        write_unit ssh-host-keys.service ssh.service sshd.service multi-user.target <<'EOF'
 [Unit]
 Description=Make SSH host keys where there are none
 ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
@@ -138,15 +151,26 @@ Before=ssh.service sshd.service
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/ssh-keygen -A
+ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
+ExecStart=/usr/bin/ssh-keygen -q -t ecdsa -N "" -f /etc/ssh/ssh_host_ecdsa_key
 
 [Install]
 WantedBy=ssh.service sshd.service multi-user.target
 EOF
-        for wanted_by in ssh.service sshd.service multi-user.target; do
-            mkdir -p "$root/etc/systemd/system/$wanted_by.wants"
-            ln -sfn ../ssh-host-keys.service "$root/etc/systemd/system/$wanted_by.wants/ssh-host-keys.service"
-        done
+        write_unit ssh-host-key-rsa.service multi-user.target <<'EOF'
+[Unit]
+Description=Make an RSA host key for old SSH clients
+ConditionPathExists=!/etc/ssh/ssh_host_rsa_key
+After=ssh-host-keys.service sshd-keygen.service sshd-keygen.target
+
+[Service]
+Type=simple
+Nice=19
+ExecStart=/usr/bin/ssh-keygen -q -t rsa -N "" -f /etc/ssh/ssh_host_rsa_key
+
+[Install]
+WantedBy=multi-user.target
+EOF
     fi
     did "SSH host keys: removed, made again at the next boot"
 }
@@ -184,6 +208,12 @@ forget_identities() {
     fi
     did "random seed: removed"
 
+    # ifupdown would take the NIC down at power-off, and dhclient then writes a new lease file with this VM's DHCP identity
+    # in it. Once ifupdown's record of this boot is gone, it leaves the NIC alone.
+    rm -f "$root"/run/network/ifstate.e*
+    if [ -f "$root/run/network/ifstate" ]; then
+        rewrite "$root/run/network/ifstate" sed '/^e/d'
+    fi
     rm -f "$root"/var/lib/dhcp/*.lease* "$root"/var/lib/dhcp/dhclient*.leases "$root"/var/lib/dhclient/*.lease* \
         "$root"/var/lib/dhcpcd/*.lease* "$root"/var/lib/dhcpcd/duid "$root"/var/lib/dhcpcd/secret \
         "$root"/var/lib/NetworkManager/*.lease "$root"/var/lib/NetworkManager/secret_key \
