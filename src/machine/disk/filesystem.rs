@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::partition::Partition;
-use super::{DiskError, tool};
+use super::{DiskError, path_of, tool};
 use crate::host::cancel::Cancel;
 use crate::host::namespace;
-use crate::host::process::ProcessError;
+use crate::host::process::{Cmd, ProcessError};
 use crate::size::KIB;
 
 /// ext superblock: at byte 1024 (kernel documentation, ext4/super).
