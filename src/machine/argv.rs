@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use super::spec::{Accel, Boot, Disk, DiskMode, MachineSpec};
 use crate::size::MIB;
 
+/// Boot order of the first medium: qemu gives 0 to a kernel that it loads itself.
+const FIRST_BOOT: usize = 1;
+
 /// Unix sockets on which we listen and to which qemu connects. That way round nothing that the guest says first can
 /// be lost, and nothing has to be polled for.
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ fn disks(args: &mut Words, spec: &MachineSpec) {
     let from_cd = spec.boot == Boot::Cdrom;
     for (n, disk) in spec.disks.iter().enumerate() {
         args.option("-drive", drive(&format!("disk{n}"), disk, spec.disk_mode));
-        let bootindex = n + usize::from(from_cd);
+        let bootindex = FIRST_BOOT + n + usize::from(from_cd);
         args.words(&[
             "-device",
             &format!("virtio-blk-pci,drive=disk{n},bootindex={bootindex}"),
@@ -96,7 +99,10 @@ fn disks(args: &mut Words, spec: &MachineSpec) {
             "if=none,id=cd{n},media=cdrom,format=raw,readonly=on,file="
         ));
         args.option("-drive", media.escaped(path));
-        let bootindex = if from_cd && n == 0 { ",bootindex=0" } else { "" };
+        let bootindex = match (from_cd, n) {
+            (true, 0) => format!(",bootindex={FIRST_BOOT}"),
+            _ => String::new(),
+        };
         args.words(&["-device", &format!("ide-cd,drive=cd{n}{bootindex}")]);
     }
 }
@@ -199,7 +205,7 @@ mod tests {
         -netdev user,id=net0,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=net0,addr=0x3,romfile=
         -drive if=none,id=disk0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/images/odd,,name.qcow2
-        -device virtio-blk-pci,drive=disk0,bootindex=0
+        -device virtio-blk-pci,drive=disk0,bootindex=1
         -drive if=none,id=seed,format=raw,readonly=on,file=/run/seed.img
         -device virtio-blk-pci,drive=seed
         -device virtio-rng-pci
@@ -238,7 +244,7 @@ mod tests {
         -netdev user,id=net0
         -device virtio-net-pci,netdev=net0,addr=0x3,romfile=
         -drive if=none,id=disk0,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/work/disk.raw
-        -device virtio-blk-pci,drive=disk0,bootindex=0
+        -device virtio-blk-pci,drive=disk0,bootindex=1
         -kernel /work/linux
         -initrd /work/initrd.gz
         -append console=ttyS0 url=http://10.0.2.2/a,b
@@ -267,7 +273,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("drive=disk0,bootindex=1") && text.contains("drive=cd0,bootindex=0"),
+            text.contains("drive=disk0,bootindex=2") && text.contains("drive=cd0,bootindex=1"),
             "{text}"
         );
     }

@@ -32,6 +32,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Unreachable`] with how far it came, and as [`Machine::poll`], within a second.
     pub fn wait_ssh(&mut self, key: &Key, user: &str, silence: Duration) -> Result<Ssh, MachineError> {
+        self.begin_wait();
         let started = Instant::now();
         let mut refused_since = None;
         let mut probes = 0;
@@ -81,6 +82,7 @@ impl Machine {
     /// # Errors
     /// As [`Machine::poll`], and [`MachineError::Silent`].
     pub fn wait_reset(&mut self, count: u64, silence: Duration) -> Result<(), MachineError> {
+        self.begin_wait();
         while self.resets() <= count {
             self.poll()?;
             self.check_silence("the guest to restart", silence)?;

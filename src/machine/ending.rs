@@ -65,6 +65,7 @@ impl Machine {
         &mut self,
         on_time: &mut dyn FnMut(&mut Self) -> Result<(), MachineError>,
     ) -> Result<(), MachineError> {
+        self.begin_wait();
         loop {
             match self.poll() {
                 Ok(()) => on_time(self)?,

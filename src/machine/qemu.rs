@@ -17,7 +17,7 @@ use serde_json::json;
 use super::argv::{Sandbox, argv};
 use super::console::Console;
 use super::error::{MachineError, Tail};
-use super::qmp::{Qmp, QmpEvent};
+use super::qmp::{Qmp, QmpError, QmpEvent};
 use super::spec::{Boot, MachineSpec};
 use super::watch::DiskActivity;
 use super::wire::Wire;
@@ -133,21 +133,25 @@ impl Machine {
             disk: DiskActivity::new(),
         };
         if spec.ssh {
-            machine.ssh_port = machine.forwarded_port()?;
+            machine.ssh_port = Some(machine.forwarded_port()?);
         }
         Ok(machine)
     }
 
     /// The port that the kernel gave to the forward, as the monitor lists it.
-    fn forwarded_port(&mut self) -> Result<Option<u16>, MachineError> {
-        match self.qmp.human_monitor("info usernet", ANSWER) {
-            Ok(text) => Ok(parse_forward(&text)),
-            Err(error) => {
-                // A very short-lived guest may be gone already: that is the better message.
-                self.poll()?;
-                Err(error.into())
-            }
-        }
+    fn forwarded_port(&mut self) -> Result<u16, MachineError> {
+        let command = "info usernet";
+        let listed = self.qmp.human_monitor(command, ANSWER).and_then(|text| {
+            parse_forward(&text).ok_or_else(|| QmpError::Refused {
+                command: command.to_owned(),
+                reason: format!("no forwarded port in its answer: {text}"),
+            })
+        });
+        listed.or_else(|error| {
+            // A very short-lived guest may be gone already: that is the better message.
+            self.poll()?;
+            Err(error.into())
+        })
     }
 
     /// qemu's process id.

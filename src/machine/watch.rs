@@ -55,7 +55,7 @@ impl Machine {
         ended.map_or(Ok(()), |status| Err(self.ended(status)))
     }
 
-    /// How long the guest has neither printed nor touched a disk.
+    /// How long the guest has neither printed nor touched a disk; counted anew when a wait begins.
     pub fn quiet_for(&mut self) -> Duration {
         if self.disk.asked.elapsed() >= DISK_POLL {
             self.disk.asked = Instant::now();
@@ -69,11 +69,17 @@ impl Machine {
         self.disk.changed.max(self.console.last_activity()).elapsed()
     }
 
+    /// A wait begins: what was quiet before it does not count.
+    pub(super) fn begin_wait(&mut self) {
+        self.disk.changed = Instant::now();
+    }
+
     /// Waits for a line with `text` on the console, as long as the guest shows signs of life every `silence`.
     ///
     /// # Errors
     /// As [`Machine::poll`], and [`MachineError::Silent`].
     pub fn wait_console(&mut self, text: &str, silence: Duration) -> Result<String, MachineError> {
+        self.begin_wait();
         loop {
             if let Some(line) = self.console.wait_for(text, POLL) {
                 return Ok(line);

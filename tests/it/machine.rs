@@ -104,6 +104,19 @@ fn what_a_guest_prints_is_logged_seen_live_and_its_screen_can_be_kept() {
 }
 
 #[test]
+fn a_kernel_from_the_host_starts_although_the_disk_could() {
+    let bench = Bench::new();
+    let mut direct = spec(&bench, "from the disk\n", Then::Halt);
+    direct.boot = Boot::Kernel {
+        kernel: bench.write("linux", tiny::kernel("from the kernel\n", Then::Halt)),
+        initrd: Some(bench.write("initrd", "nothing")),
+        cmdline: "console=ttyS0".to_owned(),
+    };
+    let mut machine = start(&bench, &direct).0.unwrap();
+    assert_eq!(machine.wait_console("from the", LONG).unwrap(), "from the kernel");
+}
+
+#[test]
 fn a_machine_is_stopped_by_the_gentlest_means_that_works() {
     for (then, grace, how) in [
         (Then::ObeyPowerButton, LONG, Stopped::PowerButton),
@@ -332,7 +345,7 @@ fn a_program_killed_with_kill_9_leaves_no_qemu() {
         std::thread::sleep(LONG);
         return;
     }
-    // A FIFO would do as well; a file with a newline at its end is complete.
+    // Complete once it ends with a newline.
     let told = bench.path("pid");
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args([

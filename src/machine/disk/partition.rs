@@ -9,8 +9,7 @@ use super::{DiskError, SECTOR, tool};
 use crate::host::cancel::Cancel;
 use crate::size::{ByteSize, MIB};
 
-/// GPT type of the root file system of an x86-64 Linux is not used on purpose: "Linux filesystem" is what every
-/// installer sets (UEFI specification, table of well-known types).
+/// GPT type "Linux filesystem data", as installers set it.
 const GPT_LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 /// GPT type of the partition in which GRUB keeps its core on BIOS machines.
 const GPT_BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";

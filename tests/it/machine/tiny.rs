@@ -19,8 +19,28 @@ const TEXT_AT: usize = 0x100;
 
 /// A raw disk with such a guest on it; of 1 MiB, as the BIOS reads nothing from a disk of less than a cylinder.
 pub fn disk(text: &str, then: Then) -> Vec<u8> {
+    let mut disk = vec![0; 1 << 20];
     // cli; xor ax,ax; mov ds,ax; mov si,0x7d00
-    let mut code = vec![0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x00, 0x7d];
+    disk[..512].copy_from_slice(&sector(
+        [0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x00, 0x7d],
+        text,
+        then,
+    ));
+    disk
+}
+
+/// The same guest as a Linux kernel of the oldest kind, which qemu starts behind its first sector.
+pub fn kernel(text: &str, then: Then) -> Vec<u8> {
+    let mut kernel = vec![0; 64 * 1024];
+    // cli; mov ax,cs; mov ds,ax; mov si,0x100
+    let begin = [0xfa, 0x8c, 0xc8, 0x8e, 0xd8, 0xbe, 0x00, 0x01];
+    kernel[512..1024].copy_from_slice(&sector(begin, text, then));
+    kernel
+}
+
+/// The guest itself; it begins by finding its text.
+fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
+    let mut code = begin.to_vec();
     // next: lodsb; test al,al; jz done; mov ah,al
     code.extend([0xac, 0x84, 0xc0, 0x74, 0x12, 0x88, 0xc4]);
     // wait: mov dx,0x3fd; in al,dx; test al,0x20; jz wait; mov al,ah; mov dx,0x3f8; out dx,al; jmp next
@@ -42,7 +62,7 @@ pub fn disk(text: &str, then: Then) -> Vec<u8> {
     }
     // hlt; jmp to the hlt
     code.extend([0xf4, 0xeb, 0xfd]);
-    let mut disk = vec![0; 1 << 20];
+    let mut disk = [0; 512];
     disk[..code.len()].copy_from_slice(&code);
     // The BIOS leaves the cursor behind a line of its own.
     let text = format!("\r\n{text}");
