@@ -1,1 +1,180 @@
-//! TODO plan
+//! Plans: what would be done, and why. Nothing here builds anything.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::Bench;
+
+const MANIFEST: &str = r#"
+[pipeline]
+name = "fleet"
+
+[distros.debian12]
+family  = "debian"
+version = "12"
+source  = { bootstrap = { suite = "bookworm", mirror = "http://mirror.invalid/debian" } }
+
+[distros.cloud]
+family  = "debian"
+version = "13"
+source  = { disk = { urls = ["https://a.invalid/c.qcow2", "https://b.invalid/c.qcow2"], sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } }
+
+[flavors.base]
+steps = [{ run = "update.sh", env = { LEVEL = "full" } }]
+
+[[images]]
+distro = ["debian12", "cloud"]
+flavor = "base"
+sizes  = ["5G", "20G"]
+"#;
+
+/// A bench with the manifest and its script.
+fn bench(manifest: &str) -> Bench {
+    let bench = Bench::new();
+    bench.write("update.sh", "#!/bin/sh\napt-get update\n");
+    bench.write("m.toml", manifest);
+    bench
+}
+
+fn plan(bench: &Bench, args: &[&str]) -> Value {
+    let ran = bench.run(&[&["plan", "m.toml", "--format", "json"], args].concat());
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+fn keys(plan: &Value) -> BTreeMap<String, String> {
+    let text = |v: &Value| v.as_str().unwrap().to_owned();
+    plan["nodes"].as_array().unwrap().iter().map(|n| (text(&n["id"]), text(&n["key"]))).collect()
+}
+
+/// Ids of the nodes whose keys differ.
+fn changed(before: &Value, after: &Value) -> Vec<String> {
+    let before = keys(before);
+    keys(after).into_iter().filter(|(id, key)| before.get(id) != Some(key)).map(|(id, _)| id).collect()
+}
+
+#[test]
+fn one_install_a_distro_one_provision_a_flavor_one_size_an_image() {
+    let bench = bench(MANIFEST);
+    let ran = bench.run(&["plan", "m.toml"]);
+    insta::assert_snapshot!(ran.all(), @r#"
+code: 0
+--- stdout
+debian12-5G-base  5 nodes to do
+  ├─ install   debian12                     to do: never built
+  ├─ provision debian12-base                to do: never built
+  ├─ size      debian12-5G-base             to do: never built
+  ├─ package   debian12-5G-base             to do: never built
+  └─ sums      debian12-5G-base             to do: out/debian12-5G-base/debian12-5G-base.qcow2.gz is not there yet
+debian12-20G-base  5 nodes to do
+  ├─ install   debian12                     to do, as above
+  ├─ provision debian12-base                to do, as above
+  ├─ size      debian12-20G-base            to do: never built
+  ├─ package   debian12-20G-base            to do: never built
+  └─ sums      debian12-20G-base            to do: out/debian12-20G-base/debian12-20G-base.qcow2.gz is not there yet
+cloud-5G-base  6 nodes to do
+  ├─ fetch     cloud                        to do: never built
+  ├─ install   cloud                        to do: never built
+  ├─ provision cloud-base                   to do: never built
+  ├─ size      cloud-5G-base                to do: never built
+  ├─ package   cloud-5G-base                to do: never built
+  └─ sums      cloud-5G-base                to do: out/cloud-5G-base/cloud-5G-base.qcow2.gz is not there yet
+cloud-20G-base  6 nodes to do
+  ├─ fetch     cloud                        to do, as above
+  ├─ install   cloud                        to do, as above
+  ├─ provision cloud-base                   to do, as above
+  ├─ size      cloud-20G-base               to do: never built
+  ├─ package   cloud-20G-base               to do: never built
+  └─ sums      cloud-20G-base               to do: out/cloud-20G-base/cloud-20G-base.qcow2.gz is not there yet
+
+17 to do, 0 cached; 3 VMs to boot; no experience yet with 17 of them.
+--- stderr
+"#);
+    assert!(!bench.path("store").exists(), "planning must not make anything");
+}
+
+#[test]
+fn json_tells_every_node_with_its_needs() {
+    let plan = plan(&bench(MANIFEST), &["debian12-5G-base"]);
+    let ids: Vec<_> = keys(&plan).into_keys().collect();
+    assert_eq!(ids, [
+        "install/debian12",
+        "package/debian12-5G-base",
+        "provision/debian12-base",
+        "size/debian12-5G-base",
+        "sums/debian12-5G-base",
+    ]);
+    let node = &plan["nodes"][2];
+    assert_eq!(node["id"], "size/debian12-5G-base");
+    assert_eq!(node["stage"], "size");
+    assert_eq!(node["subject"], "debian12-5G-base");
+    assert_eq!(node["state"], "todo");
+    assert_eq!(node["reason"], "never built");
+    assert_eq!(node["needs"], serde_json::json!(["provision/debian12-base"]));
+    assert_eq!(node["key"].as_str().unwrap().len(), 64);
+    assert_eq!(plan["totals"]["machines"], 2);
+}
+
+#[test]
+fn a_key_changes_with_what_matters_and_with_nothing_else() {
+    let bench = bench(MANIFEST);
+    let first = plan(&bench, &[]);
+    let noise = MANIFEST.replace("[flavors.base]", "# a comment\n[resources]\nmemory = \"9G\"\njobs = 7\n\n[flavors.base]");
+    bench.write("m.toml", noise);
+    assert_eq!(changed(&first, &plan(&bench, &[])), Vec::<String>::new());
+
+    bench.write("update.sh", "#!/bin/sh\napt-get update \n");
+    let downstream = changed(&first, &plan(&bench, &[]));
+    assert!(!downstream.iter().any(|id| id.starts_with("install/") || id.starts_with("fetch/")), "{downstream:?}");
+    assert_eq!(downstream.iter().filter(|id| id.starts_with("provision/")).count(), 2);
+    assert_eq!(downstream.len(), 2 + 4 * 3, "{downstream:?}");
+
+    bench.write("update.sh", "#!/bin/sh\napt-get update\n");
+    bench.write("m.toml", MANIFEST.replace("\"20G\"", "\"21G\""));
+    let resized = changed(&first, &plan(&bench, &["--distro", "debian12"]));
+    assert_eq!(resized, ["package/debian12-21G-base", "size/debian12-21G-base", "sums/debian12-21G-base"]);
+}
+
+#[test]
+fn paths_are_no_inputs() {
+    let (one, other) = (bench(MANIFEST), bench(MANIFEST));
+    assert_eq!(changed(&plan(&one, &[]), &plan(&other, &[])), Vec::<String>::new());
+}
+
+#[test]
+fn a_secret_changes_the_key_and_is_not_to_be_seen_in_it() {
+    let manifest = MANIFEST.replace("LEVEL = \"full\"", "TOKEN = { env = \"TOKEN\" }");
+    let bench = bench(&manifest);
+    // The first run of anything makes the store's own key; a plan alone does not.
+    let with = |token: &str| {
+        let mut command = bench.command(&["plan", "m.toml", "--format", "json", "--distro", "debian12"]);
+        let output = command.env("TOKEN", token).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let (one, again, other) = (with("hunter2-one"), with("hunter2-one"), with("hunter2-other"));
+    assert!(!one.contains("hunter2"));
+    assert_eq!(changed(&parse(&one), &parse(&again)), Vec::<String>::new());
+    assert!(changed(&parse(&one), &parse(&other)).contains(&"provision/debian12-base".to_owned()));
+}
+
+#[test]
+fn dot_is_a_graph_of_the_same_nodes() {
+    let ran = bench(MANIFEST).run(&["plan", "m.toml", "--format", "dot", "--distro", "cloud"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(ran.stdout.starts_with("digraph {"), "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("->").count(), 2 + 2 * 3, "{}", ran.stdout);
+}
+
+#[test]
+fn an_unmatched_selector_or_rebuild_names_what_is_near() {
+    let bench = bench(MANIFEST);
+    let ran = bench.run(&["plan", "m.toml", "debian12-5G-bsae"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("debian12-5G-base"), "{}", ran.all());
+    let ran = bench.run(&["plan", "m.toml", "--rebuild", "instal/debian12"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("matches no node"), "{}", ran.all());
+}
