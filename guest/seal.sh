@@ -113,13 +113,16 @@ reset_cloud_init() {
     done
 }
 
-# The agent was held back during the build; from now on it may run.
+# The agent was held back during the build; in the next boot it may run, with all its runs before it. Not in this one: the
+# minute may turn before the power is off, hence the second hold, in a folder that does not survive.
 arm_agent() {
     state=$root/root/bootstrap
-    [ -e "$state/held-by-build" ] || return 0
+    [ -e "$state/vm-bootstrap" ] || return 0
+    mkdir -p "$root/run"
+    : >"$root/run/vm-bootstrap.hold"
     echo 0 >"$state/retry-amount"
     rm -f "$state/bootstrap-script" "$state/held-by-build"
-    did "boot-time agent: armed"
+    did "boot-time agent: armed for the next boot"
 }
 
 # write_unit NAME WANTED_BY ...: standard input becomes an enabled unit. By links, so that it also works offline.

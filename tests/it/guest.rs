@@ -27,7 +27,8 @@ use crate::support::script_server::ScriptServer;
 use crate::support::tool;
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
-const BUILD_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgbm90IGEga2V5IG9mIGFueW9uZSBhbGl2ZQ build";
+const BUILD_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgbm90IGEga2V5IG9mIGFueW9uZSBhbGl2ZQ build";
 
 fn repository(name: &str) -> PathBuf {
     Path::new(REPOSITORY).join(name)
@@ -136,7 +137,9 @@ fn found(program: &str) -> PathBuf {
 
 /// The folders of a system, with the real programs that the agent needs.
 fn fresh_root(bench: &Bench) {
-    for folder in ["bin", "etc", "run", "root", "tmp", "usr/bin", "usr/sbin", "var/log"] {
+    for folder in [
+        "bin", "etc", "run", "root", "tmp", "usr/bin", "usr/sbin", "var/log",
+    ] {
         fs::create_dir_all(bench.path(folder)).unwrap();
     }
     for program in ["bash", "curl", "flock"] {
@@ -151,7 +154,8 @@ fn install(bench: &Bench, environment: &[(&str, &str)]) -> String {
         .envs(environment.iter().copied())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     text
 }
@@ -176,9 +180,17 @@ fn the_script_runs_as_the_contract_says_and_the_third_run_succeeds() {
     let guest = Guest::new(script("echo \"$TERM $PWD ${BASH_VERSION:+bash}\"; exit 3"));
     guest.minute();
     assert_eq!(guest.count(), "1");
-    let place = guest.bench.path(".").canonicalize().unwrap().join("root/bootstrap");
+    let place = guest
+        .bench
+        .path(".")
+        .canonicalize()
+        .unwrap()
+        .join("root/bootstrap");
     let log = guest.log();
-    assert!(log.contains(&format!("xterm {} bash", place.display())) || log.contains("/root/bootstrap bash"), "{log}");
+    assert!(
+        log.contains(&format!("xterm {} bash", place.display())) || log.contains("/root/bootstrap bash"),
+        "{log}"
+    );
     assert!(log.contains("the script exited with 3"), "{log}");
 
     guest.minute();
@@ -188,10 +200,17 @@ fn the_script_runs_as_the_contract_says_and_the_third_run_succeeds() {
     assert_eq!(guest.count(), "3");
     assert!(guest.retired(), "{}", guest.log());
     assert!(guest.bench.path("root/bootstrap/ran").exists());
-    assert_eq!(guest.bench.read("root/bootstrap/bootstrap-script"), "touch \"$PWD/ran\"; exit 0");
+    assert_eq!(
+        guest.bench.read("root/bootstrap/bootstrap-script"),
+        "touch \"$PWD/ran\"; exit 0"
+    );
 
     guest.minute();
-    assert_eq!(guest.server.requests(), 3, "it ended for good, yet it asked again");
+    assert_eq!(
+        guest.server.requests(),
+        3,
+        "it ended for good, yet it asked again"
+    );
 }
 
 #[test]
@@ -199,20 +218,35 @@ fn a_script_that_does_not_arrive_whole_is_a_failed_run_with_curl_and_both_wgets(
     let harm = "touch harm; exit 0 #";
     for wget in ["curl", "wget", "busybox"] {
         let guest = Guest::new(Answer::Absent);
-        let guest = if wget == "curl" { guest } else { guest.only_wget(wget) };
+        let guest = if wget == "curl" {
+            guest
+        } else {
+            guest.only_wget(wget)
+        };
         guest.minute();
         guest.server.say(Answer::Empty);
         guest.minute();
         guest.server.say(Answer::CutShort(harm.to_owned()));
         guest.minute();
         let log = guest.log();
-        assert_eq!((guest.count().as_str(), guest.retired()), ("3", false), "{wget}: {log}");
+        assert_eq!(
+            (guest.count().as_str(), guest.retired()),
+            ("3", false),
+            "{wget}: {log}"
+        );
         assert_eq!(log.matches("which counts as exit 1").count(), 3, "{wget}: {log}");
-        assert!(!guest.bench.path("root/bootstrap/harm").exists(), "{wget} ran half a script");
+        assert!(
+            !guest.bench.path("root/bootstrap/harm").exists(),
+            "{wget} ran half a script"
+        );
 
         guest.server.say(script("echo whole; exit 0"));
         guest.minute();
-        assert!(guest.log().contains("\nwhole\n") && guest.retired(), "{wget}: {}", guest.log());
+        assert!(
+            guest.log().contains("\nwhole\n") && guest.retired(),
+            "{wget}: {}",
+            guest.log()
+        );
     }
 }
 
@@ -225,17 +259,31 @@ fn without_a_server_it_gives_up_at_the_maximum_and_says_so() {
     assert!(!guest.retired());
     guest.minute();
     assert!(guest.retired());
-    assert!(guest.log().contains("giving up: 2 runs, bootstrap-max-retry is 2"), "{}", guest.log());
+    assert!(
+        guest
+            .log()
+            .contains("giving up: 2 runs, bootstrap-max-retry is 2"),
+        "{}",
+        guest.log()
+    );
 }
 
 #[test]
 fn the_script_may_move_the_maximum_while_it_runs() {
     let guest = Guest::with_max(script("echo 3 > bootstrap-max-retry; exit 1"), "1");
     guest.minute();
-    assert!(!guest.retired(), "raised in the last run, for this very count\n{}", guest.log());
+    assert!(
+        !guest.retired(),
+        "raised in the last run, for this very count\n{}",
+        guest.log()
+    );
     guest.server.say(script("echo 2 > bootstrap-max-retry; exit 1"));
     guest.minute();
-    assert!(guest.retired(), "lowered to what was run already\n{}", guest.log());
+    assert!(
+        guest.retired(),
+        "lowered to what was run already\n{}",
+        guest.log()
+    );
 }
 
 #[test]
@@ -256,17 +304,28 @@ fn a_script_without_end_keeps_the_next_minute_out_and_a_crash_does_not() {
     let guest = Guest::new(script("echo $$ > pid; exec sleep 600"));
     let mut first = guest.start();
     let pid_file = guest.bench.path("root/bootstrap/pid");
-    eventually("the script starts", || fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n')));
+    eventually("the script starts", || {
+        fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n'))
+    });
 
     guest.minute();
-    assert_eq!((guest.server.requests(), guest.count().as_str()), (1, "1"), "a second one started");
+    assert_eq!(
+        (guest.server.requests(), guest.count().as_str()),
+        (1, "1"),
+        "a second one started"
+    );
 
     first.kill().unwrap();
     first.wait().unwrap();
     guest.server.say(script("exit 1"));
     guest.minute();
     kill(&guest.bench.read("root/bootstrap/pid"));
-    assert_eq!(guest.count(), "2", "the crash left a lock behind\n{}", guest.log());
+    assert_eq!(
+        guest.count(),
+        "2",
+        "the crash left a lock behind\n{}",
+        guest.log()
+    );
 }
 
 #[test]
@@ -282,7 +341,14 @@ fn what_a_script_leaves_in_the_background_does_not_hold_up_the_next_run() {
 #[test]
 fn the_count_survives_a_reboot_and_garbage_in_it_counts_as_none() {
     let guest = Guest::new(script("exit 1"));
-    for (before, after) in [("7", "8"), ("008", "9"), ("seven\n", "1"), ("", "1"), ("-3", "1"), ("99999999999999999999", "1")] {
+    for (before, after) in [
+        ("7", "8"),
+        ("008", "9"),
+        ("seven\n", "1"),
+        ("", "1"),
+        ("-3", "1"),
+        ("99999999999999999999", "1"),
+    ] {
         guest.bench.write("root/bootstrap/retry-amount", before);
         guest.minute();
         assert_eq!(guest.count(), after, "from {before:?}");
@@ -291,18 +357,28 @@ fn the_count_survives_a_reboot_and_garbage_in_it_counts_as_none() {
     guest.bench.write("root/bootstrap/bootstrap-max-retry", "many");
     guest.bench.write("root/bootstrap/retry-amount", "9");
     guest.minute();
-    assert!(guest.retired() && guest.log().contains("giving up: 10 runs"), "{}", guest.log());
+    assert!(
+        guest.retired() && guest.log().contains("giving up: 10 runs"),
+        "{}",
+        guest.log()
+    );
 }
 
 #[test]
 fn the_log_stays_small_and_is_never_replaced_under_a_writer() {
     let guest = Guest::new(script("exit 1"));
-    let log = guest.bench.write("var/log/vm-bootstrap.log", "an old line of the log\n".repeat(200_000));
+    let log = guest.bench.write(
+        "var/log/vm-bootstrap.log",
+        "an old line of the log\n".repeat(200_000),
+    );
     let inode = fs::metadata(&log).unwrap().ino();
     guest.minute();
     let text = guest.log();
     assert!(text.len() < 300 * 1024, "{} bytes", text.len());
-    assert!(text.starts_with("[older lines were dropped]\nan old line of the log\n"), "{:.80}", text);
+    assert!(
+        text.starts_with("[older lines were dropped]\nan old line of the log\n"),
+        "{text:.80}"
+    );
     assert!(text.ends_with("the script exited with 1\n"));
     assert_eq!(fs::metadata(&log).unwrap().ino(), inode);
 }
@@ -312,12 +388,31 @@ fn it_waits_for_sealing_which_arms_it() {
     let guest = Guest::new(script("exit 1"));
     install(&guest.bench, &[]);
     guest.minute();
-    assert_eq!((guest.server.requests(), guest.count().as_str()), (0, "0"), "{}", guest.log());
+    assert_eq!(
+        (guest.server.requests(), guest.count().as_str()),
+        (0, "0"),
+        "{}",
+        guest.log()
+    );
 
-    guest.bench.write("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
+    guest
+        .bench
+        .write("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
+    guest.bench.write("root/bootstrap/retry-amount", "4\n");
     seal(&guest.bench, "");
     guest.minute();
-    assert_eq!((guest.server.requests(), guest.count().as_str()), (1, "1"), "{}", guest.log());
+    assert_eq!(guest.server.requests(), 0, "it ran between sealing and power-off");
+
+    // What a reboot does to /run.
+    fs::remove_dir_all(guest.bench.path("run")).unwrap();
+    fs::create_dir(guest.bench.path("run")).unwrap();
+    guest.minute();
+    assert_eq!(
+        (guest.server.requests(), guest.count().as_str()),
+        (1, "1"),
+        "{}",
+        guest.log()
+    );
 }
 
 #[test]
@@ -328,7 +423,10 @@ fn the_installer_writes_what_other_machines_rely_on() {
     assert!(guest.bench.path("root/bootstrap/start-bootstrap").exists());
     let entry = guest.bench.read("etc/cron.d/vm-boostrap");
     let line = "* * * * * root /root/bootstrap/vm-bootstrap >>/var/log/vm-bootstrap.log 2>&1\n";
-    assert!(entry.contains("\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"), "{entry}");
+    assert!(
+        entry.contains("\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"),
+        "{entry}"
+    );
     assert!(entry.ends_with(line), "{entry}");
 
     // Without cron: a timer, and the file of that name still is what ends it.
@@ -338,10 +436,22 @@ fn the_installer_writes_what_other_machines_rely_on() {
     symlink("/bin/true", bench.path("usr/lib/systemd/systemd")).unwrap();
     let said = install(&bench, &[]);
     assert!(said.contains("started by timer"), "{said}");
-    assert!(bench.read("etc/cron.d/vm-boostrap").lines().all(|line| line.starts_with('#')));
+    assert!(
+        bench
+            .read("etc/cron.d/vm-boostrap")
+            .lines()
+            .all(|line| line.starts_with('#'))
+    );
     let service = bench.read("etc/systemd/system/vm-bootstrap.service");
-    assert!(service.contains("\nConditionPathExists=/etc/cron.d/vm-boostrap\n"), "{service}");
-    assert!(bench.path("etc/systemd/system/timers.target.wants/vm-bootstrap.timer").exists());
+    assert!(
+        service.contains("\nConditionPathExists=/etc/cron.d/vm-boostrap\n"),
+        "{service}"
+    );
+    assert!(
+        bench
+            .path("etc/systemd/system/timers.target.wants/vm-bootstrap.timer")
+            .exists()
+    );
 }
 
 fn seal(bench: &Bench, key: &str) -> String {
@@ -351,7 +461,11 @@ fn seal(bench: &Bench, key: &str) -> String {
         .env("BUILD_KEY_PUBLIC", key)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -372,16 +486,25 @@ fn sealing_takes_the_build_out_and_leaves_the_user_in() {
     );
     bench.write("home/ann/notes.txt", "keep me\n");
     bench.write("home/ann/.bash_history", "secret\n");
-    bench.write("etc/ssh/sshd_config.d/10-pipeline-build.conf", "PermitRootLogin prohibit-password\n");
+    bench.write(
+        "etc/ssh/sshd_config.d/10-pipeline-build.conf",
+        "PermitRootLogin prohibit-password\n",
+    );
     bench.write("etc/ssh/sshd_config.d/50-site.conf", "X11Forwarding no\n");
-    bench.write("etc/systemd/system/apt-daily.timer.d/10-pipeline-build.conf", "[Unit]\n");
+    bench.write(
+        "etc/systemd/system/apt-daily.timer.d/10-pipeline-build.conf",
+        "[Unit]\n",
+    );
     bench.write("etc/ssh/ssh_host_ed25519_key", "private\n");
     bench.write("etc/ssh/ssh_host_ed25519_key.pub", "public\n");
     bench.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
     bench.write("var/lib/dbus/machine-id", "0123456789abcdef0123456789abcdef\n");
     bench.write("usr/lib/systemd/systemd", "");
     bench.write("etc/resolv.conf", "search lan\nnameserver 10.0.2.3\n");
-    bench.write("etc/netplan/50-cloud-init.yaml", "network:\n  x: {match: {macaddress: 52:54:00:12:34:56}}\n");
+    bench.write(
+        "etc/netplan/50-cloud-init.yaml",
+        "network:\n  x: {match: {macaddress: 52:54:00:12:34:56}}\n",
+    );
     bench.write("var/lib/dhcp/dhclient.eth0.leases", "lease {}\n");
     bench.write("etc/udev/rules.d/70-persistent-net.rules", "#\n");
     bench.write("var/log/syslog", "line\n");
@@ -391,7 +514,10 @@ fn sealing_takes_the_build_out_and_leaves_the_user_in() {
     bench.write("tmp/a/b", "x");
 
     let said = seal(&bench, BUILD_KEY);
-    assert!(said.contains("seal: build key: removed from /root/.ssh/authorized_keys\n"), "{said}");
+    assert!(
+        said.contains("seal: build key: removed from /root/.ssh/authorized_keys\n"),
+        "{said}"
+    );
     assert!(said.ends_with("seal: done\n"), "{said}");
 
     assert!(!bench.path("root/.ssh").exists());
@@ -399,9 +525,21 @@ fn sealing_takes_the_build_out_and_leaves_the_user_in() {
     assert_eq!(bench.read("etc/machine-id"), "");
     assert_eq!(bench.read("etc/resolv.conf"), "");
     assert_eq!(bench.read("var/log/syslog"), "");
-    assert!(!bench.read("etc/netplan/50-cloud-init.yaml").contains("macaddress"));
-    assert_eq!(fs::read_link(bench.path("var/lib/dbus/machine-id")).unwrap(), Path::new("/etc/machine-id"));
-    for kept in ["home/ann/notes.txt", "etc/ssh/sshd_config.d/50-site.conf", "tmp", "var/log/journal"] {
+    assert!(
+        !bench
+            .read("etc/netplan/50-cloud-init.yaml")
+            .contains("macaddress")
+    );
+    assert_eq!(
+        fs::read_link(bench.path("var/lib/dbus/machine-id")).unwrap(),
+        Path::new("/etc/machine-id")
+    );
+    for kept in [
+        "home/ann/notes.txt",
+        "etc/ssh/sshd_config.d/50-site.conf",
+        "tmp",
+        "var/log/journal",
+    ] {
         assert!(bench.path(kept).exists(), "{kept} is gone");
     }
     for gone in [
@@ -419,7 +557,11 @@ fn sealing_takes_the_build_out_and_leaves_the_user_in() {
     ] {
         assert!(!bench.path(gone).exists(), "{gone} is still there");
     }
-    assert!(bench.path("etc/systemd/system/ssh.service.wants/ssh-host-keys.service").exists());
+    assert!(
+        bench
+            .path("etc/systemd/system/ssh.service.wants/ssh-host-keys.service")
+            .exists()
+    );
 
     seal(&bench, BUILD_KEY);
     assert_eq!(bench.read("home/ann/.ssh/authorized_keys"), theirs);
@@ -436,20 +578,29 @@ fn sealing_refuses_a_machine_that_is_not_being_built() {
         .unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("BUILD_KEY_PUBLIC") && said.contains("not for a machine in use"), "{said}");
+    assert!(
+        said.contains("BUILD_KEY_PUBLIC") && said.contains("not for a machine in use"),
+        "{said}"
+    );
 }
 
 /// The templates as the program sets them up: strict, and block lines leave nothing behind.
 fn templates() -> Environment<'static> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().unwrap();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .unwrap();
     environment.set_syntax(syntax);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     for entry in fs::read_dir(repository("templates")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "j2") {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            environment.add_template_owned(name, fs::read_to_string(&path).unwrap()).unwrap();
+            environment
+                .add_template_owned(name, fs::read_to_string(&path).unwrap())
+                .unwrap();
         }
     }
     environment
@@ -478,7 +629,10 @@ fn fresh_roots_are_configured_by_clean_scripts_that_a_template_can_override() {
             tool("shellcheck", &[path.to_str().unwrap()], Path::new("/"));
             tool("dash", &["-n", path.to_str().unwrap()], Path::new("/"));
             assert_eq!(text.contains("echo mine"), name.starts_with("own"));
-            assert!(text.contains("\nUUID=6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11  /  ext4 "), "{text}");
+            assert!(
+                text.contains("\nUUID=6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11  /  ext4 "),
+                "{text}"
+            );
             assert!(text.contains(&format!("\n{BUILD_KEY}\n")), "{text}");
         }
     }
@@ -490,13 +644,31 @@ fn cloud_init_accepts_the_seed_that_lets_the_build_in() {
     let bench = Bench::new();
     for user in ["root", "ann"] {
         let facts = context! { user, ..build_facts() };
-        let text = environment.get_template("cloud-init-user-data.yaml.j2").unwrap().render(&facts).unwrap();
-        assert!(text.starts_with("#cloud-config\n") && text.contains(BUILD_KEY), "{text}");
+        let text = environment
+            .get_template("cloud-init-user-data.yaml.j2")
+            .unwrap()
+            .render(&facts)
+            .unwrap();
+        assert!(
+            text.starts_with("#cloud-config\n") && text.contains(BUILD_KEY),
+            "{text}"
+        );
         let path = bench.write("user-data", text);
-        let said = tool("cloud-init", &["schema", "--config-file", path.to_str().unwrap()], Path::new("/"));
+        let said = tool(
+            "cloud-init",
+            &["schema", "--config-file", path.to_str().unwrap()],
+            Path::new("/"),
+        );
         assert!(said.contains("Valid"), "{said}");
-        let meta = environment.get_template("cloud-init-meta-data.yaml.j2").unwrap().render(&facts).unwrap();
-        assert!(meta.contains("instance-id: \"build-vm\"\nlocal-hostname: \"vm\""), "{meta}");
+        let meta = environment
+            .get_template("cloud-init-meta-data.yaml.j2")
+            .unwrap()
+            .render(&facts)
+            .unwrap();
+        assert!(
+            meta.contains("instance-id: \"build-vm\"\nlocal-hostname: \"vm\""),
+            "{meta}"
+        );
     }
 }
 
@@ -504,11 +676,21 @@ fn cloud_init_accepts_the_seed_that_lets_the_build_in() {
 #[test]
 fn the_package_table_knows_every_suite() {
     let text = fs::read_to_string(repository("templates/families.toml")).unwrap();
-    let table: BTreeMap<String, BTreeMap<String, serde_json::Value>> = toml_edit::de::from_str(&text).unwrap();
-    for (family, suites) in [("debian", ["bullseye", "bookworm", "trixie"]), ("ubuntu", ["focal", "jammy", "noble"])] {
+    let table: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
+        toml_edit::de::from_str(&text).unwrap();
+    for (family, suites) in [
+        ("debian", ["bullseye", "bookworm", "trixie"]),
+        ("ubuntu", ["focal", "jammy", "noble"]),
+    ] {
         let family = &table[family];
         assert!(family["kernel"].as_str().unwrap().starts_with("linux-image-"));
-        assert!(family["packages"].as_array().unwrap().iter().all(serde_json::Value::is_string));
+        assert!(
+            family["packages"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(serde_json::Value::is_string)
+        );
         for suite in suites {
             assert!(family[suite]["packages"].is_array(), "{suite}");
         }
