@@ -1,6 +1,7 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
 pub mod script_server;
+pub mod vm;
 pub mod http;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,98 @@
+//! What stories with real VMs share: the quickstart, built once for all of them, and guests booted as a user would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Bench, Ran};
+
+/// The quickstart as the README has it, built by the real program in a folder of its own.
+pub struct Quickstart {
+    pub bench: Bench,
+    /// What the first run printed.
+    pub first: Ran,
+    /// How long the first run took.
+    pub took: Duration,
+}
+
+/// Built by whichever story comes first; the others wait for it. Later stories share its store.
+pub static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
+    let bench = Bench::new();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
+    bench.write("quickstart.toml", fs::read(manifest).unwrap());
+    let started = Instant::now();
+    let first = bench.run(&["run", "quickstart.toml"]);
+    assert_eq!(first.code, 0, "the quickstart failed:\n{}", first.all());
+    Quickstart { first, took: started.elapsed(), bench }
+});
+
+/// A qemu started by a test, killed when dropped.
+pub struct Guest {
+    child: Child,
+    /// Its serial console.
+    pub console: PathBuf,
+}
+
+impl Guest {
+    /// Boots a disk as plain qemu would, from BIOS; `extra` are further arguments.
+    pub fn boot(disk: &Path, console: &Path, extra: &[String]) -> Self {
+        let drive = format!("file={},if=virtio,format=qcow2,snapshot=on", disk.display());
+        let serial = format!("file:{}", console.display());
+        let child = Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-display", "none"])
+            .args(["-drive", &drive, "-serial", &serial])
+            .args(extra)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, console: console.to_owned() }
+    }
+
+    /// Waits until the console shows a text; gives all that it showed.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> String {
+        let started = Instant::now();
+        loop {
+            let shown = fs::read(&self.console).unwrap_or_default();
+            let shown = String::from_utf8_lossy(&shown).into_owned();
+            if shown.contains(text) {
+                return shown;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "qemu ended before `{text}`:\n{shown}");
+            assert!(started.elapsed() < limit, "no `{text}` on the console within {limit:?}:\n{shown}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Command lines of living processes that mention a path.
+pub fn processes_naming(path: &Path) -> Vec<String> {
+    let wanted = path.display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&wanted) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+/// Waits until something holds.
+pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
