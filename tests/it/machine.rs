@@ -113,7 +113,10 @@ fn a_kernel_from_the_host_starts_although_the_disk_could() {
         cmdline: "console=ttyS0".to_owned(),
     };
     let mut machine = start(&bench, &direct).0.unwrap();
-    assert_eq!(machine.wait_console("from the", LONG).unwrap(), "from the kernel");
+    assert_eq!(
+        machine.wait_console("from the kernel", LONG).unwrap(),
+        "from the kernel"
+    );
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn run(ssh: &Ssh, command: &str) -> (Result<i32, SshError>, Vec<(Output, String)
 
 #[test]
 fn commands_give_their_exit_code_and_both_their_outputs() {
-    let (_bench, _sshd, ssh) = connected();
+    let (bench, _sshd, ssh) = connected();
     let (code, lines) = run(&ssh, "echo 'it''s out'; printf 'no newline' >&2; exit 7");
     assert_eq!(code.unwrap(), 7);
     let expected = [
@@ -62,6 +62,10 @@ fn commands_give_their_exit_code_and_both_their_outputs() {
     assert_eq!(run(&ssh, "kill -9 $$").0.unwrap(), 137);
 
     let cancel = Cancel::default();
+    assert_eq!(
+        ssh.read("cd; pwd", &cancel).unwrap(),
+        bench.path("sshd").to_str().unwrap()
+    );
     assert_eq!(ssh.read("printf 'a\\nb\\n'", &cancel).unwrap(), "a\nb");
     let error = ssh
         .read("echo it went wrong >&2; false", &cancel)
@@ -78,11 +82,18 @@ fn standard_input_may_be_large_and_a_daemon_does_not_hold_the_session() {
     let (_bench, _sshd, ssh) = connected();
     let cancel = Cancel::default();
     let big = b"0123456789abcde\n".repeat(1 << 20);
-    let mut bytes = 0;
-    let code = ssh.run("cat", big.clone(), Some(LONG), &cancel, &mut |_, line| {
-        bytes += line.len() + 1;
-    });
-    assert_eq!((code.unwrap(), bytes), (0, big.len()));
+    let (mut bytes, mut talk) = (0, Vec::new());
+    let code = ssh.run(
+        "cat",
+        big.clone(),
+        Some(LONG),
+        &cancel,
+        &mut |output, line| match output {
+            Output::Stdout => bytes += line.len() + 1,
+            Output::Stderr => talk.push(line.to_owned()),
+        },
+    );
+    assert_eq!((code.unwrap(), bytes, talk), (0, big.len(), Vec::new()));
 
     let started = Instant::now();
     let (code, lines) = run(&ssh, "sleep 50 & echo started");

@@ -30,9 +30,12 @@ impl Sshd {
             "sshd/config",
             format!(
                 "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
-                 PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
+                 PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+                 SetEnv HOME={}\n",
                 host_key.display(),
-                keys.display()
+                keys.display(),
+                // A login shell must not read the tester's own start-up files, which may print.
+                folder.display()
             ),
         );
         // Root's sshd insists on its empty folder, which the service would make at its first start.
