@@ -24,10 +24,12 @@ use crate::store::Store;
 
 /// Arguments of `pipeline run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  pipeline run images.toml\n  pipeline run images.toml 'debian12-50G-*'\n  \
+#[command(
+    after_help = "Examples:\n  pipeline run images.toml\n  pipeline run images.toml 'debian12-50G-*'\n  \
     pipeline run images.toml --size 50G --jobs 2\n  pipeline run images.toml --rebuild install/debian12\n\n\
     A second run does nothing that is done already; a killed one goes on after its last finished node.\n\
-    Ctrl-C stops VMs in order, a second Ctrl-C kills them.")]
+    Ctrl-C stops VMs in order, a second Ctrl-C kills them."
+)]
 pub struct Args {
     #[command(flatten)]
     target: Target,
@@ -69,7 +71,9 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     let (manifest, selected) = args.target.load()?;
     let folder = args.store.folder();
     if args.dry_run {
-        let prepared = args.rebuild.prepare(&manifest, &selected, &Store::peek(&folder))?;
+        let prepared = args
+            .rebuild
+            .prepare(&manifest, &selected, &Store::peek(&folder))?;
         return print(&prepared, Format::Text).map(|()| Tally::default());
     }
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
@@ -84,7 +88,11 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     let emit = Emitter::new(sender);
     let cancel = Cancel::default();
     let listening = signals::listen(&cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
-    let verbosity = if args.verbose { Verbosity::Verbose } else { Verbosity::Normal };
+    let verbosity = if args.verbose {
+        Verbosity::Verbose
+    } else {
+        Verbosity::Normal
+    };
     let mut options = Options::detect(args.progress, verbosity, |name| std::env::var(name).ok());
     options.journal = Some(logs.join("events.jsonl"));
     let style = options.style;
@@ -114,7 +122,10 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     result.map_err(|error| refuse(&error))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a run, brought together once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a run, brought together once"
+)]
 fn carry(
     args: &Args,
     manifest: &crate::manifest::model::Manifest,
@@ -130,7 +141,9 @@ fn carry(
     if let facts::Accel::Tcg { why } = &accel
         && prepared.todo().any(|(_, node)| node.cost.machines > 0)
     {
-        emit.warn(format!("no KVM ({why}): VMs run in software emulation, ten to thirty times slower"));
+        emit.warn(format!(
+            "no KVM ({why}): VMs run in software emulation, ten to thirty times slower"
+        ));
     }
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
     let logs = store.run_folder(id);
@@ -139,12 +152,20 @@ fn carry(
         scratch,
         logs: &logs,
         pipeline: &manifest.name,
-        accel: if matches!(accel, facts::Accel::Kvm) { Accel::Kvm } else { Accel::Tcg },
+        accel: if matches!(accel, facts::Accel::Kvm) {
+            Accel::Kvm
+        } else {
+            Accel::Tcg
+        },
         cpus: budget.cpus,
         order: &order,
         cancel,
     };
-    let on_failure = if args.fail_fast { OnFailure::FailFast } else { OnFailure::KeepGoing };
+    let on_failure = if args.fail_fast {
+        OnFailure::FailFast
+    } else {
+        OnFailure::KeepGoing
+    };
     carry_out(prepared, id, budget, on_failure, &shared, emit)
 }
 
@@ -152,12 +173,18 @@ fn carry(
 fn refuse(error: &RunError) -> Exit {
     report_error(error);
     match error {
-        RunError::Missing { .. } | RunError::TooLarge(_) | RunError::Store(_) | RunError::Signals(_) => Exit::Host,
+        RunError::Missing { .. } | RunError::TooLarge(_) | RunError::Store(_) | RunError::Signals(_) => {
+            Exit::Host
+        }
         RunError::Secret(_) | RunError::Plan(_) => Exit::Usage,
     }
 }
 
 /// An id that sorts by time and tells two runs of one second apart.
 fn run_id() -> String {
-    format!("{}-{}", Zoned::now().strftime("%Y%m%d-%H%M%S"), std::process::id())
+    format!(
+        "{}-{}",
+        Zoned::now().strftime("%Y%m%d-%H%M%S"),
+        std::process::id()
+    )
 }

@@ -84,10 +84,16 @@ impl StoreArgs {
         if let Some(folder) = &self.store {
             return folder.clone();
         }
-        let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let from = |name: &str| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
         let cache = from("XDG_CACHE_HOME").filter(|p| p.is_absolute());
         let cache = cache.or_else(|| from("HOME").map(|home| home.join(".cache")));
-        cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("pipeline")
+        cache
+            .unwrap_or_else(|| PathBuf::from("/var/cache"))
+            .join("pipeline")
     }
 }
 
@@ -105,15 +111,24 @@ impl RebuildArgs {
             })?;
             globs.push((text, glob.compile_matcher()));
         }
-        let matches = |node: &Node| globs.iter().any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject));
+        let matches = |node: &Node| {
+            globs
+                .iter()
+                .any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject))
+        };
         let prepared = prepare(manifest, selected, store, &matches).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;
         for (text, glob) in &globs {
-            if !prepared.plan.nodes().any(|(_, n)| glob.is_match(n.id()) || glob.is_match(&n.subject)) {
+            if !prepared
+                .plan
+                .nodes()
+                .any(|(_, n)| glob.is_match(n.id()) || glob.is_match(&n.subject))
+            {
                 let error = miette::miette!(
-                    help = "`pipeline plan --format json` lists the nodes; one is named like install/debian12",
+                    help =
+                        "`pipeline plan --format json` lists the nodes; one is named like install/debian12",
                     "--rebuild {text} matches no node of this plan"
                 );
                 report_error(error.as_ref());

@@ -18,6 +18,9 @@ use super::cancel::Cancel;
 
 /// How often a waiting thread looks whether it should stop.
 const POLL: Duration = Duration::from_millis(50);
+/// How long to wait for lines that a child wrote before it ended: its readers are threads of ours, and the host may be
+/// busy.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a child may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 /// Longest line passed on; the rest of a longer one is dropped, so that a child cannot fill our memory.
@@ -252,7 +255,7 @@ impl Cmd {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     if running.try_wait()?.is_some() {
-                        for (output, line) in lines.try_iter() {
+                        while let Ok((output, line)) = lines.recv_timeout(LAST_WORDS) {
                             on_line(output, &line);
                             keep_tail(&mut tail, line);
                         }
@@ -507,7 +510,7 @@ mod tests {
         let mut seen = Vec::new();
         let error = sh("echo one; echo two >&2; exit 3")
             .run(&Cancel::default(), None, &mut |output, line| {
-                seen.push((output, line.to_owned()))
+                seen.push((output, line.to_owned()));
             })
             .unwrap_err();
         seen.sort_by_key(|(output, _)| *output == Output::Stderr);

@@ -17,10 +17,22 @@ pub const SCRIPTS: &[(&str, &str)] = &[
 /// Answer templates, by the name that a manifest or another template gives: `bootstrap-debian.sh.j2`.
 pub const TEMPLATES: &[(&str, &str)] = &[
     ("bootstrap.sh.j2", include_str!("../../templates/bootstrap.sh.j2")),
-    ("bootstrap-debian.sh.j2", include_str!("../../templates/bootstrap-debian.sh.j2")),
-    ("bootstrap-ubuntu.sh.j2", include_str!("../../templates/bootstrap-ubuntu.sh.j2")),
-    ("cloud-init-meta-data.yaml.j2", include_str!("../../templates/cloud-init-meta-data.yaml.j2")),
-    ("cloud-init-user-data.yaml.j2", include_str!("../../templates/cloud-init-user-data.yaml.j2")),
+    (
+        "bootstrap-debian.sh.j2",
+        include_str!("../../templates/bootstrap-debian.sh.j2"),
+    ),
+    (
+        "bootstrap-ubuntu.sh.j2",
+        include_str!("../../templates/bootstrap-ubuntu.sh.j2"),
+    ),
+    (
+        "cloud-init-meta-data.yaml.j2",
+        include_str!("../../templates/cloud-init-meta-data.yaml.j2"),
+    ),
+    (
+        "cloud-init-user-data.yaml.j2",
+        include_str!("../../templates/cloud-init-user-data.yaml.j2"),
+    ),
 ];
 
 /// Name of the answers of a `bootstrap` source that names none; other families cannot be bootstrapped.

@@ -57,7 +57,11 @@ pub struct Verdict {
 }
 
 /// Assesses every node. `rebuild` names nodes that must run whatever the store has.
-pub fn assess(plan: &Plan, lookup: &dyn Lookup, rebuild: &dyn Fn(&Node) -> bool) -> BTreeMap<NodeIndex, Verdict> {
+pub fn assess(
+    plan: &Plan,
+    lookup: &dyn Lookup,
+    rebuild: &dyn Fn(&Node) -> bool,
+) -> BTreeMap<NodeIndex, Verdict> {
     let mut present: BTreeMap<NodeIndex, Result<(), Option<String>>> = BTreeMap::new();
     let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     for (index, node) in plan.nodes() {
@@ -69,8 +73,9 @@ pub fn assess(plan: &Plan, lookup: &dyn Lookup, rebuild: &dyn Fn(&Node) -> bool)
     let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
     for &index in order.iter().rev() {
-        let wanted =
-            plan.node(index).stage == Stage::Sums || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
+        let wanted = plan.node(index).stage == Stage::Sums
+            || plan.dependents(index).any(|d| todo[&d])
+            || forced[&index];
         todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
     }
     let mut verdicts = BTreeMap::new();
@@ -91,7 +96,15 @@ pub fn assess(plan: &Plan, lookup: &dyn Lookup, rebuild: &dyn Fn(&Node) -> bool)
             }
         };
         let (seconds, bytes) = last.map_or((None, None), |l| (Some(l.seconds), Some(l.bytes)));
-        verdicts.insert(index, Verdict { state, reason, seconds, bytes });
+        verdicts.insert(
+            index,
+            Verdict {
+                state,
+                reason,
+                seconds,
+                bytes,
+            },
+        );
     }
     verdicts
 }
@@ -104,7 +117,10 @@ fn reason(
     todo: &BTreeMap<NodeIndex, bool>,
 ) -> String {
     let node = plan.node(index);
-    let upstream = plan.needs(index).find(|need| todo[need]).map(|need| plan.node(need).id());
+    let upstream = plan
+        .needs(index)
+        .find(|need| todo[need])
+        .map(|need| plan.node(need).id());
     let Some(last) = last else {
         return why_absent.unwrap_or_else(|| "never built".to_owned());
     };

@@ -9,18 +9,18 @@ use petgraph::visit::EdgeRef as _;
 use serde_json::{Value, json};
 
 use super::error::PlanError;
+use super::families;
 use super::key;
 use super::node::{
-    Action, BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
-    PlannedStep, ProvisionWork, SizeWork, Stage, SumsWork, Work,
+    Action, BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node,
+    PackageWork, PlannedStep, ProvisionWork, SizeWork, Stage, SumsWork, Work,
 };
-use super::families;
 use crate::digest::sha256_hex;
 use crate::guest;
+use crate::manifest::context::{self, BuildFacts};
 use crate::manifest::model::{
     Bootstrap, Distro, EnvValue, Image, Manifest, Media, Secret, Source, Step, StepKind, Template,
 };
-use crate::manifest::context::{self, BuildFacts};
 use crate::manifest::template;
 use crate::size::MIB;
 
@@ -52,7 +52,9 @@ pub struct Inputs<'a> {
 
 impl std::fmt::Debug for Inputs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inputs").field("mirrors", &self.mirrors).finish_non_exhaustive()
+        f.debug_struct("Inputs")
+            .field("mirrors", &self.mirrors)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,7 +131,12 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
         images.push((image.id.clone(), planner.image(image)?));
     }
     let Planner { graph, order, .. } = planner;
-    Ok(Plan { pipeline: manifest.name.clone(), graph, order, images })
+    Ok(Plan {
+        pipeline: manifest.name.clone(),
+        graph,
+        order,
+        images,
+    })
 }
 
 struct Planner<'a> {
@@ -151,7 +158,14 @@ impl<'a> Planner<'a> {
         cost: Cost,
         needs: &[NodeIndex],
     ) -> NodeIndex {
-        let node = Node { stage, subject: subject.to_owned(), key: key::of(&inputs), inputs, work, cost };
+        let node = Node {
+            stage,
+            subject: subject.to_owned(),
+            key: key::of(&inputs),
+            inputs,
+            work,
+            cost,
+        };
         let index = self.graph.add_node(node);
         for &need in needs {
             self.graph.add_edge(need, index, ());
@@ -167,7 +181,9 @@ impl<'a> Planner<'a> {
     fn image(&mut self, image: &'a Image) -> Result<NodeIndex, PlanError> {
         let manifest = self.manifest;
         let provision = self.provision(&image.distro, &image.flavor)?;
-        let distro = manifest.distro(&image.distro).expect("names in a checked manifest resolve");
+        let distro = manifest
+            .distro(&image.distro)
+            .expect("names in a checked manifest resolve");
         let size = {
             let work = SizeWork {
                 size: image.size.0,
@@ -179,8 +195,20 @@ impl<'a> Planner<'a> {
                 "stage": "size", "revision": REVISION_SIZE, "provision": self.key(provision),
                 "size": image.size.0, "format": manifest.publish.format,
             });
-            let cost = Cost { scratch: 2 * data_bound(distro), cpus: 1, memory: 64 * MIB, ..Cost::default() };
-            self.add(Stage::Size, &image.id, inputs, Work::Size(work), cost, &[provision])
+            let cost = Cost {
+                scratch: 2 * data_bound(distro),
+                cpus: 1,
+                memory: 64 * MIB,
+                ..Cost::default()
+            };
+            self.add(
+                Stage::Size,
+                &image.id,
+                inputs,
+                Work::Size(work),
+                cost,
+                &[provision],
+            )
         };
         let publish = &manifest.publish;
         let package = {
@@ -188,9 +216,24 @@ impl<'a> Planner<'a> {
                 "stage": "package", "revision": REVISION_PACKAGE, "size": self.key(size),
                 "compress": publish.compress, "level": publish.level,
             });
-            let work = PackageWork { compression: publish.compress, level: publish.level };
-            let cost = Cost { scratch: data_bound(distro), cpus: 1, memory: PACKAGE_MEMORY, ..Cost::default() };
-            self.add(Stage::Package, &image.id, inputs, Work::Package(work), cost, &[size])
+            let work = PackageWork {
+                compression: publish.compress,
+                level: publish.level,
+            };
+            let cost = Cost {
+                scratch: data_bound(distro),
+                cpus: 1,
+                memory: PACKAGE_MEMORY,
+                ..Cost::default()
+            };
+            self.add(
+                Stage::Package,
+                &image.id,
+                inputs,
+                Work::Package(work),
+                cost,
+                &[size],
+            )
         };
         let inputs = json!({
             "stage": "sums", "revision": REVISION_SUMS, "package": self.key(package),
@@ -201,7 +244,14 @@ impl<'a> Planner<'a> {
             file: image.file.clone(),
             algorithms: publish.checksums.clone(),
         };
-        Ok(self.add(Stage::Sums, &image.id, inputs, Work::Sums(work), Cost::default(), &[package]))
+        Ok(self.add(
+            Stage::Sums,
+            &image.id,
+            inputs,
+            Work::Sums(work),
+            Cost::default(),
+            &[package],
+        ))
     }
 
     fn provision(&mut self, distro: &'a str, flavor: &'a str) -> Result<NodeIndex, PlanError> {
@@ -210,8 +260,12 @@ impl<'a> Planner<'a> {
         }
         let manifest = self.manifest;
         let base = self.base(distro)?;
-        let distro = manifest.distro(distro).expect("names in a checked manifest resolve");
-        let flavor = manifest.flavor(flavor).expect("names in a checked manifest resolve");
+        let distro = manifest
+            .distro(distro)
+            .expect("names in a checked manifest resolve");
+        let flavor = manifest
+            .flavor(flavor)
+            .expect("names in a checked manifest resolve");
         let mut steps = Vec::with_capacity(flavor.steps.len());
         let mut step_inputs = Vec::with_capacity(flavor.steps.len());
         for step in &flavor.steps {
@@ -223,7 +277,11 @@ impl<'a> Planner<'a> {
             "stage": "provision", "revision": REVISION_PROVISION, "install": self.key(base),
             "user": user(distro), "steps": step_inputs, "seal": sha256_hex(guest::SEAL.as_bytes()),
         });
-        let work = ProvisionWork { guest: access(distro), steps, machine: wish(distro) };
+        let work = ProvisionWork {
+            guest: access(distro),
+            steps,
+            machine: wish(distro),
+        };
         let cost = Cost {
             machines: 1,
             memory: distro.memory.0,
@@ -277,7 +335,10 @@ impl<'a> Planner<'a> {
             StepKind::Reboot => (Action::Reboot, json!({ "step": step.label, "reboot": true })),
             StepKind::InstallAgent => {
                 let agent = sha256_hex(format!("{}\0{}", guest::AGENT, guest::INSTALL_AGENT).as_bytes());
-                (Action::InstallAgent, json!({ "step": step.label, "agent": agent }))
+                (
+                    Action::InstallAgent,
+                    json!({ "step": step.label, "agent": agent }),
+                )
             }
             StepKind::Ansible(ansible) => {
                 let inputs =
@@ -285,8 +346,12 @@ impl<'a> Planner<'a> {
                 (Action::Ansible(ansible.clone()), inputs)
             }
         };
-        let planned =
-            PlannedStep { label: step.label.clone(), action, timeout: step.timeout, retries: step.retries };
+        let planned = PlannedStep {
+            label: step.label.clone(),
+            action,
+            timeout: step.timeout,
+            retries: step.retries,
+        };
         Ok((planned, inputs))
     }
 
@@ -294,7 +359,10 @@ impl<'a> Planner<'a> {
         if let Some(&index) = self.bases.get(name) {
             return Ok(index);
         }
-        let distro = self.manifest.distro(name).expect("names in a checked manifest resolve");
+        let distro = self
+            .manifest
+            .distro(name)
+            .expect("names in a checked manifest resolve");
         let index = match &distro.source {
             Source::Bootstrap(bootstrap) => self.bootstrap(distro, bootstrap)?,
             Source::Disk(disk) => self.disk(distro, &disk.media),
@@ -309,10 +377,16 @@ impl<'a> Planner<'a> {
             family: format!("{:?}", distro.family).to_lowercase(),
         })?;
         let mirror = match (&source.mirror, self.inputs.mirrors.get(&distro.name)) {
-            (Some(uri), _) => Mirror { uri: uri.clone(), security: None },
+            (Some(uri), _) => Mirror {
+                uri: uri.clone(),
+                security: None,
+            },
             (None, Some(mirror)) => mirror.clone(),
             (None, None) => {
-                return Err(PlanError::NoMirror { distro: distro.name.clone(), suite: source.suite.clone() });
+                return Err(PlanError::NoMirror {
+                    distro: distro.name.clone(),
+                    suite: source.suite.clone(),
+                });
             }
         };
         let mut packages = base.packages;
@@ -334,7 +408,11 @@ impl<'a> Planner<'a> {
                     hostname: distro.name.clone(),
                     build_key: BUILD_KEY.to_owned(),
                     root_uuid: root_uuid.clone(),
-                    security_mirror: mirror.security.as_ref().map(|s| s.uri.clone()).unwrap_or_default(),
+                    security_mirror: mirror
+                        .security
+                        .as_ref()
+                        .map(|s| s.uri.clone())
+                        .unwrap_or_default(),
                     user: user(distro).to_owned(),
                 };
                 let context = context::answers_context(distro, &facts);
@@ -358,7 +436,12 @@ impl<'a> Planner<'a> {
             disk,
             machine: wish(distro),
         };
-        let cost = Cost { machines: 1, memory: distro.memory.0, cpus: distro.cpus, scratch: 3 * disk };
+        let cost = Cost {
+            machines: 1,
+            memory: distro.memory.0,
+            cpus: distro.cpus,
+            scratch: 3 * disk,
+        };
         let work = Work::Bootstrap(Box::new(work));
         Ok(self.add(Stage::Install, &distro.name, inputs, work, cost, &[]))
     }
@@ -368,15 +451,27 @@ impl<'a> Planner<'a> {
             Media::Urls { urls, digest } => {
                 let inputs =
                     json!({ "stage": "fetch", "revision": REVISION_FETCH, "digest": digest.to_string() });
-                let work = Work::Fetch(FetchWork { urls: urls.clone(), digest: digest.clone() });
+                let work = Work::Fetch(FetchWork {
+                    urls: urls.clone(),
+                    digest: digest.clone(),
+                });
                 let fetch = self.add(Stage::Fetch, &distro.name, inputs, work, Cost::default(), &[]);
-                let work = DiskWork { path: None, digest: None, disk: distro.disk.0 };
+                let work = DiskWork {
+                    path: None,
+                    digest: None,
+                    disk: distro.disk.0,
+                };
                 (vec![fetch], json!({ "fetch": self.key(fetch) }), work)
             }
             Media::Path { path, digest } => {
-                let work =
-                    DiskWork { path: Some(path.clone()), digest: digest.clone(), disk: distro.disk.0 };
-                let what = digest.as_ref().map_or_else(|| (self.inputs.stamp)(path), ToString::to_string);
+                let work = DiskWork {
+                    path: Some(path.clone()),
+                    digest: digest.clone(),
+                    disk: distro.disk.0,
+                };
+                let what = digest
+                    .as_ref()
+                    .map_or_else(|| (self.inputs.stamp)(path), ToString::to_string);
                 (Vec::new(), json!({ "file": what }), work)
             }
         };
@@ -384,8 +479,18 @@ impl<'a> Planner<'a> {
             "stage": "install", "revision": REVISION_INSTALL, "source": "disk", "media": what,
             "disk": distro.disk.0,
         });
-        let cost = Cost { scratch: 2 * data_bound(distro), ..Cost::default() };
-        self.add(Stage::Install, &distro.name, inputs, Work::Disk(work), cost, &needs)
+        let cost = Cost {
+            scratch: 2 * data_bound(distro),
+            ..Cost::default()
+        };
+        self.add(
+            Stage::Install,
+            &distro.name,
+            inputs,
+            Work::Disk(work),
+            cost,
+            &needs,
+        )
     }
 }
 
@@ -402,18 +507,29 @@ fn access(distro: &Distro) -> GuestAccess {
         Source::Bootstrap(_) => Door::Installed,
         Source::Disk(disk) => Door::Given(disk.access.clone()),
     };
-    GuestAccess { family: distro.family, user: user(distro).to_owned(), door }
+    GuestAccess {
+        family: distro.family,
+        user: user(distro).to_owned(),
+        door,
+    }
 }
 
 fn wish(distro: &Distro) -> MachineWish {
-    MachineWish { memory: distro.memory, cpus: distro.cpus }
+    MachineWish {
+        memory: distro.memory,
+        cpus: distro.cpus,
+    }
 }
 
 /// An upper bound of the data on a distro's disk, in bytes: the disk it is installed on, or where that is only known
 /// once it is fetched, what cloud images usually fit in.
 fn data_bound(distro: &Distro) -> u64 {
     const CLOUD_IMAGE: u64 = 4096 * MIB;
-    if distro.disk.0 == 0 { CLOUD_IMAGE } else { distro.disk.0 }
+    if distro.disk.0 == 0 {
+        CLOUD_IMAGE
+    } else {
+        distro.disk.0
+    }
 }
 
 fn render_value(
@@ -426,7 +542,10 @@ fn render_value(
     if !text.contains('{') {
         return Ok(text.to_owned());
     }
-    let template = Template { name: format!("{}: {variable}", step.label), text: text.to_owned() };
+    let template = Template {
+        name: format!("{}: {variable}", step.label),
+        text: text.to_owned(),
+    };
     let context = context::env_context(distro, flavor);
     template::render(&template, &context).map_err(|error| PlanError::Environment {
         step: step.label.clone(),
@@ -437,6 +556,12 @@ fn render_value(
 
 /// A UUID made of a hash (RFC 9562 §5.8: version 8, free form).
 fn uuid(hash: &str) -> String {
-    let (a, b, c, d, e) = (&hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32]);
+    let (a, b, c, d, e) = (
+        &hash[..8],
+        &hash[8..12],
+        &hash[13..16],
+        &hash[17..20],
+        &hash[20..32],
+    );
     format!("{a}-{b}-8{c}-8{d}-{e}")
 }

@@ -26,10 +26,20 @@ pub fn base(family: Family, suite: &str) -> Option<Base> {
     let table: DocumentMut = TABLE.parse().ok()?;
     let family = table.get(family)?;
     let own = family.get(suite);
-    let packages = [Some(family), own].into_iter().flatten().filter_map(|t| t.get("packages")?.as_array());
-    let packages = packages.flatten().filter_map(|name| name.as_str()).map(str::to_owned).collect();
+    let packages = [Some(family), own]
+        .into_iter()
+        .flatten()
+        .filter_map(|t| t.get("packages")?.as_array());
+    let packages = packages
+        .flatten()
+        .filter_map(|name| name.as_str())
+        .map(str::to_owned)
+        .collect();
     let kernel = own.and_then(|o| o.get("kernel")).or_else(|| family.get("kernel"));
-    Some(Base { packages, kernel: kernel.and_then(Item::as_str)?.to_owned() })
+    Some(Base {
+        packages,
+        kernel: kernel.and_then(Item::as_str)?.to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -16,8 +16,10 @@ fn canonical(value: &Value) -> Value {
         Value::Object(members) => {
             let mut names: Vec<_> = members.keys().collect();
             names.sort();
-            let sorted: Map<_, _> =
-                names.into_iter().map(|name| (name.clone(), canonical(&members[name]))).collect();
+            let sorted: Map<_, _> = names
+                .into_iter()
+                .map(|name| (name.clone(), canonical(&members[name])))
+                .collect();
             Value::Object(sorted)
         }
         Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
@@ -33,7 +35,10 @@ mod tests {
 
     #[test]
     fn the_order_of_members_does_not_matter_and_that_of_items_does() {
-        assert_eq!(of(&json!({"a": 1, "b": [1, 2]})), of(&json!({"b": [1, 2], "a": 1})));
+        assert_eq!(
+            of(&json!({"a": 1, "b": [1, 2]})),
+            of(&json!({"b": [1, 2], "a": 1}))
+        );
         assert_ne!(of(&json!({"b": [1, 2]})), of(&json!({"b": [2, 1]})));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Secret};
@@ -115,7 +115,7 @@ pub struct FetchWork {
 }
 
 /// A distribution's package archive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mirror {
     /// Main archive.
     pub uri: String,
@@ -124,7 +124,7 @@ pub struct Mirror {
 }
 
 /// Where a suite's security updates come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityArchive {
     /// Archive.
     pub uri: String,

@@ -13,7 +13,10 @@ const UPSTREAM: [&str; 5] = ["install", "provision", "size", "package", "fetch"]
 pub fn differences(old: &Value, new: &Value) -> Vec<String> {
     let mut phrases = Vec::new();
     let empty = serde_json::Map::new();
-    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let (old, new) = (
+        old.as_object().unwrap_or(&empty),
+        new.as_object().unwrap_or(&empty),
+    );
     for (name, value) in new {
         let before = old.get(name);
         if before == Some(value) || is_upstream(name, value) {
@@ -43,8 +46,11 @@ fn changed(name: &str, before: Option<&Value>, now: &Value) -> String {
         Some(before) => {
             if let (Some(before), Some(now)) = (before.as_array(), now.as_array()) {
                 let list = |from: &[Value], but: &[Value]| {
-                    let only: Vec<_> =
-                        from.iter().filter(|v| !but.contains(v)).map(|v| show(v, false)).collect();
+                    let only: Vec<_> = from
+                        .iter()
+                        .filter(|v| !but.contains(v))
+                        .map(|v| show(v, false))
+                        .collect();
                     only.join(", ")
                 };
                 let (added, removed) = (list(now, before), list(before, now));
@@ -55,7 +61,11 @@ fn changed(name: &str, before: Option<&Value>, now: &Value) -> String {
                     (true, true) => format!("{name} in another order"),
                 };
             }
-            format!("{name} changed from {} to {}", show(before, sized), show(now, sized))
+            format!(
+                "{name} changed from {} to {}",
+                show(before, sized),
+                show(now, sized)
+            )
         }
     }
 }
@@ -64,7 +74,9 @@ fn show(value: &Value, sized: bool) -> String {
     match value {
         Value::String(text) if text.len() > 40 => format!("{}…", text.chars().take(39).collect::<String>()),
         Value::String(text) => text.clone(),
-        Value::Number(n) if sized => n.as_u64().map_or_else(|| n.to_string(), |b| ByteSize(b).to_string()),
+        Value::Number(n) if sized => n
+            .as_u64()
+            .map_or_else(|| n.to_string(), |b| ByteSize(b).to_string()),
         Value::Object(_) => "other values".to_owned(),
         other => other.to_string(),
     }
@@ -81,7 +93,11 @@ fn steps(before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
             Some(_) => {}
         }
     }
-    phrases.extend(old.keys().filter(|l| !new.contains_key(*l)).map(|l| format!("step {l} is gone")));
+    phrases.extend(
+        old.keys()
+            .filter(|l| !new.contains_key(*l))
+            .map(|l| format!("step {l} is gone")),
+    );
     if phrases.len() == count {
         phrases.push("the order of the steps changed".to_owned());
     }
@@ -115,7 +131,12 @@ fn step_change(label: &str, before: &Value, now: &Value) -> String {
         ["script" | "content" | "playbook"] => format!("{label} changed"),
         ["agent"] => "the boot-time agent changed".to_owned(),
         ["environment"] => {
-            let of = |v: &Value| v.get("environment").and_then(Value::as_object).cloned().unwrap_or_default();
+            let of = |v: &Value| {
+                v.get("environment")
+                    .and_then(Value::as_object)
+                    .cloned()
+                    .unwrap_or_default()
+            };
             let (old, new) = (of(before), of(now));
             let names: Vec<_> = new
                 .iter()
@@ -147,7 +168,8 @@ mod tests {
         assert_eq!(differences(&old, &new), Vec::<String>::new());
         new["disk"] = json!(3u64 << 30);
         new["packages"] = json!(["vim", "curl"]);
-        new["steps"] = json!([{"step": "guest/update.sh", "script": "2", "environment": {"A": "1"}}, {"step": "x"}]);
+        new["steps"] =
+            json!([{"step": "guest/update.sh", "script": "2", "environment": {"A": "1"}}, {"step": "x"}]);
         assert_eq!(
             differences(&old, &new),
             [

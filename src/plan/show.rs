@@ -144,7 +144,10 @@ fn chain(plan: &Plan, last: NodeIndex) -> Vec<NodeIndex> {
     let mut chain = vec![last];
     let mut next = 0;
     while next < chain.len() {
-        let needs: Vec<_> = plan.needs(chain[next]).filter(|need| !chain.contains(need)).collect();
+        let needs: Vec<_> = plan
+            .needs(chain[next])
+            .filter(|need| !chain.contains(need))
+            .collect();
         chain.extend(needs);
         next += 1;
     }

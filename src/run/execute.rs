@@ -47,7 +47,9 @@ pub struct Shared<'a> {
 
 impl std::fmt::Debug for Shared<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("pipeline", &self.pipeline).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("pipeline", &self.pipeline)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,9 +101,18 @@ fn publish(
     // What lies in the output folder is looked at anew each time: only the plan knows whether it is right.
     let rebuild = rebuild || node.stage == Stage::Sums;
     let claim = loop {
-        let mut on_wait = || site.emit.phase("another run is building this; waiting for its result");
-        let claim =
-            shared.store.claim(stage, &node.key, shared.scratch, rebuild, shared.cancel, &mut on_wait)?;
+        let mut on_wait = || {
+            site.emit
+                .phase("another run is building this; waiting for its result")
+        };
+        let claim = shared.store.claim(
+            stage,
+            &node.key,
+            shared.scratch,
+            rebuild,
+            shared.cancel,
+            &mut on_wait,
+        )?;
         match claim {
             Claim::Hit(_) if node.stage == Stage::Sums => {}
             claim => break claim,
@@ -109,8 +120,13 @@ fn publish(
     };
     let entry = match claim {
         Claim::Hit(entry) => {
-            shared.store.set_latest(shared.pipeline, stage, &node.subject, &entry.latest())?;
-            return Ok(Done { outcome: Outcome::Shared, bytes: entry.bytes() });
+            shared
+                .store
+                .set_latest(shared.pipeline, stage, &node.subject, &entry.latest())?;
+            return Ok(Done {
+                outcome: Outcome::Shared,
+                bytes: entry.bytes(),
+            });
         }
         Claim::Miss(mut slot) => {
             let facts = work(node, chain, shared, site, &mut slot)?;
@@ -118,8 +134,13 @@ fn publish(
             slot.commit(node.inputs.clone(), facts, shared.cancel)?
         }
     };
-    shared.store.set_latest(shared.pipeline, stage, &node.subject, &entry.latest())?;
-    Ok(Done { outcome: Outcome::Built, bytes: entry.bytes() })
+    shared
+        .store
+        .set_latest(shared.pipeline, stage, &node.subject, &entry.latest())?;
+    Ok(Done {
+        outcome: Outcome::Built,
+        bytes: entry.bytes(),
+    })
 }
 
 fn work(
@@ -132,17 +153,27 @@ fn work(
     let result = |stage: Stage| -> Result<Entry, NodeError> {
         let needed = chain.iter().find(|n| n.stage == stage);
         let entry = needed.and_then(|n| shared.store.lookup(stage.name(), &n.key));
-        entry.ok_or_else(|| NodeError::Gone { id: format!("{stage}/{}", node.subject) })
+        entry.ok_or_else(|| NodeError::Gone {
+            id: format!("{stage}/{}", node.subject),
+        })
     };
     let bytes = |done, total| site.emit.bytes(done, total);
     match &node.work {
         Work::Fetch(work) => {
             // Kept between runs under its digest, so that a killed download goes on where it was.
-            let part = shared.store.root().join("scratch").join(format!("{}.part", work.digest.hex));
-            let spec = fetch::Spec { urls: work.urls.clone(), digest: work.digest.clone() };
+            let part = shared
+                .store
+                .root()
+                .join("scratch")
+                .join(format!("{}.part", work.digest.hex));
+            let spec = fetch::Spec {
+                urls: work.urls.clone(),
+                digest: work.digest.clone(),
+            };
             let fetched = fetch::fetch(&spec, &part, &site.cancel, &site.emit).map_err(StageError::from)?;
             let media = slot.path(MEDIA);
-            std::fs::rename(&part, &media).map_err(|e| StageError::file("move the download to", &media, e))?;
+            std::fs::rename(&part, &media)
+                .map_err(|e| StageError::file("move the download to", &media, e))?;
             slot.set_digests(MEDIA, vec![work.digest.clone()]);
             Ok(json!({ "url": fetched.url_used }))
         }
@@ -159,19 +190,15 @@ fn work(
         }
         Work::Provision(work) => {
             let base = result(Stage::Install)?;
-            provision::provision(
-                work,
-                &base.path(DISK),
-                &base.path(KEY),
-                site,
-                &slot.path(DISK),
-            )?;
+            provision::provision(work, &base.path(DISK), &base.path(KEY), site, &slot.path(DISK))?;
             Ok(json!({}))
         }
         Work::Size(work) => {
             let disk = result(Stage::Provision)?.path(DISK);
             // Only a guest that we installed by key has one, and only one that cannot grow offline needs it.
-            let key = result(Stage::Install).map(|entry| entry.path(KEY)).unwrap_or_default();
+            let key = result(Stage::Install)
+                .map(|entry| entry.path(KEY))
+                .unwrap_or_default();
             size::size(work, &disk, &key, site, &slot.path(DISK))?;
             Ok(json!({ "size": work.size }))
         }
@@ -200,7 +227,12 @@ fn package_phase(compression: crate::manifest::model::Compression) -> String {
     }
 }
 
-fn install_disk(work: &DiskWork, media: &Path, site: &Site, slot: &Slot) -> Result<serde_json::Value, NodeError> {
+fn install_disk(
+    work: &DiskWork,
+    media: &Path,
+    site: &Site,
+    slot: &Slot,
+) -> Result<serde_json::Value, NodeError> {
     install::disk(work, media, site, &slot.path(DISK))?;
     Ok(json!({}))
 }
@@ -209,15 +241,23 @@ fn install_disk(work: &DiskWork, media: &Path, site: &Site, slot: &Slot) -> Resu
 fn deliver(work: &SumsWork, image: &Entry, shared: &Shared<'_>) -> Result<serde_json::Value, NodeError> {
     let path = work.output.join(&work.file);
     let stamp = sums::deliver(&image.path(IMAGE), &path, shared.cancel).map_err(StageError::from)?;
-    let record = image.file(IMAGE).ok_or_else(|| NodeError::Gone { id: "package".to_owned() })?;
+    let record = image.file(IMAGE).ok_or_else(|| NodeError::Gone {
+        id: "package".to_owned(),
+    })?;
     let mut lines = std::collections::BTreeMap::new();
     for algorithm in &work.algorithms {
         let digest: Option<&Digest> = record.digests.iter().find(|d| d.algorithm == *algorithm);
-        let digest = digest.ok_or_else(|| NodeError::Gone { id: format!("the {algorithm} digest") })?;
+        let digest = digest.ok_or_else(|| NodeError::Gone {
+            id: format!("the {algorithm} digest"),
+        })?;
         let new = [(work.file.clone(), digest.clone())];
         sums::merge(&work.output, *algorithm, shared.order, &new, shared.cancel).map_err(StageError::from)?;
         lines.insert(*algorithm, digest.clone());
     }
-    let delivery = Delivery { stamp, bytes: record.bytes, digests: lines };
+    let delivery = Delivery {
+        stamp,
+        bytes: record.bytes,
+        digests: lines,
+    };
     serde_json::to_value(delivery).map_err(|e| StageError::file("record", &path, e.into()).into())
 }

@@ -35,12 +35,17 @@ pub struct Look<'a> {
 impl<'a> Look<'a> {
     /// Looks for this pipeline.
     pub fn new(store: &'a Store, pipeline: &'a str) -> Self {
-        Self { store, pipeline, sums: RefCell::default() }
+        Self {
+            store,
+            pipeline,
+            sums: RefCell::default(),
+        }
     }
 
     /// Whether the output folder holds what the sums node put there: its record says what that was.
     fn delivered(&self, work: &SumsWork, entry: &Entry) -> Result<(), String> {
-        let record = Delivery::deserialize(entry.facts()).map_err(|e| format!("its record is unreadable: {e}"))?;
+        let record =
+            Delivery::deserialize(entry.facts()).map_err(|e| format!("its record is unreadable: {e}"))?;
         let path = work.output.join(&work.file);
         match Stamp::of(&path) {
             Ok(stamp) if stamp == record.stamp => {}
@@ -82,7 +87,14 @@ impl Lookup for Look<'_> {
     }
 
     fn last(&self, node: &Node) -> Option<LastBuild> {
-        let last = self.store.latest(self.pipeline, node.stage.name(), &node.subject)?;
-        Some(LastBuild { key: last.key, inputs: last.inputs, seconds: last.seconds, bytes: last.bytes })
+        let last = self
+            .store
+            .latest(self.pipeline, node.stage.name(), &node.subject)?;
+        Some(LastBuild {
+            key: last.key,
+            inputs: last.inputs,
+            seconds: last.seconds,
+            bytes: last.bytes,
+        })
     }
 }

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod execute;
 pub mod look;
+pub mod mirrors;
 pub mod prepare;
 pub mod schedule;
 pub mod signals;

@@ -8,15 +8,15 @@ use petgraph::graph::NodeIndex;
 
 use super::error::RunError;
 use super::look::Look;
+use super::mirrors::mirrors;
 use super::schedule::Budget;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::manifest::model::{Family, Manifest, Secret, Source};
+use crate::manifest::model::{Access, Manifest, Secret};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Plan, build};
-use crate::plan::node::{Action, Door, Mirror, Node, SecurityArchive, Work};
-use crate::manifest::model::Access;
+use crate::plan::node::{Action, Door, Node, Work};
 use crate::size::{GIB, MIB};
 use crate::stage::error::StageError;
 use crate::store::{Store, StoreError};
@@ -38,7 +38,9 @@ pub struct Prepared {
 impl Prepared {
     /// The nodes that must run, in an order in which they could.
     pub fn todo(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
-        self.plan.nodes().filter(|(index, _)| self.verdicts[index].state == State::Todo)
+        self.plan
+            .nodes()
+            .filter(|(index, _)| self.verdicts[index].state == State::Todo)
     }
 }
 
@@ -52,9 +54,11 @@ pub fn prepare(
     store: &Store,
     rebuild: &dyn Fn(&Node) -> bool,
 ) -> Result<Prepared, RunError> {
-    let mirrors = mirrors(manifest, selected);
+    let mirrors = mirrors(manifest, selected, store);
     let fingerprint = |secret: &Secret| match secret.read() {
-        Ok(value) => store.fingerprint(value.as_bytes()).unwrap_or_else(|_| "unreadable".to_owned()),
+        Ok(value) => store
+            .fingerprint(value.as_bytes())
+            .unwrap_or_else(|_| "unreadable".to_owned()),
         Err(_) => "not set".to_owned(),
     };
     let stamp = |path: &Path| {
@@ -63,33 +67,14 @@ pub fn prepare(
             |stamp| format!("{} bytes of {}", stamp.size, stamp.mtime_ns),
         )
     };
-    let inputs = Inputs { mirrors: &mirrors, fingerprint: &fingerprint, stamp: &stamp };
+    let inputs = Inputs {
+        mirrors: &mirrors,
+        fingerprint: &fingerprint,
+        stamp: &stamp,
+    };
     let plan = build(manifest, selected, &inputs)?;
     let verdicts = assess(&plan, &Look::new(store, &manifest.name), rebuild);
     Ok(Prepared { plan, verdicts })
-}
-
-/// The host's own mirrors for the selected distros that name none.
-fn mirrors(manifest: &Manifest, selected: &[usize]) -> BTreeMap<String, Mirror> {
-    let wanted: BTreeSet<_> =
-        selected.iter().filter_map(|&i| manifest.images.get(i)).map(|image| image.distro.as_str()).collect();
-    let mut found = BTreeMap::new();
-    for distro in manifest.distros.iter().filter(|d| wanted.contains(d.name.as_str())) {
-        let Source::Bootstrap(bootstrap) = &distro.source else { continue };
-        let vendor = match distro.family {
-            Family::Debian => "debian",
-            Family::Ubuntu => "ubuntu",
-            Family::Rhel | Family::Alpine => continue,
-        };
-        if bootstrap.mirror.is_none()
-            && let Some(source) = facts::apt_mirror(vendor, &bootstrap.suite)
-        {
-            let security = source.security.map(|s| SecurityArchive { uri: s.uri, suite: s.suite });
-            let mirror = Mirror { uri: source.uri, security };
-            found.insert(distro.name.clone(), mirror);
-        }
-    }
-    found
 }
 
 /// Reads back every stored result that a node to run is built from; takes damaged ones out. True: all were sound.
@@ -105,13 +90,18 @@ pub fn verify_inputs(
     let mut needed = BTreeSet::new();
     for (index, _) in prepared.todo() {
         needed.extend(
-            prepared.plan.needs(index).filter(|need| prepared.verdicts[need].state == State::Cached),
+            prepared
+                .plan
+                .needs(index)
+                .filter(|need| prepared.verdicts[need].state == State::Cached),
         );
     }
     let mut sound = true;
     for index in needed {
         let node = prepared.plan.node(index);
-        let Some(entry) = store.lookup(node.stage.name(), &node.key) else { return Ok(false) };
+        let Some(entry) = store.lookup(node.stage.name(), &node.key) else {
+            return Ok(false);
+        };
         match entry.verify(cancel) {
             Ok(()) => {}
             Err(error @ StoreError::Damaged { .. }) => {
@@ -134,13 +124,21 @@ pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
     let mut programs = BTreeSet::new();
     for (_, node) in prepared.todo() {
         programs.extend(programs_of(&node.work));
-        let Work::Provision(work) = &node.work else { continue };
+        let Work::Provision(work) = &node.work else {
+            continue;
+        };
         for step in &work.steps {
-            let Action::Run { secrets, .. } = &step.action else { continue };
+            let Action::Run { secrets, .. } = &step.action else {
+                continue;
+            };
             for (variable, secret) in secrets {
                 if let Err(source) = secret.read() {
                     let (step, variable) = (step.label.clone(), variable.clone());
-                    absent.push(StageError::NoSecret { step, variable, source });
+                    absent.push(StageError::NoSecret {
+                        step,
+                        variable,
+                        source,
+                    });
                 }
             }
         }
@@ -149,21 +147,32 @@ pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
         let all: BTreeSet<_> = absent.iter().map(ToString::to_string).collect();
         return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
     }
-    let missing: Vec<_> = programs.into_iter().filter(|program| tools::find(program).is_none()).collect();
-    if missing.is_empty() { Ok(()) } else { Err(RunError::Missing { what: missing.join(", ") }) }
+    let missing: Vec<_> = programs
+        .into_iter()
+        .filter(|program| tools::find(program).is_none())
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::Missing {
+            what: missing.join(", "),
+        })
+    }
 }
 
 /// Host programs that a node will start.
 fn programs_of(work: &Work) -> Vec<&'static str> {
     let machine = ["qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"];
     match work {
-        Work::Bootstrap(_) => {
-            [&machine[..], &["mmdebstrap", "unshare", "sfdisk", "mke2fs"]].concat()
-        }
+        Work::Bootstrap(_) => [&machine[..], &["mmdebstrap", "unshare", "sfdisk", "mke2fs"]].concat(),
         Work::Disk(_) => vec!["qemu-img"],
         Work::Provision(work) => {
             let mut programs = machine.to_vec();
-            if work.steps.iter().any(|step| matches!(step.action, Action::Ansible(_))) {
+            if work
+                .steps
+                .iter()
+                .any(|step| matches!(step.action, Action::Ansible(_)))
+            {
                 programs.push("ansible-playbook");
             }
             programs
@@ -184,10 +193,17 @@ pub fn budget(manifest: &Manifest, jobs: Option<usize>, store: &Path) -> Budget 
     let resources = &manifest.resources;
     let host_cpus = u32::try_from(facts::cpus()).unwrap_or(1);
     let cpus = resources.cpus.unwrap_or(host_cpus).max(1);
-    let free_memory = facts::memory().map_or(u64::MAX, |m| m.available).saturating_sub(HOST_MEMORY);
+    let free_memory = facts::memory()
+        .map_or(u64::MAX, |m| m.available)
+        .saturating_sub(HOST_MEMORY);
     let memory = resources.memory.map_or(free_memory, |m| m.0);
     let free_disk = facts::free_space(store).unwrap_or(0).saturating_sub(HOST_DISK);
     let scratch = resources.scratch.map_or(free_disk, |s| s.0);
     let jobs = jobs.or(resources.jobs).unwrap_or(cpus as usize).max(1);
-    Budget { memory, cpus, scratch, jobs }
+    Budget {
+        memory,
+        cpus,
+        scratch,
+        jobs,
+    }
 }

@@ -90,7 +90,13 @@ impl Schedule {
         }
         let mut weights: Vec<f64> = jobs
             .iter()
-            .map(|job| if job.seconds > 0.0 { job.seconds } else { UNKNOWN_SECONDS })
+            .map(|job| {
+                if job.seconds > 0.0 {
+                    job.seconds
+                } else {
+                    UNKNOWN_SECONDS
+                }
+            })
             .collect();
         for index in (0..jobs.len()).rev() {
             for &need in &jobs[index].needs {
@@ -99,7 +105,14 @@ impl Schedule {
             }
         }
         let states = vec![State::Pending; jobs.len()];
-        Ok(Self { jobs, states, weights, budget, free: budget, stopped: false })
+        Ok(Self {
+            jobs,
+            states,
+            weights,
+            budget,
+            free: budget,
+            stopped: false,
+        })
     }
 
     /// Jobs that start now; they count as running from here on.
@@ -121,7 +134,10 @@ impl Schedule {
 
     /// Jobs that could run but for a resource, with what they wait for in words.
     pub fn waiting(&self) -> Vec<(usize, String)> {
-        self.ready().into_iter().filter_map(|index| self.lacks(index).map(|why| (index, why))).collect()
+        self.ready()
+            .into_iter()
+            .filter_map(|index| self.lacks(index).map(|why| (index, why)))
+            .collect()
     }
 
     /// A job ended. Gives the jobs that can never start because of that.
@@ -146,8 +162,9 @@ impl Schedule {
     /// Starts nothing more. Gives the jobs that will never start because of that.
     pub fn stop(&mut self) -> Vec<usize> {
         self.stopped = true;
-        let pending: Vec<_> =
-            (0..self.jobs.len()).filter(|&i| self.states[i] == State::Pending).collect();
+        let pending: Vec<_> = (0..self.jobs.len())
+            .filter(|&i| self.states[i] == State::Pending)
+            .collect();
         for &index in &pending {
             self.states[index] = State::Skipped;
         }
@@ -161,7 +178,10 @@ impl Schedule {
 
     /// Whether nothing runs and nothing will.
     pub fn is_over(&self) -> bool {
-        !self.states.iter().any(|s| matches!(s, State::Running | State::Pending))
+        !self
+            .states
+            .iter()
+            .any(|s| matches!(s, State::Running | State::Pending))
     }
 
     /// Pending jobs whose needs are done, the heaviest first.
@@ -177,14 +197,22 @@ impl Schedule {
     fn lacks(&self, index: usize) -> Option<String> {
         let (cost, free, all) = (self.jobs[index].cost, self.free, self.budget);
         let sized = |what: &str, needs: u64, free: u64, all: u64| {
-            format!("{what}: needs {}, {} of {} free", ByteSize(needs), ByteSize(free), ByteSize(all))
+            format!(
+                "{what}: needs {}, {} of {} free",
+                ByteSize(needs),
+                ByteSize(free),
+                ByteSize(all)
+            )
         };
         if free.jobs == 0 {
             Some(format!("a job: all {} are busy", all.jobs))
         } else if cost.memory > free.memory {
             Some(sized("memory", cost.memory, free.memory, all.memory))
         } else if cost.cpus > free.cpus {
-            Some(format!("CPUs: needs {}, {} of {} free", cost.cpus, free.cpus, all.cpus))
+            Some(format!(
+                "CPUs: needs {}, {} of {} free",
+                cost.cpus, free.cpus, all.cpus
+            ))
         } else if cost.scratch > free.scratch {
             Some(sized("scratch space", cost.scratch, free.scratch, all.scratch))
         } else {
@@ -198,18 +226,36 @@ mod tests {
     use super::*;
 
     fn job(id: &str, memory: u64, needs: &[usize]) -> Job {
-        let cost = Cost { machines: 1, memory, cpus: 1, scratch: 0 };
-        Job { id: id.to_owned(), cost, needs: needs.to_vec(), seconds: 1.0 }
+        let cost = Cost {
+            machines: 1,
+            memory,
+            cpus: 1,
+            scratch: 0,
+        };
+        Job {
+            id: id.to_owned(),
+            cost,
+            needs: needs.to_vec(),
+            seconds: 1.0,
+        }
     }
 
-    const BUDGET: Budget = Budget { memory: 4, cpus: 4, scratch: 0, jobs: 4 };
+    const BUDGET: Budget = Budget {
+        memory: 4,
+        cpus: 4,
+        scratch: 0,
+        jobs: 4,
+    };
 
     #[test]
     fn never_overcommits_and_says_what_a_node_waits_for() {
         let jobs = vec![job("a", 3, &[]), job("b", 3, &[]), job("c", 1, &[])];
         let mut schedule = Schedule::new(jobs, BUDGET).unwrap();
         assert_eq!(schedule.start(), [0, 2]);
-        assert_eq!(schedule.waiting(), [(1, "memory: needs 3 B, 0 B of 4 B free".to_owned())]);
+        assert_eq!(
+            schedule.waiting(),
+            [(1, "memory: needs 3 B, 0 B of 4 B free".to_owned())]
+        );
         assert!(schedule.start().is_empty());
         assert!(schedule.finish(0, true).is_empty());
         assert_eq!(schedule.start(), [1]);
@@ -217,8 +263,13 @@ mod tests {
 
     #[test]
     fn a_failed_node_stops_its_dependents_only() {
-        let jobs =
-            vec![job("a", 1, &[]), job("b", 1, &[]), job("a2", 1, &[0]), job("a3", 1, &[2]), job("b2", 1, &[1])];
+        let jobs = vec![
+            job("a", 1, &[]),
+            job("b", 1, &[]),
+            job("a2", 1, &[0]),
+            job("a3", 1, &[2]),
+            job("b2", 1, &[1]),
+        ];
         let mut schedule = Schedule::new(jobs, BUDGET).unwrap();
         assert_eq!(schedule.start(), [0, 1]);
         assert_eq!(schedule.finish(0, false), [2, 3]);
@@ -230,7 +281,11 @@ mod tests {
 
     #[test]
     fn the_longest_way_starts_first() {
-        let mut jobs = vec![job("short", 1, &[]), job("long", 1, &[]), job("after long", 1, &[1])];
+        let mut jobs = vec![
+            job("short", 1, &[]),
+            job("long", 1, &[]),
+            job("after long", 1, &[1]),
+        ];
         jobs[2].seconds = 100.0;
         let budget = Budget { jobs: 1, ..BUDGET };
         let mut schedule = Schedule::new(jobs, budget).unwrap();
@@ -241,7 +296,10 @@ mod tests {
     #[test]
     fn what_can_never_fit_is_told_before_the_start() {
         let error = Schedule::new(vec![job("big", 5, &[])], BUDGET).unwrap_err();
-        assert_eq!(error.to_string(), "big needs 5 B of memory, and this run may use 4 B");
+        assert_eq!(
+            error.to_string(),
+            "big needs 5 B of memory, and this run may use 4 B"
+        );
     }
 
     #[test]

@@ -46,5 +46,8 @@ pub fn listen(cancel: &Cancel, emit: &Emitter) -> std::io::Result<Listening> {
             cancel.cancel();
         }
     });
-    Ok(Listening { handle, thread: Some(thread) })
+    Ok(Listening {
+        handle,
+        thread: Some(thread),
+    })
 }

@@ -62,12 +62,18 @@ pub fn carry_out(
     let started = Instant::now();
     let plan = &prepared.plan;
     let todo: Vec<(NodeIndex, &Node)> = prepared.todo().collect();
-    let position: BTreeMap<NodeIndex, usize> =
-        todo.iter().enumerate().map(|(position, (index, _))| (*index, position)).collect();
+    let position: BTreeMap<NodeIndex, usize> = todo
+        .iter()
+        .enumerate()
+        .map(|(position, (index, _))| (*index, position))
+        .collect();
     let jobs = todo.iter().map(|(index, node)| Job {
         id: node.id(),
         cost: node.cost,
-        needs: plan.needs(*index).filter_map(|need| position.get(&need).copied()).collect(),
+        needs: plan
+            .needs(*index)
+            .filter_map(|need| position.get(&need).copied())
+            .collect(),
         seconds: prepared.verdicts[index].seconds.unwrap_or(0.0),
     });
     let mut schedule = Schedule::new(jobs.collect(), budget)?;
@@ -95,7 +101,9 @@ pub fn carry_out(
             }
             for (job, reason) in schedule.waiting() {
                 if told.get(&job) != Some(&reason) {
-                    emit.for_node(&todo[job].1.id()).emit(What::NodeWaiting { reason: reason.clone() });
+                    emit.for_node(&todo[job].1.id()).emit(What::NodeWaiting {
+                        reason: reason.clone(),
+                    });
                     told.insert(job, reason);
                 }
             }
@@ -120,7 +128,11 @@ pub fn carry_out(
                     shared.cancel.cancel();
                     for job in schedule.stop() {
                         tally.skipped += 1;
-                        skip(todo[job].1, &format!("{} failed and --fail-fast stops the run", node.id()), emit);
+                        skip(
+                            todo[job].1,
+                            &format!("{} failed and --fail-fast stops the run", node.id()),
+                            emit,
+                        );
                     }
                 }
             }
@@ -136,7 +148,11 @@ pub fn carry_out(
     });
     emit.emit(What::RunFinished {
         built: tally.built,
-        cached: prepared.verdicts.values().filter(|v| v.state == State::Cached).count(),
+        cached: prepared
+            .verdicts
+            .values()
+            .filter(|v| v.state == State::Cached)
+            .count(),
         failed: tally.failed,
         skipped: tally.skipped,
         seconds: started.elapsed().as_secs_f64(),
@@ -146,7 +162,10 @@ pub fn carry_out(
 }
 
 fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter) {
-    let nodes = prepared.plan.nodes().filter(|(index, _)| prepared.verdicts[index].state != State::Unneeded);
+    let nodes = prepared
+        .plan
+        .nodes()
+        .filter(|(index, _)| prepared.verdicts[index].state != State::Unneeded);
     let nodes = nodes.map(|(index, node)| NodeInfo {
         id: node.id(),
         stage: node.stage.name().to_owned(),
@@ -173,23 +192,40 @@ fn finished(
     let (outcome, bytes, message) = match result {
         Ok(Ok(done)) => (done.outcome, Some(done.bytes), None),
         Ok(Err(error)) if error.is_cancelled() => (Outcome::Cancelled, None, None),
-        Ok(Err(error)) => {
-            (Outcome::Failed, None, Some(format!("{error}\n  logs of this node: {}", logs.display())))
-        }
+        Ok(Err(error)) => (
+            Outcome::Failed,
+            None,
+            Some(format!("{error}\n  logs of this node: {}", logs.display())),
+        ),
         Err(panic) => {
             let what = panic.downcast_ref::<String>().map(String::as_str);
-            let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            let text = format!("a bug in pipeline: {what}\n  logs of this node: {}", logs.display());
+            let what = what
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            let text = format!(
+                "a bug in pipeline: {what}\n  logs of this node: {}",
+                logs.display()
+            );
             (Outcome::Failed, None, Some(text))
         }
     };
-    emit.for_node(&node.id()).emit(What::NodeFinished { outcome, seconds, bytes, message });
+    emit.for_node(&node.id()).emit(What::NodeFinished {
+        outcome,
+        seconds,
+        bytes,
+        message,
+    });
     outcome
 }
 
 fn skip(node: &Node, why: &str, emit: &Emitter) {
     let message = Some(why.to_owned());
-    let what = What::NodeFinished { outcome: Outcome::Skipped, seconds: 0.0, bytes: None, message };
+    let what = What::NodeFinished {
+        outcome: Outcome::Skipped,
+        seconds: 0.0,
+        bytes: None,
+        message,
+    };
     emit.for_node(&node.id()).emit(what);
 }
 
@@ -197,11 +233,19 @@ fn skip(node: &Node, why: &str, emit: &Emitter) {
 fn chain(prepared: &Prepared, index: NodeIndex) -> Vec<&Node> {
     let (mut found, mut next) = (vec![index], 0);
     while next < found.len() {
-        let needs: Vec<_> = prepared.plan.needs(found[next]).filter(|need| !found.contains(need)).collect();
+        let needs: Vec<_> = prepared
+            .plan
+            .needs(found[next])
+            .filter(|need| !found.contains(need))
+            .collect();
         found.extend(needs);
         next += 1;
     }
-    found.into_iter().skip(1).map(|index| prepared.plan.node(index)).collect()
+    found
+        .into_iter()
+        .skip(1)
+        .map(|index| prepared.plan.node(index))
+        .collect()
 }
 
 /// The selected images as they are in the output folder now.

@@ -72,7 +72,9 @@ pub enum StageError {
         source: SecretError,
     },
     /// ansible-playbook is not installed.
-    #[error("step `{step}` needs ansible-playbook on this host, and it is not installed; `pipeline doctor` says which package has it")]
+    #[error(
+        "step `{step}` needs ansible-playbook on this host, and it is not installed; `pipeline doctor` says which package has it"
+    )]
     NoAnsible {
         /// Its label.
         step: String,
@@ -175,7 +177,10 @@ impl StageError {
                 | Self::Package(PackageError::Cancelled | PackageError::File(FsError::Cancelled))
                 | Self::Ssh(SshError::Cancelled)
                 | Self::Sums(SumsError::File(FsError::Cancelled))
-                | Self::Tool { source: ProcessError::Cancelled, .. }
+                | Self::Tool {
+                    source: ProcessError::Cancelled,
+                    ..
+                }
         )
     }
 }

@@ -71,11 +71,20 @@ pub fn open_door(
             let key = Key::generate(&site.scratch, &site.cancel)?;
             // The seed's identity follows from the key, so that cloud-init takes each new seed for a new start.
             let hostname = format!("build-{}", &sha256_hex(key.public().as_bytes())[..12]);
-            let context = [("user", access.user.as_str()), ("build_key", key.public()), ("hostname", &hostname)];
-            let context = context.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+            let context = [
+                ("user", access.user.as_str()),
+                ("build_key", key.public()),
+                ("hostname", &hostname),
+            ];
+            let context = context
+                .into_iter()
+                .map(|(name, text)| (name.to_owned(), text.into()))
+                .collect();
             let render = |name: &'static str| {
-                template::render_builtin(name, &context)
-                    .map_err(|e| StageError::Template { name, reason: e.to_string() })
+                template::render_builtin(name, &context).map_err(|e| StageError::Template {
+                    name,
+                    reason: e.to_string(),
+                })
             };
             let seed = Seed {
                 user_data: render("cloud-init-user-data.yaml.j2")?,
@@ -139,9 +148,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`StageError::Machine`] when nobody entered yet.
     pub fn ssh(&self) -> Result<&Ssh, StageError> {
-        self.ssh
-            .as_ref()
-            .ok_or(StageError::NotEntered)
+        self.ssh.as_ref().ok_or(StageError::NotEntered)
     }
 
     /// Runs one of our own scripts by `/bin/sh` as root; anything but code 0 is an error.
@@ -238,10 +245,7 @@ impl<'a> Session<'a> {
     pub fn reboot(&mut self, key: &Key) -> Result<(), StageError> {
         self.site.emit.phase("rebooting");
         let silence = scaled(self.site.accel, SILENCE);
-        let ssh = self
-            .ssh
-            .take()
-            .ok_or(StageError::NotEntered)?;
+        let ssh = self.ssh.take().ok_or(StageError::NotEntered)?;
         self.ssh = Some(self.machine.reboot(ssh, key, silence)?);
         Ok(())
     }
@@ -265,7 +269,9 @@ impl<'a> Session<'a> {
 }
 
 fn without_secrets(hidden: &[String], line: &str) -> String {
-    hidden.iter().fold(line.to_owned(), |line, value| line.replace(value, "***"))
+    hidden
+        .iter()
+        .fold(line.to_owned(), |line, value| line.replace(value, "***"))
 }
 
 /// A command that ended in the guest.

@@ -30,13 +30,26 @@ pub fn size(
 ) -> Result<(), StageError> {
     let info = disk::image_info(provisioned, Some(DiskFormat::Qcow2), &site.cancel)?;
     if info.virtual_size.0 > work.size {
-        return Err(StageError::TooSmall { have: info.virtual_size, wanted: ByteSize(work.size) });
+        return Err(StageError::TooSmall {
+            have: info.virtual_size,
+            wanted: ByteSize(work.size),
+        });
     }
     let raw = site.scratch.join("disk.raw");
     site.emit.phase("unfolding the disk");
-    disk::convert(provisioned, DiskFormat::Qcow2, &raw, DiskFormat::Raw, &site.cancel)?;
+    disk::convert(
+        provisioned,
+        DiskFormat::Qcow2,
+        &raw,
+        DiskFormat::Raw,
+        &site.cancel,
+    )?;
     let root = disk::read_table(&raw, &site.cancel)?.last().cloned();
-    let offset = root.ok_or_else(|| StageError::NoPartition { path: provisioned.to_owned() })?.start;
+    let offset = root
+        .ok_or_else(|| StageError::NoPartition {
+            path: provisioned.to_owned(),
+        })?
+        .start;
     if disk::probe(&raw, offset)? == FileSystem::Ext {
         grow_offline(work, &raw, offset, site)?;
     } else {

@@ -8,6 +8,7 @@
 //! STORE/locks/<stage>-<key>.lock        held while a node is being built
 //! STORE/scratch/<run>/                  work in progress; removed when its run is gone
 //! STORE/runs/<run>/                     events.jsonl and logs
+//! STORE/<name>.json                     notes: facts of the host that take long to find out
 //! STORE/secret                          keys the fingerprints of secrets; never leaves this store
 //! ```
 
@@ -21,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 pub use entry::{Entry, FileRecord, Latest};
 pub use error::StoreError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 pub use slot::{Claim, Slot};
 
 use crate::host::cancel::Cancel;
@@ -114,6 +117,25 @@ impl Store {
             .join(pipeline)
             .join(stage)
             .join(format!("{subject}.json"))
+    }
+
+    /// Something remembered beside the results that can be found out again, if it is there and of this form.
+    pub fn note<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.note_path(name)).ok()?).ok()
+    }
+
+    /// Remembers it, in a store that exists: looking into one makes nothing. What cannot be written is found out again.
+    pub fn set_note<T: Serialize>(&self, name: &str, note: &T) {
+        if self.root.join("CACHEDIR.TAG").exists()
+            && let Ok(text) = serde_json::to_vec_pretty(note)
+            && fs::read(self.note_path(name)).ok().as_ref() != Some(&text)
+        {
+            let _ = host_fs::write_atomic(&self.note_path(name), &text);
+        }
+    }
+
+    fn note_path(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.json"))
     }
 
     /// Takes the right to build a key: waits while another run builds it (and takes its result then).

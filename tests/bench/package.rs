@@ -33,7 +33,7 @@ const CONTENDERS: [Contender; 4] = [
             sh(
                 folder,
                 "gzip -6 -nc disk >disk.gz; sha512sum disk.gz; md5sum disk.gz",
-            )
+            );
         },
     },
     Contender {
@@ -42,7 +42,7 @@ const CONTENDERS: [Contender; 4] = [
             sh(
                 folder,
                 "pigz -6 -nc disk >disk.gz; sha512sum disk.gz; md5sum disk.gz",
-            )
+            );
         },
     },
     Contender {

@@ -18,7 +18,12 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("stage", &["host", "machine", "manifest", "plan"]),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
     ("report", &["host"]),
-    ("cli", &["host", "machine", "manifest", "plan", "report", "run", "stage", "store"]),
+    (
+        "cli",
+        &[
+            "host", "machine", "manifest", "plan", "report", "run", "stage", "store",
+        ],
+    ),
 ];
 
 #[test]
@@ -33,24 +38,42 @@ fn imports_go_down_only() {
         let allowed: &[&str] = match LAYERS.iter().find(|(name, _)| *name == module) {
             Some((_, allowed)) => allowed,
             None if VALUES.contains(&module.as_str()) || ["lib", "main"].contains(&module.as_str()) => &[],
-            None => panic!("{} belongs to no layer: give it a row in tests/it/layers.rs", inside.display()),
+            None => panic!(
+                "{} belongs to no layer: give it a row in tests/it/layers.rs",
+                inside.display()
+            ),
         };
         seen.insert(module.clone());
         let text = fs::read_to_string(&file).unwrap();
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap();
             for used in code.split("crate::").skip(1) {
-                let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                let fine = used == module || VALUES.contains(&used.as_str()) || allowed.contains(&used.as_str());
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let fine =
+                    used == module || VALUES.contains(&used.as_str()) || allowed.contains(&used.as_str());
                 if !fine {
-                    wrong.push(format!("src/{}:{}: {module} -> {used}", inside.display(), number + 1));
+                    wrong.push(format!(
+                        "src/{}:{}: {module} -> {used}",
+                        inside.display(),
+                        number + 1
+                    ));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that go up or sideways:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports that go up or sideways:\n{}",
+        wrong.join("\n")
+    );
     for (layer, _) in LAYERS {
-        assert!(seen.contains(layer), "the layer {layer} has no files: is the test looking at the right place?");
+        assert!(
+            seen.contains(layer),
+            "the layer {layer} has no files: is the test looking at the right place?"
+        );
     }
 }
 
@@ -60,7 +83,11 @@ fn only_one_module_starts_processes() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let starts: Vec<_> = rust_files(&src)
         .into_iter()
-        .filter(|file| fs::read_to_string(file).unwrap().contains("process::Command::new"))
+        .filter(|file| {
+            fs::read_to_string(file)
+                .unwrap()
+                .contains("process::Command::new")
+        })
         .map(|file| file.strip_prefix(&src).unwrap().to_owned())
         .collect();
     assert_eq!(starts, [PathBuf::from("host/process.rs")]);

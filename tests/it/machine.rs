@@ -3,7 +3,7 @@
 mod disks;
 mod shell;
 mod sshd;
-mod tiny;
+pub mod tiny;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

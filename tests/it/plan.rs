@@ -45,13 +45,22 @@ fn plan(bench: &Bench, args: &[&str]) -> Value {
 
 fn keys(plan: &Value) -> BTreeMap<String, String> {
     let text = |v: &Value| v.as_str().unwrap().to_owned();
-    plan["nodes"].as_array().unwrap().iter().map(|n| (text(&n["id"]), text(&n["key"]))).collect()
+    plan["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| (text(&n["id"]), text(&n["key"])))
+        .collect()
 }
 
 /// Ids of the nodes whose keys differ.
 fn changed(before: &Value, after: &Value) -> Vec<String> {
     let before = keys(before);
-    keys(after).into_iter().filter(|(id, key)| before.get(id) != Some(key)).map(|(id, _)| id).collect()
+    keys(after)
+        .into_iter()
+        .filter(|(id, key)| before.get(id) != Some(key))
+        .map(|(id, _)| id)
+        .collect()
 }
 
 #[test]
@@ -98,13 +107,16 @@ cloud-20G-base  6 nodes to do
 fn json_tells_every_node_with_its_needs() {
     let plan = plan(&bench(MANIFEST), &["debian12-5G-base"]);
     let ids: Vec<_> = keys(&plan).into_keys().collect();
-    assert_eq!(ids, [
-        "install/debian12",
-        "package/debian12-5G-base",
-        "provision/debian12-base",
-        "size/debian12-5G-base",
-        "sums/debian12-5G-base",
-    ]);
+    assert_eq!(
+        ids,
+        [
+            "install/debian12",
+            "package/debian12-5G-base",
+            "provision/debian12-base",
+            "size/debian12-5G-base",
+            "sums/debian12-5G-base",
+        ]
+    );
     let node = &plan["nodes"][2];
     assert_eq!(node["id"], "size/debian12-5G-base");
     assert_eq!(node["stage"], "size");
@@ -120,26 +132,50 @@ fn json_tells_every_node_with_its_needs() {
 fn a_key_changes_with_what_matters_and_with_nothing_else() {
     let bench = bench(MANIFEST);
     let first = plan(&bench, &[]);
-    let noise = MANIFEST.replace("[flavors.base]", "# a comment\n[resources]\nmemory = \"9G\"\njobs = 7\n\n[flavors.base]");
+    let noise = MANIFEST.replace(
+        "[flavors.base]",
+        "# a comment\n[resources]\nmemory = \"9G\"\njobs = 7\n\n[flavors.base]",
+    );
     bench.write("m.toml", noise);
     assert_eq!(changed(&first, &plan(&bench, &[])), Vec::<String>::new());
 
     bench.write("update.sh", "#!/bin/sh\napt-get update \n");
     let downstream = changed(&first, &plan(&bench, &[]));
-    assert!(!downstream.iter().any(|id| id.starts_with("install/") || id.starts_with("fetch/")), "{downstream:?}");
-    assert_eq!(downstream.iter().filter(|id| id.starts_with("provision/")).count(), 2);
+    assert!(
+        !downstream
+            .iter()
+            .any(|id| id.starts_with("install/") || id.starts_with("fetch/")),
+        "{downstream:?}"
+    );
+    assert_eq!(
+        downstream
+            .iter()
+            .filter(|id| id.starts_with("provision/"))
+            .count(),
+        2
+    );
     assert_eq!(downstream.len(), 2 + 4 * 3, "{downstream:?}");
 
     bench.write("update.sh", "#!/bin/sh\napt-get update\n");
     bench.write("m.toml", MANIFEST.replace("\"20G\"", "\"21G\""));
     let resized = changed(&first, &plan(&bench, &["--distro", "debian12"]));
-    assert_eq!(resized, ["package/debian12-21G-base", "size/debian12-21G-base", "sums/debian12-21G-base"]);
+    assert_eq!(
+        resized,
+        [
+            "package/debian12-21G-base",
+            "size/debian12-21G-base",
+            "sums/debian12-21G-base"
+        ]
+    );
 }
 
 #[test]
 fn paths_are_no_inputs() {
     let (one, other) = (bench(MANIFEST), bench(MANIFEST));
-    assert_eq!(changed(&plan(&one, &[]), &plan(&other, &[])), Vec::<String>::new());
+    assert_eq!(
+        changed(&plan(&one, &[]), &plan(&other, &[])),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -150,7 +186,11 @@ fn a_secret_changes_the_key_and_is_not_to_be_seen_in_it() {
     let with = |token: &str| {
         let mut command = bench.command(&["plan", "m.toml", "--format", "json", "--distro", "debian12"]);
         let output = command.env("TOKEN", token).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();

@@ -167,13 +167,13 @@ pub fn make_ext4(
     content: &Ext4,
     cancel: &Cancel,
 ) -> Result<(), DiskError> {
-    let Ext4 {
-        root,
-        label,
-        uuid,
-    } = content;
+    let Ext4 { root, label, uuid } = content;
     // The owners of a folder made in a namespace are only seen in one.
-    let mut cmd = if root.is_some() { namespace::as_root("mke2fs") } else { tool("mke2fs") };
+    let mut cmd = if root.is_some() {
+        namespace::as_root("mke2fs")
+    } else {
+        tool("mke2fs")
+    };
     cmd = cmd.args([
         "-q",
         "-F",

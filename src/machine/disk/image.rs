@@ -112,7 +112,9 @@ pub fn convert(
 /// # Errors
 /// [`DiskError::Tool`], also when the disk would become smaller.
 pub fn resize(path: &Path, format: DiskFormat, size: ByteSize, cancel: &Cancel) -> Result<(), DiskError> {
-    let cmd = tool("qemu-img").args(["resize", "-q", "-f", format.name(), "--"]).arg(path);
+    let cmd = tool("qemu-img")
+        .args(["resize", "-q", "-f", format.name(), "--"])
+        .arg(path);
     let done = cmd.arg(size.0.to_string()).read(cancel);
     done.map(drop).map_err(DiskError::tool("growing", path))
 }

@@ -73,7 +73,10 @@ impl Key {
         options.write(true).create(true).truncate(true).mode(0o600);
         let written = options.open(&path).and_then(|mut file| file.write_all(&bytes));
         written.map_err(failed(&path))?;
-        let public = Cmd::new("ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&path).read(cancel)?;
+        let public = Cmd::new("ssh-keygen")
+            .args(["-y", "-P", "", "-f"])
+            .arg(&path)
+            .read(cancel)?;
         let public_file = public_path(&path);
         std::fs::write(&public_file, public).map_err(failed(&public_file))?;
         Self::load(&path)

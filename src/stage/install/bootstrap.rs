@@ -139,12 +139,17 @@ fn source_lines(work: &BootstrapWork) -> Vec<String> {
 fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Result<(), StageError> {
     site.emit.phase("making the disk");
     let script = "cp -L \"$1\"/boot/vmlinuz-* \"$2\"/vmlinuz && cp -L \"$1\"/boot/initrd.img-* \"$2\"/initrd";
-    let taken = namespace::as_root("sh").args(["-c", script, "sh"]).arg(root).arg(&site.scratch);
-    taken.run(&site.cancel, None, &mut site.tool_lines()).map_err(|source| StageError::Tool {
-        what: "taking kernel and initrd out of the new root",
-        log: None,
-        source,
-    })?;
+    let taken = namespace::as_root("sh")
+        .args(["-c", script, "sh"])
+        .arg(root)
+        .arg(&site.scratch);
+    taken
+        .run(&site.cancel, None, &mut site.tool_lines())
+        .map_err(|source| StageError::Tool {
+            what: "taking kernel and initrd out of the new root",
+            log: None,
+            source,
+        })?;
     disk::create_raw(raw, ByteSize(work.disk))?;
     let partition = disk::write_root_table(raw, TableKind::Dos, &site.cancel)?;
     let content = Ext4 {

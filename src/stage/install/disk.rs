@@ -8,10 +8,10 @@ use crate::host::fs::hash_file;
 use crate::machine::disk;
 use crate::machine::spec::DiskFormat;
 use crate::plan::node::DiskWork;
+use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::package::unpack;
-use crate::size::ByteSize;
 
 /// Makes the disk (qcow2) at `result` from `media`.
 ///
@@ -33,16 +33,24 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
     let plain = site.scratch.join("media");
     let emit = site.emit.clone();
     unpack(media, &plain, &site.cancel, &mut |done, total| {
-        emit.bytes(done, total)
+        emit.bytes(done, total);
     })?;
     let info = disk::image_info(&plain, None, &site.cancel)?;
     if let Some(backing) = info.backing {
-        return Err(StageError::Backing { path: media.to_owned(), backing });
+        return Err(StageError::Backing {
+            path: media.to_owned(),
+            backing,
+        });
     }
     let format = match info.format.as_str() {
         "qcow2" => DiskFormat::Qcow2,
         "raw" => DiskFormat::Raw,
-        _ => return Err(StageError::ForeignFormat { path: media.to_owned(), format: info.format }),
+        _ => {
+            return Err(StageError::ForeignFormat {
+                path: media.to_owned(),
+                format: info.format,
+            });
+        }
     };
     site.emit.phase("turning it into qcow2");
     disk::convert(&plain, format, result, DiskFormat::Qcow2, &site.cancel)?;

@@ -65,12 +65,7 @@ pub fn run_all(
     Ok(())
 }
 
-fn run(
-    step: &PlannedStep,
-    session: &mut Session<'_>,
-    key: &Key,
-    site: &Site,
-) -> Result<(), StageError> {
+fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) -> Result<(), StageError> {
     match &step.action {
         Action::Run {
             script,
@@ -154,7 +149,9 @@ fn copy_in(copy: &CopyStep, session: &mut Session<'_>, site: &Site) -> Result<()
         let read = || Ok((fs::read(from)?, fs::metadata(from)?.permissions().mode()));
         let (bytes, mode) = read().map_err(|e| StageError::file("read", from, e))?;
         let mode = copy.mode.unwrap_or(mode & 0o7777);
-        session.ssh()?.put_bytes(bytes, &copy.to, mode, Some(owner), &site.cancel)
+        session
+            .ssh()?
+            .put_bytes(bytes, &copy.to, mode, Some(owner), &site.cancel)
     };
     copied.map_err(|error| session.explain(error))
 }
@@ -166,9 +163,14 @@ fn install_agent(
     site: &Site,
 ) -> Result<(), StageError> {
     let folder = format!("{GUEST_FOLDER}-agent");
-    for (name, text) in [("vm-bootstrap", guest::AGENT), ("install-agent.sh", guest::INSTALL_AGENT)] {
+    for (name, text) in [
+        ("vm-bootstrap", guest::AGENT),
+        ("install-agent.sh", guest::INSTALL_AGENT),
+    ] {
         let path = format!("{folder}/{name}");
-        let put = session.ssh()?.put_bytes(text.as_bytes().to_vec(), &path, 0o755, None, &site.cancel);
+        let put = session
+            .ssh()?
+            .put_bytes(text.as_bytes().to_vec(), &path, 0o755, None, &site.cancel);
         put.map_err(|error| session.explain(error))?;
     }
     let script = format!("cd {folder} && sh ./install-agent.sh; code=$?; rm -rf {folder}; exit $code\n");
@@ -249,7 +251,7 @@ mod tests {
         let mut lines = Vec::new();
         let cmd = Cmd::new("/bin/sh").arg("-s").stdin(text);
         let ran = cmd.run(&crate::host::cancel::Cancel::default(), None, &mut |_, l| {
-            lines.push(l.to_owned())
+            lines.push(l.to_owned());
         });
         assert!(
             matches!(ran, Err(ProcessError::Failed { code: Some(7), .. })),

@@ -1,8 +1,8 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
+pub mod http;
 pub mod script_server;
 pub mod vm;
-pub mod http;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,114 @@
+//! The package mirrors of this host, for bootstrap sources that name none. Asking apt takes most of a second, which is
+//! more than the rest of a run with nothing to do; so the answer is kept in the store until apt's configuration changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::facts;
+use crate::host::fs::Stamp;
+use crate::manifest::model::{Family, Manifest, Source};
+use crate::plan::node::{Mirror, SecurityArchive};
+use crate::store::Store;
+
+/// Name of the note in the store.
+const NOTE: &str = "mirrors";
+/// What apt's answer depends on: its configuration, and the release files that it has downloaded.
+const APT: [&str; 5] = [
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+    "/etc/apt/apt.conf",
+    "/etc/apt/apt.conf.d",
+    "/var/lib/apt/lists",
+];
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Note {
+    /// Stamps of apt's files when the answers were given.
+    apt: Vec<(PathBuf, Stamp)>,
+    /// Answers by `vendor/suite`.
+    mirrors: BTreeMap<String, Option<Mirror>>,
+}
+
+/// Mirrors of the selected distros that name none, by distro.
+pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeMap<String, Mirror> {
+    let images = selected.iter().filter_map(|&i| manifest.images.get(i));
+    let wanted: BTreeSet<_> = images.map(|image| image.distro.as_str()).collect();
+    let mut found = BTreeMap::new();
+    let mut note: Option<Note> = None;
+    for distro in manifest
+        .distros
+        .iter()
+        .filter(|d| wanted.contains(d.name.as_str()))
+    {
+        let Source::Bootstrap(bootstrap) = &distro.source else {
+            continue;
+        };
+        let vendor = match distro.family {
+            Family::Debian => "debian",
+            Family::Ubuntu => "ubuntu",
+            Family::Rhel | Family::Alpine => continue,
+        };
+        if bootstrap.mirror.is_some() {
+            continue;
+        }
+        let note = note.get_or_insert_with(|| recall(store));
+        let name = format!("{vendor}/{}", bootstrap.suite);
+        let mirror = note
+            .mirrors
+            .entry(name)
+            .or_insert_with(|| ask(vendor, &bootstrap.suite))
+            .clone();
+        found.extend(mirror.map(|mirror| (distro.name.clone(), mirror)));
+    }
+    if let Some(note) = note {
+        store.set_note(NOTE, &note);
+    }
+    found
+}
+
+fn ask(vendor: &str, suite: &str) -> Option<Mirror> {
+    let source = facts::apt_mirror(vendor, suite)?;
+    let security = source.security.map(|s| SecurityArchive {
+        uri: s.uri,
+        suite: s.suite,
+    });
+    Some(Mirror {
+        uri: source.uri,
+        security,
+    })
+}
+
+/// What was noted, if nothing of apt's has changed since; else an empty note with the stamps of now.
+fn recall(store: &Store) -> Note {
+    let apt: Vec<_> = APT
+        .iter()
+        .flat_map(|path| {
+            let path = Path::new(path);
+            let inside = fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path());
+            // Of the downloaded lists the folder's own time is enough: each update replaces files in it.
+            let inside: Vec<_> = if path.ends_with("lists") {
+                Vec::new()
+            } else {
+                inside.collect()
+            };
+            inside.into_iter().chain([path.to_owned()])
+        })
+        .filter_map(|path| Stamp::of(&path).ok().map(|stamp| (path, stamp)))
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .collect();
+    match store.note::<Note>(NOTE) {
+        Some(note) if note.apt == apt => note,
+        _ => Note {
+            apt,
+            mirrors: BTreeMap::new(),
+        },
+    }
+}
