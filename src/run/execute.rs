@@ -16,6 +16,8 @@ use crate::stage::error::StageError;
 use crate::stage::{Site, fetch, install, package, provision, size, sums};
 use crate::store::{Claim, Entry, Scratch, Slot, Store};
 
+/// The phase of a node that another run has.
+const WAITING: &str = "another run is building this; waiting for its result";
 /// Name of a result's disk.
 const DISK: &str = "disk";
 /// Name of the private half of the build key in an install result.
@@ -101,10 +103,7 @@ fn publish(
     // What lies in the output folder is looked at anew each time: only the plan knows whether it is right.
     let rebuild = rebuild || node.stage == Stage::Sums;
     let claim = loop {
-        let mut on_wait = || {
-            site.emit
-                .phase("another run is building this; waiting for its result")
-        };
+        let mut on_wait = || site.emit.phase(WAITING);
         let claim = shared.store.claim(
             stage,
             &node.key,
