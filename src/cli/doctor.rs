@@ -1,7 +1,6 @@
 //! `pipeline doctor`: can this host build images, and what is to be done where it cannot?
 
 mod checks;
-mod measure;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -99,6 +98,14 @@ pub fn run(args: &Args) -> Exit {
     if ready { Exit::Ok } else { Exit::Host }
 }
 
+fn who() -> By {
+    if crate::host::facts::is_root() {
+        By::Root
+    } else {
+        By::User
+    }
+}
+
 /// What a look at the host gave.
 struct Found {
     findings: Findings,
@@ -107,7 +114,7 @@ struct Found {
 }
 
 fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
-    let who = measure::who();
+    let who = who();
     let mut needs = vec![Need::Build];
     // Under sudo the host is set up for whoever called it.
     if who != By::Root || std::env::var_os("SUDO_UID").is_some_and(|uid| uid != "0") {
@@ -152,7 +159,7 @@ fn install(system: &System, line: &str, cancel: &Cancel) -> Result<(), String> {
     }
     // Children have no terminal to ask a password on: only a sudo that does not ask can be used from here.
     let shell = ["sh", "-c", line];
-    let cmd = match measure::who() {
+    let cmd = match who() {
         By::Root => Cmd::new("sh").args(&shell[1..]),
         By::User => {
             let asks = "this needs root, and sudo is absent or wants a password";

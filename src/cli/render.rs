@@ -1,77 +1,72 @@
-//! `pipeline render`.
-
-use std::collections::BTreeSet;
-use std::io::{self, Write};
-use std::path::PathBuf;
-
-use miette::Diagnostic;
-
-use crate::manifest::context::{BuildFacts, answers_context};
-use crate::manifest::model::Distro;
-use crate::manifest::select::{Selectors, select};
-use crate::manifest::template::{TemplateError, render};
-use crate::manifest::{self, Manifest};
+//! `pipeline render`: what the systems of a manifest are configured with, exactly as a run would hand it over; only the
+//! key that is made for each build has a stand-in.
 
 use super::Exit;
-use super::report_error::report_error;
+use super::report_error::{out, report_error, talk};
+use super::target::{StoreArgs, Target};
+use crate::manifest::model::{Access, Source};
+use crate::plan::build::BUILD_KEY;
+use crate::plan::node::{Stage, Work};
+use crate::run::prepare::prepare;
+use crate::stage::guest::seed;
+use crate::store::Store;
 
 /// Arguments of `pipeline render`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The manifest
-    manifest: PathBuf,
-    /// Image ids, globs over ids, or distro=, size= and flavor= terms; by default all images
-    selectors: Vec<String>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Exit {
-    match try_run(args) {
+    match render(args) {
         Ok(text) => {
-            // A closed pipe (`| head`) is no mistake.
-            let _ = io::stdout().write_all(text.as_bytes());
+            out(&text);
             Exit::Ok
         }
-        Err(error) => {
-            report_error(error.as_ref());
-            Exit::Usage
-        }
+        Err(exit) => exit,
     }
 }
 
-fn try_run(args: &Args) -> Result<String, Box<dyn Diagnostic>> {
-    let manifest = manifest::load(&args.manifest)?;
-    let patterns = args.selectors.clone();
-    let selectors = Selectors {
-        patterns,
-        ..Selectors::default()
-    };
-    let chosen = select(&manifest, &selectors)?;
-    Ok(answers(&manifest, &chosen)?)
-}
-
-/// The rendered answers of the chosen images' distros; with a head line each where there are several.
-fn answers(manifest: &Manifest, chosen: &[usize]) -> Result<String, TemplateError> {
-    let names: BTreeSet<_> = chosen
-        .iter()
-        .map(|index| manifest.images[*index].distro.as_str())
-        .collect();
-    let distros: Vec<&Distro> = manifest
-        .distros
-        .iter()
-        .filter(|distro| names.contains(distro.name.as_str()))
-        .collect();
-    let mut text = String::new();
-    for distro in &distros {
-        let Some(template) = &distro.answers else {
-            let _ = writeln!(io::stderr(), "{}: needs no answers", distro.name);
-            continue;
+/// The answers of the selected images' distros, with a head line each where there are several.
+fn render(args: &Args) -> Result<String, Exit> {
+    let (manifest, selected) = args.target.load()?;
+    let store = Store::peek(&args.store.folder());
+    let prepared = prepare(&manifest, &selected, &store, &|_| false).map_err(|error| {
+        report_error(&error);
+        Exit::Usage
+    })?;
+    let nodes: Vec<_> = prepared.plan.nodes().map(|(_, node)| node).collect();
+    let mut texts = Vec::new();
+    for node in nodes.iter().filter(|node| node.stage == Stage::Install) {
+        let distro = node.subject.as_str();
+        let text = match &node.work {
+            Work::Bootstrap(work) => work.setup.clone(),
+            _ => match manifest.distro(distro).map(|d| &d.source) {
+                Some(Source::Disk(disk)) if disk.access == Access::CloudInit => {
+                    let seed = seed(&disk.user, BUILD_KEY).map_err(|error| {
+                        report_error(miette::miette!("{error}").as_ref());
+                        Exit::Usage
+                    })?;
+                    seed.user_data
+                }
+                _ => String::new(),
+            },
         };
-        if distros.len() > 1 {
-            text.push_str(&format!("==> {}: {} <==\n", distro.name, template.name));
+        if text.is_empty() {
+            talk(&format!("{distro}: needs no answers\n"));
+        } else {
+            texts.push((distro, text));
         }
-        let facts = BuildFacts::sample(distro);
-        text.push_str(&render(template, &answers_context(distro, &facts))?);
     }
-    Ok(text)
+    if let [(_, only)] = &texts[..] {
+        return Ok(only.clone());
+    }
+    Ok(texts
+        .iter()
+        .map(|(distro, text)| format!("==> {distro} <==\n{text}"))
+        .collect())
 }

@@ -84,17 +84,22 @@ impl StoreArgs {
         if let Some(folder) = &self.store {
             return folder.clone();
         }
-        let from = |name: &str| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        };
-        let cache = from("XDG_CACHE_HOME").filter(|p| p.is_absolute());
-        let cache = cache.or_else(|| from("HOME").map(|home| home.join(".cache")));
-        cache
-            .unwrap_or_else(|| PathBuf::from("/var/cache"))
-            .join("pipeline")
+        default_store()
     }
+}
+
+/// Where the store is when nobody says otherwise (XDG base directory specification).
+pub fn default_store() -> PathBuf {
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = from("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| from("HOME").map(|home| home.join(".cache")));
+    cache
+        .unwrap_or_else(|| PathBuf::from("/var/cache"))
+        .join("pipeline")
 }
 
 impl RebuildArgs {

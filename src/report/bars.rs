@@ -58,6 +58,7 @@ impl Bars {
                 let word = self.style.paint(Role::Attention, "warning:");
                 self.say(&[format!("{word} {title}{text}")]);
             }
+            What::Phase { phase } if event.node.is_none() => self.say(std::slice::from_ref(phase)),
             What::Line { text, .. } if self.verbosity == Verbosity::Verbose => {
                 self.say(&[self.style.paint(Role::Dim, &format!("{title}{text}"))]);
             }

@@ -96,6 +96,11 @@ pub fn verify_inputs(
                 .filter(|need| prepared.verdicts[need].state == State::Cached),
         );
     }
+    match needed.len() {
+        0 => {}
+        1 => emit.phase("reading back 1 result from the store"),
+        n => emit.phase(format!("reading back {n} results from the store")),
+    }
     let mut sound = true;
     for index in needed {
         let node = prepared.plan.node(index);

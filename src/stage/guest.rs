@@ -69,33 +69,37 @@ pub fn open_door(
         Door::Given(Access::Key(path)) => Ok((Key::adopt(path, &site.scratch, &site.cancel)?, None)),
         Door::Given(Access::CloudInit) => {
             let key = Key::generate(&site.scratch, &site.cancel)?;
-            // The seed's identity follows from the key, so that cloud-init takes each new seed for a new start.
-            let hostname = format!("build-{}", &sha256_hex(key.public().as_bytes())[..12]);
-            let context = [
-                ("user", access.user.as_str()),
-                ("build_key", key.public()),
-                ("hostname", &hostname),
-            ];
-            let context = context
-                .into_iter()
-                .map(|(name, text)| (name.to_owned(), text.into()))
-                .collect();
-            let render = |name: &'static str| {
-                template::render_builtin(name, &context).map_err(|e| StageError::Template {
-                    name,
-                    reason: e.to_string(),
-                })
-            };
-            let seed = Seed {
-                user_data: render("cloud-init-user-data.yaml.j2")?,
-                meta_data: render("cloud-init-meta-data.yaml.j2")?,
-                network_config: None,
-            };
+            let seed = seed(&access.user, key.public())?;
             let path = site.scratch.join("seed.img");
             seed.write(&path)?;
             Ok((key, Some(path)))
         }
     }
+}
+
+/// The cloud-init seed that lets a key in for a user.
+///
+/// # Errors
+/// [`StageError::Template`].
+pub fn seed(user: &str, public_key: &str) -> Result<Seed, StageError> {
+    // The seed's identity follows from the key, so that cloud-init takes each new seed for a new start.
+    let hostname = format!("build-{}", &sha256_hex(public_key.as_bytes())[..12]);
+    let context = [("user", user), ("build_key", public_key), ("hostname", &hostname)];
+    let context = context
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text.into()))
+        .collect();
+    let render = |name: &'static str| {
+        template::render_builtin(name, &context).map_err(|e| StageError::Template {
+            name,
+            reason: e.to_string(),
+        })
+    };
+    Ok(Seed {
+        user_data: render("cloud-init-user-data.yaml.j2")?,
+        meta_data: render("cloud-init-meta-data.yaml.j2")?,
+        network_config: None,
+    })
 }
 
 impl<'a> Session<'a> {
@@ -257,11 +261,21 @@ impl<'a> Session<'a> {
     pub fn power_off(mut self) -> Result<(), StageError> {
         self.site.emit.phase("powering off");
         let limit = scaled(self.site.accel, POWER_OFF);
-        if let Some(ssh) = self.ssh.take() {
-            // The connection breaks while the command runs: what counts is that the VM ends.
-            let order = "PATH=$PATH:/usr/sbin:/sbin; poweroff";
-            let limit = Some(Duration::from_secs(30));
-            let _ = ssh.run(order, Vec::new(), limit, &self.site.cancel, &mut |_, _| {});
+        let order = "PATH=$PATH:/usr/sbin:/sbin; poweroff";
+        let limit_of_order = Some(Duration::from_secs(30));
+        // The connection breaks while the command runs; a guest that did not take the order at all hears the power
+        // button. Either way what counts is that the VM ends.
+        let said = self.ssh.take().map(|ssh| {
+            ssh.run(
+                order,
+                Vec::new(),
+                limit_of_order,
+                &self.site.cancel,
+                &mut |_, _| {},
+            )
+        });
+        if !matches!(said, Some(Ok(0) | Err(SshError::Lost { .. }))) && self.machine.poll().is_ok() {
+            self.machine.power_off()?;
         }
         self.machine.wait_off(limit)?;
         Ok(())

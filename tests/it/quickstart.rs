@@ -152,12 +152,8 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
         text.replace("Made by pipeline.", "made by pipeline."),
     );
     let plan = shared.run(&["plan", "changed.toml"]);
-    assert!(
-        plan.stdout
-            .contains("install   debian12                      cached"),
-        "{}",
-        plan.all()
-    );
+    let install = plan.stdout.lines().find(|line| line.contains("install ")).unwrap();
+    assert!(install.ends_with("cached"), "{}", plan.all());
     assert!(plan.stdout.contains("to do: motd changed"), "{}", plan.all());
 
     let resized = text

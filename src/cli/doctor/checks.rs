@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::measure;
+use crate::cli::target::default_store;
 use crate::host::cancel::Cancel;
+use crate::host::facts;
+use crate::host::fs::free_space;
 use crate::host::packages::Apt;
 use crate::host::packages::By;
 use crate::host::packages::Family;
@@ -147,21 +149,21 @@ pub(super) struct Host {
 /// Looks at accelerator, memory, disks, rights and the package mirror.
 pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, cancel: &Cancel) -> Host {
     let mut host = Host::default();
-    host.checks.push(match measure::kvm() {
-        Ok(()) => check("accelerator", State::Ok, "KVM"),
-        Err(why) => {
+    host.checks.push(match facts::accelerator() {
+        facts::Accel::Kvm => check("accelerator", State::Ok, "KVM"),
+        facts::Accel::Tcg { why } => {
             let detail = format!("{why}; machines are emulated, which is several times slower");
             check("accelerator", State::Warn, detail)
         }
     });
     host.checks.push(enough(
         "memory",
-        measure::memory(),
+        facts::memory().map(|memory| ByteSize(memory.available)),
         MEMORY_LEAST,
         MEMORY_GOOD,
         "available",
     ));
-    let store = store.map_or_else(measure::store, Path::to_owned);
+    let store = store.map_or_else(default_store, Path::to_owned);
     for (name, folder) in [("store disk", store.as_path()), ("output disk", Path::new("."))] {
         let place = format!(
             "free below {}",
@@ -169,7 +171,7 @@ pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, ca
         );
         host.checks.push(enough(
             name,
-            measure::space(folder),
+            free_space(folder).ok().map(ByteSize),
             DISK_LEAST,
             DISK_GOOD,
             &place,
