@@ -11,6 +11,7 @@
 mod input;
 mod memory;
 mod package;
+mod planning;
 
 use std::time::Duration;
 
@@ -40,15 +41,8 @@ fn main() {
         .unwrap();
     package::section(folder.path(), &plan);
     memory::section(folder.path(), &plan);
-    plan_of_a_thousand_images();
-    run_with_nothing_to_do();
+    planning::section(folder.path());
 }
-
-/// Planning 1,000 images. Filled in with the planner.
-fn plan_of_a_thousand_images() {}
-
-/// A run that finds everything done. Filled in with the scheduler.
-fn run_with_nothing_to_do() {}
 
 /// The number behind an option. Cargo adds `--bench`, which is passed over.
 fn option(args: &[String], name: &str) -> Option<u64> {

@@ -1,0 +1,124 @@
+//! The daily commands that build nothing: planning 1,000 images, and a run that finds everything done. Both are the
+//! release program as a user starts it, whole processes, with the start of the process in the figure.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pipeline::digest::Algorithm;
+use pipeline::event::Emitter;
+use pipeline::host::cancel::Cancel;
+use pipeline::host::fs::hash_file;
+use pipeline::machine::spec::Accel;
+use pipeline::manifest::load::load;
+use pipeline::plan::node::Stage;
+use pipeline::run::execute::{Shared, execute};
+use pipeline::run::prepare::prepare;
+use pipeline::store::{Claim, Store};
+use serde_json::json;
+
+use crate::median;
+
+/// Runs counted.
+const ROUNDS: usize = 9;
+
+/// Prints both figures.
+pub fn section(folder: &Path) {
+    let folder = folder.join("planning");
+    fs::create_dir_all(&folder).unwrap();
+    println!("\nCommands that build nothing (median of {ROUNDS} runs of the whole process)\n");
+    fs::write(folder.join("thousand.toml"), manifest(20, 50)).unwrap();
+    println!(
+        "  plan of 1,000 images, empty store        {:>7.1} ms",
+        time(&folder, &["plan", "thousand.toml"])
+    );
+    fill(&folder, "fifteen.toml", &manifest(5, 3));
+    println!(
+        "  run of 15 images, all done already       {:>7.1} ms",
+        time(&folder, &["run", "fifteen.toml"])
+    );
+    fill(&folder, "thousand.toml", &manifest(20, 50));
+    println!(
+        "  run of 1,000 images, all done already    {:>7.1} ms",
+        time(&folder, &["run", "thousand.toml"])
+    );
+}
+
+fn manifest(distros: usize, sizes: usize) -> String {
+    let names: Vec<_> = (0..distros).map(|n| format!("\"d{n}\"")).collect();
+    let sizes: Vec<_> = (0..sizes).map(|n| format!("\"{}G\"", n + 3)).collect();
+    let mut text =
+        "[flavors.base]\nsteps = [{ inline = \"true\" }, { install = \"vm-bootstrap\" }]\n".to_owned();
+    for n in 0..distros {
+        text.push_str(&format!(
+            "[distros.d{n}]\nfamily = \"debian\"\nversion = \"12\"\n\
+             source = {{ bootstrap = {{ suite = \"bookworm\", mirror = \"http://mirror{n}.invalid/\" }} }}\n"
+        ));
+    }
+    let (names, sizes) = (names.join(", "), sizes.join(", "));
+    text + &format!("[[images]]\ndistro = [{names}]\nflavor = \"base\"\nsizes = [{sizes}]\n")
+}
+
+/// Median of the wall times, in milliseconds.
+fn time(folder: &Path, args: &[&str]) -> f64 {
+    let once = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
+        command
+            .args(args)
+            .current_dir(folder)
+            .env("PIPELINE_STORE", folder.join("store"));
+        let began = Instant::now();
+        let status = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{args:?}");
+        began.elapsed()
+    };
+    once();
+    let times: Vec<Duration> = (0..ROUNDS).map(|_| once()).collect();
+    median(&times).as_secs_f64() * 1000.0
+}
+
+/// A store and an output folder as a finished run leaves them, but for the size of the files: what a run with nothing
+/// to do looks at does not depend on it.
+fn fill(folder: &Path, name: &str, text: &str) {
+    let cancel = Cancel::default();
+    fs::write(folder.join(name), text).unwrap();
+    let mut manifest = load(&folder.join(name)).unwrap();
+    manifest.output = folder.join(&manifest.output);
+    let store = Store::open(&folder.join("store")).unwrap();
+    let all: Vec<_> = (0..manifest.images.len()).collect();
+    let scratch = store.scratch("fill").unwrap();
+    let plan = prepare(&manifest, &all, &store, &|_| false).unwrap().plan;
+    let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
+    let (sender, _receiver) = std::sync::mpsc::channel();
+    let emit = Emitter::new(sender);
+    let shared = Shared {
+        store: &store,
+        scratch: &scratch,
+        logs: &store.run_folder("fill"),
+        pipeline: &manifest.name,
+        accel: Accel::Tcg,
+        cpus: 1,
+        order: &order,
+        cancel: &cancel,
+    };
+    for (index, node) in plan.nodes() {
+        if node.stage == Stage::Sums {
+            let package: Vec<_> = plan.needs(index).map(|need| plan.node(need)).collect();
+            execute(node, &package, false, &shared, &emit).unwrap();
+            continue;
+        }
+        let claim = store
+            .claim(node.stage.name(), &node.key, &scratch, false, &cancel, &mut || {})
+            .unwrap();
+        let Claim::Miss(mut slot) = claim else { continue };
+        fs::write(slot.path("image"), &node.key).unwrap();
+        let digests = hash_file(&slot.path("image"), &Algorithm::ALL, &cancel).unwrap();
+        slot.set_digests("image", digests);
+        slot.commit(node.inputs.clone(), json!({}), &cancel).unwrap();
+    }
+}
