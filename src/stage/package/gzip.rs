@@ -31,6 +31,10 @@ struct Desk {
     /// The 32 KiB before the block, or what there is of them.
     before: Vec<u8>,
     block: Vec<u8>,
+    /// What became of it. The room stays with the desk: what is handed on is a copy, made by the caller's thread, since
+    /// each thread that allocates large pieces for others keeps some megabytes for itself.
+    deflated: Vec<u8>,
+    crc: crc32fast::Hasher,
 }
 
 /// A finished block.
@@ -47,8 +51,8 @@ struct Job<'p, 'a> {
     pass: &'p mut Pass<'a>,
     level: u32,
     desks: Vec<Desk>,
-    sender: mpsc::Sender<(u64, Piece, Desk)>,
-    finished: mpsc::Receiver<(u64, Piece, Desk)>,
+    sender: mpsc::Sender<(u64, Desk)>,
+    finished: mpsc::Receiver<(u64, Desk)>,
     /// Finished out of turn.
     waiting: BTreeMap<u64, Piece>,
     /// Number of the next block to read, and of the next to hand on.
@@ -110,6 +114,8 @@ impl Job<'_, '_> {
             level: self.level,
             before: Vec::with_capacity(WINDOW),
             block: Vec::with_capacity(BLOCK),
+            deflated: Vec::new(),
+            crc: crc32fast::Hasher::new(),
         });
         let found = self.pass.read(&mut desk.block)?;
         let last = self.pass.at_end();
@@ -121,7 +127,8 @@ impl Job<'_, '_> {
             let zeros = self.zeros.get_or_insert_with(|| {
                 fill_zeros(&mut desk, BLOCK);
                 desk.before.clone_from(&self.tail);
-                desk.work(false)
+                desk.work(false);
+                desk.piece()
             });
             self.waiting.insert(number, zeros.clone());
             self.desks.push(desk);
@@ -139,8 +146,8 @@ impl Job<'_, '_> {
         self.pass.workers.spawn(move || {
             // Nobody listens any more after a stop: do not keep the pool busy.
             if !cancel.is_cancelled() {
-                let piece = desk.work(last);
-                drop(sender.send((number, piece, desk)));
+                desk.work(last);
+                drop(sender.send((number, desk)));
             }
         });
         Ok(())
@@ -151,8 +158,8 @@ impl Job<'_, '_> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
             let wait = if due { Duration::ZERO } else { POLL };
-            if let Ok((number, piece, desk)) = self.finished.recv_timeout(wait) {
-                self.waiting.insert(number, piece);
+            if let Ok((number, desk)) = self.finished.recv_timeout(wait) {
+                self.waiting.insert(number, desk.piece());
                 self.desks.push(desk);
             } else if due {
                 return Ok(());
@@ -179,14 +186,19 @@ fn fill_zeros(desk: &mut Desk, length: usize) {
 }
 
 impl Desk {
-    fn work(&self, last: bool) -> Piece {
-        let Self { level, before, block } = self;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(block);
+    /// Deflates the block.
+    fn work(&mut self, last: bool) {
+        self.crc = crc32fast::Hasher::new();
+        self.crc.update(&self.block);
+        deflate(&self.before, &self.block, self.level, last, &mut self.deflated);
+    }
+
+    /// What [`Desk::work`] made.
+    fn piece(&self) -> Piece {
         Piece {
-            bytes: Arc::new(deflate(before, block, *level, last)),
-            crc,
-            input: block.len() as u64,
+            bytes: Arc::new(self.deflated.clone()),
+            crc: self.crc.clone(),
+            input: self.block.len() as u64,
         }
     }
 }
