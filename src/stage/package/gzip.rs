@@ -5,6 +5,7 @@
 //! the input and the level, and on nothing else.
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,12 +16,13 @@ use crate::host::fs::Chunk;
 use super::PackageError;
 use super::deflate::WINDOW;
 use super::deflate::deflate;
+use super::deflate::most_deflated;
 use super::pass::BLOCK;
 use super::pass::Pass;
 
 /// Blocks that may be read but not yet handed on. Each costs its input, its output and 400 KiB of deflate state, and what
 /// the allocator keeps for its thread. More than 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
-const MOST_BLOCKS: usize = 32;
+const MOST_BLOCKS: usize = 20;
 /// How often a wait looks at the stop flag.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -31,8 +33,7 @@ struct Desk {
     /// The 32 KiB before the block, or what there is of them.
     before: Vec<u8>,
     block: Vec<u8>,
-    /// What became of it. The room stays with the desk: what is handed on is a copy, made by the caller's thread, since
-    /// each thread that allocates large pieces for others keeps some megabytes for itself.
+    /// What became of it.
     deflated: Vec<u8>,
     crc: crc32fast::Hasher,
 }
@@ -44,6 +45,8 @@ struct Piece {
     /// CRC-32 of the block's input, which remembers how long that was.
     crc: crc32fast::Hasher,
     input: u64,
+    /// Handed on more than once.
+    kept: bool,
 }
 
 /// The work in hand.
@@ -61,6 +64,9 @@ struct Job<'p, 'a> {
     /// The end of the block read last.
     tail: Vec<u8>,
     tail_is_zero: bool,
+    /// Pieces handed on, oldest first. Their memory is used again once written and hashed: pieces of ever new sizes, freed
+    /// by other threads, would tear the heap into 200 MiB of holes.
+    lent: VecDeque<Arc<Vec<u8>>>,
     /// What a block of zeros behind zeros becomes, once one was seen.
     zeros: Option<Piece>,
     crc: crc32fast::Hasher,
@@ -88,6 +94,7 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
         turn: 0,
         tail: Vec::new(),
         tail_is_zero: false,
+        lent: VecDeque::new(),
         zeros: None,
         crc: crc32fast::Hasher::new(),
     };
@@ -128,7 +135,10 @@ impl Job<'_, '_> {
                 fill_zeros(&mut desk, BLOCK);
                 desk.before.clone_from(&self.tail);
                 desk.work(false);
-                desk.piece()
+                Piece {
+                    kept: true,
+                    ..desk.piece()
+                }
             });
             self.waiting.insert(number, zeros.clone());
             self.desks.push(desk);
@@ -137,6 +147,7 @@ impl Job<'_, '_> {
         if let Block::Zeros(length) = found {
             fill_zeros(&mut desk, length);
         }
+        desk.deflated = self.room();
         std::mem::swap(&mut desk.before, &mut self.tail);
         self.tail.clear();
         self.tail
@@ -153,12 +164,24 @@ impl Job<'_, '_> {
         Ok(())
     }
 
+    /// Room for a piece: that of one that nobody needs any more, else new. New room is allocated here and not by a worker,
+    /// for the allocator keeps some megabytes for each thread that asks for as much.
+    fn room(&mut self) -> Vec<u8> {
+        if let Some(oldest) = self.lent.pop_front() {
+            match Arc::try_unwrap(oldest) {
+                Ok(room) => return room,
+                Err(in_use) => self.lent.push_front(in_use),
+            }
+        }
+        Vec::with_capacity(most_deflated(BLOCK))
+    }
+
     /// Waits for finished blocks when the one whose turn it is is not there yet; then takes all there are.
     fn take_finished(&mut self) -> Result<(), PackageError> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
             let wait = if due { Duration::ZERO } else { POLL };
-            if let Ok((number, desk)) = self.finished.recv_timeout(wait) {
+            if let Ok((number, mut desk)) = self.finished.recv_timeout(wait) {
                 self.waiting.insert(number, desk.piece());
                 self.desks.push(desk);
             } else if due {
@@ -173,6 +196,9 @@ impl Job<'_, '_> {
         while let Some(piece) = self.waiting.remove(&self.turn) {
             self.turn += 1;
             self.crc.combine(&piece.crc);
+            if !piece.kept {
+                self.lent.push_back(Arc::clone(&piece.bytes));
+            }
             self.pass.push_chunk(Chunk::Data(piece.bytes))?;
             self.pass.advance(piece.input);
         }
@@ -193,12 +219,13 @@ impl Desk {
         deflate(&self.before, &self.block, self.level, last, &mut self.deflated);
     }
 
-    /// What [`Desk::work`] made.
-    fn piece(&self) -> Piece {
+    /// What [`Desk::work`] made; it is taken away.
+    fn piece(&mut self) -> Piece {
         Piece {
-            bytes: Arc::new(self.deflated.clone()),
+            bytes: Arc::new(std::mem::take(&mut self.deflated)),
             crc: self.crc.clone(),
             input: self.block.len() as u64,
+            kept: false,
         }
     }
 }
