@@ -21,6 +21,9 @@
 )]
 
 use std::ffi::c_int;
+use std::ffi::c_uint;
+use std::ffi::c_void;
+use std::marker::PhantomData;
 
 use libz_rs_sys as z;
 
@@ -51,23 +54,58 @@ fn search(level: u32) -> Search {
     Search { level, tune }
 }
 
-/// A stream that is closed when it is dropped.
-struct Stream(Box<z::z_stream>);
+/// What a stream works in, 0.3 MiB; used again by the next one. The library's own allocator asks the system for aligned
+/// memory, whose holes glibc before 2.38 cannot use again: 64 threads together came to 280 MiB.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    words: Vec<u64>,
+    taken: bool,
+}
 
-impl Drop for Stream {
+/// Gives out the memory that `opaque` points to; none while it is taken (a stream asks once).
+unsafe extern "C" fn take(opaque: *mut c_void, items: c_uint, size: c_uint) -> *mut c_void {
+    // SAFETY: `Stream::open` sets `opaque` to its `Memory`, which it borrows for as long as the stream lives.
+    let memory = unsafe { &mut *opaque.cast::<Memory>() };
+    let bytes = usize::try_from(u64::from(items) * u64::from(size));
+    let words = bytes.unwrap_or(usize::MAX).div_ceil(size_of::<u64>());
+    if memory.taken {
+        return std::ptr::null_mut();
+    }
+    if memory.words.len() < words {
+        memory.words.resize(words, 0);
+    }
+    memory.taken = true;
+    memory.words.as_mut_ptr().cast()
+}
+
+/// Takes the memory back.
+unsafe extern "C" fn give_back(opaque: *mut c_void, _address: *mut c_void) {
+    // SAFETY: as in `take`.
+    unsafe { &mut *opaque.cast::<Memory>() }.taken = false;
+}
+
+/// A stream that is closed when it is dropped.
+struct Stream<'a>(Box<z::z_stream>, PhantomData<&'a mut Memory>);
+
+impl Drop for Stream<'_> {
     fn drop(&mut self) {
         // SAFETY: the stream was opened by `deflateInit2_` and is closed once, here.
         unsafe { z::deflateEnd(&raw mut *self.0) };
     }
 }
 
-impl Stream {
+impl<'a> Stream<'a> {
     /// A new stream. One that was reset will not do: it remembers bytes of its earlier block, and those reach the hash of
     /// a dictionary's last bytes (zlib-rs 0.6.8), so the output would depend on what the stream had done before.
-    fn open(search: &Search) -> Self {
-        let mut stream = Box::new(z::z_stream::default());
+    fn open(search: &Search, memory: &'a mut Memory) -> Self {
+        let mut stream = Box::new(z::z_stream {
+            zalloc: Some(take),
+            zfree: Some(give_back),
+            opaque: (&raw mut *memory).cast(),
+            ..z::z_stream::default()
+        });
         let size = c_int::try_from(size_of::<z::z_stream>()).expect("a struct of a hundred bytes");
-        // SAFETY: the stream is in its default state, which asks for the library's own allocator; it is boxed, so it
+        // SAFETY: the stream is in its default state but for the allocator, whose memory outlives it; it is boxed, so it
         // keeps its address.
         let opened = unsafe {
             z::deflateInit2_(
@@ -82,7 +120,7 @@ impl Stream {
             )
         };
         assert_eq!(opened, z::Z_OK, "no memory for a deflate stream");
-        let mut stream = Self(stream);
+        let mut stream = Self(stream, PhantomData);
         if let Some([good, lazy, nice, chain]) = search.tune {
             // SAFETY: the stream is open.
             let tuned = unsafe { z::deflateTune(&raw mut *stream.0, good, lazy, nice, chain) };
@@ -138,8 +176,15 @@ pub(super) fn most_deflated(length: usize) -> usize {
 /// Deflates a block that may refer to the bytes before it (the last [`WINDOW`] of them count) into `bytes`, whose old
 /// content goes. All but the last block end with an empty stored block, which brings the stream to a byte boundary: the
 /// results can be joined.
-pub(super) fn deflate(before: &[u8], block: &[u8], level: u32, last: bool, bytes: &mut Vec<u8>) {
-    let mut stream = Stream::open(&search(level));
+pub(super) fn deflate(
+    memory: &mut Memory,
+    before: &[u8],
+    block: &[u8],
+    level: u32,
+    last: bool,
+    bytes: &mut Vec<u8>,
+) {
+    let mut stream = Stream::open(&search(level), memory);
     if !before.is_empty() {
         stream.prime(before);
     }
@@ -160,12 +205,17 @@ mod tests {
             .collect();
         bytes.extend((0..70_000_u64).map(|n| ((n * n * 2_654_435_761) >> 13) as u8));
         bytes.extend([0; 40_000]);
-        let mut sizes = Vec::new();
+        let (mut sizes, mut memory) = (Vec::new(), Memory::default());
         for level in 1..=9 {
             let (first, second) = bytes.split_at(90_000);
             let (mut joined, mut more) = (Vec::new(), Vec::new());
-            deflate(&[], first, level, false, &mut joined);
-            deflate(&first[first.len() - WINDOW..], second, level, true, &mut more);
+            deflate(&mut memory, &[], first, level, false, &mut joined);
+            let before = &first[first.len() - WINDOW..];
+            deflate(&mut memory, before, second, level, true, &mut more);
+            // What the memory held before must not matter.
+            let mut again = Vec::new();
+            deflate(&mut Memory::default(), before, second, level, true, &mut again);
+            assert!(more == again, "level {level}");
             joined.append(&mut more);
             let mut back = Vec::new();
             flate2::read::DeflateDecoder::new(&joined[..])
@@ -180,7 +230,7 @@ mod tests {
     #[test]
     fn an_empty_last_block_ends_the_stream() {
         let mut bytes = b"left over".to_vec();
-        deflate(&[], &[], 6, true, &mut bytes);
+        deflate(&mut Memory::default(), &[], &[], 6, true, &mut bytes);
         assert_eq!(bytes, [3, 0]);
     }
 }

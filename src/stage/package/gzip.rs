@@ -14,6 +14,7 @@ use crate::host::fs::Block;
 use crate::host::fs::Chunk;
 
 use super::PackageError;
+use super::deflate::Memory;
 use super::deflate::WINDOW;
 use super::deflate::deflate;
 use super::deflate::most_deflated;
@@ -30,6 +31,7 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 struct Desk {
     level: u32,
+    memory: Memory,
     /// The 32 KiB before the block, or what there is of them.
     before: Vec<u8>,
     block: Vec<u8>,
@@ -119,6 +121,7 @@ impl Job<'_, '_> {
     fn start_block(&mut self) -> Result<(), PackageError> {
         let mut desk = self.desks.pop().unwrap_or_else(|| Desk {
             level: self.level,
+            memory: Memory::default(),
             before: Vec::with_capacity(WINDOW),
             block: Vec::with_capacity(BLOCK),
             deflated: Vec::new(),
@@ -214,9 +217,17 @@ fn fill_zeros(desk: &mut Desk, length: usize) {
 impl Desk {
     /// Deflates the block.
     fn work(&mut self, last: bool) {
-        self.crc = crc32fast::Hasher::new();
-        self.crc.update(&self.block);
-        deflate(&self.before, &self.block, self.level, last, &mut self.deflated);
+        let Self {
+            level,
+            memory,
+            before,
+            block,
+            deflated,
+            crc,
+        } = self;
+        *crc = crc32fast::Hasher::new();
+        crc.update(block);
+        deflate(memory, before, block, *level, last, deflated);
     }
 
     /// What [`Desk::work`] made; it is taken away.
