@@ -5,7 +5,6 @@
 //! the input and the level, and on nothing else.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -17,12 +16,11 @@ use super::PackageError;
 use super::deflate::Memory;
 use super::deflate::WINDOW;
 use super::deflate::deflate;
-use super::deflate::most_deflated;
 use super::pass::BLOCK;
 use super::pass::Pass;
 
-/// Blocks that may be read but not yet handed on. Each costs its input, its output and 400 KiB of deflate state, and what
-/// the allocator keeps for its thread. More than 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
+/// Blocks that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 0.3 MiB of deflate state). More than
+/// 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
 const MOST_BLOCKS: usize = 20;
 /// How often a wait looks at the stop flag.
 const POLL: Duration = Duration::from_millis(50);
@@ -35,7 +33,7 @@ struct Desk {
     /// The 32 KiB before the block, or what there is of them.
     before: Vec<u8>,
     block: Vec<u8>,
-    /// What became of it.
+    /// What became of it. The room stays here, a copy of the right size is handed on.
     deflated: Vec<u8>,
     crc: crc32fast::Hasher,
 }
@@ -47,8 +45,6 @@ struct Piece {
     /// CRC-32 of the block's input, which remembers how long that was.
     crc: crc32fast::Hasher,
     input: u64,
-    /// Handed on more than once.
-    kept: bool,
 }
 
 /// The work in hand.
@@ -66,9 +62,6 @@ struct Job<'p, 'a> {
     /// The end of the block read last.
     tail: Vec<u8>,
     tail_is_zero: bool,
-    /// Pieces handed on, oldest first. Their memory is used again once written and hashed: pieces of ever new sizes, freed
-    /// by other threads, would tear the heap into 200 MiB of holes.
-    lent: VecDeque<Arc<Vec<u8>>>,
     /// What a block of zeros behind zeros becomes, once one was seen.
     zeros: Option<Piece>,
     crc: crc32fast::Hasher,
@@ -96,7 +89,6 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
         turn: 0,
         tail: Vec::new(),
         tail_is_zero: false,
-        lent: VecDeque::new(),
         zeros: None,
         crc: crc32fast::Hasher::new(),
     };
@@ -138,10 +130,7 @@ impl Job<'_, '_> {
                 fill_zeros(&mut desk, BLOCK);
                 desk.before.clone_from(&self.tail);
                 desk.work(false);
-                Piece {
-                    kept: true,
-                    ..desk.piece()
-                }
+                desk.piece()
             });
             self.waiting.insert(number, zeros.clone());
             self.desks.push(desk);
@@ -150,7 +139,6 @@ impl Job<'_, '_> {
         if let Block::Zeros(length) = found {
             fill_zeros(&mut desk, length);
         }
-        desk.deflated = self.room();
         std::mem::swap(&mut desk.before, &mut self.tail);
         self.tail.clear();
         self.tail
@@ -167,24 +155,12 @@ impl Job<'_, '_> {
         Ok(())
     }
 
-    /// Room for a piece: that of one that nobody needs any more, else new. New room is allocated here and not by a worker,
-    /// for the allocator keeps some megabytes for each thread that asks for as much.
-    fn room(&mut self) -> Vec<u8> {
-        if let Some(oldest) = self.lent.pop_front() {
-            match Arc::try_unwrap(oldest) {
-                Ok(room) => return room,
-                Err(in_use) => self.lent.push_front(in_use),
-            }
-        }
-        Vec::with_capacity(most_deflated(BLOCK))
-    }
-
     /// Waits for finished blocks when the one whose turn it is is not there yet; then takes all there are.
     fn take_finished(&mut self) -> Result<(), PackageError> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
             let wait = if due { Duration::ZERO } else { POLL };
-            if let Ok((number, mut desk)) = self.finished.recv_timeout(wait) {
+            if let Ok((number, desk)) = self.finished.recv_timeout(wait) {
                 self.waiting.insert(number, desk.piece());
                 self.desks.push(desk);
             } else if due {
@@ -199,9 +175,6 @@ impl Job<'_, '_> {
         while let Some(piece) = self.waiting.remove(&self.turn) {
             self.turn += 1;
             self.crc.combine(&piece.crc);
-            if !piece.kept {
-                self.lent.push_back(Arc::clone(&piece.bytes));
-            }
             self.pass.push_chunk(Chunk::Data(piece.bytes))?;
             self.pass.advance(piece.input);
         }
@@ -230,13 +203,12 @@ impl Desk {
         deflate(memory, before, block, *level, last, deflated);
     }
 
-    /// What [`Desk::work`] made; it is taken away.
-    fn piece(&mut self) -> Piece {
+    /// What [`Desk::work`] made, in a copy of the right size.
+    fn piece(&self) -> Piece {
         Piece {
-            bytes: Arc::new(std::mem::take(&mut self.deflated)),
+            bytes: Arc::new(self.deflated.clone()),
             crc: self.crc.clone(),
             input: self.block.len() as u64,
-            kept: false,
         }
     }
 }
