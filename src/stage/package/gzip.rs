@@ -9,33 +9,33 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use flate2::Compress;
-use flate2::Compression;
-use flate2::FlushCompress;
-use flate2::Status;
-
 use crate::host::fs::Block;
 use crate::host::fs::Chunk;
 
 use super::PackageError;
+use super::deflate::Memory;
+use super::deflate::WINDOW;
+use super::deflate::deflate;
 use super::pass::BLOCK;
 use super::pass::Pass;
 
-/// How far back deflate may refer (RFC 1951 §2).
-const WINDOW: usize = 32 << 10;
-/// Blocks that may be read but not yet handed on. Each costs its input, its output and 400 KiB of deflate state: 64
-/// stay well below 200 MiB. More than 64 threads would wait for SHA-512 anyway, which does 0.4 GB/s on one.
-const MOST_BLOCKS: usize = 64;
+/// Blocks that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 0.3 MiB of deflate state). More than
+/// 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
+const MOST_BLOCKS: usize = 20;
 /// How often a wait looks at the stop flag.
 const POLL: Duration = Duration::from_millis(50);
 
 /// What one block needs while it is worked on; used again for the next.
 #[derive(Debug)]
 struct Desk {
-    level: Compression,
+    level: u32,
+    memory: Memory,
     /// The 32 KiB before the block, or what there is of them.
     before: Vec<u8>,
     block: Vec<u8>,
+    /// What became of it. The room stays here, a copy of the right size is handed on.
+    deflated: Vec<u8>,
+    crc: crc32fast::Hasher,
 }
 
 /// A finished block.
@@ -50,10 +50,10 @@ struct Piece {
 /// The work in hand.
 struct Job<'p, 'a> {
     pass: &'p mut Pass<'a>,
-    level: Compression,
+    level: u32,
     desks: Vec<Desk>,
-    sender: mpsc::Sender<(u64, Piece, Desk)>,
-    finished: mpsc::Receiver<(u64, Piece, Desk)>,
+    sender: mpsc::Sender<(u64, Desk)>,
+    finished: mpsc::Receiver<(u64, Desk)>,
     /// Finished out of turn.
     waiting: BTreeMap<u64, Piece>,
     /// Number of the next block to read, and of the next to hand on.
@@ -80,7 +80,7 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
     let (sender, finished) = mpsc::channel();
     let mut job = Job {
         pass,
-        level: Compression::new(level),
+        level,
         desks: Vec::new(),
         sender,
         finished,
@@ -113,8 +113,11 @@ impl Job<'_, '_> {
     fn start_block(&mut self) -> Result<(), PackageError> {
         let mut desk = self.desks.pop().unwrap_or_else(|| Desk {
             level: self.level,
+            memory: Memory::default(),
             before: Vec::with_capacity(WINDOW),
             block: Vec::with_capacity(BLOCK),
+            deflated: Vec::new(),
+            crc: crc32fast::Hasher::new(),
         });
         let found = self.pass.read(&mut desk.block)?;
         let last = self.pass.at_end();
@@ -126,7 +129,8 @@ impl Job<'_, '_> {
             let zeros = self.zeros.get_or_insert_with(|| {
                 fill_zeros(&mut desk, BLOCK);
                 desk.before.clone_from(&self.tail);
-                desk.work(false)
+                desk.work(false);
+                desk.piece()
             });
             self.waiting.insert(number, zeros.clone());
             self.desks.push(desk);
@@ -144,8 +148,8 @@ impl Job<'_, '_> {
         self.pass.workers.spawn(move || {
             // Nobody listens any more after a stop: do not keep the pool busy.
             if !cancel.is_cancelled() {
-                let piece = desk.work(last);
-                drop(sender.send((number, piece, desk)));
+                desk.work(last);
+                drop(sender.send((number, desk)));
             }
         });
         Ok(())
@@ -156,8 +160,8 @@ impl Job<'_, '_> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
             let wait = if due { Duration::ZERO } else { POLL };
-            if let Ok((number, piece, desk)) = self.finished.recv_timeout(wait) {
-                self.waiting.insert(number, piece);
+            if let Ok((number, desk)) = self.finished.recv_timeout(wait) {
+                self.waiting.insert(number, desk.piece());
                 self.desks.push(desk);
             } else if due {
                 return Ok(());
@@ -184,42 +188,27 @@ fn fill_zeros(desk: &mut Desk, length: usize) {
 }
 
 impl Desk {
-    /// Deflates the block. All but the last piece end with an empty stored block, which brings the stream to a byte
-    /// boundary (zlib's `Z_SYNC_FLUSH`).
-    fn work(&self, last: bool) -> Piece {
-        let Self { level, before, block } = self;
-        // A new state each time: one that was reset remembers bytes of the block before, and those reach the hash of the
-        // dictionary's last bytes (zlib-rs 0.6.8), so the output would depend on who worked on what. It costs nothing
-        // beside the work.
-        let mut deflate = Compress::new(*level, false);
-        if !before.is_empty() {
-            let primed = deflate.set_dictionary(before);
-            primed.expect("a raw stream takes a dictionary at its start");
-        }
-        let flush = if last {
-            FlushCompress::Finish
-        } else {
-            FlushCompress::Sync
-        };
-        // Bytes that cannot be compressed become stored blocks: 5 bytes more for each 16 KiB at worst, and the end.
-        let mut bytes = Vec::with_capacity(block.len() + block.len() / 1024 + 64);
-        loop {
-            let taken = usize::try_from(deflate.total_in()).expect("a block is small");
-            let status = deflate.compress_vec(&block[taken..], &mut bytes, flush);
-            let status = status.expect("memory to memory, with a state that is in order");
-            let room = bytes.len() < bytes.capacity();
-            let all_taken = deflate.total_in() == block.len() as u64;
-            if status == Status::StreamEnd || (!last && all_taken && room) {
-                break;
-            }
-            bytes.reserve(64 << 10);
-        }
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(block);
-        Piece {
-            bytes: Arc::new(bytes),
+    /// Deflates the block.
+    fn work(&mut self, last: bool) {
+        let Self {
+            level,
+            memory,
+            before,
+            block,
+            deflated,
             crc,
-            input: block.len() as u64,
+        } = self;
+        *crc = crc32fast::Hasher::new();
+        crc.update(block);
+        deflate(memory, before, block, *level, last, deflated);
+    }
+
+    /// What [`Desk::work`] made, in a copy of the right size.
+    fn piece(&self) -> Piece {
+        Piece {
+            bytes: Arc::new(self.deflated.clone()),
+            crc: self.crc.clone(),
+            input: self.block.len() as u64,
         }
     }
 }

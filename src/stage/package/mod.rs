@@ -14,6 +14,7 @@
 //! other work or starve its own.
 
 mod copy;
+mod deflate;
 mod error;
 mod gzip;
 mod meter;

@@ -14,11 +14,11 @@ use crate::host::fs::SparseWriter;
 
 use super::output::Output;
 
-/// Pieces that wait for the writer, at most.
-const QUEUE: usize = 8;
+/// Pieces that wait for the writer, at most: enough to go on compressing while the disk takes its time for a sync.
+const QUEUE: usize = 32;
 /// The disk starts on what was written this often, so that the sync at the end has little left to do (and a disk that
 /// is full says so early).
-const SYNC_EVERY: u64 = 32 << 20;
+const SYNC_EVERY: u64 = 16 << 20;
 
 /// Whether zeros are left out of the written file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
