@@ -7,6 +7,7 @@ RELEASE = target/release/pipeline
 DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
 
@@ -46,12 +47,17 @@ check: toolchain
 
 setup: toolchain
 	$(CARGO) build --locked
+	@# The tests only ask cloud-init to judge files; installed for that, it must not act on this host at its next boot.
+	@command -v cloud-init >/dev/null || [ -e /etc/cloud/cloud-init.disabled ] || \
+		$(SUDO) sh -c 'mkdir -p /etc/cloud && : > /etc/cloud/cloud-init.disabled'
 	@$(call set_up,$(DEBUG),--tests)
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { \
 		echo 'make: cargo is missing; install Rust (rustup, or your distribution: cargo) of at least the'; \
 		echo '      version that `rust-version` in Cargo.toml says, and start again'; exit 3; } >&2
+	@command -v cc >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || \
+		{ apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; }
 	@command -v cc >/dev/null || { \
 		echo 'make: cc is missing; install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev;'; \
 		echo '      Fedora: dnf install gcc; Arch: pacman -S gcc) and start again'; exit 3; } >&2

@@ -365,8 +365,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown() {
     let shared = &QUICKSTART.bench;
-    let flavor =
-        "[flavors.cloud]\nsteps = [{ run = \"guest/packages.sh\", env = { PACKAGES = \"cloud-init fdisk\" } }]\n";
+    let flavor = "[flavors.cloud]\nsteps = [{ run = \"guest/packages.sh\", env = { PACKAGES = \"cloud-init fdisk\" } }]\n";
     shared.write("cloud.toml", variant("cloud", flavor));
     let ran = shared.run(&["run", "cloud.toml"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
@@ -460,13 +459,18 @@ fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
         "check.py",
         "#!/usr/bin/perl\nprint \"by perl: $ENV{GREETING}\\n\"; exit 4;\n",
     );
+    // `raw` asks for no Python in the guest.
+    let playbook =
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - raw: cat /etc/hostname > /root/by-ansible\n";
+    shared.write("site/site.yml", playbook);
     let flavor = r#"[flavors.steps]
 steps = [
   { copy = "files", to = "/srv/files", owner = "daemon:daemon" },
   { copy = "files/motd", to = "/etc/motd", mode = "0640" },
   { run = "check.py", env = { GREETING = "it's {{ timezone }}" }, exit_codes = [4] },
   { reboot = true },
-  { inline = "grep -q 'hello from the host' /etc/motd && stat -c '%a %U' /etc/motd /srv/files/deep/er/file", name = "look" },
+  { ansible = "site/site.yml" },
+  { inline = "grep -q debian12 /root/by-ansible && grep -q 'hello from the host' /etc/motd && stat -c '%a %U' /etc/motd /srv/files/deep/er/file", name = "look" },
   { inline = "echo the token is $TOKEN; echo $TOKEN > /root/kept; rm /root/kept; exit 3", env = { TOKEN = { env = "TEST_TOKEN" } }, name = "broken", retries = 1 },
 ]
 "#;
