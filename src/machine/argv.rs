@@ -221,11 +221,11 @@ mod tests {
 
     #[test]
     fn a_machine_that_gets_its_kernel_from_the_host() {
-        let disk = Disk::new("/work/disk.raw", DiskFormat::Raw);
+        let disk = Disk::new("/build/disk.raw", DiskFormat::Raw);
         let mut spec = MachineSpec::with_disk("install", Accel::Kvm, ByteSize(1), disk);
         spec.boot = Boot::Kernel {
-            kernel: "/work/linux".into(),
-            initrd: Some("/work/initrd.gz".into()),
+            kernel: "/build/linux".into(),
+            initrd: Some("/build/initrd.gz".into()),
             cmdline: "console=ttyS0 url=http://10.0.2.2/a,b".into(),
         };
         (spec.cpus, spec.ssh, spec.no_reboot) = (4, false, true);
@@ -243,10 +243,10 @@ mod tests {
         -boot strict=on
         -netdev user,id=net0
         -device virtio-net-pci,netdev=net0,addr=0x3,romfile=
-        -drive if=none,id=disk0,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/work/disk.raw
+        -drive if=none,id=disk0,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/build/disk.raw
         -device virtio-blk-pci,drive=disk0,bootindex=1
-        -kernel /work/linux
-        -initrd /work/initrd.gz
+        -kernel /build/linux
+        -initrd /build/initrd.gz
         -append console=ttyS0 url=http://10.0.2.2/a,b
         -device virtio-rng-pci
         -device pvpanic
@@ -262,14 +262,14 @@ mod tests {
 
     #[test]
     fn a_cd_starts_before_the_disk_and_a_plain_disk_has_no_tuning() {
-        let disk = Disk::new("/work/disk.raw", DiskFormat::Raw);
+        let disk = Disk::new("/build/disk.raw", DiskFormat::Raw);
         let mut spec = MachineSpec::with_disk("cd", Accel::Tcg, ByteSize(MIB), disk);
         spec.disk_mode = DiskMode::Plain;
         spec.boot = Boot::Cdrom;
         spec.cdroms = vec!["/iso/install.iso".into()];
         let text = lines(&spec);
         assert!(
-            text.contains("-drive if=none,id=disk0,format=raw,file=/work/disk.raw\n"),
+            text.contains("-drive if=none,id=disk0,format=raw,file=/build/disk.raw\n"),
             "{text}"
         );
         assert!(
