@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use super::build::Plan;
+use super::graph::Plan;
 use super::node::{Node, Stage};
 use super::reason::differences;
 

@@ -3,24 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef as _;
 use serde_json::{Value, json};
 
 use super::error::PlanError;
 use super::families;
+use super::graph::Plan;
 use super::key;
 use super::node::{
-    Action, BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node,
-    PackageWork, PlannedStep, ProvisionWork, SizeWork, Stage, SumsWork, Work,
+    BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
+    ProvisionWork, SizeWork, Stage, SumsWork, Work,
 };
+use super::step::plan_step;
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::context::{self, BuildFacts};
-use crate::manifest::model::{
-    Bootstrap, Distro, EnvValue, Image, Manifest, Media, Secret, Source, Step, StepKind, Template,
-};
+use crate::manifest::model::{Bootstrap, Distro, Image, Manifest, Media, Secret, Source};
 use crate::manifest::template;
 use crate::size::MIB;
 
@@ -55,61 +53,6 @@ impl std::fmt::Debug for Inputs<'_> {
         f.debug_struct("Inputs")
             .field("mirrors", &self.mirrors)
             .finish_non_exhaustive()
-    }
-}
-
-/// A plan: nodes in a directed graph, edges from what is needed to what needs it.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Name of the pipeline: what "last built" is remembered under.
-    pub pipeline: String,
-    graph: DiGraph<Node, ()>,
-    order: Vec<NodeIndex>,
-    images: Vec<(String, NodeIndex)>,
-}
-
-impl Plan {
-    /// Nodes in an order in which they could run, as in the manifest.
-    pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
-        self.order.iter().map(|&index| (index, &self.graph[index]))
-    }
-
-    /// One node.
-    pub fn node(&self, index: NodeIndex) -> &Node {
-        &self.graph[index]
-    }
-
-    /// What a node needs.
-    pub fn needs(&self, index: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
-        // petgraph lists edges in the reverse order of their making.
-        let mut edges: Vec<_> = self.graph.edges_directed(index, Direction::Incoming).collect();
-        edges.sort_by_key(petgraph::visit::EdgeRef::id);
-        edges.into_iter().map(|edge| edge.source())
-    }
-
-    /// What needs a node.
-    pub fn dependents(&self, index: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
-        self.graph.neighbors_directed(index, Direction::Outgoing)
-    }
-
-    /// The selected images in manifest order, each with its last node.
-    pub fn images(&self) -> &[(String, NodeIndex)] {
-        &self.images
-    }
-
-    /// How many nodes there are.
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    /// The graph, for those who draw it.
-    pub fn graph(&self) -> &DiGraph<Node, ()> {
-        &self.graph
     }
 }
 
@@ -269,7 +212,7 @@ impl<'a> Planner<'a> {
         let mut steps = Vec::with_capacity(flavor.steps.len());
         let mut step_inputs = Vec::with_capacity(flavor.steps.len());
         for step in &flavor.steps {
-            let (planned, inputs) = self.step(distro, &flavor.name, step)?;
+            let (planned, inputs) = plan_step(distro, &flavor.name, step, self.inputs)?;
             steps.push(planned);
             step_inputs.push(inputs);
         }
@@ -293,66 +236,6 @@ impl<'a> Planner<'a> {
         let index = self.add(Stage::Provision, &subject, inputs, work, cost, &[base]);
         self.provisions.insert((&distro.name, &flavor.name), index);
         Ok(index)
-    }
-
-    fn step(&self, distro: &Distro, flavor: &str, step: &Step) -> Result<(PlannedStep, Value), PlanError> {
-        let (action, inputs) = match &step.kind {
-            StepKind::Run(run) => {
-                let (mut env, mut secrets, mut shown) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-                for (name, value) in &run.env {
-                    match value {
-                        EnvValue::Text(text) => {
-                            let text = render_value(distro, flavor, step, name, text)?;
-                            shown.insert(name, text.clone());
-                            env.insert(name.clone(), text);
-                        }
-                        EnvValue::Secret(secret) => {
-                            shown.insert(name, format!("secret:{}", (self.inputs.fingerprint)(secret)));
-                            secrets.insert(name.clone(), secret.clone());
-                        }
-                    }
-                }
-                let inputs = json!({
-                    "step": step.label, "script": sha256_hex(run.script.as_bytes()),
-                    "interpreter": run.interpreter, "environment": shown, "exit codes": run.exit_codes,
-                });
-                let action = Action::Run {
-                    script: run.script.clone(),
-                    interpreter: run.interpreter.clone(),
-                    env,
-                    secrets,
-                    exit_codes: run.exit_codes.clone(),
-                };
-                (action, inputs)
-            }
-            StepKind::Copy(copy) => {
-                let inputs = json!({
-                    "step": step.label, "content": copy.digest, "to": copy.to, "mode": copy.mode,
-                    "owner": copy.owner,
-                });
-                (Action::Copy(copy.clone()), inputs)
-            }
-            StepKind::Reboot => (Action::Reboot, json!({ "step": step.label, "reboot": true })),
-            StepKind::InstallAgent => {
-                let agent = sha256_hex(format!("{}\0{}", guest::AGENT, guest::INSTALL_AGENT).as_bytes());
-                (
-                    Action::InstallAgent,
-                    json!({ "step": step.label, "agent": agent }),
-                )
-            }
-            StepKind::Ansible(ansible) => {
-                let inputs =
-                    json!({ "step": step.label, "playbook": ansible.digest, "arguments": ansible.args });
-                (Action::Ansible(ansible.clone()), inputs)
-            }
-        };
-        let planned = PlannedStep {
-            label: step.label.clone(),
-            action,
-            timeout: step.timeout,
-            retries: step.retries,
-        };
-        Ok((planned, inputs))
     }
 
     fn base(&mut self, name: &'a str) -> Result<NodeIndex, PlanError> {
@@ -530,28 +413,6 @@ fn data_bound(distro: &Distro) -> u64 {
     } else {
         distro.disk.0
     }
-}
-
-fn render_value(
-    distro: &Distro,
-    flavor: &str,
-    step: &Step,
-    variable: &str,
-    text: &str,
-) -> Result<String, PlanError> {
-    if !text.contains('{') {
-        return Ok(text.to_owned());
-    }
-    let template = Template {
-        name: format!("{}: {variable}", step.label),
-        text: text.to_owned(),
-    };
-    let context = context::env_context(distro, flavor);
-    template::render(&template, &context).map_err(|error| PlanError::Environment {
-        step: step.label.clone(),
-        variable: variable.to_owned(),
-        reason: error.to_string(),
-    })
 }
 
 /// A UUID made of a hash (RFC 9562 §5.8: version 8, free form).

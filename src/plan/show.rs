@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::assess::{State, Verdict};
-use super::build::Plan;
+use super::graph::Plan;
 use super::node::{Stage, Work};
 use crate::size::{ByteSize, show_duration};
 
