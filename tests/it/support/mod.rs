@@ -9,7 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 /// A folder of its own for one test, with the program at hand. The folder goes when the test passed.
 pub struct Bench {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    /// Removes the folder; absent where it is to stay.
+    _owned: Option<tempfile::TempDir>,
 }
 
 /// What a finished program left.
@@ -29,11 +31,22 @@ impl Bench {
             .prefix("pipeline-test-")
             .tempdir()
             .unwrap();
-        Self { folder }
+        Self {
+            folder: folder.path().to_owned(),
+            _owned: Some(folder),
+        }
+    }
+
+    /// In a folder that is there and stays.
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            _owned: None,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -52,12 +65,12 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command
             .args(args)
-            .current_dir(self.folder.path())
+            .current_dir(&self.folder)
             .env_clear()
             .stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap());
         command
-            .env("HOME", self.folder.path())
+            .env("HOME", &self.folder)
             .env("PIPELINE_STORE", self.path("store"));
         command.env("NO_COLOR", "1").env("COLUMNS", "100");
         command
@@ -70,7 +83,7 @@ impl Bench {
 
     /// Runs a prepared command to its end.
     pub fn finish(&self, mut command: Command) -> Ran {
-        Ran::from(command.output().unwrap(), self.folder.path())
+        Ran::from(command.output().unwrap(), &self.folder)
     }
 }
 
