@@ -190,7 +190,8 @@ fn finished(
 ) -> Outcome {
     let logs = shared.logs.join(node.id().replace('/', "-"));
     let (outcome, bytes, message) = match result {
-        Ok(Ok(done)) => (done.outcome, Some(done.bytes), None),
+        // What has no file in the store, such as a place in the output folder, has no size to tell.
+        Ok(Ok(done)) => (done.outcome, Some(done.bytes).filter(|bytes| *bytes > 0), None),
         Ok(Err(error)) if error.is_cancelled() => (Outcome::Cancelled, None, None),
         Ok(Err(error)) => (
             Outcome::Failed,
