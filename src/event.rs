@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Format revision of `events.jsonl`; grows when a field changes its meaning or goes away.
 pub const EVENTS_VERSION: u32 = 1;
@@ -50,6 +50,33 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// How a check of a booted image ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// It holds.
+    Passed,
+    /// It does not.
+    Failed,
+    /// It could not be found out, because another check failed.
+    Skipped,
+}
+
+/// A check with what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// Its name, as in the manifest.
+    pub check: String,
+    /// How it ended.
+    pub outcome: CheckOutcome,
+    /// How long it took, in seconds; 0 where that is not known.
+    pub seconds: f64,
+    /// What had to be, in words.
+    pub expected: String,
+    /// What was seen, in words; for a skipped check, why it could not be looked at.
+    pub seen: String,
+}
+
 /// A node of the run, for readers that show all of them from the start.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeInfo {
@@ -79,6 +106,9 @@ pub struct ImageInfo {
     pub disk_bytes: u64,
     /// Whether this run wrote it (false: it was there already).
     pub built: bool,
+    /// Whether checks that the manifest wants of it were left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unchecked: bool,
 }
 
 /// The kinds of event.
@@ -123,6 +153,14 @@ pub enum What {
         stream: Stream,
         /// The line, without its newline and without terminal controls.
         text: String,
+    },
+    /// A check of a booted image ended.
+    Check {
+        /// Which, and how.
+        #[serde(flatten)]
+        result: CheckResult,
+        /// Whether an earlier run found it out.
+        cached: bool,
     },
     /// Something the user should know that stops nothing.
     Warning {

@@ -2,7 +2,7 @@
 
 use super::Exit;
 use super::report_error::{out, report_error};
-use super::target::{RebuildArgs, StoreArgs, Target};
+use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target};
 use crate::plan::show::{dot, json, text};
 use crate::store::Store;
 
@@ -16,6 +16,8 @@ pub struct Args {
     target: Target,
     #[command(flatten)]
     rebuild: RebuildArgs,
+    #[command(flatten)]
+    checks: CheckArgs,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -45,7 +47,7 @@ pub fn run(args: &Args) -> Exit {
 fn plan(args: &Args) -> Result<(), Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = args.rebuild.prepare(&manifest, &selected, &store)?;
+    let prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
     print(&prepared, args.format)
 }
 

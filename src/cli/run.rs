@@ -1,5 +1,6 @@
 //! `pipeline run`: builds what is not built yet.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
@@ -8,13 +9,14 @@ use jiff::Zoned;
 use super::Exit;
 use super::plan::{Format, print};
 use super::report_error::{report_error, talk};
-use super::target::{RebuildArgs, StoreArgs, Target};
+use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
-use crate::host::fs::private_dir;
+use crate::host::fs::{private_dir, write_atomic};
 use crate::machine::spec::Accel;
-use crate::report::{self, Options, Progress, Verbosity};
+use crate::report::summary::RunSummary;
+use crate::report::{self, Options, Progress, Verbosity, junit};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
@@ -38,6 +40,11 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     rebuild: RebuildArgs,
+    #[command(flatten)]
+    checks: CheckArgs,
+    /// Write the results of the checks to this file, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
@@ -73,11 +80,11 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     if args.dry_run {
         let prepared = args
             .rebuild
-            .prepare(&manifest, &selected, &Store::peek(&folder))?;
+            .prepare(&manifest, &selected, &Store::peek(&folder), &args.checks)?;
         return print(&prepared, Format::Text).map(|()| Tally::default());
     }
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
-    let mut prepared = args.rebuild.prepare(&manifest, &selected, &store)?;
+    let mut prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
     preflight(&prepared).map_err(|error| refuse(&error))?;
 
     let id = run_id();
@@ -104,7 +111,7 @@ fn build(args: &Args) -> Result<Tally, Exit> {
         if sound {
             break;
         }
-        prepared = args.rebuild.prepare(&manifest, &selected, &store)?;
+        prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
     }
     if !sound {
         emit.warn("the store keeps coming back damaged; look at its disk");
@@ -113,13 +120,31 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     drop(listening);
     drop(emit);
     drop(scratch);
-    if let Ok(summary) = reader.join()
-        && result.is_ok()
+    let summary = reader.join().ok().filter(|_| result.is_ok());
+    if let Some(summary) = &summary
         && args.progress != Progress::Json
     {
         talk(&summary.render(style));
     }
+    if let (Some(path), Some(summary)) = (&args.junit, &summary) {
+        write_junit(path, summary)?;
+    }
     result.map_err(|error| refuse(&error))
+}
+
+fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
+    let written = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder),
+        _ => Ok(()),
+    };
+    let written = written.map_err(|error| error.to_string()).and_then(|()| {
+        let text = junit::render(summary);
+        write_atomic(path, text.as_bytes()).map_err(|error| error.to_string())
+    });
+    written.map_err(|cause| {
+        report_error(miette::miette!("--junit {}: {cause}", path.display()).as_ref());
+        Exit::Failed
+    })
 }
 
 #[expect(

@@ -9,6 +9,7 @@ use super::report_error::report_error;
 use crate::manifest::load::load;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};
+use crate::plan::build::Checking;
 use crate::plan::node::Node;
 use crate::run::prepare::{Prepared, prepare};
 use crate::store::Store;
@@ -47,6 +48,20 @@ pub struct RebuildArgs {
     /// Build this again and what hangs on it: a node id or a glob, as in install/debian12 or 'provision/*'
     #[arg(long, value_name = "NODE")]
     rebuild: Vec<String>,
+}
+
+/// Whether images are checked.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Leave the checks out: images appear without having been booted
+    #[arg(long)]
+    no_check: bool,
+}
+
+impl CheckArgs {
+    fn checking(&self) -> Checking {
+        if self.no_check { Checking::Off } else { Checking::On }
+    }
 }
 
 impl Target {
@@ -107,7 +122,13 @@ impl RebuildArgs {
     ///
     /// # Errors
     /// [`Exit::Usage`], after saying why on stderr.
-    pub fn prepare(&self, manifest: &Manifest, selected: &[usize], store: &Store) -> Result<Prepared, Exit> {
+    pub fn prepare(
+        &self,
+        manifest: &Manifest,
+        selected: &[usize],
+        store: &Store,
+        checks: &CheckArgs,
+    ) -> Result<Prepared, Exit> {
         let mut globs = Vec::new();
         for text in &self.rebuild {
             let glob = Glob::new(text).map_err(|error| {
@@ -121,7 +142,7 @@ impl RebuildArgs {
                 .iter()
                 .any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject))
         };
-        let prepared = prepare(manifest, selected, store, &matches).map_err(|error| {
+        let prepared = prepare(manifest, selected, store, checks.checking(), &matches).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::assertion::CheckSet;
 use super::context::{self, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
 use super::model::{Flavor, Resources};
@@ -53,6 +54,12 @@ impl<'a> Check<'a> {
         }
         self.check_env();
         flavors
+    }
+
+    /// The sets of checks that a flavor and those it extends name.
+    pub fn sets_of_flavor(&self, name: &str) -> Vec<CheckSet> {
+        let chain = self.chain(name);
+        chain.iter().rev().flat_map(|flavor| flavor.checks.iter().copied()).collect()
     }
 
     /// Names that no image uses; only worth saying where nothing is wrong.

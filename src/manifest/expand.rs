@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::attach::attach;
 use super::check::Check;
 use super::context;
 use super::error::{ProblemKind, Span};
@@ -66,7 +67,14 @@ pub fn images(check: &Check<'_>) -> Vec<Image> {
     if file.is_some() {
         check_files(check, &entries);
     }
-    entries.into_iter().map(|entry| entry.image).collect()
+    let sets: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| check.draft.images.get(entry.table))
+        .map(|draft| draft.checks.as_slice())
+        .collect();
+    let mut images: Vec<_> = entries.into_iter().map(|entry| entry.image).collect();
+    attach(check, &mut images, &sets);
+    images
 }
 
 /// A template for ids or files.
@@ -153,6 +161,7 @@ fn expand<'a>(
                     size_label: label.text.clone(),
                     file,
                     id,
+                    checks: Vec::new(),
                 };
                 let span = &label.span;
                 entries.push(Entry { image, span, table });

@@ -48,6 +48,14 @@ pub enum ProblemKind {
         /// What it could be, and what there is.
         remedy: String,
     },
+    /// Two checks of one name.
+    #[error("image `{image}` has two checks named `{name}`")]
+    DuplicateCheck {
+        /// The name.
+        name: String,
+        /// An image that has both.
+        image: String,
+    },
     /// Two images with one id.
     #[error("two images have the id `{id}`")]
     DuplicateImage {
@@ -230,6 +238,7 @@ impl ProblemKind {
             Self::Cycle(_) => "manifest::cycle",
             Self::Collision { .. } => "manifest::collision",
             Self::Dangling { .. } => "manifest::dangling",
+            Self::DuplicateCheck { .. } => "manifest::duplicate_check",
             Self::DuplicateImage { .. } => "manifest::duplicate_image",
             Self::File { .. } => "manifest::file",
             Self::MissingKey { .. } => "manifest::missing_key",
@@ -264,7 +273,7 @@ impl ProblemKind {
             Self::Cycle(_) => "the circle closes here",
             Self::Collision { .. } => "written there too",
             Self::Dangling { .. } => "not found",
-            Self::DuplicateImage { .. } => "and here",
+            Self::DuplicateCheck { .. } | Self::DuplicateImage { .. } => "and here",
             Self::File { .. } => "this file",
             Self::MissingKey { .. } => "in this table",
             Self::NeverFits { .. } => "more than there is",
@@ -296,6 +305,7 @@ impl ProblemKind {
                 "give each image a file of its own: publish.file = \"{{ id }}.{{ format }}{{ suffix }}\""
                     .to_owned()
             }
+            Self::DuplicateCheck { .. } => "give one of them another `name`".to_owned(),
             Self::MissingKey { example, .. } => format!("add, for instance: {example}"),
             Self::NeverFits { path, limit, .. } => format!("raise `{limit}` or lower `{path}`"),
             Self::NoImages => "add, for instance:\n[[images]]\ndistro = \"debian12\"\nflavor = \"base\"\n\

@@ -1,5 +1,7 @@
 //! What the user wrote: read, checked in full, and turned into plain data. Knows nothing of plans or machines.
 
+pub mod assertion;
+mod attach;
 pub mod builtin;
 mod check;
 pub mod context;

@@ -11,6 +11,7 @@ use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
 use crate::size::ByteSize;
 
+use super::assertion::Check;
 use super::error::Problem;
 pub use super::secret::Secret;
 
@@ -267,6 +268,8 @@ pub struct Image {
     pub size_label: String,
     /// Path of the published file below the output folder: `debian12-50G-base/debian12-50G-base.qcow2.gz`.
     pub file: PathBuf,
+    /// What is asserted of it before it is published.
+    pub checks: Vec<Check>,
 }
 
 /// `[publish]`.

@@ -11,14 +11,15 @@ use super::families;
 use super::graph::Plan;
 use super::key;
 use super::node::{
-    BootstrapWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
-    ProvisionWork, SizeWork, Stage, SumsWork, Work,
+    BootstrapWork, CheckWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
+    ProvisionWork, SizeWork, Stage, SumsWork, WayIn, Work,
 };
 use super::step::plan_step;
 use crate::digest::sha256_hex;
 use crate::guest;
+use crate::manifest::assertion::Assertion;
 use crate::manifest::context::{self, BuildFacts};
-use crate::manifest::model::{Bootstrap, Distro, Image, Manifest, Media, Secret, Source};
+use crate::manifest::model::{Bootstrap, Distro, Image, Manifest, Media, Secret, Source, StepKind};
 use crate::manifest::template;
 use crate::size::MIB;
 
@@ -33,6 +34,7 @@ const REVISION_INSTALL: u32 = 1;
 const REVISION_PROVISION: u32 = 1;
 const REVISION_SIZE: u32 = 1;
 const REVISION_PACKAGE: u32 = 1;
+const REVISION_CHECK: u32 = 1;
 const REVISION_SUMS: u32 = 1;
 
 /// Memory of a package node beyond what it maps: blocks in flight, in bytes.
@@ -46,12 +48,25 @@ pub struct Inputs<'a> {
     pub fingerprint: &'a dyn Fn(&Secret) -> String,
     /// What tells a local medium without a digest from another (size and time of change).
     pub stamp: &'a dyn Fn(&std::path::Path) -> String,
+    /// Whether images are checked.
+    pub checking: Checking,
+}
+
+/// Whether images are booted and checked before they are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checking {
+    /// As the manifest says.
+    #[default]
+    On,
+    /// No: the quick way, for trying things out.
+    Off,
 }
 
 impl std::fmt::Debug for Inputs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inputs")
             .field("mirrors", &self.mirrors)
+            .field("checking", &self.checking)
             .finish_non_exhaustive()
     }
 }
@@ -68,17 +83,24 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
         order: Vec::new(),
         bases: BTreeMap::new(),
         provisions: BTreeMap::new(),
+        unchecked: Vec::new(),
     };
     let mut images = Vec::with_capacity(selected.len());
     for image in selected.iter().filter_map(|&i| manifest.images.get(i)) {
         images.push((image.id.clone(), planner.image(image)?));
     }
-    let Planner { graph, order, .. } = planner;
+    let Planner {
+        graph,
+        order,
+        unchecked,
+        ..
+    } = planner;
     Ok(Plan {
         pipeline: manifest.name.clone(),
         graph,
         order,
         images,
+        unchecked,
     })
 }
 
@@ -89,6 +111,7 @@ struct Planner<'a> {
     order: Vec<NodeIndex>,
     bases: BTreeMap<&'a str, NodeIndex>,
     provisions: BTreeMap<(&'a str, &'a str), NodeIndex>,
+    unchecked: Vec<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -178,10 +201,18 @@ impl<'a> Planner<'a> {
                 &[size],
             )
         };
-        let inputs = json!({
+        let mut inputs = json!({
             "stage": "sums", "revision": REVISION_SUMS, "package": self.key(package),
             "file": image.file, "checksums": publish.checksums,
         });
+        // What is published hangs on the check, so that nothing appears before it passed.
+        let last = match self.check(image, distro, package) {
+            Some(check) => {
+                inputs["check"] = json!(self.key(check));
+                check
+            }
+            None => package,
+        };
         let work = SumsWork {
             output: manifest.output.clone(),
             file: image.file.clone(),
@@ -193,8 +224,50 @@ impl<'a> Planner<'a> {
             inputs,
             Work::Sums(work),
             Cost::default(),
-            &[package],
+            &[last],
         ))
+    }
+
+    /// The node that checks an image, where there is anything to check.
+    fn check(&mut self, image: &Image, distro: &Distro, package: NodeIndex) -> Option<NodeIndex> {
+        if image.checks.is_empty() {
+            return None;
+        }
+        if self.inputs.checking == Checking::Off {
+            self.unchecked.push(image.id.clone());
+            return None;
+        }
+        let flavor = self
+            .manifest
+            .flavor(&image.flavor)
+            .expect("names in a checked manifest resolve");
+        let is_installed = flavor.steps.iter().any(|step| step.kind == StepKind::InstallAgent);
+        let is_promised = image.checks.iter().any(|check| check.assertion == Assertion::Agent);
+        let way_in = if is_installed || is_promised {
+            WayIn::Agent
+        } else {
+            WayIn::Overlay
+        };
+        let inputs = json!({
+            "stage": "check", "revision": REVISION_CHECK, "package": self.key(package),
+            "checks": image.checks, "way in": way_in, "questions": sha256_hex(guest::CHECK.as_bytes()),
+        });
+        let work = CheckWork {
+            checks: image.checks.clone(),
+            size: image.size.0,
+            format: self.manifest.publish.format,
+            way_in,
+            machine: wish(distro),
+        };
+        let boots = image.checks.iter().any(|check| check.assertion == Assertion::Identity);
+        let cost = Cost {
+            machines: 1 + u32::from(boots),
+            memory: distro.memory.0,
+            cpus: distro.cpus,
+            scratch: 3 * data_bound(distro),
+        };
+        let work = Work::Check(Box::new(work));
+        Some(self.add(Stage::Check, &image.id, inputs, work, cost, &[package]))
     }
 
     fn provision(&mut self, distro: &'a str, flavor: &'a str) -> Result<NodeIndex, PlanError> {

@@ -14,6 +14,7 @@ pub struct Plan {
     pub(super) graph: DiGraph<Node, ()>,
     pub(super) order: Vec<NodeIndex>,
     pub(super) images: Vec<(String, NodeIndex)>,
+    pub(super) unchecked: Vec<String>,
 }
 
 impl Plan {
@@ -43,6 +44,11 @@ impl Plan {
     /// The selected images in manifest order, each with its last node.
     pub fn images(&self) -> &[(String, NodeIndex)] {
         &self.images
+    }
+
+    /// Whether checks that the manifest wants of this image were left out of the plan.
+    pub fn is_unchecked(&self, image: &str) -> bool {
+        self.unchecked.iter().any(|id| id == image)
     }
 
     /// How many nodes there are.

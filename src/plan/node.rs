@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Algorithm, Digest};
+use crate::manifest::assertion::Check;
 use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Secret};
 use crate::size::ByteSize;
 
@@ -25,6 +26,8 @@ pub enum Stage {
     Size,
     /// Compresses it and takes its digests.
     Package,
+    /// Boots what was packaged and asserts what the manifest wants of it.
+    Check,
     /// Puts it into the output folder with its lines in the checksum files.
     Sums,
 }
@@ -38,6 +41,7 @@ impl Stage {
             Self::Provision => "provision",
             Self::Size => "size",
             Self::Package => "package",
+            Self::Check => "check",
             Self::Sums => "sums",
         }
     }
@@ -101,6 +105,8 @@ pub enum Work {
     Size(SizeWork),
     /// Compresses.
     Package(PackageWork),
+    /// Boots and asserts.
+    Check(Box<CheckWork>),
     /// Delivers.
     Sums(SumsWork),
 }
@@ -265,6 +271,31 @@ pub struct PackageWork {
     pub compression: Compression,
     /// How hard.
     pub level: Option<u32>,
+}
+
+/// Work of [`Stage::Check`].
+#[derive(Clone, Debug)]
+pub struct CheckWork {
+    /// What is asserted, in order.
+    pub checks: Vec<Check>,
+    /// Virtual size of the image in bytes.
+    pub size: u64,
+    /// Format of the disk inside the packaged file.
+    pub format: DiskFormat,
+    /// How questions get into the guest.
+    pub way_in: WayIn,
+    /// The VM.
+    pub machine: MachineWish,
+}
+
+/// How the check stage asks its questions in a guest that it has no credentials for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WayIn {
+    /// The boot-time agent fetches them.
+    Agent,
+    /// Something that is put into the throw-away overlay, or offered to it from outside.
+    Overlay,
 }
 
 /// Work of [`Stage::Sums`].

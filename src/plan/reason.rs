@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::size::ByteSize;
 
 /// Inputs that are keys of other nodes: their change is told as "install/… is to be rebuilt".
-const UPSTREAM: [&str; 5] = ["install", "provision", "size", "package", "fetch"];
+const UPSTREAM: [&str; 6] = ["install", "provision", "size", "package", "check", "fetch"];
 
 /// What differs, one phrase a difference, in the order of the new inputs. Empty when only nodes before it differ.
 pub fn differences(old: &Value, new: &Value) -> Vec<String> {
@@ -24,7 +24,9 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
         }
         match name.as_str() {
             "revision" => phrases.push("this version of pipeline does it differently".to_owned()),
-            "steps" => steps(before, value, &mut phrases),
+            "steps" => steps("step", before, value, &mut phrases),
+            "checks" => steps("check", before, value, &mut phrases),
+            "questions" => phrases.push("this version of pipeline checks differently".to_owned()),
             "answers" => phrases.push("its answers changed".to_owned()),
             "seal" => phrases.push("the sealing script changed".to_owned()),
             _ => phrases.push(changed(name, before, value)),
@@ -82,13 +84,14 @@ fn show(value: &Value, sized: bool) -> String {
     }
 }
 
-fn steps(before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
-    let old = by_label(before);
-    let new = by_label(Some(now));
+/// What differs in a list of things that each have their name under `noun`.
+fn steps(noun: &str, before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
+    let old = by_label(noun, before);
+    let new = by_label(noun, Some(now));
     let count = phrases.len();
     for (label, step) in &new {
         match old.get(label) {
-            None => phrases.push(format!("step {label} is new")),
+            None => phrases.push(format!("{noun} {label} is new")),
             Some(before) if before != step => phrases.push(step_change(label, before, step)),
             Some(_) => {}
         }
@@ -96,18 +99,18 @@ fn steps(before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
     phrases.extend(
         old.keys()
             .filter(|l| !new.contains_key(*l))
-            .map(|l| format!("step {l} is gone")),
+            .map(|l| format!("{noun} {l} is gone")),
     );
     if phrases.len() == count {
-        phrases.push("the order of the steps changed".to_owned());
+        phrases.push(format!("the order of the {noun}s changed"));
     }
 }
 
 /// Steps by label; the second of two equal labels becomes `label (2)`.
-fn by_label(steps: Option<&Value>) -> BTreeMap<String, &Value> {
+fn by_label<'v>(noun: &str, steps: Option<&'v Value>) -> BTreeMap<String, &'v Value> {
     let mut found = BTreeMap::new();
     for step in steps.and_then(Value::as_array).into_iter().flatten() {
-        let label = step.get("step").and_then(Value::as_str).unwrap_or("?");
+        let label = step.get(noun).and_then(Value::as_str).unwrap_or("?");
         let mut unique = label.to_owned();
         let mut number = 1;
         while found.contains_key(&unique) {
@@ -128,7 +131,7 @@ fn step_change(label: &str, before: &Value, now: &Value) -> String {
         .map(|(name, _)| name.as_str())
         .collect();
     match differing[..] {
-        ["script" | "content" | "playbook"] => format!("{label} changed"),
+        ["script" | "content" | "playbook" | "asserts"] => format!("{label} changed"),
         ["agent"] => "the boot-time agent changed".to_owned(),
         ["environment"] => {
             let of = |v: &Value| {

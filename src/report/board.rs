@@ -205,6 +205,7 @@ impl Board {
         RunSummary {
             run: self.run,
             folder: self.folder,
+            started: self.started,
             ended,
             seconds,
             cached: counts.cached,
@@ -239,7 +240,11 @@ impl Board {
         } else {
             State::Pending
         };
-        self.nodes.push(Node { info, state });
+        self.nodes.push(Node {
+            info,
+            state,
+            checks: Vec::new(),
+        });
         index
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::event::CheckOutcome;
+use crate::event::CheckResult;
 use crate::event::Event;
 use crate::event::NodeInfo;
 use crate::event::Outcome;
@@ -78,6 +80,8 @@ impl Lines {
                 Verbosity::Normal => Vec::new(),
                 Verbosity::Verbose => vec![format!("| {text}")],
             },
+            What::Check { cached: true, .. } => Vec::new(),
+            What::Check { result, .. } => self.check(result),
             What::Warning { text } => {
                 let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
                 if let Some(first) = lines.first_mut() {
@@ -122,6 +126,27 @@ impl Lines {
             format!("run {run} started at {date}: {count} nodes, {cached} of them from the store"),
             format!("logs in {folder}"),
         ]
+    }
+
+    fn check(&self, result: &CheckResult) -> Vec<String> {
+        let CheckResult {
+            check,
+            expected,
+            seen,
+            ..
+        } = result;
+        match result.outcome {
+            CheckOutcome::Passed => vec![format!("{check} {}", self.style.paint(Role::Good, "ok"))],
+            CheckOutcome::Skipped => {
+                let word = self.style.paint(Role::Attention, "not run");
+                vec![format!("{check} {word}: {seen}")]
+            }
+            CheckOutcome::Failed => {
+                let head = format!("{check} {}", self.style.paint(Role::Bad, "FAILED"));
+                let rest = format!("expected {expected}\nseen {seen}");
+                std::iter::once(head).chain(rest.lines().map(str::to_owned)).collect()
+            }
+        }
     }
 
     fn forget(&mut self, event: &Event) {

@@ -4,6 +4,7 @@
 mod bars;
 pub mod board;
 pub mod journal;
+pub mod junit;
 pub mod json;
 pub mod lines;
 pub mod node;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::event::CheckResult;
 use crate::event::NodeInfo;
 use crate::event::Outcome;
 use crate::event::Unit;
@@ -21,6 +22,8 @@ pub struct Node {
     pub info: NodeInfo,
     /// Where it is.
     pub state: State,
+    /// What came of its checks, where it has any.
+    pub checks: Vec<CheckResult>,
 }
 
 /// Where a node is.
@@ -123,6 +126,7 @@ impl Node {
                     self.work(at).line = Some(text.clone());
                 }
             }
+            What::Check { result, .. } => self.checks.push(result.clone()),
             What::NodeFinished {
                 outcome,
                 seconds,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::event::CheckOutcome;
 use crate::event::ImageInfo;
 use crate::event::Outcome;
 use crate::host::process::shell_quote;
@@ -34,6 +37,8 @@ pub struct RunSummary {
     pub run: String,
     /// Folder of its logs.
     pub folder: String,
+    /// When it began, where it said so.
+    pub started: Option<Timestamp>,
     /// Whether it told its end.
     pub ended: Ended,
     /// Wall time.
@@ -61,6 +66,7 @@ impl RunSummary {
         self.images_table(style, &mut lines);
         self.troubles(style, &mut lines);
         lines.push(self.totals(style));
+        lines.extend(self.checks(style));
         lines.extend(self.time_went());
         if !self.folder.is_empty() {
             lines.push(format!("logs: {}", self.folder));
@@ -147,6 +153,34 @@ impl RunSummary {
             Role::Good
         };
         style.paint(role, &format!("{}{warnings}, in {took}", parts.join(", ")))
+    }
+
+    /// How many checks passed, in this run or in the one whose result was taken; and which images nobody checked.
+    fn checks(&self, style: Style) -> Option<String> {
+        let results = || self.nodes.iter().flat_map(|node| &node.checks);
+        let number = |outcome| results().filter(|result| result.outcome == outcome).count();
+        let (passed, failed) = (number(CheckOutcome::Passed), number(CheckOutcome::Failed));
+        let mut parts = Vec::new();
+        if results().next().is_some() {
+            let noun = if passed == 1 { "check" } else { "checks" };
+            parts.push(format!("{passed} {noun} passed"));
+        }
+        for (number, word) in [(failed, "failed"), (number(CheckOutcome::Skipped), "not run")] {
+            if number > 0 {
+                parts.push(format!("{number} {word}"));
+            }
+        }
+        let unchecked: Vec<_> = self.images.iter().filter(|image| image.unchecked).collect();
+        if !unchecked.is_empty() {
+            let names: Vec<_> = unchecked.iter().map(|image| image.id.as_str()).collect();
+            parts.push(format!("not checked: {}", names.join(", ")));
+        }
+        let role = match (failed, unchecked.is_empty()) {
+            (0, true) => Role::Good,
+            (0, false) => Role::Attention,
+            _ => Role::Bad,
+        };
+        (!parts.is_empty()).then(|| style.paint(role, &parts.join(", ")))
     }
 
     fn time_went(&self) -> Option<String> {

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::error::NodeError;
 use super::look::Delivery;
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::machine::spec::Accel;
 use crate::plan::node::{DiskWork, Node, Stage, SumsWork, Work};
 use crate::stage::error::StageError;
-use crate::stage::{Site, fetch, install, package, provision, size, sums};
+use crate::stage::{Site, check, fetch, install, package, provision, size, sums};
 use crate::store::{Claim, Entry, Scratch, Slot, Store};
 
 /// The phase of a node that another run has.
@@ -24,8 +24,12 @@ const DISK: &str = "disk";
 const KEY: &str = "build_key";
 /// Name of a fetched medium.
 const MEDIA: &str = "media";
+/// File of a failed node's logs with the whole error.
+const VERDICT: &str = "verdict.txt";
 /// Name of a packaged image.
 const IMAGE: &str = "image";
+/// Name of the results of checks.
+pub(super) const REPORT: &str = "report.json";
 
 /// What all nodes of a run share.
 pub struct Shared<'a> {
@@ -87,6 +91,12 @@ pub fn execute(
         cpus: shared.cpus,
     };
     let ran = publish(node, chain, rebuild, shared, &site);
+    if let Err(error) = &ran
+        && !error.is_cancelled()
+    {
+        // Beside the consoles and logs, for whoever gets this folder alone. The error itself is told in any case.
+        let _ = std::fs::write(site.logs.join(VERDICT), format!("{}: {error}\n", node.id()));
+    }
     // The work is done or lost either way; what cannot be removed now is swept by the next run.
     drop(crate::host::namespace::remove_tree(&site.scratch));
     ran
@@ -206,7 +216,7 @@ fn work(
             let spec = package::Spec {
                 compression: work.compression,
                 level: work.level,
-                algorithms: crate::digest::Algorithm::ALL.to_vec(),
+                algorithms: Algorithm::ALL.to_vec(),
             };
             site.emit.phase(package_phase(work.compression));
             let packaged = package::package(&disk, &slot.path(IMAGE), &spec, &site.cancel, &mut { bytes })
@@ -214,6 +224,22 @@ fn work(
             let facts = json!({ "digests": packaged.digests });
             slot.set_digests(IMAGE, packaged.digests);
             Ok(facts)
+        }
+        Work::Check(work) => {
+            let packaged = result(Stage::Package)?;
+            let digests = packaged.file(IMAGE).map_or(&[][..], |file| &file.digests);
+            let digest = digests.iter().find(|digest| digest.algorithm == Algorithm::Sha256);
+            let artifact = check::Artifact {
+                path: &packaged.path(IMAGE),
+                digest: digest.ok_or_else(|| NodeError::Gone {
+                    id: packaged.address().0.to_owned(),
+                })?,
+            };
+            // Only an install of our own put a key in that it still has.
+            let installed = result(Stage::Install).ok();
+            let key = installed.filter(|entry| entry.file(KEY).is_some()).map(|entry| entry.path(KEY));
+            check::check(work, artifact, key.as_deref(), site, &slot.path(REPORT))?;
+            Ok(json!({}))
         }
         Work::Sums(work) => deliver(work, &result(Stage::Package)?, shared),
     }

@@ -15,9 +15,9 @@ use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
 use crate::manifest::model::{Access, Manifest, Secret};
 use crate::plan::assess::{State, Verdict, assess};
-use crate::plan::build::{Inputs, build};
+use crate::plan::build::{Checking, Inputs, build};
 use crate::plan::graph::Plan;
-use crate::plan::node::{Action, Door, Node, Work};
+use crate::plan::node::{Action, Door, Node, WayIn, Work};
 use crate::size::{GIB, MIB};
 use crate::stage::error::StageError;
 use crate::store::{Store, StoreError};
@@ -53,6 +53,7 @@ pub fn prepare(
     manifest: &Manifest,
     selected: &[usize],
     store: &Store,
+    checking: Checking,
     rebuild: &dyn Fn(&Node) -> bool,
 ) -> Result<Prepared, RunError> {
     let mirrors = mirrors(manifest, selected, store);
@@ -72,6 +73,7 @@ pub fn prepare(
         mirrors: &mirrors,
         fingerprint: &fingerprint,
         stamp: &stamp,
+        checking,
     };
     let plan = build(manifest, selected, &inputs)?;
     let verdicts = assess(&plan, &Look::new(store, &manifest.name), rebuild);
@@ -190,6 +192,8 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
             }
             programs
         }
+        Work::Check(work) if work.way_in == WayIn::Agent => vec!["qemu-system-x86_64", "qemu-img"],
+        Work::Check(_) => [&machine[..], &["sfdisk", "debugfs"]].concat(),
         Work::Fetch(_) | Work::Package(_) | Work::Sums(_) => Vec::new(),
     }
 }

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use petgraph::graph::NodeIndex;
 
 use super::error::{NodeError, RunError};
-use super::execute::{Done, Shared, execute};
+use super::execute::{Done, REPORT, Shared, execute};
 use super::look::Delivery;
 use super::prepare::Prepared;
 use super::schedule::{Budget, Job, Schedule};
-use crate::event::{EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What};
+use crate::event::{CheckResult, EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What};
 use crate::plan::assess::State;
 use crate::plan::node::{Node, Stage, Work};
-use crate::store::Store;
+use crate::store::{Entry, Store};
 
 /// How often the loop looks whether it should stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -179,6 +179,23 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         folder: shared.logs.display().to_string(),
         nodes: nodes.collect(),
     });
+    // What earlier runs found out counts as much as what this one will.
+    for (index, node) in prepared.plan.nodes().filter(|(_, node)| node.stage == Stage::Check) {
+        if prepared.verdicts[&index].state == State::Cached
+            && let Some(entry) = shared.store.lookup(node.stage.name(), &node.key)
+        {
+            tell_checks(&entry, &emit.for_node(&node.id()));
+        }
+    }
+}
+
+/// Tells the results of checks that the store remembers.
+fn tell_checks(entry: &Entry, emit: &Emitter) {
+    let results = std::fs::read(entry.path(REPORT)).ok();
+    let results = results.and_then(|text| serde_json::from_slice::<Vec<CheckResult>>(&text).ok());
+    for result in results.unwrap_or_default() {
+        emit.emit(What::Check { result, cached: true });
+    }
 }
 
 fn finished(
@@ -272,6 +289,7 @@ fn images(prepared: &Prepared, store: &Store) -> Vec<ImageInfo> {
             bytes: delivery.bytes,
             disk_bytes: sizes.get(id.as_str()).copied().unwrap_or_default(),
             built: todo.contains(index),
+            unchecked: plan.is_unchecked(id),
         })
     };
     plan.images().iter().filter_map(image).collect()

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::event::{CheckOutcome, CheckResult};
 use crate::host::fs::FsError;
 use crate::host::process::ProcessError;
 use crate::machine::disk::DiskError;
@@ -31,6 +32,19 @@ pub enum StageError {
         /// What it hangs on.
         backing: PathBuf,
     },
+    /// A packaged image that is not what was packaged.
+    #[error("{} was packaged as {wanted} and is now {found}; look at the disk of the store, and run again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// As packaged.
+        wanted: Digest,
+        /// As read.
+        found: String,
+    },
+    /// Checks failed.
+    #[error("{}", checks_text(.0))]
+    Checks(Vec<CheckResult>),
     /// A disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -88,6 +102,14 @@ pub enum StageError {
     /// No session is open.
     #[error("the guest was not entered yet")]
     NotEntered,
+    /// A packaged disk of another size.
+    #[error("the packaged disk has {have}, and {wanted} was asked for; this is a bug in pipeline")]
+    OtherSize {
+        /// Size of the disk inside.
+        have: crate::size::ByteSize,
+        /// Size of the image.
+        wanted: crate::size::ByteSize,
+    },
     /// Compression.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -183,6 +205,25 @@ impl StageError {
                 }
         )
     }
+}
+
+/// Every failed check with what was expected and what was seen.
+fn checks_text(results: &[CheckResult]) -> String {
+    let failed = results.iter().filter(|result| result.outcome == CheckOutcome::Failed);
+    let skipped = results.iter().filter(|result| result.outcome == CheckOutcome::Skipped);
+    let head = format!("{} of {} checks failed", failed.clone().count(), results.len());
+    let mut text = failed.fold(head, |text, result| {
+        let seen = result.seen.replace('\n', "\n            ");
+        format!(
+            "{text}\n  {}\n  expected  {}\n  seen      {seen}",
+            result.check, result.expected
+        )
+    });
+    let skipped: Vec<_> = skipped.map(|result| result.check.as_str()).collect();
+    if !skipped.is_empty() {
+        text += &format!("\n  not looked at because of that: {}", skipped.join(", "));
+    }
+    text
 }
 
 fn tail_text(tail: &[String]) -> String {

@@ -21,7 +21,7 @@ use crate::stage::error::StageError;
 /// How long a guest may show no sign of life (console, disk) before it counts as stuck, under KVM.
 const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// How much slower everything is without KVM.
-const TCG_FACTOR: u32 = 4;
+pub const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
 const POWER_OFF: Duration = Duration::from_secs(90);
 /// Lines of a step's output that an error shows.

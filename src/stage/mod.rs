@@ -1,6 +1,7 @@
 //! The kinds of work, one file or folder each. A stage gets plain data and a scratch folder, does its work and leaves
 //! files; it knows nothing of the graph, the scheduler or other stages' insides.
 
+pub mod check;
 pub mod error;
 pub mod fetch;
 pub mod guest;

@@ -64,6 +64,20 @@ impl Proxies {
         }
     }
 
+    /// Host and port of each, without names and passwords.
+    pub fn hosts(&self) -> Vec<String> {
+        let set = [&self.http, &self.https, &self.all];
+        let host = |proxy: &Named| {
+            let (_, rest) = proxy.url.split_once("://")?;
+            let authority = rest.split('/').next()?;
+            let host = authority.rsplit('@').next()?;
+            (!host.is_empty()).then(|| host.to_owned())
+        };
+        let mut hosts: Vec<_> = set.into_iter().flatten().filter_map(host).collect();
+        hosts.dedup();
+        hosts
+    }
+
     /// The proxy for a scheme, host and port.
     pub(super) fn find(&self, scheme: &str, host: &str, port: u16) -> Option<&Named> {
         if is_loopback(host) || self.none_for.iter().any(|entry| exempts(entry, host, port)) {

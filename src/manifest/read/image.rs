@@ -8,7 +8,7 @@ use crate::manifest::fields::{Field, Fields};
 use crate::manifest::model::{Compression, DiskFormat, Publish};
 use crate::manifest::parse::Value;
 
-use super::{ImageDraft, Reading, Spot, size};
+use super::{ImageDraft, Reading, Spot, check, size};
 
 const FORMATS: [(&str, DiskFormat); 2] = [("qcow2", DiskFormat::Qcow2), ("raw", DiskFormat::Raw)];
 const COMPRESSIONS: [(&str, Compression); 4] = [
@@ -62,12 +62,14 @@ fn read(field: &Field<'_>) -> Option<ImageDraft> {
         let text = field.text("\"{{ distro }}-{{ size }}\"")?;
         Some(Spot::new(&field, text))
     });
+    let checks = check::read_sets(&table);
     table.finish();
     Some(ImageDraft {
         distros,
         flavors,
         sizes,
         id,
+        checks,
     })
 }
 

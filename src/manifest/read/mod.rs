@@ -1,6 +1,7 @@
 //! Tables to data, section by section. What cannot be read is reported and stands in as something harmless, so that one
 //! mistake does not cause others. Names are not resolved here.
 
+mod check;
 mod distro;
 mod image;
 mod step;
@@ -11,6 +12,9 @@ use std::str::FromStr;
 
 use crate::size::{ByteSize, MIB};
 
+pub use self::check::{CheckDraft, Checks, Pattern};
+
+use super::assertion::CheckSet;
 use super::context::RESERVED;
 use super::error::{ProblemKind, Problems, Span};
 use super::fields::{Field, Fields};
@@ -63,6 +67,8 @@ pub struct Draft {
     pub flavors: Vec<FlavorDraft>,
     /// `[[images]]`.
     pub images: Vec<ImageDraft>,
+    /// `[[checks]]`.
+    pub checks: Vec<CheckDraft>,
     /// `[publish]`.
     pub publish: Publish,
     /// `publish.file`.
@@ -100,6 +106,8 @@ pub struct FlavorDraft {
     pub extends: Option<Spot>,
     /// Its own steps.
     pub steps: Vec<Step>,
+    /// Its own `checks`.
+    pub checks: Vec<CheckSet>,
     /// Templates in the environment of its steps.
     pub env: Vec<Spot>,
 }
@@ -115,6 +123,8 @@ pub struct ImageDraft {
     pub sizes: Vec<(ByteSize, Spot)>,
     /// `id`.
     pub id: Option<Spot>,
+    /// `checks`.
+    pub checks: Vec<CheckSet>,
 }
 
 impl Spot {
@@ -154,6 +164,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
     let distros = distro::read_all(reading, root, &vars);
     let flavors = step::read_all(reading, root);
     let images = image::read_all(reading, root);
+    let checks = check::read_all(root);
     let (publish, file) = image::read_publish(root);
     Draft {
         vars,
@@ -161,6 +172,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
         distros,
         flavors,
         images,
+        checks,
         publish,
         file,
     }

@@ -12,7 +12,7 @@ use crate::manifest::parse::Value;
 use crate::manifest::suggest;
 use crate::size::parse_duration;
 
-use super::{FlavorDraft, Reading, Spot};
+use super::{FlavorDraft, Reading, Spot, check};
 
 /// Time for one attempt of a step: an upgrade over a slow mirror under emulation takes less.
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -51,6 +51,7 @@ fn read(reading: Reading<'_>, field: &Field<'_>) -> FlavorDraft {
         name_span: field.key_span.clone(),
         extends: None,
         steps: Vec::new(),
+        checks: Vec::new(),
         env: Vec::new(),
     };
     let Some(table) = field.table("{ steps = [{ run = \"guest/update.sh\" }] }") else {
@@ -67,6 +68,7 @@ fn read(reading: Reading<'_>, field: &Field<'_>) -> FlavorDraft {
         let step = read_step(reading, &field, &mut draft.env);
         draft.steps.extend(step);
     }
+    draft.checks = check::read_sets(&table);
     table.finish();
     draft
 }

@@ -1,0 +1,227 @@
+#!/bin/sh
+# Asks questions in a guest that is being checked, as root, and sends the answers to the host. It changes nothing. What is
+# asked stands in the function `plan`, which the host writes in front of this file together with these variables:
+#
+#   CHECK_URL    where answers are posted; empty: they are printed
+#   CHECK_AFTER  yes: look once more after the agent has ended, when the next minute has turned
+#   BUILD_KEY    the base64 part of the build's public key; may be empty
+#   BUILD_HOSTS  texts that would be traces of the build host, one a line; may be empty
+#
+# Answers are lines `answer NUMBER CODE SECONDS BASE64`, the last one is `end`. POSIX sh with coreutils or BusyBox.
+# shellcheck disable=SC2317,SC2329 # what looks unreachable is called by `plan`
+set -u
+
+agent_entry=/etc/cron.d/vm-boostrap
+agent_state=/root/bootstrap
+agent_log=/var/log/vm-bootstrap.log
+# Longest time for the boot to come to its end, in seconds.
+settle_limit=150
+# Bytes of an answer that are sent.
+answer_limit=16384
+
+# keep NUMBER CODE STARTED: the output of a question becomes its answer.
+keep() {
+    {
+        printf 'answer %s %s %s ' "$1" "$2" "$(($(date +%s) - $3))"
+        head -c "$answer_limit" "$folder/output" | base64 | tr -d '\n'
+        echo
+    } >>"$folder/answers"
+}
+
+# fact NUMBER FUNCTION: one of the questions below.
+fact() {
+    started=$(date +%s)
+    ("$2") >"$folder/output" 2>&1 </dev/null
+    keep "$1" "$?" "$started"
+}
+
+# try NUMBER SECONDS COMMAND: somebody else's question.
+try() {
+    started=$(date +%s)
+    printf '%s\n' "$3" >"$folder/command"
+    if command -v timeout >/dev/null; then
+        timeout "$2" /bin/sh "$folder/command" >"$folder/output" 2>&1 </dev/null
+    else
+        /bin/sh "$folder/command" >"$folder/output" 2>&1 </dev/null
+    fi
+    keep "$1" "$?" "$started"
+}
+
+# Waits for the jobs of the boot. The agent may be one of them, and this script with it.
+settle() {
+    command -v systemctl >/dev/null || return 0
+    waited=0
+    while [ "$waited" -lt "$settle_limit" ]; do
+        systemctl list-jobs --no-legend --no-pager 2>/dev/null | grep -v 'vm-bootstrap\.service' |
+            grep -q '^ *[0-9]' || return 0
+        sleep 2
+        waited=$((waited + 2))
+    done
+}
+
+# Sizes in bytes: of the root file system, of what it lies on, of the disk, and where on that it ends.
+root_size() {
+    number=$(awk '$5 == "/" { found = $3 } END { print found }' /proc/self/mountinfo)
+    device=/sys/dev/block/$number
+    if [ ! -e "$device" ]; then
+        # Such as btrfs, whose device has no number in the table of mounts.
+        source=$(awk '$5 == "/" { for (i = 6; i < NF; i++) if ($i == "-") found = $(i + 2) } END { print found }' \
+            /proc/self/mountinfo)
+        device=/sys/class/block/$(basename "$(readlink -f "$source")")
+    fi
+    stat -f -c 'filesystem=%b*%S' /
+    echo "device=$(cat "$device/size")*512"
+    if [ -e "$device/partition" ]; then
+        echo "start=$(cat "$device/start")*512"
+        echo "disk=$(cat "$(readlink -f "$device")/../size")*512"
+    elif [ -e /sys/class/block/vda/size ]; then
+        echo "disk=$(cat /sys/class/block/vda/size)*512"
+    fi
+}
+
+# One line for each unit that failed, with the last thing it said.
+failed_units() {
+    if command -v systemctl >/dev/null; then
+        systemctl --failed --no-legend --plain --no-pager | while read -r unit _; do
+            said=$(journalctl --quiet --no-pager --output=cat --lines=1 --unit="$unit" 2>/dev/null)
+            echo "$unit: $said"
+        done
+    elif command -v rc-status >/dev/null; then
+        rc-status --crashed --nocolor | sed 's/^ *//'
+    else
+        echo "neither systemd nor OpenRC can be asked here"
+        return 3
+    fi
+}
+
+# What no two clones may share.
+identity() {
+    echo "machine-id $(cat /etc/machine-id 2>/dev/null)"
+    if [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null; then
+        echo "sshd"
+    fi
+    for file in /etc/ssh/ssh_host_*_key.pub; do
+        [ ! -e "$file" ] || awk '{ print "host-key", $1, $2 }' "$file"
+    done
+}
+
+# What the first screen shows: consoles that talk to no serial port are seen there.
+screen() {
+    [ ! -e /dev/vcs1 ] || tr -s ' ' <"/dev/vcs1"
+}
+
+# addresses PATTERN FILE ...: lines that are no comment and have the pattern.
+addresses() {
+    pattern=$1
+    shift
+    for file in "$@"; do
+        [ -f "$file" ] || continue
+        grep -E "$pattern" "$file" 2>/dev/null | grep -v '^ *[#;/]' | while read -r line; do
+            echo "$file: $line"
+        done
+    done
+}
+
+# One line for each thing that the build left behind.
+traces() {
+    for home in /root /home/*; do
+        keys=$home/.ssh/authorized_keys
+        if grep -qsF pipeline-build-key "$keys"; then
+            echo "$keys: the build key"
+        elif [ -n "$BUILD_KEY" ] && grep -qsF "$BUILD_KEY" "$keys"; then
+            echo "$keys: the build key"
+        fi
+        [ ! -e "$home/.ansible/tmp" ] || echo "$home/.ansible/tmp: files of Ansible"
+    done
+    find /etc -xdev -name '*pipeline-build*' | sed 's/$/: a setting of the build/'
+    grep -rlsF pipeline-build-key /var/lib/cloud | sed 's/$/: the build key/'
+    [ ! -e "$agent_state/held-by-build" ] || echo "$agent_state/held-by-build: the agent is still held back"
+    sources="/etc/apt/sources.list /etc/apt/sources.list.d/* /etc/yum.repos.d/* /etc/apk/repositories"
+    settings="/etc/apt/apt.conf /etc/apt/apt.conf.d/* /etc/environment /etc/profile.d/* /etc/yum.conf /etc/dnf/dnf.conf
+        /etc/wgetrc /etc/pip.conf /etc/gitconfig /root/.curlrc /root/.wgetrc /root/.gitconfig"
+    # shellcheck disable=SC2086 # these are lists of patterns
+    {
+        # The host itself, as its loopback and as qemu's user network show it.
+        addresses '://(127\.|localhost[:/]|\[::1\])' $sources
+        addresses '(^|[^0-9.])10\.0\.2\.2([^0-9.]|$)' $sources $settings
+        echo "$BUILD_HOSTS" | while read -r host; do
+            [ -z "$host" ] || grep -lsF "$host" $sources $settings | sed "s|\$|: $host, an address of the build host|"
+        done
+    }
+}
+
+# value FILE: its first line.
+value() {
+    if [ -r "$1" ]; then head -n 1 "$1"; else echo absent; fi
+}
+
+# How the agent started us, and what it keeps.
+agent() {
+    echo "uid=$(id -u)"
+    echo "folder=$PWD"
+    echo "term=${TERM:-}"
+    echo "path=$PATH"
+    for name in vm-bootstrap start-bootstrap bootstrap-script; do
+        [ -e "$agent_state/$name" ] || echo "missing=$agent_state/$name"
+    done
+    [ -e "$agent_entry" ] || echo "missing=$agent_entry"
+    [ -e "$agent_log" ] || echo "missing=$agent_log"
+    echo "runs=$(value "$agent_state/retry-amount")"
+    echo "most=$(value "$agent_state/bootstrap-max-retry")"
+    echo "logged=$(grep -c 'vm-bootstrap: run [0-9]* of' "$agent_log")"
+}
+
+# Whether it stopped: looked at when the minute after its end has turned.
+agent_ended() {
+    [ ! -e "$agent_entry" ] || echo "left=$agent_entry"
+    if command -v systemctl >/dev/null && systemctl --quiet is-active vm-bootstrap.timer 2>/dev/null; then
+        echo "left=vm-bootstrap.timer"
+    fi
+    echo "runs=$(value "$agent_state/retry-amount")"
+}
+
+# send NAME FILE
+send() {
+    if [ -z "$CHECK_URL" ]; then
+        cat "$2"
+        return
+    fi
+    for attempt in 1 2 3; do
+        if command -v curl >/dev/null; then
+            curl --fail --silent --show-error --noproxy '*' --max-time 120 --data-binary "@$2" --output /dev/null \
+                "$CHECK_URL/$1" && return 0
+        else
+            http_proxy='' HTTP_PROXY='' wget -q -O /dev/null --post-file="$2" "$CHECK_URL/$1" && return 0
+        fi
+        echo "check: attempt $attempt to send the $1 failed" >&2
+        sleep 3
+    done
+    return 1
+}
+
+after() {
+    waited=0
+    while [ -e "$agent_entry" ] && [ "$waited" -lt 30 ]; do
+        sleep 1
+        waited=$((waited + 1))
+    done
+    # The agent pauses before it asks; one that still lives has asked again by then.
+    second=$(date +%S)
+    sleep $((60 - ${second#0} + 12))
+    rm -f "$folder/answers"
+    fact 0 agent_ended
+    echo end >>"$folder/answers"
+    send after "$folder/answers"
+    rm -rf "$folder"
+}
+
+folder=$(mktemp -d) || exit 1
+plan
+echo end >>"$folder/answers"
+send answers "$folder/answers" || exit 1
+if [ "$CHECK_AFTER" = yes ]; then
+    (after) >/dev/null 2>&1 </dev/null &
+else
+    rm -rf "$folder"
+fi
+exit 0

@@ -1,0 +1,216 @@
+//! Check: boots what will be published, on throw-away overlays, and asserts what the manifest wants of it. The very file
+//! that was packaged is unpacked for that, and proven unchanged by its digest before and after.
+
+mod boot;
+mod judge;
+mod questions;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use self::boot::{Plan, Way};
+use self::judge::{Case, Seen, judge};
+use self::questions::{Setting, is_asked, script};
+use crate::digest::Digest;
+use crate::event::{CheckOutcome, What};
+use crate::host::fs::hash_file;
+use crate::host::http::Proxies;
+use crate::machine::disk;
+use crate::machine::spec::{Accel, DiskFormat};
+use crate::machine::ssh::Key;
+use crate::manifest::assertion::Assertion;
+use crate::plan::node::CheckWork;
+use crate::size::ByteSize;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::guest::{TCG_FACTOR, scaled};
+use crate::stage::package::unpack;
+
+/// Longest time to a first sign of life where no check says another, under KVM.
+const BOOT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+
+/// The packaged file.
+#[derive(Clone, Copy, Debug)]
+pub struct Artifact<'a> {
+    /// Its place in the store.
+    pub path: &'a Path,
+    /// What it must be.
+    pub digest: &'a Digest,
+}
+
+/// Checks an artifact; the results go to `report` (JSON) and to whoever listens. `build_key` is the private half of the
+/// key that let the build in, where there is one.
+///
+/// # Errors
+/// [`StageError::Checks`] when a check failed, and other [`StageError`]s when it could not be made.
+pub fn check(
+    work: &CheckWork,
+    artifact: Artifact<'_>,
+    build_key: Option<&Path>,
+    site: &Site,
+    report: &Path,
+) -> Result<(), StageError> {
+    site.emit.phase("reading the packaged image");
+    artifact.verify(site)?;
+    let base = site.scratch.join("image");
+    unpack(artifact.path, &base, &site.cancel, &mut |done, total| site.emit.bytes(done, total))?;
+    sound(work, &base, site)?;
+    let setting = Setting {
+        url: boot::url(),
+        look_again: false,
+        build_key: public_half(build_key, site)?,
+        build_hosts: Proxies::from_env().hosts(),
+    };
+    let first = first_boot(work, &base, &setting, site)?;
+    let twice = work.checks.iter().any(|check| check.assertion == Assertion::Identity);
+    // A second clone tells nothing new of an image whose first one did not answer.
+    let second = match twice && first.answers.is_ok() {
+        true => Some(second_boot(work, &base, &setting, site)?),
+        false => None,
+    };
+    site.emit.phase("reading the packaged image again");
+    artifact.verify(site)?;
+    let results = judge(&Case {
+        checks: &work.checks,
+        size: work.size,
+        slower: match site.accel {
+            Accel::Kvm => 1,
+            Accel::Tcg => TCG_FACTOR,
+        },
+        first: &first,
+        second: second.as_ref(),
+    });
+    for (what, seen) in [("first", Some(&first)), ("second", second.as_ref())] {
+        if let Some(Ok(answers)) = seen.map(|seen| &seen.answers) {
+            let path = site.logs.join(format!("answers-{what}-boot.txt"));
+            let text = questions::show(&work.checks, answers);
+            fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))?;
+        }
+    }
+    for result in &results {
+        let (result, cached) = (result.clone(), false);
+        site.emit.emit(What::Check { result, cached });
+    }
+    if results.iter().any(|result| result.outcome != CheckOutcome::Passed) {
+        return Err(StageError::Checks(results));
+    }
+    let text = serde_json::to_vec_pretty(&results).map_err(|e| StageError::file("write", report, e.into()))?;
+    fs::write(report, text).map_err(|e| StageError::file("write", report, e))
+}
+
+impl Artifact<'_> {
+    /// Reads it and compares its digest.
+    fn verify(&self, site: &Site) -> Result<(), StageError> {
+        let found = hash_file(self.path, &[self.digest.algorithm], &site.cancel)?;
+        match found.into_iter().next() {
+            Some(found) if found == *self.digest => Ok(()),
+            found => Err(StageError::Changed {
+                path: self.path.to_owned(),
+                wanted: self.digest.clone(),
+                found: found.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string()),
+            }),
+        }
+    }
+}
+
+/// The image by itself: stand-alone, and sound where its format can tell.
+fn sound(work: &CheckWork, base: &Path, site: &Site) -> Result<(), StageError> {
+    let info = disk::image_info(base, Some(work.format), &site.cancel)?;
+    if let Some(backing) = info.backing {
+        let path = base.to_owned();
+        return Err(StageError::Backing { path, backing });
+    }
+    if info.virtual_size.0 != work.size {
+        return Err(StageError::OtherSize {
+            have: info.virtual_size,
+            wanted: ByteSize(work.size),
+        });
+    }
+    if work.format == DiskFormat::Qcow2 {
+        disk::check_image(base, &site.cancel)?;
+    }
+    Ok(())
+}
+
+/// The base64 part of the key that let the build in: that is what a trace of it would have.
+fn public_half(build_key: Option<&Path>, site: &Site) -> Result<String, StageError> {
+    let Some(private) = build_key else {
+        return Ok(String::new());
+    };
+    let key = Key::adopt(private, &site.scratch, &site.cancel)?;
+    let words = key.public().split(' ');
+    let body = words.into_iter().find(|word| word.starts_with("AAAA"));
+    Ok(body.unwrap_or_default().to_owned())
+}
+
+fn overlay(work: &CheckWork, base: &Path, name: &str, site: &Site) -> Result<PathBuf, StageError> {
+    let path = site.scratch.join(format!("{name}.qcow2"));
+    disk::create_overlay(base, work.format, &path, None, &site.cancel)?;
+    Ok(path)
+}
+
+/// The boot in which everything is asked.
+fn first_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> Result<Seen, StageError> {
+    let asserts = |wanted: &dyn Fn(&Assertion) -> bool| work.checks.iter().any(|c| wanted(&c.assertion));
+    let limit = work.checks.iter().find_map(|check| match check.assertion {
+        Assertion::BootsWithin(limit) => Some(limit),
+        _ => None,
+    });
+    let watches_agent = asserts(&|a| *a == Assertion::Agent);
+    let setting = Setting {
+        look_again: watches_agent,
+        ..setting.clone()
+    };
+    let way = if asserts(&is_asked) {
+        let script = script(&work.checks, |_| true, &setting);
+        keep(&script, "script.sh", site)?;
+        Way::Agent {
+            script,
+            reports_again: watches_agent,
+        }
+    } else {
+        Way::None
+    };
+    let plan = Plan {
+        name: "first boot",
+        disk: overlay(work, base, "first", site)?,
+        way,
+        limit: scaled(site.accel, limit.unwrap_or(BOOT)),
+        questions: questions::limit(&work.checks),
+        login: asserts(&|a| *a == Assertion::LoginPrompt),
+        ports: work
+            .checks
+            .iter()
+            .filter_map(|check| match check.assertion {
+                Assertion::Port(port) => Some(port),
+                _ => None,
+            })
+            .collect(),
+        machine: work.machine,
+    };
+    boot::boot(&plan, site)
+}
+
+/// The boot of another clone, which is only asked who it is.
+fn second_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> Result<Seen, StageError> {
+    let asks = |number: usize| work.checks[number].assertion == Assertion::Identity;
+    let plan = Plan {
+        name: "second boot",
+        disk: overlay(work, base, "second", site)?,
+        way: Way::Agent {
+            script: script(&work.checks, asks, setting),
+            reports_again: false,
+        },
+        limit: scaled(site.accel, BOOT),
+        questions: questions::limit(&[]),
+        login: false,
+        ports: Vec::new(),
+        machine: work.machine,
+    };
+    boot::boot(&plan, site)
+}
+
+fn keep(text: &str, name: &str, site: &Site) -> Result<(), StageError> {
+    let path = site.logs.join(name);
+    fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))
+}

@@ -1,0 +1,190 @@
+//! What is asked inside the guest: from checks to a script, from what it sends to answers. Pure text; how it gets in and
+//! out is not known here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::guest;
+use crate::host::process::{clean_line, shell_quote};
+use crate::manifest::assertion::{Assertion, Check};
+
+/// The line that ends answers: without it they were cut short.
+const END: &str = "end";
+
+/// An answer of the guest's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Exit code.
+    pub code: i32,
+    /// How long the guest took.
+    pub took: Duration,
+    /// Output, bounded by the guest and without terminal controls.
+    pub output: String,
+}
+
+/// Answers by the position of the check that asked.
+pub type Answers = BTreeMap<usize, Answer>;
+
+/// What the script must know beside its questions.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// Where answers are posted; empty: they are printed.
+    pub url: String,
+    /// Whether to look again after the agent's end.
+    pub look_again: bool,
+    /// The base64 part of the build's public key, where it is known.
+    pub build_key: String,
+    /// Addresses of the build host.
+    pub build_hosts: Vec<String>,
+}
+
+/// The script that asks what these checks want to know; `asks` picks them by their position.
+pub fn script(checks: &[Check], asks: impl Fn(usize) -> bool, setting: &Setting) -> String {
+    let mut plan = String::from("    settle\n");
+    for (number, check) in checks.iter().enumerate().filter(|(number, _)| asks(*number)) {
+        let question = match &check.assertion {
+            Assertion::LoginPrompt => "screen",
+            Assertion::RootSize => "root_size",
+            Assertion::NoFailedUnits => "failed_units",
+            Assertion::Identity => "identity",
+            Assertion::NoTraces => "traces",
+            Assertion::Agent => "agent",
+            Assertion::Command(command) => {
+                let seconds = command.timeout.as_secs().max(1);
+                let text = shell_quote(&command.command);
+                let _ = writeln!(plan, "    try {number} {seconds} {text}");
+                continue;
+            }
+            Assertion::BootsWithin(_) | Assertion::Network | Assertion::Port(_) => continue,
+        };
+        let _ = writeln!(plan, "    fact {number} {question}");
+    }
+    format!(
+        "#!/bin/sh\nCHECK_URL={}\nCHECK_AFTER={}\nBUILD_KEY={}\nBUILD_HOSTS={}\nplan() {{\n{plan}}}\n{}",
+        shell_quote(&setting.url),
+        if setting.look_again { "yes" } else { "no" },
+        shell_quote(&setting.build_key),
+        shell_quote(&setting.build_hosts.join("\n")),
+        guest::CHECK
+    )
+}
+
+/// Whether a check is answered inside the guest and nowhere else.
+pub fn is_asked(assertion: &Assertion) -> bool {
+    match assertion {
+        Assertion::RootSize
+        | Assertion::NoFailedUnits
+        | Assertion::Identity
+        | Assertion::NoTraces
+        | Assertion::Agent
+        | Assertion::Command(_) => true,
+        Assertion::BootsWithin(_) | Assertion::LoginPrompt | Assertion::Network | Assertion::Port(_) => false,
+    }
+}
+
+/// How long the guest may take for all questions of its own and those of others, under KVM.
+pub fn limit(checks: &[Check]) -> Duration {
+    let own = Duration::from_secs(60);
+    let theirs = checks.iter().filter_map(|check| match &check.assertion {
+        Assertion::Command(command) => Some(command.timeout),
+        _ => None,
+    });
+    own + theirs.sum::<Duration>()
+}
+
+/// Reads what the script sent; `None` when it was cut short or is something else.
+pub fn answers(text: &str) -> Option<Answers> {
+    let mut answers = Answers::new();
+    let mut lines = text.lines();
+    loop {
+        let line = lines.next()?;
+        if line == END {
+            return Some(answers);
+        }
+        let words: Vec<_> = line.split(' ').collect();
+        let ["answer", number, code, seconds, output @ ..] = words.as_slice() else {
+            return None;
+        };
+        let bytes = STANDARD.decode(output.first().unwrap_or(&"")).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<_> = text.lines().map(clean_line).collect();
+        let answer = Answer {
+            code: code.parse().ok()?,
+            // A clock that is set meanwhile may run backwards.
+            took: Duration::from_secs(seconds.parse::<i64>().ok()?.try_into().unwrap_or(0)),
+            output: lines.join("\n"),
+        };
+        answers.insert(number.parse().ok()?, answer);
+    }
+}
+
+/// Answers for people: what was asked, what came.
+pub fn show(checks: &[Check], answers: &Answers) -> String {
+    let mut text = String::new();
+    for (number, answer) in answers {
+        let name = checks.get(*number).map_or("?", |check| check.name.as_str());
+        let _ = writeln!(text, "== {name}: code {}, {}s", answer.code, answer.took.as_secs());
+        if !answer.output.is_empty() {
+            let _ = writeln!(text, "{}", answer.output);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::cancel::Cancel;
+    use crate::host::process::Cmd;
+    use crate::manifest::assertion::CommandCheck;
+
+    fn command(text: &str) -> Check {
+        Check::from(Assertion::Command(CommandCheck {
+            command: text.to_owned(),
+            exit_code: 0,
+            output: None,
+            matches: None,
+            timeout: Duration::from_secs(2),
+        }))
+    }
+
+    /// Runs a script here, as a guest would; it only asks.
+    fn ask(script: String) -> String {
+        let mut text = String::new();
+        let cmd = Cmd::new("/bin/sh").arg("-s").stdin(script);
+        let ran = cmd.run(&Cancel::default(), None, &mut |_, line| {
+            text.push_str(line);
+            text.push('\n');
+        });
+        assert!(ran.is_ok(), "{ran:?}\n{text}");
+        text
+    }
+
+    #[test]
+    fn the_script_asks_and_its_answers_are_read_whatever_is_in_them() {
+        let checks = [
+            Check::from(Assertion::Network),
+            command("echo 'it'\\''s here'; printf 'a\\033[1mb\\nend\\n'; exit 3"),
+            command("sleep 60"),
+            Check::from(Assertion::Identity),
+        ];
+        let text = ask(script(&checks, |number| number < 3, &Setting::default()));
+        let found = answers(&text).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((found[&1].code, found[&1].output.as_str()), (3, "it's here\nab\nend"));
+        assert_eq!(found[&2].code, 124, "cut off by timeout(1)");
+        assert!(show(&checks, &found).contains("== sleep 60: code 124"));
+    }
+
+    #[test]
+    fn answers_that_were_cut_short_are_none() {
+        assert_eq!(answers("answer 0 0 1 aGk=\n"), None);
+        assert_eq!(answers("<html>\nend\n"), None);
+        let found = answers("answer 0 0 -3 \nend\n").unwrap();
+        assert_eq!(found[&0], Answer::default());
+    }
+}
