@@ -8,9 +8,12 @@ pub mod run;
 pub mod target;
 pub mod validate;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::machine::door::relay;
 
 /// Builds VM images from one manifest: one install for each distro, every size derived from it, nothing done twice.
 #[derive(Debug, Parser)]
@@ -30,6 +33,12 @@ enum Verb {
     Validate(validate::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
     Render(render::Args),
+    /// For qemu only: one connection of a guest's to its HTTP door
+    #[command(name = relay::VERB, hide = true)]
+    DoorRelay {
+        /// Socket of the server
+        socket: PathBuf,
+    },
     /// Look whether this host can build images, and print what to do where it cannot
     Doctor(doctor::Args),
 }
@@ -58,6 +67,8 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Render(args) => render::run(&args),
+        // Whoever reads our standard error is the guest: nothing is said, the code is enough.
+        Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
         Verb::Doctor(args) => doctor::run(&args),
     };
     ExitCode::from(exit as u8)

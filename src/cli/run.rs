@@ -14,7 +14,6 @@ use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::fs::{private_dir, write_atomic};
-use crate::machine::spec::Accel;
 use crate::report::summary::RunSummary;
 use crate::report::{self, Options, Progress, Verbosity, junit};
 use crate::run::error::RunError;
@@ -163,12 +162,10 @@ fn carry(
 ) -> Result<Tally, RunError> {
     let budget = budget(manifest, args.jobs.map(|jobs| jobs as usize), store.root());
     let accel = facts::accelerator();
-    if let facts::Accel::Tcg { why } = &accel
+    if let Some(warning) = accel.warning()
         && prepared.todo().any(|(_, node)| node.cost.machines > 0)
     {
-        emit.warn(format!(
-            "no KVM ({why}): VMs run in software emulation, ten to thirty times slower"
-        ));
+        emit.warn(warning);
     }
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
     let logs = store.run_folder(id);
@@ -177,11 +174,7 @@ fn carry(
         scratch,
         logs: &logs,
         pipeline: &manifest.name,
-        accel: if matches!(accel, facts::Accel::Kvm) {
-            Accel::Kvm
-        } else {
-            Accel::Tcg
-        },
+        accel: (&accel).into(),
         cpus: budget.cpus,
         order: &order,
         cancel,
@@ -206,7 +199,7 @@ fn refuse(error: &RunError) -> Exit {
 }
 
 /// An id that sorts by time and tells two runs of one second apart.
-fn run_id() -> String {
+pub fn run_id() -> String {
     format!(
         "{}-{}",
         Zoned::now().strftime("%Y%m%d-%H%M%S"),

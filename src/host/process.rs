@@ -1,4 +1,4 @@
-//! Starts other programs, and makes sure that none of them outlives us.
+//! Starts other programs, and makes sure that none of them outlives us, unless it is to ([`Cmd::leave`]).
 //! Every child has its own process group (the terminal's Ctrl-C does not reach it) and a parent-death signal. That
 //! signal is tied to the *thread* that spawns (prctl(2)): spawn from a thread that outlives the child.
 
@@ -204,15 +204,7 @@ impl Cmd {
         }
         die_with_us(&mut command);
         let program = self.name();
-        let mut child = command.spawn().map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => ProcessError::NotFound {
-                program: program.clone(),
-            },
-            _ => ProcessError::Start {
-                program: program.clone(),
-                source,
-            },
-        })?;
+        let mut child = command.spawn().map_err(|source| self.not_started(source))?;
         if let Some(mut pipe) = child.stdin.take() {
             let bytes = self.stdin.clone();
             // A child that ends without reading everything closes the pipe: its exit code tells the story.
@@ -222,7 +214,48 @@ impl Cmd {
             child,
             program,
             ended: None,
+            group: Group::Own,
         })
+    }
+
+    /// Gives it the user's terminal until it ends: our standard streams, and our process group, so that it may read keys
+    /// and hears the terminal's Ctrl-C.
+    ///
+    /// # Errors
+    /// As [`Cmd::spawn`], and [`ProcessError::Io`]; [`ProcessError::Cancelled`] when asked to stop meanwhile.
+    pub fn lend_terminal(&self, cancel: &Cancel) -> Result<ExitStatus, ProcessError> {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args);
+        die_with_us(&mut command);
+        let child = command.spawn().map_err(|source| self.not_started(source))?;
+        let mut running = Running {
+            child,
+            program: self.name(),
+            ended: None,
+            group: Group::Ours,
+        };
+        running.wait(cancel)
+    }
+
+    /// Starts it in a session of its own, to live on when we are gone; its output goes to a file.
+    ///
+    /// # Errors
+    /// As [`Cmd::spawn`].
+    pub fn leave(&self, output: std::fs::File) -> Result<Child, ProcessError> {
+        let start = |source| self.not_started(source);
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).stdin(Stdio::null());
+        command.stdout(output.try_clone().map_err(start)?).stderr(output);
+        own_session(&mut command);
+        command.spawn().map_err(start)
+    }
+
+    fn not_started(&self, source: std::io::Error) -> ProcessError {
+        let program = self.name();
+        match source.kind() {
+            std::io::ErrorKind::NotFound => ProcessError::NotFound { program },
+            _ => ProcessError::Start { program, source },
+        }
     }
 
     /// Runs it to its end, passing on each line of both outputs.
@@ -312,6 +345,16 @@ pub struct Running {
     pub child: Child,
     program: String,
     ended: Option<ExitStatus>,
+    group: Group,
+}
+
+/// Whose process group a child is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// One of its own.
+    Own,
+    /// Ours.
+    Ours,
 }
 
 impl Running {
@@ -380,7 +423,10 @@ impl Running {
             return;
         }
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = rustix::process::kill_process_group(pid, signal);
+            let _ = match self.group {
+                Group::Own => rustix::process::kill_process_group(pid, signal),
+                Group::Ours => rustix::process::kill_process(pid, signal),
+            };
         }
     }
 }
@@ -494,6 +540,17 @@ fn die_with_us(command: &mut std::process::Command) {
                 Err(std::io::ErrorKind::NotFound.into())
             }
         });
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "pre_exec is the only way to start a session; see its SAFETY"
+)]
+fn own_session(command: &mut std::process::Command) {
+    // SAFETY: the closure runs between fork and exec and makes one system call; it neither allocates nor locks.
+    unsafe {
+        command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
     }
 }
 

@@ -1,9 +1,55 @@
-//! What the terminal behind our standard error is like. Knows nothing of what is drawn there.
+//! The user's terminal: what the one behind our standard error is like, and the one behind our standard input with
+//! every key passed on as it is typed. Knows nothing of what is drawn there.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+/// The terminal as it was, while it is raw.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Columns and rows of the terminal behind standard error; none when it is no terminal.
 pub fn stderr_size() -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
     // A serial line or a bare pseudo-terminal has no idea of its size and says 0.
     let or = |value: u16, default: usize| if value == 0 { default } else { usize::from(value) };
     Some((or(size.ws_col, 80), or(size.ws_row, 24)))
+}
+
+/// A terminal that passes every key on at once, Ctrl-C and the like too, and shows none by itself. As before when this
+/// is dropped.
+#[derive(Debug)]
+pub struct Raw(());
+
+impl Raw {
+    /// Makes the terminal behind standard input raw; nothing when there is none. Only one at a time.
+    ///
+    /// # Errors
+    /// When the terminal does not do as told.
+    pub fn enter() -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        let Ok(before) = tcgetattr(&stdin) else {
+            return Ok(None);
+        };
+        let mut raw = before.clone();
+        raw.make_raw();
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+        Ok(Some(Self(())))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back as it was, where it is raw: for those who end the program without unwinding.
+pub fn restore() {
+    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // What was typed ahead was meant for the guest, not for the shell.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &before);
+    }
 }

@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::spec::{Accel, Boot, Disk, DiskMode, MachineSpec};
+use super::door;
+use super::spec::{Accel, Board, Boot, Disk, DiskMode, Forward, MachineSpec};
+use crate::host::process::shell_quote;
 use crate::size::MIB;
 
 /// Boot order of the first medium: qemu gives 0 to a kernel that it loads itself.
@@ -37,9 +39,12 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
         Value::new("guest=").escaped(format!("pipeline-{}", spec.name)),
     );
     args.words(&["-nodefaults", "-no-user-config"]);
-    // graphics=off only makes the BIOS (and with it GRUB) talk on the serial port as well: without it
-    // "No bootable device" would be seen on the screen alone.
-    args.words(&["-machine", "pc,graphics=off"]);
+    args.words(match spec.board {
+        // graphics=off only makes the BIOS (and with it GRUB) talk on the serial port as well: without it
+        // "No bootable device" would be seen on the screen alone.
+        Board::Workbench => &["-machine", "pc,graphics=off"],
+        Board::Orchestrator => &["-machine", "pc"],
+    });
     args.words(match spec.accel {
         Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
         Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
@@ -47,10 +52,17 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     args.words(&["-smp", &spec.cpus.to_string()]);
     args.words(&["-m", &format!("{}M", spec.memory.0.div_ceil(MIB))]);
     args.words(&["-vga", "std", "-display", "none", "-boot", "strict=on"]);
-    network(&mut args, spec.ssh);
+    if spec.vnc {
+        // From port 5900 on, the first one that is free. Nobody gets in before a password is set.
+        args.words(&["-vnc", "127.0.0.1:0,to=999,password=on"]);
+    }
+    network(&mut args, spec);
     disks(&mut args, spec);
     boot(&mut args, &spec.boot);
-    args.words(&["-device", "virtio-rng-pci", "-device", "pvpanic"]);
+    args.words(match spec.board {
+        Board::Workbench => &["-device", "virtio-rng-pci", "-device", "pvpanic"],
+        Board::Orchestrator => &["-device", "virtio-balloon-pci"],
+    });
     // A panicked guest stays as it is, so that its screen can be kept.
     args.words(&["-action", "panic=pause"]);
     if spec.no_reboot {
@@ -62,21 +74,43 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
             Value::new(format!("socket,id={id},path=")).escaped(path),
         );
     }
-    args.words(&["-serial", "chardev:console", "-mon", "chardev=qmp,mode=control"]);
+    if spec.board == Board::Workbench {
+        args.words(&["-serial", "chardev:console"]);
+    }
+    args.words(&["-mon", "chardev=qmp,mode=control"]);
     if sandbox == Sandbox::On {
-        let filter = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-        args.words(&["-sandbox", filter]);
+        let spawn = if spec.door.is_some() { "allow" } else { "deny" };
+        let filter = format!("on,obsolete=deny,elevateprivileges=deny,spawn={spawn},resourcecontrol=deny");
+        args.words(&["-sandbox", &filter]);
     }
     args.0
 }
 
-fn network(args: &mut Words, ssh: bool) {
-    // Port 0: the kernel chooses; `info usernet` tells which (seen to work with qemu 7.2 and 10.0).
-    let forward = if ssh { ",hostfwd=tcp:127.0.0.1:0-:22" } else { "" };
-    args.words(&["-netdev", &format!("user,id=net0{forward}")]);
+fn network(args: &mut Words, spec: &MachineSpec) {
+    let ssh = spec.ssh.then_some(Forward { host: 0, guest: 22 });
+    let mut net = "user,id=net0".to_owned();
+    for Forward { host, guest } in ssh.iter().chain(&spec.forwards) {
+        // Port 0: the kernel chooses; `info usernet` tells which (seen to work with qemu 7.2 and 10.0).
+        net += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+    }
+    let mut net = Value::new(net);
+    if let Some(words) = &spec.door {
+        // qemu splits the command as a shell would (g_shell_parse_argv).
+        let quoted = words.iter().map(|word| shell_quote(&word.to_string_lossy()));
+        let command = quoted.collect::<Vec<_>>().join(" ");
+        let (address, port) = (door::ADDRESS, door::PORT);
+        net.0.push(format!(",guestfwd=tcp:{address}:{port}-cmd:"));
+        net = net.escaped(command);
+    }
+    args.option("-netdev", net);
     // The slot that a first network card has by default, so that the guest's name for it (`ens3`) is the one that it
     // will have at the user's. An empty romfile: never boot from the network.
     args.words(&["-device", "virtio-net-pci,netdev=net0,addr=0x3,romfile="]);
+    if spec.board == Board::Orchestrator {
+        // A cable that is plugged in, with nobody at the other end.
+        args.words(&["-netdev", "hubport,id=net1,hubid=1"]);
+        args.words(&["-device", "virtio-net-pci,netdev=net1,addr=0x4,romfile="]);
+    }
 }
 
 fn disks(args: &mut Words, spec: &MachineSpec) {
@@ -276,5 +310,48 @@ mod tests {
             text.contains("drive=disk0,bootindex=2") && text.contains("drive=cd0,bootindex=1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_machine_as_an_orchestrator_has_it_with_a_door_a_screen_and_forwards() {
+        let disk = Disk::new("/run/overlay.qcow2", DiskFormat::Qcow2);
+        let mut spec = MachineSpec::with_disk("try", Accel::Tcg, ByteSize(512 * MIB), disk);
+        spec.board = Board::Orchestrator;
+        spec.forwards = vec![Forward {
+            host: 8080,
+            guest: 80,
+        }];
+        spec.door = Some(
+            ["/opt/my tools,new/pipeline", "door-relay", "/tmp/s/door"]
+                .map(Into::into)
+                .to_vec(),
+        );
+        spec.vnc = true;
+        insta::assert_snapshot!(lines(&spec), @"
+        -name guest=pipeline-try
+        -nodefaults
+        -no-user-config
+        -machine pc
+        -accel tcg,thread=multi
+        -cpu max
+        -smp 1
+        -m 512M
+        -vga std
+        -display none
+        -boot strict=on
+        -vnc 127.0.0.1:0,to=999,password=on
+        -netdev user,id=net0,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:8080-:80,guestfwd=tcp:10.0.2.100:80-cmd:'/opt/my tools,,new/pipeline' door-relay /tmp/s/door
+        -device virtio-net-pci,netdev=net0,addr=0x3,romfile=
+        -netdev hubport,id=net1,hubid=1
+        -device virtio-net-pci,netdev=net1,addr=0x4,romfile=
+        -drive if=none,id=disk0,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=/run/overlay.qcow2
+        -device virtio-blk-pci,drive=disk0,bootindex=1
+        -device virtio-balloon-pci
+        -action panic=pause
+        -chardev socket,id=console,path=/tmp/s/console
+        -chardev socket,id=qmp,path=/tmp/s/qmp
+        -mon chardev=qmp,mode=control
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny
+        ");
     }
 }

@@ -77,6 +77,27 @@ impl Machine {
         }
     }
 
+    /// Waits until sshd greets, without logging in. `silence` as for [`Machine::wait_ssh`].
+    ///
+    /// # Errors
+    /// As [`Machine::wait_ssh`].
+    pub fn wait_sshd(&mut self, user: &str, silence: Duration) -> Result<(), MachineError> {
+        self.begin_wait();
+        let started = Instant::now();
+        while let Some(reach) = self.probe(BRISK, silence)? {
+            if self.quiet_for() >= silence || started.elapsed() >= silence * LONGEST {
+                return Err(MachineError::Unreachable {
+                    user: user.to_owned(),
+                    reach,
+                    waited: started.elapsed(),
+                    console: self.last_words(),
+                });
+            }
+            self.pause(CLOSED_PAUSE)?;
+        }
+        Ok(())
+    }
+
     /// Waits for the guest's next reset after `count` of them (see [`Machine::resets`]).
     ///
     /// # Errors

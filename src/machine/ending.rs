@@ -101,7 +101,8 @@ impl Machine {
         Stopped::Killed
     }
 
-    fn is_off(&mut self) -> bool {
+    /// Whether qemu has ended.
+    pub fn is_off(&mut self) -> bool {
         !matches!(self.running.try_wait(), Ok(None))
     }
 

@@ -5,8 +5,9 @@
 //! call [`Machine::start`] from a thread that lives as long as the machine does.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -18,7 +19,7 @@ use super::argv::{Sandbox, argv};
 use super::console::Console;
 use super::error::{MachineError, Tail};
 use super::qmp::{Qmp, QmpError, QmpEvent};
-use super::spec::{Boot, MachineSpec};
+use super::spec::{Boot, Forward, MachineSpec};
 use super::watch::DiskActivity;
 use super::wire::Wire;
 use crate::event::Emitter;
@@ -50,9 +51,10 @@ pub struct Machine {
     pub(super) qmp: Qmp,
     pub(super) events: mpsc::Receiver<QmpEvent>,
     pub(super) console: Console,
+    console_stream: UnixStream,
     cancel: Cancel,
     folder: PathBuf,
-    ssh_port: Option<u16>,
+    forwards: Vec<Forward>,
     pub(super) resets: u64,
     pub(super) panicked: bool,
     pub(super) disk: DiskActivity,
@@ -71,15 +73,30 @@ impl Machine {
         emit: &Emitter,
         cancel: &Cancel,
     ) -> Result<Self, MachineError> {
+        Self::start_seen(spec, folder, Box::new(io::sink()), emit, cancel)
+    }
+
+    /// As [`Machine::start`]; what the console says goes to `screen` too, byte for byte and at once.
+    ///
+    /// # Errors
+    /// As [`Machine::start`].
+    pub fn start_seen(
+        spec: &MachineSpec,
+        folder: &Path,
+        screen: Box<dyn Write + Send>,
+        emit: &Emitter,
+        cancel: &Cancel,
+    ) -> Result<Self, MachineError> {
         let spec = absolute(spec)?;
         make_private(folder)?;
-        match Self::start_once(&spec, folder, emit, cancel, Sandbox::On) {
+        let mut screen = Some(screen);
+        match Self::start_once(&spec, folder, &mut screen, emit, cancel, Sandbox::On) {
             // A qemu without the system call filter refuses the option, and is used without.
             Err(MachineError::StartFailed { stderr, .. }) if names_sandbox(&stderr) => {
                 emit.warn(
                     "this qemu was built without its sandbox (seccomp); the guest runs without that fence",
                 );
-                Self::start_once(&spec, folder, emit, cancel, Sandbox::Off)
+                Self::start_once(&spec, folder, &mut screen, emit, cancel, Sandbox::Off)
             }
             result => result,
         }
@@ -88,6 +105,7 @@ impl Machine {
     fn start_once(
         spec: &MachineSpec,
         folder: &Path,
+        screen: &mut Option<Box<dyn Write + Send>>,
         emit: &Emitter,
         cancel: &Cancel,
         sandbox: Sandbox,
@@ -115,6 +133,8 @@ impl Machine {
         let Some((console, qmp)) = streams else {
             return Err(not_started(&mut running));
         };
+        let console_stream = console.try_clone().map_err(failed(folder))?;
+        let log = Both(log, screen.take());
         let console = Console::attach(console, log, emit.clone());
         // qemu connects before it has opened disks and allocated memory: it may still fail.
         let Ok((qmp, events)) = Qmp::connect(qmp) else {
@@ -125,26 +145,30 @@ impl Machine {
             qmp,
             events,
             console,
+            console_stream,
             cancel: cancel.clone(),
             folder: folder.to_owned(),
-            ssh_port: None,
+            forwards: Vec::new(),
             resets: 0,
             panicked: false,
             disk: DiskActivity::new(),
         };
-        if spec.ssh {
-            machine.ssh_port = Some(machine.forwarded_port()?);
+        let wanted = spec.forwards.len() + usize::from(spec.ssh);
+        if wanted > 0 {
+            machine.forwards = machine.listed_forwards(wanted)?;
         }
         Ok(machine)
     }
 
-    /// The port that the kernel gave to the forward, as the monitor lists it.
-    fn forwarded_port(&mut self) -> Result<u16, MachineError> {
+    /// The forwards with the ports that the kernel gave to them, as the monitor lists them.
+    fn listed_forwards(&mut self, wanted: usize) -> Result<Vec<Forward>, MachineError> {
         let command = "info usernet";
         let listed = self.qmp.human_monitor(command, ANSWER).and_then(|text| {
-            parse_forward(&text).ok_or_else(|| QmpError::Refused {
+            let found = parse_forwards(&text);
+            let all = (found.len() >= wanted).then_some(found);
+            all.ok_or_else(|| QmpError::Refused {
                 command: command.to_owned(),
-                reason: format!("no forwarded port in its answer: {text}"),
+                reason: format!("not every forwarded port is in its answer: {text}"),
             })
         });
         listed.or_else(|error| {
@@ -176,7 +200,21 @@ impl Machine {
 
     /// The loopback port that leads to the guest's port 22, where one was asked for.
     pub fn ssh_port(&self) -> Option<u16> {
-        self.ssh_port
+        let ssh = self.forwards.iter().find(|forward| forward.guest == 22);
+        ssh.map(|forward| forward.host)
+    }
+
+    /// The loopback ports that lead into the guest.
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
+    /// What is written here, the guest reads from its serial port.
+    ///
+    /// # Errors
+    /// When the system has no file descriptor left.
+    pub fn keyboard(&self) -> io::Result<UnixStream> {
+        self.console_stream.try_clone()
     }
 
     /// Writes what the screen shows as a PNG.
@@ -275,9 +313,42 @@ fn names_sandbox(stderr: &Tail) -> bool {
 }
 
 /// Reads `info usernet`: `TCP[HOST_FORWARD]  10  127.0.0.1 34429  10.0.2.15  22  0  0`.
-fn parse_forward(text: &str) -> Option<u16> {
-    let line = text.lines().find(|line| line.contains("TCP[HOST_FORWARD]"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
+fn parse_forwards(text: &str) -> Vec<Forward> {
+    let lines = text.lines().filter(|line| line.contains("TCP[HOST_FORWARD]"));
+    let forward = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let port = |at: usize| words.get(at)?.parse().ok();
+        Some(Forward {
+            host: port(3)?,
+            guest: port(5)?,
+        })
+    };
+    lines.filter_map(forward).collect()
+}
+
+/// The console's log and the screen it is shown on.
+struct Both(File, Option<Box<dyn Write + Send>>);
+
+impl Write for Both {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    /// Neither a full disk nor a closed terminal keeps the other from getting its bytes.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let shown = self
+            .1
+            .as_mut()
+            .map(|screen| screen.write_all(bytes).and_then(|()| screen.flush()));
+        if matches!(shown, Some(Err(_))) {
+            self.1 = None;
+        }
+        self.0.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
@@ -289,7 +360,11 @@ mod tests {
         // As printed by qemu 7.2 and 10.0.
         let text = "Hub -1 (net0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
                     TCP[HOST_FORWARD]  10       127.0.0.1 34429       10.0.2.15    22     0     0\r\n";
-        assert_eq!(parse_forward(text), Some(34429));
-        assert_eq!(parse_forward("Hub -1 (net0):\r\n"), None);
+        let ssh = Forward {
+            host: 34429,
+            guest: 22,
+        };
+        assert_eq!(parse_forwards(text), [ssh]);
+        assert_eq!(parse_forwards("Hub -1 (net0):\r\n"), []);
     }
 }

@@ -1,11 +1,14 @@
 //! What a machine should be, as plain data. Does nothing, asks the host nothing.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use crate::disk_format::DiskFormat;
+use crate::host::facts;
 use crate::size::ByteSize;
 
-/// A wanted machine: i440fx, BIOS, virtio disks and network. Paths may be relative to the working folder.
+/// A wanted machine: i440fx, BIOS, virtio disks and network. Paths may be relative to the working folder. Whatever it
+/// offers to the host is on loopback or in a private folder.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
     /// Shown in the process list and in messages.
@@ -14,6 +17,8 @@ pub struct MachineSpec {
     pub program: PathBuf,
     /// How guest code is executed.
     pub accel: Accel,
+    /// What the board has beside disks.
+    pub board: Board,
     /// Guest memory, rounded up to whole MiB.
     pub memory: ByteSize,
     /// Virtual processors.
@@ -30,6 +35,13 @@ pub struct MachineSpec {
     pub seed: Option<PathBuf>,
     /// Whether a loopback port of the host leads to the guest's port 22.
     pub ssh: bool,
+    /// Further ports of the guest that loopback ports of the host lead to.
+    pub forwards: Vec<Forward>,
+    /// What to start for each connection to the guest's HTTP door ([`crate::machine::door::Door::relay`]); absent: no
+    /// door. A machine with one may start processes, which its sandbox forbids otherwise.
+    pub door: Option<Vec<OsString>>,
+    /// Whether the screen can be seen by VNC, on a loopback port, with a password ([`crate::machine::screen`]).
+    pub vnc: bool,
     /// Whether a reset by the guest ends the machine instead of starting it again.
     pub no_reboot: bool,
 }
@@ -41,6 +53,7 @@ impl MachineSpec {
             name: name.into(),
             program: PathBuf::from("qemu-system-x86_64"),
             accel,
+            board: Board::Workbench,
             memory,
             cpus: 1,
             disks: vec![disk],
@@ -49,9 +62,32 @@ impl MachineSpec {
             cdroms: Vec::new(),
             seed: None,
             ssh: true,
+            forwards: Vec::new(),
+            door: None,
+            vnc: false,
             no_reboot: false,
         }
     }
+}
+
+/// What the board has beside disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Board {
+    /// For building and trying: a serial console on which the BIOS speaks too, a source of random numbers, a device by
+    /// which a guest tells of its panic, one network card.
+    Workbench,
+    /// As KVM orchestrators have it: no serial port, a balloon, a second network card that leads to nobody here (theirs
+    /// leads to a tap, which only root can make).
+    Orchestrator,
+}
+
+/// A loopback port that leads into the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Port of the host; 0: the kernel chooses.
+    pub host: u16,
+    /// Port of the guest.
+    pub guest: u16,
 }
 
 /// How guest code is executed.
@@ -61,6 +97,15 @@ pub enum Accel {
     Kvm,
     /// By translation in software: works everywhere, ten to thirty times slower.
     Tcg,
+}
+
+impl From<&facts::Accel> for Accel {
+    fn from(fact: &facts::Accel) -> Self {
+        match fact {
+            facts::Accel::Kvm => Self::Kvm,
+            facts::Accel::Tcg { .. } => Self::Tcg,
+        }
+    }
 }
 
 /// A disk of a machine.

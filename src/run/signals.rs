@@ -8,6 +8,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
+use crate::host::terminal;
 
 /// Exit code of a program ended by SIGINT, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -40,6 +41,7 @@ pub fn listen(cancel: &Cancel, emit: &Emitter) -> std::io::Result<Listening> {
     let thread = thread::spawn(move || {
         for _ in signals.forever() {
             if cancel.is_cancelled() {
+                terminal::restore();
                 signal_hook::low_level::exit(INTERRUPTED);
             }
             emit.warn("stopping: VMs are shut down in order; press Ctrl-C again to kill them");

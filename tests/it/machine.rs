@@ -1,6 +1,7 @@
 //! Machines: real qemu with guests of one sector, a real sshd, real partition tables and file systems.
 
 mod disks;
+mod door;
 mod shell;
 mod sshd;
 pub mod tiny;

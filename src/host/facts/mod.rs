@@ -30,6 +30,18 @@ pub enum Accel {
     },
 }
 
+impl Accel {
+    /// What the user should know before a machine is started; nothing where it will be quick.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::Kvm => None,
+            Self::Tcg { why } => Some(format!(
+                "no KVM ({why}): VMs run in software emulation, ten to thirty times slower"
+            )),
+        }
+    }
+}
+
 /// The host's distribution, from os-release(5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OsRelease {

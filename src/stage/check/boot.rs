@@ -102,7 +102,9 @@ pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     let door = match &plan.way {
         Way::Agent { script, .. } => {
             let door = open_door(script, sender, site)?;
-            spec.door = Some(door.relay(&own_program()));
+            let program = std::env::current_exe();
+            let program = program.map_err(|e| StageError::file("find the program of", &site.scratch, e))?;
+            spec.door = Some(door.relay(&program));
             Some(door)
         }
         Way::None => None,
@@ -136,11 +138,6 @@ pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     watch.machine.stop(Duration::ZERO);
     drop(door);
     Ok(watch.seen)
-}
-
-/// This program, also when its file was replaced meanwhile (proc(5)).
-fn own_program() -> PathBuf {
-    PathBuf::from(format!("/proc/{}/exe", std::process::id()))
 }
 
 /// Serves the script, and tells and logs each request.
