@@ -79,8 +79,9 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     }
     args.words(&["-mon", "chardev=qmp,mode=control"]);
     if sandbox == Sandbox::On {
+        // The door's processes are sessions of their own, and setsid(2) counts as a privilege in qemu's filter.
         let spawn = if spec.door.is_some() { "allow" } else { "deny" };
-        let filter = format!("on,obsolete=deny,elevateprivileges=deny,spawn={spawn},resourcecontrol=deny");
+        let filter = format!("on,obsolete=deny,elevateprivileges={spawn},spawn={spawn},resourcecontrol=deny");
         args.words(&["-sandbox", &filter]);
     }
     args.0
@@ -351,7 +352,7 @@ mod tests {
         -chardev socket,id=console,path=/tmp/s/console
         -chardev socket,id=qmp,path=/tmp/s/qmp
         -mon chardev=qmp,mode=control
-        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny
+        -sandbox on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny
         ");
     }
 }
