@@ -60,7 +60,11 @@ pub struct CheckArgs {
 
 impl CheckArgs {
     fn checking(&self) -> Checking {
-        if self.no_check { Checking::Off } else { Checking::On }
+        if self.no_check {
+            Checking::Off
+        } else {
+            Checking::On
+        }
     }
 }
 

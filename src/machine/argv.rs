@@ -63,6 +63,10 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
         Board::Workbench => &["-device", "virtio-rng-pci", "-device", "pvpanic"],
         Board::Orchestrator => &["-device", "virtio-balloon-pci"],
     });
+    for (name, value) in &spec.credentials {
+        let value_of = format!("io.systemd.credential:{name}={value}");
+        args.option("-smbios", Value::new("type=11,value=").escaped(value_of));
+    }
     // A panicked guest stays as it is, so that its screen can be kept.
     args.words(&["-action", "panic=pause"]);
     if spec.no_reboot {
@@ -225,6 +229,7 @@ mod tests {
         let disk = Disk::new("/images/odd,name.qcow2", DiskFormat::Qcow2);
         let mut spec = MachineSpec::with_disk("debian12", Accel::Tcg, ByteSize(512 * MIB), disk);
         spec.seed = Some("/run/seed.img".into());
+        spec.credentials = vec![("ssh.authorized_keys.root".into(), "ssh-ed25519 AAAA check".into())];
         insta::assert_snapshot!(lines(&spec), @"
         -name guest=pipeline-debian12
         -nodefaults
@@ -245,6 +250,7 @@ mod tests {
         -device virtio-blk-pci,drive=seed
         -device virtio-rng-pci
         -device pvpanic
+        -smbios type=11,value=io.systemd.credential:ssh.authorized_keys.root=ssh-ed25519 AAAA check
         -action panic=pause
         -chardev socket,id=console,path=/tmp/s/console
         -chardev socket,id=qmp,path=/tmp/s/qmp

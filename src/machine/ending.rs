@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::error::MachineError;
-use super::qemu::{ANSWER, Machine, POLL};
+use super::qemu::{ANSWER, Machine, POLL, SCREEN_FILE};
 
 /// How long qemu may take to end after it was told to quit.
 const QUIT: Duration = Duration::from_secs(10);
+
+/// How long a machine that is being given up may take to hand over a picture of its screen.
+const LAST_LOOK: Duration = Duration::from_secs(3);
 
 /// What made a machine stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,16 @@ impl Machine {
         Stopped::Killed
     }
 
+    /// A machine that is dropped while it runs has failed somebody: its screen may say why.
+    fn keep_screen(&mut self) {
+        if !self.cancel().is_cancelled() && !self.is_off() {
+            let path = self.folder().join(SCREEN_FILE);
+            let arguments = json!({ "filename": path, "format": "png" });
+            // Whether or not there is a picture, the failure has its own words.
+            let _ = self.qmp.command("screendump", arguments, LAST_LOOK);
+        }
+    }
+
     /// Whether qemu has ended.
     pub fn is_off(&mut self) -> bool {
         !matches!(self.running.try_wait(), Ok(None))
@@ -115,5 +128,11 @@ impl Machine {
             std::thread::sleep(POLL / 5);
         }
         true
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.keep_screen();
     }
 }

@@ -36,7 +36,8 @@ impl Machine {
             return Ok(Knock::Nothing);
         };
         // qemu takes every connection; only then does it turn to the guest.
-        let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, host)), patience)
+        let Ok(mut stream) =
+            TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, host)), patience)
         else {
             return Ok(Knock::Nothing);
         };
@@ -66,10 +67,19 @@ impl Machine {
         }
         if !greeting.is_empty() {
             let text = String::from_utf8_lossy(&greeting).into_owned();
-            return Ok(Knock::Greeted(clean_line(text.lines().next().unwrap_or_default())));
+            return Ok(Knock::Greeted(clean_line(
+                text.lines().next().unwrap_or_default(),
+            )));
         }
-        let listed = self.qmp().human_monitor("info usernet", ANSWER).unwrap_or_default();
-        Ok(if is_established(&listed, port) { Knock::Open } else { Knock::Nothing })
+        let listed = self
+            .qmp()
+            .human_monitor("info usernet", ANSWER)
+            .unwrap_or_default();
+        Ok(if is_established(&listed, port) {
+            Knock::Open
+        } else {
+            Knock::Nothing
+        })
     }
 }
 

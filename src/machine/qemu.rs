@@ -41,10 +41,12 @@ pub(super) const SHOWN: usize = 20;
 pub const CONSOLE_LOG: &str = "console.log";
 /// File in the machine's folder: qemu's command line, as a shell would take it.
 pub const ARGV_FILE: &str = "qemu.argv";
+/// File in the machine's folder: what the screen showed when the machine was given up, as a PNG.
+pub const SCREEN_FILE: &str = "screen.png";
 /// File in the machine's folder: what qemu itself said.
 pub const STDERR_FILE: &str = "qemu.stderr";
 
-/// A running machine. Dropping it kills qemu at once; [`Machine::stop`] is gentler.
+/// A running machine. Dropping it kills qemu at once, after a look at its screen ([`SCREEN_FILE`]); [`Machine::stop`] is gentler.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) running: Running,

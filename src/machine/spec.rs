@@ -42,6 +42,9 @@ pub struct MachineSpec {
     pub door: Option<Vec<OsString>>,
     /// Whether the screen can be seen by VNC, on a loopback port, with a password ([`crate::machine::screen`]).
     pub vnc: bool,
+    /// Credentials for the guest's systemd (`systemd.system-credentials(7)`), by name, over SMBIOS: from version 252 on it
+    /// takes them.
+    pub credentials: Vec<(String, String)>,
     /// Whether a reset by the guest ends the machine instead of starting it again.
     pub no_reboot: bool,
 }
@@ -65,6 +68,7 @@ impl MachineSpec {
             forwards: Vec::new(),
             door: None,
             vnc: false,
+            credentials: Vec::new(),
             no_reboot: false,
         }
     }

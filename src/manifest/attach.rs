@@ -24,7 +24,12 @@ pub fn attach(rules: &Rules<'_>, images: &mut [Image], sets: &[&[CheckSet]]) {
     }
     for draft in &rules.draft.checks {
         if is_whole {
-            dangling(rules, "image", &draft.images, images.iter().map(|i| i.id.as_str()));
+            dangling(
+                rules,
+                "image",
+                &draft.images,
+                images.iter().map(|i| i.id.as_str()),
+            );
         }
         let flavors = rules.draft.flavors.iter().map(|f| f.name.as_str());
         dangling(rules, "flavor", &draft.flavors, flavors);
@@ -41,7 +46,12 @@ fn checks(rules: &Rules<'_>, image: &Image, own: &[CheckSet], reported: &mut BTr
     });
     let mut list: Vec<Placed<'_>> = Vec::new();
     let mut seen = BTreeSet::new();
-    for set in rules.sets_of_flavor(&image.flavor).into_iter().chain(own.iter().copied()).chain(in_tables) {
+    for set in rules
+        .sets_of_flavor(&image.flavor)
+        .into_iter()
+        .chain(own.iter().copied())
+        .chain(in_tables)
+    {
         if seen.insert(set) {
             list.extend(set.checks().into_iter().map(|check| (check, None)));
         }
@@ -69,7 +79,9 @@ fn is_for(draft: &CheckDraft, image: &Image) -> bool {
     let fits = |patterns: &[Pattern], name: &str| {
         patterns.is_empty() || patterns.iter().any(|pattern| pattern.glob.is_match(name))
     };
-    fits(&draft.images, &image.id) && fits(&draft.flavors, &image.flavor) && fits(&draft.distros, &image.distro)
+    fits(&draft.images, &image.id)
+        && fits(&draft.flavors, &image.flavor)
+        && fits(&draft.distros, &image.distro)
 }
 
 fn dangling<'a>(

@@ -59,7 +59,11 @@ impl<'a> Check<'a> {
     /// The sets of checks that a flavor and those it extends name.
     pub fn sets_of_flavor(&self, name: &str) -> Vec<CheckSet> {
         let chain = self.chain(name);
-        chain.iter().rev().flat_map(|flavor| flavor.checks.iter().copied()).collect()
+        chain
+            .iter()
+            .rev()
+            .flat_map(|flavor| flavor.checks.iter().copied())
+            .collect()
     }
 
     /// Names that no image uses; only worth saying where nothing is wrong.

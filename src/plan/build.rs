@@ -11,8 +11,8 @@ use super::families;
 use super::graph::Plan;
 use super::key;
 use super::node::{
-    BootstrapWork, CheckWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node, PackageWork,
-    ProvisionWork, SizeWork, Stage, SumsWork, WayIn, Work,
+    BootstrapWork, CheckWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node,
+    PackageWork, ProvisionWork, SizeWork, Stage, SumsWork, WayIn, Work,
 };
 use super::step::plan_step;
 use crate::digest::sha256_hex;
@@ -37,6 +37,8 @@ const REVISION_PACKAGE: u32 = 1;
 const REVISION_CHECK: u32 = 1;
 const REVISION_SUMS: u32 = 1;
 
+/// Virtual CPUs of a VM that is checked: a boot does one thing after another, and so more images boot at once.
+const CHECK_CPUS: u32 = 1;
 /// Memory of a package node beyond what it maps: blocks in flight, in bytes.
 const PACKAGE_MEMORY: u64 = 256 * MIB;
 
@@ -241,8 +243,14 @@ impl<'a> Planner<'a> {
             .manifest
             .flavor(&image.flavor)
             .expect("names in a checked manifest resolve");
-        let is_installed = flavor.steps.iter().any(|step| step.kind == StepKind::InstallAgent);
-        let is_promised = image.checks.iter().any(|check| check.assertion == Assertion::Agent);
+        let is_installed = flavor
+            .steps
+            .iter()
+            .any(|step| step.kind == StepKind::InstallAgent);
+        let is_promised = image
+            .checks
+            .iter()
+            .any(|check| check.assertion == Assertion::Agent);
         let way_in = if is_installed || is_promised {
             WayIn::Agent
         } else {
@@ -257,13 +265,19 @@ impl<'a> Planner<'a> {
             size: image.size.0,
             format: self.manifest.publish.format,
             way_in,
-            machine: wish(distro),
+            machine: MachineWish {
+                memory: distro.memory,
+                cpus: CHECK_CPUS,
+            },
         };
-        let boots = image.checks.iter().any(|check| check.assertion == Assertion::Identity);
+        let boots = image
+            .checks
+            .iter()
+            .any(|check| check.assertion == Assertion::Identity);
         let cost = Cost {
             machines: 1 + u32::from(boots),
             memory: distro.memory.0,
-            cpus: distro.cpus,
+            cpus: CHECK_CPUS,
             scratch: 3 * data_bound(distro),
         };
         let work = Work::Check(Box::new(work));

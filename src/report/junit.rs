@@ -36,13 +36,19 @@ enum Case<'a> {
 
 fn suite(xml: &mut String, id: usize, node: &Node, started: Timestamp) {
     let image = &node.info.subject;
-    let mut cases: Vec<(&str, f64, Case<'_>)> =
-        node.checks.iter().map(|r| (r.check.as_str(), r.seconds, case(r))).collect();
+    let mut cases: Vec<(&str, f64, Case<'_>)> = node
+        .checks
+        .iter()
+        .map(|r| (r.check.as_str(), r.seconds, case(r)))
+        .collect();
     let mut seconds: f64 = node.checks.iter().map(|result| result.seconds).sum();
     if let State::Done(done) = &node.state {
         seconds = done.seconds;
         let message = done.message.as_deref().unwrap_or("the run was stopped");
-        let failed = node.checks.iter().any(|result| result.outcome == CheckOutcome::Failed);
+        let failed = node
+            .checks
+            .iter()
+            .any(|result| result.outcome == CheckOutcome::Failed);
         match done.outcome {
             Outcome::Skipped | Outcome::Cancelled => cases.push((STAGE, 0.0, Case::Skipped(message))),
             Outcome::Failed if !failed => cases.push((STAGE, done.seconds, Case::Broken(message))),

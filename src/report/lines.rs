@@ -144,7 +144,9 @@ impl Lines {
             CheckOutcome::Failed => {
                 let head = format!("{check} {}", self.style.paint(Role::Bad, "FAILED"));
                 let rest = format!("expected {expected}\nseen {seen}");
-                std::iter::once(head).chain(rest.lines().map(str::to_owned)).collect()
+                std::iter::once(head)
+                    .chain(rest.lines().map(str::to_owned))
+                    .collect()
             }
         }
     }

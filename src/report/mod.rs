@@ -4,8 +4,8 @@
 mod bars;
 pub mod board;
 pub mod journal;
-pub mod junit;
 pub mod json;
+pub mod junit;
 pub mod lines;
 pub mod node;
 pub mod row;

@@ -228,7 +228,9 @@ fn work(
         Work::Check(work) => {
             let packaged = result(Stage::Package)?;
             let digests = packaged.file(IMAGE).map_or(&[][..], |file| &file.digests);
-            let digest = digests.iter().find(|digest| digest.algorithm == Algorithm::Sha256);
+            let digest = digests
+                .iter()
+                .find(|digest| digest.algorithm == Algorithm::Sha256);
             let artifact = check::Artifact {
                 path: &packaged.path(IMAGE),
                 digest: digest.ok_or_else(|| NodeError::Gone {
@@ -237,7 +239,9 @@ fn work(
             };
             // Only an install of our own put a key in that it still has.
             let installed = result(Stage::Install).ok();
-            let key = installed.filter(|entry| entry.file(KEY).is_some()).map(|entry| entry.path(KEY));
+            let key = installed
+                .filter(|entry| entry.file(KEY).is_some())
+                .map(|entry| entry.path(KEY));
             check::check(work, artifact, key.as_deref(), site, &slot.path(REPORT))?;
             Ok(json!({}))
         }

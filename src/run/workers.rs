@@ -180,7 +180,11 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         nodes: nodes.collect(),
     });
     // What earlier runs found out counts as much as what this one will.
-    for (index, node) in prepared.plan.nodes().filter(|(_, node)| node.stage == Stage::Check) {
+    for (index, node) in prepared
+        .plan
+        .nodes()
+        .filter(|(_, node)| node.stage == Stage::Check)
+    {
         if prepared.verdicts[&index].state == State::Cached
             && let Some(entry) = shared.store.lookup(node.stage.name(), &node.key)
         {

@@ -99,6 +99,12 @@ pub enum StageError {
         /// The disk.
         path: PathBuf,
     },
+    /// A guest that cannot be asked.
+    #[error(
+        "nothing can be asked in this image: it has neither the boot-time agent nor systemd; install the agent in its \
+         flavor, or keep to checks that look from outside (boots_within, login_prompt, network, port)"
+    )]
+    NoWayIn,
     /// No session is open.
     #[error("the guest was not entered yet")]
     NotEntered,
@@ -209,8 +215,12 @@ impl StageError {
 
 /// Every failed check with what was expected and what was seen.
 fn checks_text(results: &[CheckResult]) -> String {
-    let failed = results.iter().filter(|result| result.outcome == CheckOutcome::Failed);
-    let skipped = results.iter().filter(|result| result.outcome == CheckOutcome::Skipped);
+    let failed = results
+        .iter()
+        .filter(|result| result.outcome == CheckOutcome::Failed);
+    let skipped = results
+        .iter()
+        .filter(|result| result.outcome == CheckOutcome::Skipped);
     let head = format!("{} of {} checks failed", failed.clone().count(), results.len());
     let mut text = failed.fold(head, |text, result| {
         let seen = result.seen.replace('\n', "\n            ");

@@ -226,7 +226,7 @@ fn e2fsck(raw: &Path, offset: u64, options: &[&str], cancel: &Cancel) -> Result<
 }
 
 /// At an offset, e2fsck cannot replay a journal ("Bad magic number"): say so beforehand, with the cause.
-fn must_be_clean_ext(raw: &Path, offset: u64) -> Result<(), DiskError> {
+pub(super) fn must_be_clean_ext(raw: &Path, offset: u64) -> Result<(), DiskError> {
     let wrong = |why: String| DiskError::FileSystem {
         path: raw.to_owned(),
         offset,
@@ -247,7 +247,7 @@ fn must_be_clean_ext(raw: &Path, offset: u64) -> Result<(), DiskError> {
 }
 
 /// The folder to work in, and the name that e2fsprogs understands there.
-fn device(raw: &Path, offset: u64) -> Result<(PathBuf, String), DiskError> {
+pub(super) fn device(raw: &Path, offset: u64) -> Result<(PathBuf, String), DiskError> {
     let absolute = std::path::absolute(raw).map_err(DiskError::file(raw))?;
     let name = absolute
         .file_name()

@@ -3,6 +3,7 @@
 
 mod filesystem;
 mod image;
+mod inside;
 mod partition;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use std::path::{Path, PathBuf};
 pub use filesystem::{
     Ext4, FileSystem, check_ext, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
 };
+use filesystem::{device, must_be_clean_ext};
 pub use image::{ImageInfo, check_image, convert, create_overlay, create_raw, image_info, resize};
+pub use inside::{Put, list, put};
 pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
 
 use crate::host::process::{Cmd, ProcessError};

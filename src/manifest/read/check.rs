@@ -106,9 +106,7 @@ fn read(field: &Field<'_>) -> Option<CheckDraft> {
     let distros = patterns(&table, "distros", "\"debian12\"");
     let (what, span) = match &one {
         // A set has no name of its own: its checks do.
-        Some(one) if one.key == "set" => {
-            (one.choice(&CheckSet::ALL).map(Checks::Set), one.key_span)
-        }
+        Some(one) if one.key == "set" => (one.choice(&CheckSet::ALL).map(Checks::Set), one.key_span),
         Some(one) => {
             let name = table.get("name");
             let text = name.as_ref().and_then(one_line);
@@ -116,7 +114,10 @@ fn read(field: &Field<'_>) -> Option<CheckDraft> {
                 name: text.unwrap_or_else(|| assertion.default_name()),
                 assertion,
             });
-            (check.map(Checks::One), name.map_or(one.key_span, |name| name.span()))
+            (
+                check.map(Checks::One),
+                name.map_or(one.key_span, |name| name.span()),
+            )
         }
         None => {
             // Which kind it was meant to be is unknown; the keys of all kinds are then right.
@@ -220,7 +221,10 @@ fn patterns(table: &Fields<'_>, key: &'static str, example: &str) -> Vec<Pattern
     };
     let items = field.one_or_list();
     if items.is_empty() {
-        field.bad("the list is empty", format!("name at least one, or take `{key}` out to mean all"));
+        field.bad(
+            "the list is empty",
+            format!("name at least one, or take `{key}` out to mean all"),
+        );
     }
     let pattern = |field: &Field<'_>| {
         let glob = field.parsed(example, |text| {

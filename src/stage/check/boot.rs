@@ -9,13 +9,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::judge::{Cause, Owner, Seen};
+use super::overlay;
 use super::questions::{Answers, answers};
 use crate::event::Stream;
-use crate::machine::knock::Knock;
+use crate::host::process::Output;
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Posted, REPORTS, Visit};
 use crate::machine::error::MachineError;
-use crate::machine::qemu::Machine;
-use crate::machine::spec::{Disk, DiskFormat, Forward, MachineSpec};
+use crate::machine::knock::Knock;
+use crate::machine::qemu::{CONSOLE_LOG, Machine, SCREEN_FILE};
+use crate::machine::spec::{Disk, Forward, MachineSpec};
+use crate::machine::ssh::Key;
 use crate::manifest::assertion::SSH;
 use crate::plan::node::MachineWish;
 use crate::stage::Site;
@@ -42,6 +45,8 @@ const SETTLE: Duration = Duration::from_secs(150);
 const AFTER: Duration = Duration::from_secs(30 + 60 + 12);
 /// How often a waiting loop looks.
 const POLL: Duration = Duration::from_millis(100);
+/// The credential that puts a key into root's authorized_keys (systemd.system-credentials(7)).
+const CREDENTIAL: &str = "ssh.authorized_keys.root";
 /// Names of the two reports.
 const ANSWERS: &str = "answers";
 const LATER: &str = "after";
@@ -52,7 +57,7 @@ pub struct Plan {
     /// For phases and logs: "first boot".
     pub name: &'static str,
     /// The overlay.
-    pub disk: PathBuf,
+    pub disk: Disk,
     /// How questions get in.
     pub way: Way,
     /// Longest time to the first sign of life.
@@ -77,6 +82,15 @@ pub enum Way {
         /// Whether it reports once more when the agent has ended.
         reports_again: bool,
     },
+    /// This key is offered to the guest's systemd, and the script is run over SSH.
+    Key {
+        /// The key.
+        key: Key,
+        /// What is run.
+        script: String,
+    },
+    /// A unit in the disk prints its answers on the console, see [`super::overlay`].
+    Unit,
     /// Nothing is asked.
     None,
 }
@@ -93,11 +107,15 @@ pub fn url() -> String {
 /// [`StageError`] when the host cannot run the machine, and when somebody stops us.
 pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     let (memory, cpus) = site.grant(plan.machine);
-    let disk = Disk::new(&plan.disk, DiskFormat::Qcow2);
-    let mut spec = MachineSpec::with_disk(plan.name, site.accel, memory, disk);
+    let mut spec = MachineSpec::with_disk(plan.name, site.accel, memory, plan.disk.clone());
     spec.cpus = cpus;
     let others = plan.ports.iter().filter(|port| **port != SSH);
-    spec.forwards = others.map(|port| Forward { host: 0, guest: *port }).collect();
+    spec.forwards = others
+        .map(|port| Forward {
+            host: 0,
+            guest: *port,
+        })
+        .collect();
     let (sender, visits) = mpsc::channel();
     let door = match &plan.way {
         Way::Agent { script, .. } => {
@@ -107,10 +125,15 @@ pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
             spec.door = Some(door.relay(&program));
             Some(door)
         }
-        Way::None => None,
+        Way::Key { key, .. } => {
+            spec.credentials = vec![(CREDENTIAL.to_owned(), key.public().to_owned())];
+            None
+        }
+        Way::Unit | Way::None => None,
     };
     let folder = site.logs.join(plan.name.replace(' ', "-"));
-    site.emit.phase(format!("{}: waiting for a sign of life", plan.name));
+    site.emit
+        .phase(format!("{}: waiting for a sign of life", plan.name));
     let machine = Machine::start(&spec, &folder, &site.emit, &site.cancel)?;
     let mut watch = Watch {
         machine,
@@ -134,7 +157,7 @@ pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
         watch.ended(error)?;
     }
     // A picture says what the console may not; a machine that has ended has none.
-    let _ = watch.machine.screendump(&folder.join("screen.png"));
+    let _ = watch.machine.screendump(&folder.join(SCREEN_FILE));
     watch.machine.stop(Duration::ZERO);
     drop(door);
     Ok(watch.seen)
@@ -180,24 +203,38 @@ impl Watch<'_> {
         if !self.life(plan)? {
             return Ok(());
         }
-        if self.network()? {
-            if let Way::Agent { .. } = plan.way {
-                self.ask(plan)?;
+        let has_network = self.network()?;
+        match &plan.way {
+            Way::Agent { .. } if has_network => self.ask(plan)?,
+            Way::Key { key, script } if has_network => self.ask_by_key(plan, key, script)?,
+            Way::Agent { .. } | Way::Key { .. } => {
+                let text = self.seen.network.clone().err().unwrap_or_default();
+                let owner = Owner::Network;
+                self.seen.answers = Err(Cause { owner, text });
             }
+            Way::Unit => self.read_console(plan)?,
+            Way::None => {}
+        }
+        if has_network {
             for port in &plan.ports {
                 self.knock_at(*port)?;
             }
-        } else if let (Way::Agent { .. }, Err(text)) = (&plan.way, &self.seen.network) {
-            let (owner, text) = (Owner::Network, text.clone());
-            self.seen.answers = Err(Cause { owner, text });
         }
         if plan.login {
             self.phase(plan, "waiting for a login prompt");
             let limit = scaled(self.site.accel, LOGIN);
-            let shown = self.seen.answers.as_ref().is_ok_and(|a| a.values().any(|a| a.output.contains(PROMPT)));
-            self.until(if shown { Duration::ZERO } else { limit }, |watch| watch.seen.login.is_some())?;
+            let shown = self
+                .seen
+                .answers
+                .as_ref()
+                .is_ok_and(|a| a.values().any(|a| a.output.contains(PROMPT)));
+            self.until(if shown { Duration::ZERO } else { limit }, |watch| {
+                watch.seen.login.is_some()
+            })?;
         }
-        if let Way::Agent { reports_again: true, .. } = plan.way
+        if let Way::Agent {
+            reports_again: true, ..
+        } = plan.way
             && self.seen.answers.is_ok()
         {
             self.phase(plan, "waiting whether the agent stopped for good");
@@ -216,8 +253,13 @@ impl Watch<'_> {
         let came = self.until(plan.limit, |watch| watch.seen.life.is_ok())?;
         if !came {
             let said = self.machine.console().last_lines(1).pop();
-            let said = said.map_or("nothing on the console".to_owned(), |line| format!("last on the console: {line}"));
-            self.seen.life = Err(format!("none within {}; {said}", crate::size::show_duration(plan.limit)));
+            let said = said.map_or("nothing on the console".to_owned(), |line| {
+                format!("last on the console: {line}")
+            });
+            self.seen.life = Err(format!(
+                "none within {}; {said}",
+                crate::size::show_duration(plan.limit)
+            ));
         }
         Ok(came)
     }
@@ -228,7 +270,9 @@ impl Watch<'_> {
         let came = self.until(limit, |watch| watch.seen.network.is_ok())?;
         if !came {
             let waited = crate::size::show_duration(limit);
-            self.seen.network = Err(format!("no answer from the guest's network within {waited} of its boot"));
+            self.seen.network = Err(format!(
+                "no answer from the guest's network within {waited} of its boot"
+            ));
         }
         Ok(came)
     }
@@ -240,15 +284,78 @@ impl Watch<'_> {
         let is_over = |watch: &Self| watch.seen.fetched > 0 || watch.seen.answers.is_ok();
         if !self.until(limit, is_over)? {
             let waited = crate::size::show_duration(limit);
-            self.unanswered(format!("the agent did not ask for /{BOOT_SCRIPT} within {waited}"));
+            self.unanswered(format!(
+                "the agent did not ask for /{BOOT_SCRIPT} within {waited}"
+            ));
             return Ok(());
         }
         self.phase(plan, "asking in the guest");
         let limit = SETTLE + scaled(self.site.accel, plan.questions);
         if !self.until(limit, |watch| watch.seen.answers.is_ok())? {
             let waited = crate::size::show_duration(limit);
-            self.unanswered(format!("the agent fetched its script, which did not report within {waited}"));
+            self.unanswered(format!(
+                "the agent fetched its script, which did not report within {waited}"
+            ));
         }
+        Ok(())
+    }
+
+    /// Logs in by the key that the guest was offered, and asks over that connection.
+    fn ask_by_key(&mut self, plan: &Plan, key: &Key, script: &str) -> Result<(), MachineError> {
+        self.phase(plan, "asking in the guest over SSH");
+        let ssh = match self
+            .machine
+            .wait_ssh(key, "root", scaled(self.site.accel, NETWORK))
+        {
+            Ok(ssh) => ssh,
+            Err(MachineError::Unreachable { reach, .. }) => {
+                let text = format!("no way in by a credential for systemd: {reach}");
+                let owner = Owner::WayIn;
+                self.seen.answers = Err(Cause { owner, text });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let limit = SETTLE + scaled(self.site.accel, plan.questions);
+        let mut text = String::new();
+        let input = script.as_bytes().to_vec();
+        let ran = ssh.run(
+            "/bin/sh -s",
+            input,
+            Some(limit),
+            &self.site.cancel,
+            &mut |output, line| {
+                if output == Output::Stdout {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            },
+        );
+        let found = answers(&text).ok_or_else(|| match ran {
+            Ok(code) => format!("the questions ended with code {code} and without all answers"),
+            Err(error) => error.to_string(),
+        });
+        let owner = Owner::WayIn;
+        self.seen.answers = found.map_err(|text| Cause { owner, text });
+        Ok(())
+    }
+
+    /// Waits for what the unit prints on the console. The log has all of it; what is read live is cut into lines.
+    fn read_console(&mut self, plan: &Plan) -> Result<(), MachineError> {
+        self.phase(plan, "waiting for the unit that asks in the guest");
+        let log = self.machine.folder().join(CONSOLE_LOG);
+        let limit = SETTLE + scaled(self.site.accel, plan.questions);
+        let read = |log: &PathBuf| overlay::printed(&fs::read(log).unwrap_or_default());
+        let mut found = None;
+        let deadline = Instant::now() + limit;
+        while found.is_none() && Instant::now() < deadline {
+            self.until(POLL * 10, |_| false)?;
+            found = read(&log);
+        }
+        let waited = crate::size::show_duration(limit);
+        let text = format!("the unit that asks in the guest was not heard on the console within {waited}");
+        let owner = Owner::WayIn;
+        self.seen.answers = found.and_then(|text| answers(&text)).ok_or(Cause { owner, text });
         Ok(())
     }
 

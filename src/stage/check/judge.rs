@@ -106,7 +106,10 @@ pub fn judge(case: &Case<'_>) -> Vec<CheckResult> {
                     cause.owner.is(&other.assertion) && matches!(finding, Fails(_))
                 });
                 match owner {
-                    Some((owner, _)) => (CheckOutcome::Skipped, format!("hangs on {}, which failed", owner.name)),
+                    Some((owner, _)) => (
+                        CheckOutcome::Skipped,
+                        format!("hangs on {}, which failed", owner.name),
+                    ),
                     None => (CheckOutcome::Failed, cause.text.clone()),
                 }
             }
@@ -146,7 +149,12 @@ fn expected(assertion: &Assertion, case: &Case<'_>) -> String {
         Assertion::Command(command) => {
             let mut wanted = vec![format!("exit code {}", command.exit_code)];
             wanted.extend(command.output.iter().map(|text| format!("output with `{text}`")));
-            wanted.extend(command.matches.iter().map(|text| format!("output that matches `{text}`")));
+            wanted.extend(
+                command
+                    .matches
+                    .iter()
+                    .map(|text| format!("output that matches `{text}`")),
+            );
             wanted.join(" and ")
         }
     }
@@ -167,13 +175,22 @@ impl Case<'_> {
             }
         };
         match assertion {
-            Assertion::BootsWithin(_) => (Holds(format!("{} after {}", life.1, show_duration(life.0))), life.0),
+            Assertion::BootsWithin(_) => (
+                Holds(format!("{} after {}", life.1, show_duration(life.0))),
+                life.0,
+            ),
             Assertion::LoginPrompt => {
                 let took = seen.login.unwrap_or_default();
-                let screen = seen.answers.as_ref().ok().and_then(|answers| answers.get(&number));
+                let screen = seen
+                    .answers
+                    .as_ref()
+                    .ok()
+                    .and_then(|answers| answers.get(&number));
                 let finding = match (seen.login, screen) {
                     (Some(after), _) => Holds(format!("on the console after {}", show_duration(after))),
-                    (None, Some(answer)) if answer.output.contains("login:") => Holds("on the screen".to_owned()),
+                    (None, Some(answer)) if answer.output.contains("login:") => {
+                        Holds("on the screen".to_owned())
+                    }
                     _ => Fails("no such line on either".to_owned()),
                 };
                 (finding, took)
@@ -252,7 +269,11 @@ fn root_size(answer: &Answer, size: u64) -> Finding {
     }
     let end = value("start").map(|start| start.saturating_add(device));
     if let Some(end) = end.filter(|end| end.saturating_add(TAIL) < size) {
-        return Fails(format!("a root partition that ends at {} of {}", ByteSize(end), ByteSize(size)));
+        return Fails(format!(
+            "a root partition that ends at {} of {}",
+            ByteSize(end),
+            ByteSize(size)
+        ));
     }
     if filesystem < device / 100 * (100 - OWN_HUNDREDTHS) {
         let (have, room) = (ByteSize(filesystem), ByteSize(device));
@@ -293,8 +314,15 @@ fn identity(first: &str, second: &str) -> Finding {
 
 fn agent(answer: &Answer, seen: &Seen) -> Finding {
     let output = &answer.output;
-    let value = |name: &str| values(output).find(|(key, _)| *key == name).map_or("", |(_, value)| value);
-    let missing: Vec<_> = values(output).filter(|(key, _)| *key == "missing").map(|(_, v)| v).collect();
+    let value = |name: &str| {
+        values(output)
+            .find(|(key, _)| *key == name)
+            .map_or("", |(_, value)| value)
+    };
+    let missing: Vec<_> = values(output)
+        .filter(|(key, _)| *key == "missing")
+        .map(|(_, v)| v)
+        .collect();
     let mut faults = Vec::new();
     if !missing.is_empty() {
         faults.push(format!("{} missing", missing.join(", ")));
@@ -316,7 +344,9 @@ fn agent(answer: &Answer, seen: &Seen) -> Finding {
     // The log begins empty, so it tells how many runs there really were.
     if value("runs") != value("logged") {
         let (runs, logged) = (value("runs"), value("logged"));
-        faults.push(format!("it counts {runs} runs at its first boot, and its log has {logged}"));
+        faults.push(format!(
+            "it counts {runs} runs at its first boot, and its log has {logged}"
+        ));
     }
     if value("most").parse::<u32>().is_err() {
         faults.push(format!("the most runs are `{}`", value("most")));
@@ -351,7 +381,10 @@ fn command(wanted: &CommandCheck, answer: &Answer) -> Finding {
         };
         return Fails(seen(what));
     }
-    let has_text = wanted.output.as_ref().is_none_or(|text| answer.output.contains(text));
+    let has_text = wanted
+        .output
+        .as_ref()
+        .is_none_or(|text| answer.output.contains(text));
     // Compiled once when the manifest was checked.
     let matches = |pattern: &String| Regex::new(pattern).is_ok_and(|regex| regex.is_match(&answer.output));
     if has_text && wanted.matches.as_ref().is_none_or(matches) {

@@ -3,10 +3,11 @@
 
 mod boot;
 mod judge;
+mod overlay;
 mod questions;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use self::boot::{Plan, Way};
 use self::judge::{Case, Seen, judge};
@@ -16,10 +17,10 @@ use crate::event::{CheckOutcome, What};
 use crate::host::fs::hash_file;
 use crate::host::http::Proxies;
 use crate::machine::disk;
-use crate::machine::spec::{Accel, DiskFormat};
+use crate::machine::spec::{Accel, Disk, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::manifest::assertion::Assertion;
-use crate::plan::node::CheckWork;
+use crate::plan::node::{CheckWork, WayIn};
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
@@ -53,16 +54,24 @@ pub fn check(
     site.emit.phase("reading the packaged image");
     artifact.verify(site)?;
     let base = site.scratch.join("image");
-    unpack(artifact.path, &base, &site.cancel, &mut |done, total| site.emit.bytes(done, total))?;
+    unpack(artifact.path, &base, &site.cancel, &mut |done, total| {
+        site.emit.bytes(done, total)
+    })?;
     sound(work, &base, site)?;
     let setting = Setting {
-        url: boot::url(),
+        url: match work.way_in {
+            WayIn::Agent => boot::url(),
+            WayIn::Overlay => String::new(),
+        },
         look_again: false,
         build_key: public_half(build_key, site)?,
         build_hosts: Proxies::from_env().hosts(),
     };
     let first = first_boot(work, &base, &setting, site)?;
-    let twice = work.checks.iter().any(|check| check.assertion == Assertion::Identity);
+    let twice = work
+        .checks
+        .iter()
+        .any(|check| check.assertion == Assertion::Identity);
     // A second clone tells nothing new of an image whose first one did not answer.
     let second = match twice && first.answers.is_ok() {
         true => Some(second_boot(work, &base, &setting, site)?),
@@ -91,10 +100,14 @@ pub fn check(
         let (result, cached) = (result.clone(), false);
         site.emit.emit(What::Check { result, cached });
     }
-    if results.iter().any(|result| result.outcome != CheckOutcome::Passed) {
+    if results
+        .iter()
+        .any(|result| result.outcome != CheckOutcome::Passed)
+    {
         return Err(StageError::Checks(results));
     }
-    let text = serde_json::to_vec_pretty(&results).map_err(|e| StageError::file("write", report, e.into()))?;
+    let text =
+        serde_json::to_vec_pretty(&results).map_err(|e| StageError::file("write", report, e.into()))?;
     fs::write(report, text).map_err(|e| StageError::file("write", report, e))
 }
 
@@ -143,10 +156,25 @@ fn public_half(build_key: Option<&Path>, site: &Site) -> Result<String, StageErr
     Ok(body.unwrap_or_default().to_owned())
 }
 
-fn overlay(work: &CheckWork, base: &Path, name: &str, site: &Site) -> Result<PathBuf, StageError> {
+/// A disk to throw away and how questions get into its guest. None are asked without a script.
+fn clone(
+    work: &CheckWork,
+    base: &Path,
+    name: &str,
+    script: Option<String>,
+    reports_again: bool,
+    site: &Site,
+) -> Result<(Disk, Way), StageError> {
+    if let (WayIn::Overlay, Some(script)) = (work.way_in, &script) {
+        return overlay::prepare(work, base, name, script.clone(), site);
+    }
     let path = site.scratch.join(format!("{name}.qcow2"));
     disk::create_overlay(base, work.format, &path, None, &site.cancel)?;
-    Ok(path)
+    let way = script.map_or(Way::None, |script| Way::Agent {
+        script,
+        reports_again,
+    });
+    Ok((Disk::new(path, DiskFormat::Qcow2), way))
 }
 
 /// The boot in which everything is asked.
@@ -161,31 +189,24 @@ fn first_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> 
         look_again: watches_agent,
         ..setting.clone()
     };
-    let way = if asserts(&is_asked) {
-        let script = script(&work.checks, |_| true, &setting);
-        keep(&script, "script.sh", site)?;
-        Way::Agent {
-            script,
-            reports_again: watches_agent,
-        }
-    } else {
-        Way::None
-    };
+    let script = asserts(&is_asked).then(|| script(&work.checks, |_| true, &setting));
+    if let Some(script) = &script {
+        let path = site.logs.join("script.sh");
+        fs::write(&path, script).map_err(|e| StageError::file("write", &path, e))?;
+    }
+    let (disk, way) = clone(work, base, "first", script, watches_agent, site)?;
+    let ports = work.checks.iter().filter_map(|check| match check.assertion {
+        Assertion::Port(port) => Some(port),
+        _ => None,
+    });
     let plan = Plan {
         name: "first boot",
-        disk: overlay(work, base, "first", site)?,
+        disk,
         way,
         limit: scaled(site.accel, limit.unwrap_or(BOOT)),
         questions: questions::limit(&work.checks),
         login: asserts(&|a| *a == Assertion::LoginPrompt),
-        ports: work
-            .checks
-            .iter()
-            .filter_map(|check| match check.assertion {
-                Assertion::Port(port) => Some(port),
-                _ => None,
-            })
-            .collect(),
+        ports: ports.collect(),
         machine: work.machine,
     };
     boot::boot(&plan, site)
@@ -194,13 +215,12 @@ fn first_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> 
 /// The boot of another clone, which is only asked who it is.
 fn second_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> Result<Seen, StageError> {
     let asks = |number: usize| work.checks[number].assertion == Assertion::Identity;
+    let script = script(&work.checks, asks, setting);
+    let (disk, way) = clone(work, base, "second", Some(script), false, site)?;
     let plan = Plan {
         name: "second boot",
-        disk: overlay(work, base, "second", site)?,
-        way: Way::Agent {
-            script: script(&work.checks, asks, setting),
-            reports_again: false,
-        },
+        disk,
+        way,
         limit: scaled(site.accel, BOOT),
         questions: questions::limit(&[]),
         login: false,
@@ -208,9 +228,4 @@ fn second_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) ->
         machine: work.machine,
     };
     boot::boot(&plan, site)
-}
-
-fn keep(text: &str, name: &str, site: &Site) -> Result<(), StageError> {
-    let path = site.logs.join(name);
-    fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))
 }

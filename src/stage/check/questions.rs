@@ -127,7 +127,12 @@ pub fn show(checks: &[Check], answers: &Answers) -> String {
     let mut text = String::new();
     for (number, answer) in answers {
         let name = checks.get(*number).map_or("?", |check| check.name.as_str());
-        let _ = writeln!(text, "== {name}: code {}, {}s", answer.code, answer.took.as_secs());
+        let _ = writeln!(
+            text,
+            "== {name}: code {}, {}s",
+            answer.code,
+            answer.took.as_secs()
+        );
         if !answer.output.is_empty() {
             let _ = writeln!(text, "{}", answer.output);
         }
@@ -175,7 +180,10 @@ mod tests {
         let text = ask(script(&checks, |number| number < 3, &Setting::default()));
         let found = answers(&text).unwrap_or_else(|| panic!("{text}"));
         assert_eq!(found.keys().copied().collect::<Vec<_>>(), [1, 2]);
-        assert_eq!((found[&1].code, found[&1].output.as_str()), (3, "it's here\nab\nend"));
+        assert_eq!(
+            (found[&1].code, found[&1].output.as_str()),
+            (3, "it's here\nab\nend")
+        );
         assert_eq!(found[&2].code, 124, "cut off by timeout(1)");
         assert!(show(&checks, &found).contains("== sleep 60: code 124"));
     }

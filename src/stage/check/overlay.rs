@@ -1,0 +1,163 @@
+//! Ways into a guest that has no agent and gave us no credentials, on throw-away copies only: a key that its systemd takes
+//! from outside, or a unit written into its file system while it is off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::boot::Way;
+use crate::machine::disk::{self, FileSystem, Put};
+use crate::machine::spec::{Disk, DiskFormat};
+use crate::machine::ssh::Key;
+use crate::plan::node::CheckWork;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+
+/// First systemd that takes root's key as a credential, and credentials over SMBIOS (its NEWS).
+const CREDENTIALS_SINCE: u32 = 252;
+/// Folders in which distributions keep systemd's own library, whose name has its version.
+const LIBRARIES: [&str; 4] = [
+    "/usr/lib/systemd",
+    "/usr/lib/x86_64-linux-gnu/systemd",
+    "/lib/systemd",
+    "/usr/lib64/systemd",
+];
+/// Lines around the answers on the console.
+const BEGIN: &str = "pipeline-check-begin";
+const END: &str = "pipeline-check-end";
+/// Where the unit's script lies in the guest.
+const SCRIPT: &str = "/pipeline-check";
+
+/// What can be seen of a guest while it is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    /// Its file system is not ext: nothing.
+    Closed,
+    /// A systemd, and whether there is an sshd.
+    Systemd { version: u32, has_sshd: bool },
+    /// No systemd.
+    Other,
+}
+
+/// A throw-away disk over `base` with a way in, for asking by this script.
+///
+/// # Errors
+/// [`StageError::NoWayIn`] when there is none, and others.
+pub fn prepare(
+    work: &CheckWork,
+    base: &Path,
+    name: &str,
+    script: String,
+    site: &Site,
+) -> Result<(Disk, Way), StageError> {
+    let raw = site.scratch.join(format!("{name}.raw"));
+    disk::convert(base, work.format, &raw, DiskFormat::Raw, &site.cancel)?;
+    let root = disk::read_table(&raw, &site.cancel)?.last().cloned();
+    let offset = root
+        .ok_or_else(|| StageError::NoPartition {
+            path: base.to_owned(),
+        })?
+        .start;
+    let disk = Disk::new(&raw, DiskFormat::Raw);
+    match look(&raw, offset, site)? {
+        Inside::Closed => Ok((disk, by_key(script, site)?)),
+        Inside::Systemd {
+            version,
+            has_sshd: true,
+        } if version >= CREDENTIALS_SINCE => Ok((disk, by_key(script, site)?)),
+        Inside::Systemd { .. } => {
+            write_unit(&raw, offset, &script, site)?;
+            Ok((disk, Way::Unit))
+        }
+        Inside::Other => Err(StageError::NoWayIn),
+    }
+}
+
+fn look(raw: &Path, offset: u64, site: &Site) -> Result<Inside, StageError> {
+    if disk::probe(raw, offset)? != FileSystem::Ext {
+        return Ok(Inside::Closed);
+    }
+    let mut names = Vec::new();
+    for folder in LIBRARIES {
+        names.extend(disk::list(raw, offset, folder, &site.cancel)?);
+    }
+    let Some(version) = names.iter().find_map(|name| version(name)) else {
+        return Ok(Inside::Other);
+    };
+    let programs = disk::list(raw, offset, "/usr/sbin", &site.cancel)?;
+    let has_sshd = programs.iter().any(|name| name == "sshd");
+    Ok(Inside::Systemd { version, has_sshd })
+}
+
+/// The version in `libsystemd-shared-252.so`, or `libsystemd-shared-255.4-1ubuntu8.so`.
+fn version(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix("libsystemd-shared-")?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .map_or(rest, |end| &rest[..end]);
+    digits.parse().ok()
+}
+
+fn by_key(script: String, site: &Site) -> Result<Way, StageError> {
+    let key = Key::generate(&site.scratch, &site.cancel)?;
+    Ok(Way::Key { key, script })
+}
+
+fn write_unit(raw: &Path, offset: u64, script: &str, site: &Site) -> Result<(), StageError> {
+    // `simple`: the boot does not wait for it, as it waits for the boot.
+    let unit = format!(
+        "[Unit]\nDescription=Questions of the image check\nAfter=multi-user.target\n\n[Service]\nType=simple\n\
+         ExecStart=/bin/sh -c 'dmesg -n 1; /bin/sh {SCRIPT} >/run/pipeline-check 2>/dev/null; \
+         {{ echo; echo {BEGIN}; base64 /run/pipeline-check; echo {END}; }} >/dev/ttyS0'\n"
+    );
+    let write = |name: &str, text: &str| -> Result<PathBuf, StageError> {
+        let path = site.scratch.join(name);
+        fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))?;
+        Ok(path)
+    };
+    let (script, unit) = (write("unit-script", script)?, write("unit", &unit)?);
+    let folder = "/etc/systemd/system";
+    let name = "pipeline-check.service";
+    let wants = format!("{folder}/multi-user.target.wants");
+    let puts = [
+        Put::File(SCRIPT, &script),
+        Put::File(&format!("{folder}/{name}"), &unit),
+        Put::Folder(&wants),
+        Put::Link(&format!("{wants}/{name}"), &format!("../{name}")),
+    ];
+    Ok(disk::put(raw, offset, &puts, &site.cancel)?)
+}
+
+/// What the unit printed, once all of it is in the console's log.
+pub fn printed(log: &[u8]) -> Option<String> {
+    let log = String::from_utf8_lossy(log);
+    let (_, rest) = log.rsplit_once(BEGIN)?;
+    let (inside, _) = rest.split_once(END)?;
+    let is_ours = |line: &&str| {
+        line.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+    };
+    let text: String = inside.lines().map(str::trim).filter(is_ours).collect();
+    String::from_utf8(STANDARD.decode(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_tells_its_version_by_its_library() {
+        assert_eq!(version("libsystemd-shared-252.so"), Some(252));
+        assert_eq!(version("libsystemd-shared-255.4-1ubuntu8.so"), Some(255));
+        assert_eq!(version("libsystemd-core-252.so"), None);
+    }
+
+    #[test]
+    fn answers_are_found_between_what_else_a_console_says() {
+        let log = format!("debian login: \r\n{BEGIN}\r\nYW5zd2\r\n[   9.1] usb: new\r\nVy\r\n{END}\r\n");
+        assert_eq!(printed(log.as_bytes()).as_deref(), Some("answer"));
+        assert_eq!(printed(format!("{BEGIN}\r\nYW5z\r\n").as_bytes()), None);
+    }
+}
