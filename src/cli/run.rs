@@ -169,6 +169,8 @@ fn carry(
     }
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
     let logs = store.run_folder(id);
+    // Asked once, at the start: the file may be replaced while a long run goes on.
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
     let shared = Shared {
         store,
         scratch,
@@ -176,6 +178,7 @@ fn carry(
         pipeline: &manifest.name,
         accel: (&accel).into(),
         cpus: budget.cpus,
+        program: &program,
         order: &order,
         cancel,
     };

@@ -156,6 +156,12 @@ pub const TOOLS: &[Tool] = {
             ["openssh-server", "openssh-server", "openssh"],
         ),
         tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
+        tool(
+            "xmllint",
+            Tests,
+            "judges JUnit files",
+            ["libxml2-utils", "libxml2", "libxml2"],
+        ),
         tool("xz", Tests, "is a foreign judge of .xz", ["xz-utils", "xz", "xz"]),
         tool("zstd", Tests, "is a foreign judge of .zst", ["zstd"; 3]),
     ]

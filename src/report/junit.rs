@@ -128,3 +128,16 @@ fn escape(text: &str) -> String {
     }
     safe
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_xml_cannot_carry_is_replaced_and_the_rest_survives() {
+        assert_eq!(
+            escape("a<b> & \"c\"\n\u{1b}[1m é"),
+            "a&lt;b&gt; &amp; &quot;c&quot;&#10;?[1m é"
+        );
+    }
+}

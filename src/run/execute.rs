@@ -45,6 +45,8 @@ pub struct Shared<'a> {
     pub accel: Accel,
     /// Virtual CPUs that a VM may have.
     pub cpus: u32,
+    /// This program's own file.
+    pub program: &'a Path,
     /// Files of all the manifest's images, in its order: that of the checksum files.
     pub order: &'a [PathBuf],
     /// Whether to stop.
@@ -89,6 +91,7 @@ pub fn execute(
         cancel: shared.cancel.clone(),
         accel: shared.accel,
         cpus: shared.cpus,
+        program: shared.program.to_owned(),
     };
     let ran = publish(node, chain, rebuild, shared, &site);
     if let Err(error) = &ran

@@ -35,6 +35,8 @@ pub struct Site {
     pub accel: Accel,
     /// Virtual CPUs that a VM may have at most.
     pub cpus: u32,
+    /// This program, which qemu starts for each connection to a guest's HTTP door.
+    pub program: PathBuf,
 }
 
 impl Site {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use pipeline::manifest::assertion::Assertion;
 use pipeline::manifest::select::{Selectors, select};
 use pipeline::manifest::{self, Manifest};
 
@@ -109,6 +110,12 @@ stories! { 2;
     bad_mode: ["\"0644\"" => "\"rw-r--r--\""];
     bad_name: ["[distros.noble]" => "[distros.\"noble/24\"]"], ["\"noble\"]" => "\"noble/24\"]"];
     bad_size: ["\"20G\"" => "\"20 GB\""];
+    check_of_no_image: ["[publish]" => "[[checks]]\nroot_size = true\nimages = \"debain12-*\"\n\n[publish]"];
+    check_of_two_kinds: ["[publish]" => "[[checks]]\nport = 22\ncommand = \"true\"\n\n[publish]"];
+    check_set_of_no_name: ["extends = \"base\"" => "extends = \"base\"\nchecks  = [\"standart\"]"];
+    check_that_checks_nothing: ["[publish]" => "[[checks]]\nidentity = false\n\n[[checks]]\nset = \"standard\"\nname = \"all\"\n\n[publish]"];
+    check_with_a_bad_pattern: ["[publish]" => "[[checks]]\ncommand = \"true\"\nmatches = \"a(b\"\nexit_code = 256\nouput = \"x\"\n\n[publish]"];
+    checks_of_one_name: ["[publish]" => "[[checks]]\nport = 80\nname = \"web\"\n\n[[checks]]\nport = 443\nname = \"web\"\ndistros = \"noble\"\n\n[publish]"];
     checksum_of_no_kind: ["\"sha256\"]" => "\"sha265\"]"];
     checksum_file_as_an_image: ["[publish]" => "[publish]\nfile = \"SHA512SUM.txt/{{ id }}\""];
     circle_of_flavors: ["[flavors.base]\n" => "[flavors.base]\nextends = \"full\"\n"];
@@ -523,4 +530,43 @@ fn no_mutated_manifest_makes_the_reader_panic() {
         refused > 1_000 && accepted > 0,
         "{refused} refused, {accepted} accepted"
     );
+}
+
+#[test]
+fn an_image_gets_the_checks_of_its_flavors_its_own_and_those_that_name_it() {
+    let bench = house();
+    let text = GOOD
+        .replace("[flavors.base]\n", "[flavors.base]\nchecks = [\"standard\"]\n")
+        .replace("sizes  = [\"3G\", \"20G\"]", "sizes  = [\"3G\", \"20G\"]\nchecks = [\"vm-bootstrap\", \"standard\"]")
+        .replace(
+            "[publish]",
+            "[[checks]]\nboots_within = \"1m\"\ndistros = \"noble\"\n\n\
+             [[checks]]\nname = \"web\"\ncommand = \"curl http://127.0.0.1/\"\noutput = \"Welcome\"\nimages = \"*-20G-*\"\n\n[publish]",
+        );
+    bench.write("images.toml", text);
+    let manifest = load(&bench);
+    let names = |image: usize| -> Vec<_> {
+        manifest.images[image]
+            .checks
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect()
+    };
+    let standard = [
+        "boots-within",
+        "login-prompt",
+        "network",
+        "port-22",
+        "root-size",
+        "no-failed-units",
+        "identity",
+        "no-traces",
+        "agent",
+    ];
+    assert_eq!(names(0), standard, "each set once");
+    assert_eq!(names(1), [&standard[..], &["web"]].concat());
+    // An own check takes the place of one of a set that has its name.
+    let limit = |image: usize| manifest.images[image].checks[0].assertion.clone();
+    assert_eq!(limit(0), Assertion::BootsWithin(Duration::from_secs(300)));
+    assert_eq!(limit(2), Assertion::BootsWithin(Duration::from_secs(60)));
 }

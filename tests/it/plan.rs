@@ -218,3 +218,38 @@ fn an_unmatched_selector_or_rebuild_names_what_is_near() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("matches no node"), "{}", ran.all());
 }
+
+#[test]
+fn nothing_is_published_before_its_check_unless_that_is_left_out() {
+    let checked = MANIFEST.replace("[flavors.base]\n", "[flavors.base]\nchecks = [\"standard\"]\n");
+    let plain = plan(&bench(MANIFEST), &[]);
+    let bench = bench(&checked);
+    let before = plan(&bench, &[]);
+    let needs = |plan: &Value, id: &str| -> Value {
+        let nodes = plan["nodes"].as_array().unwrap();
+        nodes.iter().find(|node| node["id"] == id).unwrap()["needs"].clone()
+    };
+    assert_eq!(
+        needs(&before, "sums/debian12-5G-base"),
+        serde_json::json!(["check/debian12-5G-base"])
+    );
+    assert_eq!(
+        needs(&before, "check/debian12-5G-base"),
+        serde_json::json!(["package/debian12-5G-base"])
+    );
+    let without = plan(&bench, &["--no-check"]);
+    assert_eq!(keys(&without), keys(&plain), "as if there were none");
+
+    bench.write(
+        "m.toml",
+        checked.replace(
+            "[[images]]",
+            "[[checks]]\nport = 80\nimages = \"cloud-5G-*\"\n\n[[images]]",
+        ),
+    );
+    let after = plan(&bench, &[]);
+    assert_eq!(
+        changed(&before, &after),
+        ["check/cloud-5G-base", "sums/cloud-5G-base"]
+    );
+}

@@ -66,6 +66,17 @@ fn two_images_come_out_and_a_second_run_does_nothing() {
             first.all()
         );
     }
+    let checks = |junit: &str, what: &str| {
+        let path = format!("count({what})");
+        tool("xmllint", &["--xpath", &path, junit], &bench.path(""))
+            .trim()
+            .to_owned()
+    };
+    assert!(first.stderr.contains("18 checks passed"), "{}", first.all());
+    assert_eq!(
+        checks("reports/junit.xml", "//testsuite[count(testcase[not(*)])=9]"),
+        "2"
+    );
     let out = bench.path("out");
     tool("sha512sum", &["--strict", "-c", "SHA512SUM.txt"], &out);
     tool("md5sum", &["--strict", "-c", "MD5SUM.txt"], &out);
@@ -105,11 +116,17 @@ fn two_images_come_out_and_a_second_run_does_nothing() {
         .modified()
         .unwrap();
     let began = Instant::now();
-    let again = bench.run(&["run", "quickstart.toml"]);
+    let again = bench.run(&["run", "quickstart.toml", "--junit", "again.xml"]);
     let took = began.elapsed();
     assert_eq!(again.code, 0, "{}", again.all());
     assert!(started(bench, &again).is_empty(), "{}", again.all());
     assert!(again.stderr.contains("nothing to do"), "{}", again.all());
+    assert!(again.stderr.contains("18 checks passed"), "{}", again.all());
+    assert_eq!(
+        checks("again.xml", "//testcase[not(*)]"),
+        "18",
+        "what was found out before counts"
+    );
     assert!(
         took < Duration::from_secs(10),
         "a run with nothing to do took {took:?}"
@@ -160,11 +177,18 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
     assert!(install.ends_with("cached"), "{}", plan.all());
     assert!(plan.stdout.contains("to do: motd changed"), "{}", plan.all());
 
+    // A check that is new is asked of what is built already.
+    let own = "[[checks]]\nname = \"web\"\nport = 80\nimages = \"*-3G-*\"\n\n[publish]";
+    shared.write("changed.toml", text.replace("[publish]", own));
+    let plan = shared.run(&["plan", "changed.toml"]);
+    assert!(plan.stdout.contains("to do: check web is new"), "{}", plan.all());
+    assert!(plan.stdout.contains("2 to do, 8 cached"), "{}", plan.all());
+
     let resized = text
         .replace("\"20G\"", "\"21G\"")
         .replace("\"out\"", "\"out-resized\"");
     shared.write("resized.toml", resized);
-    let ran = shared.run(&["run", "resized.toml", "--size", "21G"]);
+    let ran = shared.run(&["run", "resized.toml", "--size", "21G", "--no-check"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     let id = "debian12-21G-vm-bootstrap";
     assert_eq!(
@@ -174,6 +198,11 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
             format!("package/{id}"),
             format!("sums/{id}")
         ]
+    );
+    assert!(
+        ran.stderr.contains(&format!("not checked: {id}")),
+        "{}",
+        ran.all()
     );
     assert_eq!(shared.read("out-resized/MD5SUM.txt").lines().count(), 1);
 
@@ -194,6 +223,86 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
         [format!("{SMALL}/{SMALL}.qcow2.gz"), format!("{id}/{id}.qcow2.gz")],
         "in manifest order"
     );
+}
+
+#[test]
+fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
+    let shared = &QUICKSTART.bench;
+    let own = r#"
+[[checks]]
+name    = "motd"
+images  = "*-3G-*"
+command = "cat /etc/motd"
+output  = "by pipeline."
+matches = "^Made"
+
+[[checks]]
+port   = 22
+images = "*-3G-*"
+
+[[checks]]
+name    = "coffee"
+images  = "*-3G-*"
+command = "echo no beans; exit 3"
+
+[publish]"#;
+    let text = shared
+        .read("quickstart.toml")
+        .replace("checks = [\"standard\", \"vm-bootstrap\"]", "")
+        .replace("\"out\"", "\"out-gate\"")
+        .replace("[publish]", own);
+    shared.write("gate.toml", text);
+    let ran = shared.run(&["run", "gate.toml", "--junit", "gate.xml"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    for expected in [
+        "motd ok",
+        "port-22 ok",
+        "coffee FAILED",
+        "1 of 3 checks failed",
+        "expected  exit code 0",
+        "seen      exit code 3 and the output",
+        "no beans",
+        "2 checks passed, 1 failed",
+    ] {
+        assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
+    }
+    assert!(
+        !shared.path(&format!("out-gate/{SMALL}")).exists(),
+        "only what passed is published"
+    );
+    assert!(
+        shared
+            .path(&format!("out-gate/{LARGE}/{LARGE}.qcow2.gz"))
+            .exists()
+    );
+    let failure = [
+        "--xpath",
+        "string(//testcase[@name='coffee']/failure)",
+        "gate.xml",
+    ];
+    let failure = tool("xmllint", &failure, &shared.path(""));
+    assert!(failure.contains("no beans"), "{failure}");
+
+    let logs = ran.stderr.split("logs of this node: [ROOT]/").nth(1).unwrap();
+    let logs = logs.lines().next().unwrap();
+    assert!(shared.read(&format!("{logs}/verdict.txt")).contains("no beans"));
+    assert!(shared.read(&format!("{logs}/script.sh")).contains("no beans"));
+    assert!(
+        shared
+            .read(&format!("{logs}/answers-first-boot.txt"))
+            .contains("== motd: code 0")
+    );
+    assert!(
+        shared
+            .read(&format!("{logs}/requests.log"))
+            .contains("GET /vm-bootstrap: 200")
+    );
+    for kept in ["console.log", "qemu.argv", "qemu.stderr", "screen.png"] {
+        assert!(
+            shared.path(&format!("{logs}/first-boot/{kept}")).exists(),
+            "{kept}"
+        );
+    }
 }
 
 /// The script that the guests fetch and run as their boot script: it tells on the console what the host wants to know.

@@ -7,6 +7,8 @@ use std::sync::mpsc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pipeline::event::CheckOutcome;
+use pipeline::event::CheckResult;
 use pipeline::event::Event;
 use pipeline::event::ImageInfo;
 use pipeline::event::NodeInfo;
@@ -18,10 +20,12 @@ use pipeline::report;
 use pipeline::report::Options;
 use pipeline::report::Progress;
 use pipeline::report::Verbosity;
+use pipeline::report::junit;
 use pipeline::report::style::Style;
 use pipeline::report::summary::RunSummary;
 
 use crate::support::Bench;
+use crate::support::tool;
 
 /// A screen that can be read afterwards.
 #[derive(Clone, Default)]
@@ -126,6 +130,7 @@ fn image(size: u64, built: bool) -> ImageInfo {
         bytes: 182 << 20,
         disk_bytes: size << 30,
         built,
+        unchecked: false,
     }
 }
 
@@ -393,4 +398,134 @@ fn a_journal_that_cannot_be_written_is_a_warning_and_nothing_more() {
         .count();
     assert_eq!(told, 1, "{:?}", summary.warnings);
     assert!(paper.text().contains("the run goes on"), "{}", paper.text());
+}
+
+fn check(name: &str, outcome: CheckOutcome, seen: &str, cached: bool) -> What {
+    let result = CheckResult {
+        check: name.to_owned(),
+        outcome,
+        seconds: 1.5,
+        expected: "no <failed> unit".to_owned(),
+        seen: seen.to_owned(),
+    };
+    What::Check { result, cached }
+}
+
+/// One image passed in an earlier run, one fails, one was never built, one could not be looked at.
+fn a_run_with_checks() -> Vec<Event> {
+    let images = ["old", "bad", "unbuilt", "broken"];
+    let nodes = images.map(|name| node(&format!("check/{name}"), name == "old"));
+    let message = "1 of 3 checks failed\n  no-failed-units";
+    vec![
+        event(0, "", started(nodes.to_vec())),
+        event(
+            0,
+            "check/old",
+            check("boots-within", CheckOutcome::Passed, "a prompt", true),
+        ),
+        event(1, "check/bad", What::NodeStarted),
+        event(
+            9,
+            "check/bad",
+            check("network", CheckOutcome::Passed, "a request", false),
+        ),
+        event(
+            9,
+            "check/bad",
+            check(
+                "no-failed-units",
+                CheckOutcome::Failed,
+                "a & b.service: \"off\"\nsecond line",
+                false,
+            ),
+        ),
+        event(
+            9,
+            "check/bad",
+            check(
+                "agent",
+                CheckOutcome::Skipped,
+                "hangs on network, which failed",
+                false,
+            ),
+        ),
+        event(9, "check/bad", ended(Outcome::Failed, 8.0, None, Some(message))),
+        event(
+            9,
+            "check/unbuilt",
+            ended(Outcome::Skipped, 0.0, None, Some("size/unbuilt did not end well")),
+        ),
+        event(
+            9,
+            "check/broken",
+            ended(Outcome::Failed, 1.0, None, Some("qemu did not start")),
+        ),
+        event(
+            9,
+            "",
+            What::RunFinished {
+                built: 0,
+                cached: 1,
+                failed: 2,
+                skipped: 1,
+                seconds: 9.0,
+                images: vec![ImageInfo {
+                    unchecked: true,
+                    ..image(3, true)
+                }],
+            },
+        ),
+    ]
+}
+
+#[test]
+fn checks_are_told_as_they_end_and_summed_up() {
+    let paper = Paper::default();
+    let summary = watch(
+        &a_run_with_checks(),
+        options(Progress::Plain, Verbosity::Normal, &paper),
+    );
+    let told: Vec<_> = paper.text().lines().skip(2).take(7).map(str::to_owned).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(summary.render(Style::PLAIN), @"");
+}
+
+#[test]
+fn junit_has_every_check_in_the_form_of_the_schema() {
+    let bench = Bench::new();
+    let paper = Paper::default();
+    let summary = watch(
+        &a_run_with_checks(),
+        options(Progress::Plain, Verbosity::Normal, &paper),
+    );
+    let xml = junit::render(&summary);
+    bench.write("junit.xml", &xml);
+    // The schema of Apache Ant's JUnit tasks, from https://github.com/windyroad/JUnit-Schema.
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/junit.xsd");
+    tool(
+        "xmllint",
+        &["--noout", "--schema", schema, "junit.xml"],
+        &bench.path(""),
+    );
+    let count = |path: &str| {
+        tool("xmllint", &["--xpath", path, "junit.xml"], &bench.path(""))
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(count("count(//testsuite)"), "4");
+    assert_eq!(
+        count("count(//testsuite[@name='old']/testcase[not(*)])"),
+        "1",
+        "a pass of an earlier run"
+    );
+    assert_eq!(count("string(//testsuite[@name='bad']/@failures)"), "1");
+    assert_eq!(
+        count("string(//testcase[@name='no-failed-units']/failure)"),
+        "expected: no <failed> unit\nseen: a & b.service: \"off\"\nsecond line"
+    );
+    assert_eq!(count("count(//testsuite[@name='unbuilt']/testcase/skipped)"), "1");
+    assert_eq!(
+        count("string(//testsuite[@name='broken']/testcase/error/@message)"),
+        "qemu did not start"
+    );
 }

@@ -175,10 +175,15 @@ impl Case<'_> {
             }
         };
         match assertion {
-            Assertion::BootsWithin(_) => (
-                Holds(format!("{} after {}", life.1, show_duration(life.0))),
-                life.0,
-            ),
+            Assertion::BootsWithin(limit) => {
+                let seen = format!("{} after {}", life.1, show_duration(life.0));
+                let finding = if life.0 <= *limit * self.slower {
+                    Holds(seen)
+                } else {
+                    Fails(seen)
+                };
+                (finding, life.0)
+            }
             Assertion::LoginPrompt => {
                 let took = seen.login.unwrap_or_default();
                 let screen = seen
@@ -403,4 +408,184 @@ fn brief(output: &str) -> String {
         text += &format!("\n… and {more} more lines");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::assertion::CheckSet;
+
+    const GIB: u64 = 1 << 30;
+
+    fn seen() -> Seen {
+        Seen {
+            life: Ok((Duration::from_secs(9), "a login prompt")),
+            login: Some(Duration::from_secs(9)),
+            network: Ok("sshd greets"),
+            ports: BTreeMap::from([(SSH, Ok("SSH-2.0-OpenSSH_9.2".to_owned()))]),
+            fetched: 1,
+            answers: Ok(Answers::new()),
+            after: None,
+        }
+    }
+
+    fn answer(output: &str) -> Answer {
+        Answer {
+            output: output.to_owned(),
+            ..Answer::default()
+        }
+    }
+
+    /// Outcomes and what was seen, by name.
+    fn outcomes(checks: &[Check], first: &Seen) -> Vec<(String, CheckOutcome, String)> {
+        let case = Case {
+            checks,
+            size: 3 * GIB,
+            slower: 4,
+            first,
+            second: None,
+        };
+        let results = judge(&case).into_iter();
+        results
+            .map(|result| (result.check, result.outcome, result.seen))
+            .collect()
+    }
+
+    fn find(finding: &Finding) -> (bool, &str) {
+        match finding {
+            Holds(seen) => (true, seen),
+            Fails(seen) => (false, seen),
+            Blocked(cause) => (false, &cause.text),
+        }
+    }
+
+    #[test]
+    fn one_cause_is_one_failure_and_what_hangs_on_it_is_told_apart() {
+        let checks = [CheckSet::Standard.checks(), CheckSet::VmBootstrap.checks()].concat();
+        let mut dead = seen();
+        dead.life = Err("the machine found nothing to boot".to_owned());
+        let by = |first: &Seen, wanted| -> Vec<_> {
+            let all = outcomes(&checks, first).into_iter();
+            all.filter(|(_, outcome, _)| *outcome == wanted)
+                .map(|(name, ..)| name)
+                .collect()
+        };
+        assert_eq!(by(&dead, CheckOutcome::Failed), ["boots-within"]);
+        assert_eq!(by(&dead, CheckOutcome::Skipped).len(), 8);
+
+        let mut deaf = seen();
+        deaf.network = Err("no answer".to_owned());
+        let (owner, text) = (Owner::Network, "no answer".to_owned());
+        deaf.answers = Err(Cause { owner, text });
+        assert_eq!(by(&deaf, CheckOutcome::Failed), ["network"]);
+        assert_eq!(by(&deaf, CheckOutcome::Passed), ["boots-within", "login-prompt"]);
+
+        let mut mute = seen();
+        let (owner, text) = (Owner::Agent, "the agent did not ask".to_owned());
+        mute.answers = Err(Cause { owner, text });
+        assert_eq!(by(&mute, CheckOutcome::Failed), ["agent"]);
+        let strict = [Check::from(Assertion::BootsWithin(Duration::from_secs(2)))];
+        let (_, outcome, why) = outcomes(&strict, &seen()).remove(0);
+        assert_eq!(outcome, CheckOutcome::Failed, "9 seconds are more than 4 times 2");
+        assert_eq!(why, "a login prompt after 9.0s");
+        // Nobody else speaks for the agent here: then what could not be asked fails itself.
+        let alone = [Check::from(Assertion::RootSize)];
+        let (_, outcome, why) = outcomes(&alone, &mute).remove(0);
+        assert_eq!(
+            (outcome, why.as_str()),
+            (CheckOutcome::Failed, "the agent did not ask")
+        );
+    }
+
+    #[test]
+    fn a_root_that_was_not_grown_is_seen_by_its_disk_its_partition_or_its_file_system() {
+        let root = |fs: u64, device: u64, start: u64, disk: u64| {
+            let text = format!("filesystem={fs}*1\ndevice={device}*1\nstart={start}*1\ndisk={disk}*1");
+            let finding = root_size(&answer(&text), 3 * GIB);
+            let (holds, seen) = find(&finding);
+            (holds, seen.to_owned())
+        };
+        let whole = 3 * GIB - MIB;
+        assert!(root(whole / 100 * 95, whole, MIB, 3 * GIB).0);
+        assert_eq!(
+            root(whole, whole, MIB, 2 * GIB),
+            (false, "a disk of 2 GiB".to_owned())
+        );
+        let (_, seen) = root(2 * GIB, 2 * GIB - MIB, MIB, 3 * GIB);
+        assert_eq!(seen, "a root partition that ends at 2 GiB of 3 GiB");
+        let (_, seen) = root(2 * GIB, whole, MIB, 3 * GIB);
+        assert!(seen.starts_with("a root file system of 2 GiB on "), "{seen}");
+        assert!(!find(&root_size(&answer("df: what?"), GIB)).0);
+    }
+
+    #[test]
+    fn clones_share_neither_machine_ids_nor_host_keys() {
+        let clone = |id: &str, key: &str| format!("machine-id {id}\nsshd\n{key}");
+        let (a, b) = ("a".repeat(32), "b".repeat(32));
+        let (k, l) = ("host-key ssh-ed25519 AAAAk", "host-key ssh-ed25519 AAAAl");
+        let seen = |x: &str, y: &str| find(&identity(x, y)).1.to_owned();
+        assert!(find(&identity(&clone(&a, k), &clone(&b, l))).0);
+        assert_eq!(
+            seen(&clone(&a, k), &clone(&a, l)),
+            format!("the machine id {a} in both")
+        );
+        assert_eq!(
+            seen(&clone(&a, k), &clone(&b, k)),
+            "one SSH host key in both (ssh-ed25519)"
+        );
+        assert_eq!(
+            seen(&clone("", k), &clone(&b, l)),
+            format!("machine ids `` and `{b}`")
+        );
+        assert_eq!(
+            seen(&clone(&a, ""), &clone(&b, "")),
+            "no SSH host key although there is an sshd"
+        );
+    }
+
+    #[test]
+    fn an_agent_is_held_to_every_part_of_its_contract() {
+        let good = "uid=0\nfolder=/root/bootstrap\nterm=xterm\npath=/usr/sbin:/usr/bin:/sbin:/bin\nruns=1\nmost=10\nlogged=1";
+        let mut first = seen();
+        first.after = Some(Answers::from([(0, answer("runs=1"))]));
+        assert!(find(&agent(&answer(good), &first)).0);
+        let fails = |text: String, first: &Seen| find(&agent(&answer(&text), first)).1.to_owned();
+        assert_eq!(
+            fails(good.replace("xterm", "dumb"), &first),
+            "TERM is `dumb` and not `xterm`"
+        );
+        assert!(fails(good.replace("runs=1", "runs=4"), &first).contains("it counts 4 runs"));
+        assert!(
+            fails(format!("{good}\nmissing=/etc/cron.d/vm-boostrap"), &first).contains("vm-boostrap missing")
+        );
+        let mut again = first.clone();
+        again.fetched = 2;
+        assert_eq!(fails(good.to_owned(), &again), "the script was fetched 2 times");
+        again.after = Some(Answers::from([(0, answer("left=vm-bootstrap.timer"))]));
+        assert!(fails(good.to_owned(), &again).starts_with("vm-bootstrap.timer is still there"));
+    }
+
+    #[test]
+    fn a_command_is_judged_by_code_text_and_pattern() {
+        let wanted = CommandCheck {
+            command: "true".to_owned(),
+            exit_code: 3,
+            output: Some("beans".to_owned()),
+            matches: Some("^no \\w+$".to_owned()),
+            timeout: Duration::from_secs(60),
+        };
+        let seen = |code, output: &str| {
+            let answer = Answer {
+                code,
+                ..answer(output)
+            };
+            let finding = command(&wanted, &answer);
+            let (holds, seen) = find(&finding);
+            (holds, seen.to_owned())
+        };
+        assert!(seen(3, "no beans").0);
+        assert_eq!(seen(0, ""), (false, "exit code 0 and no output".to_owned()));
+        assert_eq!(seen(3, "two beans").1, "exit code 3 and the output\ntwo beans");
+        assert_eq!(seen(124, "").1, "no end within 1m 00s and no output");
+    }
 }

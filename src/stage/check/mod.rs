@@ -55,7 +55,7 @@ pub fn check(
     artifact.verify(site)?;
     let base = site.scratch.join("image");
     unpack(artifact.path, &base, &site.cancel, &mut |done, total| {
-        site.emit.bytes(done, total)
+        site.emit.bytes(done, total);
     })?;
     sound(work, &base, site)?;
     let setting = Setting {
@@ -180,10 +180,11 @@ fn clone(
 /// The boot in which everything is asked.
 fn first_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> Result<Seen, StageError> {
     let asserts = |wanted: &dyn Fn(&Assertion) -> bool| work.checks.iter().any(|c| wanted(&c.assertion));
-    let limit = work.checks.iter().find_map(|check| match check.assertion {
+    let limits = work.checks.iter().filter_map(|check| match check.assertion {
         Assertion::BootsWithin(limit) => Some(limit),
         _ => None,
     });
+    let limit = limits.max().unwrap_or(BOOT);
     let watches_agent = asserts(&|a| *a == Assertion::Agent);
     let setting = Setting {
         look_again: watches_agent,
@@ -203,7 +204,7 @@ fn first_boot(work: &CheckWork, base: &Path, setting: &Setting, site: &Site) -> 
         name: "first boot",
         disk,
         way,
-        limit: scaled(site.accel, limit.unwrap_or(BOOT)),
+        limit: scaled(site.accel, limit),
         questions: questions::limit(&work.checks),
         login: asserts(&|a| *a == Assertion::LoginPrompt),
         ports: ports.collect(),

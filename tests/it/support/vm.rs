@@ -25,7 +25,7 @@ pub static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
     let bench = Bench::at(&folder);
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
     bench.write("quickstart.toml", fs::read(manifest).unwrap());
-    let first = bench.run(&["run", "quickstart.toml"]);
+    let first = bench.run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
     assert_eq!(first.code, 0, "the quickstart failed:\n{}", first.all());
     Quickstart { bench, first }
 });

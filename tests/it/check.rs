@@ -1,0 +1,426 @@
+//! Images that are broken in one way each must fail the check that is there for it, and no other; and those that have no
+//! agent are asked in other ways. Real guests, made from the quickstart's image by editing its file system while it is off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pipeline::event::{CheckOutcome, CheckResult, Emitter, What};
+use pipeline::host::cancel::Cancel;
+use pipeline::host::fs::hash_file;
+use pipeline::machine::disk::{Put, put};
+use pipeline::machine::spec::{Accel, DiskFormat};
+use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
+use pipeline::plan::node::{CheckWork, MachineWish, WayIn};
+use pipeline::size::{ByteSize, GIB, MIB};
+use pipeline::stage::Site;
+use pipeline::stage::check::{Artifact, check};
+use pipeline::stage::error::StageError;
+
+use crate::support::vm::QUICKSTART;
+use crate::support::{Bench, tool};
+
+/// Offset of the image's only partition.
+const PARTITION: u64 = MIB;
+/// Boots at once: more than CPUs, as each waits for its guest's clock half of the time.
+const AT_ONCE: usize = 3;
+const SIZE: u64 = 3 * GIB;
+
+/// One doctored image and what must come of it.
+struct Case {
+    name: &'static str,
+    /// Breaks the raw disk; the folder is for files on the way in.
+    break_it: fn(&Path, &Bench),
+    checks: fn() -> Vec<Check>,
+    way_in: WayIn,
+    /// The checks that fail, each with a part of what is seen.
+    fails: &'static [(&'static str, &'static str)],
+}
+
+fn standard() -> Vec<Check> {
+    CheckSet::Standard.checks()
+}
+
+/// All that needs one boot.
+fn one_boot() -> Vec<Check> {
+    let mut checks = standard();
+    checks.retain(|check| check.assertion != Assertion::Identity);
+    checks
+}
+
+fn identity() -> Vec<Check> {
+    vec![Assertion::Network.into(), Assertion::Identity.into()]
+}
+
+fn agent() -> Vec<Check> {
+    vec![Assertion::Network.into(), Assertion::Agent.into()]
+}
+
+fn command(text: &str, exit_code: i32, matches: Option<&str>) -> Check {
+    Check::from(Assertion::Command(CommandCheck {
+        command: text.to_owned(),
+        exit_code,
+        output: None,
+        matches: matches.map(str::to_owned),
+        timeout: Duration::from_secs(60),
+    }))
+}
+
+fn questions() -> Vec<Check> {
+    let mut checks = one_boot();
+    checks.push(command("id -u; cat /etc/motd", 0, Some("(?s)^0\n.*pipeline")));
+    checks
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "nothing to boot",
+        break_it: |disk, _| {
+            use std::os::unix::fs::FileExt as _;
+            let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
+            // The code of the boot sector, up to the partition table.
+            file.write_all_at(&[0; 440], 0).unwrap();
+            file.write_all_at(&[0; 2], 510).unwrap();
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[("boots-within", "nothing to boot")],
+    },
+    Case {
+        name: "nobody asks to log in",
+        break_it: |disk, bench| {
+            remove(
+                disk,
+                "/etc/systemd/system/getty.target.wants/getty@tty1.service",
+                bench,
+            );
+            for unit in ["getty@tty1.service", "serial-getty@ttyS0.service"] {
+                let mask = format!("/etc/systemd/system/{unit}");
+                write(disk, &[Put::Link(&mask, "/dev/null")]);
+            }
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[("login-prompt", "no such line")],
+    },
+    Case {
+        name: "no dhcp",
+        break_it: |disk, bench| {
+            let text = "auto lo\niface lo inet loopback\n";
+            replace(disk, "/etc/network/interfaces", text, bench);
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[("network", "no answer")],
+    },
+    Case {
+        name: "no sshd",
+        break_it: |disk, bench| {
+            for name in [
+                "/etc/systemd/system/sshd.service",
+                "/etc/systemd/system/multi-user.target.wants/ssh.service",
+            ] {
+                remove(disk, name, bench);
+            }
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[("port-22", "a closed port")],
+    },
+    Case {
+        name: "root not grown",
+        break_it: |disk, _| {
+            let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
+            file.set_len(SIZE + GIB).unwrap();
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[("root-size", "ends at 3 GiB of 4 GiB")],
+    },
+    Case {
+        name: "a unit fails",
+        break_it: |disk, bench| {
+            let unit = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo out of coffee; exit 1'\n";
+            let unit = bench.write("unit", unit);
+            write(
+                disk,
+                &[
+                    Put::File("/etc/systemd/system/brewing.service", &unit),
+                    Put::Link(
+                        "/etc/systemd/system/multi-user.target.wants/brewing.service",
+                        "../brewing.service",
+                    ),
+                ],
+            );
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[("no-failed-units", "brewing.service")],
+    },
+    Case {
+        name: "one identity for all",
+        break_it: |disk, bench| {
+            replace(
+                disk,
+                "/etc/machine-id",
+                "0123456789abcdef0123456789abcdef\n",
+                bench,
+            );
+        },
+        checks: identity,
+        way_in: WayIn::Agent,
+        fails: &[(
+            "identity",
+            "the machine id 0123456789abcdef0123456789abcdef in both",
+        )],
+    },
+    Case {
+        name: "the build left something",
+        break_it: |disk, bench| {
+            let key = bench.write(
+                "key",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB pipeline-build-key\n",
+            );
+            let proxy = bench.write("proxy", "Acquire::http::Proxy \"http://10.0.2.2:3142\";\n");
+            write(
+                disk,
+                &[
+                    Put::Folder("/root/.ssh"),
+                    Put::File("/root/.ssh/authorized_keys", &key),
+                    Put::File("/etc/apt/apt.conf.d/30proxy", &proxy),
+                ],
+            );
+        },
+        checks: one_boot,
+        way_in: WayIn::Agent,
+        fails: &[(
+            "no-traces",
+            "/root/.ssh/authorized_keys: the build key\n/etc/apt/apt.conf.d/30proxy: Acquire",
+        )],
+    },
+    Case {
+        name: "an agent that never stops",
+        break_it: |disk, bench| {
+            let text = include_str!("../../guest/vm-bootstrap");
+            let broken = text.replace("rm -f \"$cron_entry\"", ":");
+            assert_ne!(text, broken);
+            replace(disk, "/root/bootstrap/vm-bootstrap", &broken, bench);
+        },
+        checks: agent,
+        way_in: WayIn::Agent,
+        fails: &[(
+            "agent",
+            "/etc/cron.d/vm-boostrap is still there after the script succeeded; the script was fetched 2 times",
+        )],
+    },
+    Case {
+        name: "asked by a key from outside",
+        break_it: |_, _| {},
+        checks: questions,
+        way_in: WayIn::Overlay,
+        fails: &[],
+    },
+    Case {
+        name: "asked by a unit",
+        break_it: |disk, bench| {
+            // Without sshd there is no other way; and so there is nobody at port 22.
+            remove(disk, "/usr/sbin/sshd", bench);
+        },
+        checks: || {
+            vec![
+                Assertion::RootSize.into(),
+                command("id -u; exit 7", 7, Some("^0$")),
+            ]
+        },
+        way_in: WayIn::Overlay,
+        fails: &[],
+    },
+];
+
+#[test]
+fn each_broken_image_fails_its_own_check_and_no_other() {
+    let image = format!("{0}/{0}.qcow2.gz", "debian12-3G-vm-bootstrap");
+    let image = QUICKSTART.bench.path(&format!("out/{image}"));
+    run_cases(&image, CASES);
+}
+
+fn run_cases(image: &Path, cases: &[Case]) {
+    let shared = Bench::new();
+    let unpack = format!("gzip -dc {} > base.qcow2", image.display());
+    tool("sh", &["-c", &unpack], &shared.path(""));
+    tool(
+        "qemu-img",
+        &["convert", "-O", "raw", "base.qcow2", "base.raw"],
+        &shared.path(""),
+    );
+    let next = AtomicUsize::new(0);
+    let wrong = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let started = Instant::now();
+                    let tried = try_case(case, &shared.path("base.raw"));
+                    println!("{}: {:?}", case.name, started.elapsed());
+                    if let Err(text) = tried {
+                        wrong.lock().unwrap().push(format!("{}: {text}", case.name));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Breaks a copy of the disk, checks it, and compares what fails with what must.
+fn try_case(case: &Case, base: &Path) -> Result<(), String> {
+    let bench = Bench::new();
+    let raw = bench.path("disk.raw");
+    let copy = format!("cp --sparse=always {} {}", base.display(), raw.display());
+    tool("sh", &["-c", &copy], &bench.path(""));
+    (case.break_it)(&raw, &bench);
+    let size = fs::metadata(&raw).unwrap().len();
+    tool(
+        "qemu-img",
+        &["convert", "-O", "qcow2", "disk.raw", "artifact"],
+        &bench.path(""),
+    );
+    fs::remove_file(&raw).unwrap();
+    let (results, error) = look(case, &bench, size);
+
+    let bad: Vec<_> = results
+        .iter()
+        .filter(|r| r.outcome == CheckOutcome::Failed)
+        .collect();
+    let names: Vec<_> = bad.iter().map(|r| r.check.as_str()).collect();
+    let wanted: Vec<_> = case.fails.iter().map(|(name, _)| *name).collect();
+    if names != wanted || results.len() != (case.checks)().len() {
+        return Err(format!(
+            "{wanted:?} should fail, and {names:?} did: {results:#?}\n{error:?}"
+        ));
+    }
+    for (result, (name, seen)) in bad.iter().zip(case.fails) {
+        if !result.seen.contains(seen) {
+            return Err(format!("{name} does not say `{seen}`: {}", result.seen));
+        }
+    }
+    match error {
+        Some(error) if !case.fails.is_empty() => {
+            let text = error.to_string();
+            let head = format!(
+                "1 of {} checks failed\n  {}\n  expected  ",
+                results.len(),
+                case.fails[0].0
+            );
+            if !text.starts_with(&head) || !text.contains("\n  seen      ") {
+                return Err(text);
+            }
+            for kept in ["console.log", "qemu.argv", "qemu.stderr"] {
+                if !bench.path("logs/first-boot").join(kept).exists() {
+                    return Err(format!("the bundle has no {kept}"));
+                }
+            }
+            let screen = fs::read(bench.path("logs/first-boot/screen.png")).unwrap_or_default();
+            if !screen.starts_with(b"\x89PNG") {
+                return Err("the bundle has no picture of the screen".to_owned());
+            }
+        }
+        None if case.fails.is_empty() && bench.path("report.json").exists() => {}
+        error => return Err(format!("{error:?}\n{results:#?}")),
+    }
+    Ok(())
+}
+
+fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<StageError>) {
+    let (sender, events) = mpsc::channel();
+    for folder in ["scratch", "logs"] {
+        fs::create_dir_all(bench.path(folder)).unwrap();
+    }
+    let site = Site {
+        scratch: bench.path("scratch"),
+        logs: bench.path("logs"),
+        emit: Emitter::new(sender).for_node("check/broken"),
+        cancel: Cancel::default(),
+        accel: Accel::Tcg,
+        cpus: 1,
+        program: PathBuf::from(env!("CARGO_BIN_EXE_pipeline")),
+    };
+    let artifact = bench.path("artifact");
+    let digests = hash_file(&artifact, &[pipeline::digest::Algorithm::Sha256], &site.cancel).unwrap();
+    let work = CheckWork {
+        checks: (case.checks)(),
+        size,
+        format: DiskFormat::Qcow2,
+        way_in: case.way_in,
+        machine: MachineWish {
+            memory: ByteSize(512 * MIB),
+            cpus: 1,
+        },
+    };
+    let artifact = Artifact {
+        path: &artifact,
+        digest: &digests[0],
+    };
+    let error = check(&work, artifact, None, &site, &bench.path("report.json")).err();
+    drop(site);
+    let results = events.iter().filter_map(|event| match event.what {
+        What::Check { result, .. } => Some(result),
+        _ => None,
+    });
+    (results.collect(), error)
+}
+
+fn write(disk: &Path, puts: &[Put<'_>]) {
+    put(disk, PARTITION, puts, &Cancel::default()).unwrap();
+}
+
+/// Takes a file out, by e2fsprogs alone.
+fn remove(disk: &Path, path: &str, bench: &Bench) {
+    let device = format!(
+        "{}?offset={PARTITION}",
+        disk.file_name().unwrap().to_string_lossy()
+    );
+    tool(
+        "debugfs",
+        &["-w", "-R", &format!("rm {path}"), &device],
+        &bench.path(""),
+    );
+}
+
+/// Another content for a file, with the owner and the mode that it had.
+fn replace(disk: &Path, path: &str, text: &str, bench: &Bench) {
+    let device = format!(
+        "{}?offset={PARTITION}",
+        disk.file_name().unwrap().to_string_lossy()
+    );
+    let stat = tool(
+        "debugfs",
+        &["-R", &format!("stat {path}"), &device],
+        &bench.path(""),
+    );
+    let mode = stat
+        .split("Mode:")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned();
+    remove(disk, path, bench);
+    let file = bench.write("content", text);
+    write(disk, &[Put::File(path, &file)]);
+    let set = format!("set_inode_field {path} mode 0100{}", &mode[mode.len() - 3..]);
+    tool("debugfs", &["-w", "-R", &set, &device], &bench.path(""));
+}
+
+/// For trying this out without building the image anew: `BROKEN_IMAGE=…/x.qcow2.gz BROKEN_CASE=name`.
+#[test]
+#[ignore = "wip"]
+fn wip() {
+    let image = PathBuf::from(std::env::var("BROKEN_IMAGE").unwrap());
+    run_cases(&image, CASES);
+}
