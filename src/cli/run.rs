@@ -42,7 +42,7 @@ pub struct Args {
     #[command(flatten)]
     checks: CheckArgs,
     /// Write the results of the checks to this file, as JUnit's XML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     junit: Option<PathBuf>,
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -81,6 +81,9 @@ fn build(args: &Args) -> Result<Tally, Exit> {
             .rebuild
             .prepare(&manifest, &selected, &Store::peek(&folder), &args.checks)?;
         return print(&prepared, Format::Text).map(|()| Tally::default());
+    }
+    if let Some(path) = &args.junit {
+        ready_for_junit(path)?;
     }
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
     let mut prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
@@ -131,17 +134,24 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     result.map_err(|error| refuse(&error))
 }
 
-fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
-    let written = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder),
-        _ => Ok(()),
+/// Makes sure, before an hour of work, that the file can be written after it.
+fn ready_for_junit(path: &Path) -> Result<(), Exit> {
+    let refused = |cause: &str| {
+        report_error(miette::miette!("--junit {}: {cause}; nothing was started", path.display()).as_ref());
+        Exit::Usage
     };
-    let written = written.map_err(|error| error.to_string()).and_then(|()| {
-        let text = junit::render(summary);
-        write_atomic(path, text.as_bytes()).map_err(|error| error.to_string())
-    });
-    written.map_err(|cause| {
-        report_error(miette::miette!("--junit {}: {cause}", path.display()).as_ref());
+    if path.is_dir() {
+        return Err(refused("this is a folder; name a file"));
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder).map_err(|error| refused(&error.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
+    write_atomic(path, junit::render(summary).as_bytes()).map_err(|error| {
+        report_error(miette::miette!("--junit {}: {error}", path.display()).as_ref());
         Exit::Failed
     })
 }
