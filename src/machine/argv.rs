@@ -79,8 +79,14 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     }
     args.words(&["-mon", "chardev=qmp,mode=control"]);
     if sandbox == Sandbox::On {
-        let spawn = if spec.door.is_some() { "allow" } else { "deny" };
-        let filter = format!("on,obsolete=deny,elevateprivileges=deny,spawn={spawn},resourcecontrol=deny");
+        // For a door qemu starts processes, each in a session of its own, and setsid(2) is among what
+        // `elevateprivileges=deny` forbids; `children` only takes away what a set-uid program could give.
+        let (privileges, spawn) = match spec.door {
+            Some(_) => ("children", "allow"),
+            None => ("deny", "deny"),
+        };
+        let filter =
+            format!("on,obsolete=deny,elevateprivileges={privileges},spawn={spawn},resourcecontrol=deny");
         args.words(&["-sandbox", &filter]);
     }
     args.0
@@ -351,7 +357,7 @@ mod tests {
         -chardev socket,id=console,path=/tmp/s/console
         -chardev socket,id=qmp,path=/tmp/s/qmp
         -mon chardev=qmp,mode=control
-        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny
+        -sandbox on,obsolete=deny,elevateprivileges=children,spawn=allow,resourcecontrol=deny
         ");
     }
 }
