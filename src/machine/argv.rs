@@ -80,9 +80,10 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     args.words(&["-mon", "chardev=qmp,mode=control"]);
     if sandbox == Sandbox::On {
         // For a door qemu starts processes, each in a session of its own, and setsid(2) is among what
-        // `elevateprivileges=deny` forbids; `children` only takes away what a set-uid program could give.
+        // `elevateprivileges=deny` (and `children` too) forbids. Set-uid programs give a machine nothing in any case: it
+        // is started without new privileges (prctl(2)).
         let (privileges, spawn) = match spec.door {
-            Some(_) => ("children", "allow"),
+            Some(_) => ("allow", "allow"),
             None => ("deny", "deny"),
         };
         let filter =
@@ -357,7 +358,7 @@ mod tests {
         -chardev socket,id=console,path=/tmp/s/console
         -chardev socket,id=qmp,path=/tmp/s/qmp
         -mon chardev=qmp,mode=control
-        -sandbox on,obsolete=deny,elevateprivileges=children,spawn=allow,resourcecontrol=deny
+        -sandbox on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny
         ");
     }
 }
