@@ -10,3 +10,5 @@ pub const GROW: &str = include_str!("../guest/grow-root.sh");
 pub const INSTALL_AGENT: &str = include_str!("../guest/install-agent.sh");
 /// The boot-time agent.
 pub const AGENT: &str = include_str!("../guest/vm-bootstrap");
+/// Runs a boot script as the agent would and reports how it went; the script's base64 goes behind it.
+pub const REPORT_RUN: &str = include_str!("../guest/report-run");

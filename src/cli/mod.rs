@@ -1,5 +1,6 @@
 //! The command line: one verb a file. Each calls what it needs and prints; stdout is for data, stderr for talk.
 
+pub mod boot;
 pub mod doctor;
 pub mod plan;
 pub mod render;
@@ -39,6 +40,8 @@ enum Verb {
         /// Socket of the server
         socket: PathBuf,
     },
+    /// Start an image in a machine of its own, to look at it or to see its boot script run
+    Boot(boot::Args),
     /// Look whether this host can build images, and print what to do where it cannot
     Doctor(doctor::Args),
 }
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Verb::Render(args) => render::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
+        Verb::Boot(args) => boot::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     ExitCode::from(exit as u8)

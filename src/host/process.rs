@@ -36,6 +36,7 @@ pub struct Cmd {
     env: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
     stdin: Vec<u8>,
+    no_new_privileges: bool,
 }
 
 impl fmt::Debug for Cmd {
@@ -123,7 +124,15 @@ impl Cmd {
             env: Vec::new(),
             folder: None,
             stdin: Vec::new(),
+            no_new_privileges: false,
         }
+    }
+
+    /// Neither it nor what it starts gains rights from set-uid programs (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    #[must_use]
+    pub fn no_new_privileges(mut self) -> Self {
+        self.no_new_privileges = true;
+        self
     }
 
     /// Adds an argument.
@@ -203,6 +212,9 @@ impl Cmd {
             command.current_dir(folder);
         }
         die_with_us(&mut command);
+        if self.no_new_privileges {
+            forgo_privileges(&mut command);
+        }
         let program = self.name();
         let mut child = command.spawn().map_err(|source| self.not_started(source))?;
         if let Some(mut pipe) = child.stdin.take() {
@@ -540,6 +552,17 @@ fn die_with_us(command: &mut std::process::Command) {
                 Err(std::io::ErrorKind::NotFound.into())
             }
         });
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "pre_exec is the only way to set this for a child; see its SAFETY"
+)]
+fn forgo_privileges(command: &mut std::process::Command) {
+    // SAFETY: the closure runs between fork and exec and makes one system call; it neither allocates nor locks.
+    unsafe {
+        command.pre_exec(|| Ok(rustix::thread::set_no_new_privs(true)?));
     }
 }
 

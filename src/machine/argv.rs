@@ -83,9 +83,15 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     }
     args.words(&["-mon", "chardev=qmp,mode=control"]);
     if sandbox == Sandbox::On {
-        // The door's processes are sessions of their own, and setsid(2) counts as a privilege in qemu's filter.
-        let spawn = if spec.door.is_some() { "allow" } else { "deny" };
-        let filter = format!("on,obsolete=deny,elevateprivileges={spawn},spawn={spawn},resourcecontrol=deny");
+        // For a door qemu starts processes, each in a session of its own, and setsid(2) is among what
+        // `elevateprivileges=deny` (and `children` too) forbids. Set-uid programs give a machine nothing in any case: it
+        // is started without new privileges (prctl(2)).
+        let (privileges, spawn) = match spec.door {
+            Some(_) => ("allow", "allow"),
+            None => ("deny", "deny"),
+        };
+        let filter =
+            format!("on,obsolete=deny,elevateprivileges={privileges},spawn={spawn},resourcecontrol=deny");
         args.words(&["-sandbox", &filter]);
     }
     args.0

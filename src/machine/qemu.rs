@@ -117,7 +117,9 @@ impl Machine {
             move |source| MachineError::Folder { path, source }
         };
         let wire = Wire::listen().map_err(failed(&std::env::temp_dir()))?;
-        let cmd = Cmd::new(&spec.program).args(argv(spec, &wire.sockets(), sandbox));
+        let cmd = Cmd::new(&spec.program)
+            .args(argv(spec, &wire.sockets(), sandbox))
+            .no_new_privileges();
         let argv_file = folder.join(ARGV_FILE);
         std::fs::write(&argv_file, cmd.to_line() + "\n").map_err(failed(&argv_file))?;
         let stderr_file = folder.join(STDERR_FILE);

@@ -1,6 +1,7 @@
 //! What runs inside guests, as far as it can be told without a VM.
 
 mod agent;
+mod reporting;
 mod sealing;
 mod templates;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const VALUES: [&str; 5] = ["digest", "disk_format", "event", "guest", "size"];
 
 /// Each module with what it may import beside the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
@@ -17,11 +17,12 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("plan", &["manifest"]),
     ("stage", &["host", "machine", "manifest", "plan"]),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
+    ("boot", &["host", "machine", "manifest", "stage"]),
     ("report", &["host"]),
     (
         "cli",
         &[
-            "host", "machine", "manifest", "plan", "report", "run", "stage", "store",
+            "boot", "host", "machine", "manifest", "plan", "report", "run", "stage", "store",
         ],
     ),
 ];

@@ -1,6 +1,7 @@
 //! The one integration binary: user stories against the real program, real qemu, real HTTP, real sshd.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod boot;
 mod check;
 mod doctor;
 mod fetch;

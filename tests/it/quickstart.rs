@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::vm::{Guest, QUICKSTART, processes_naming, wait_until};
+use crate::support::vm::{Guest, QUICKSTART, processes_naming, variant, wait_until};
 use crate::support::{Bench, Ran, tool};
 
 /// Longest time for a guest to do one thing, under emulation on a busy machine.
@@ -40,19 +40,6 @@ fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
         .filter(|e| e["event"] == "node_started")
         .map(|e| e["node"].as_str().unwrap().to_owned())
         .collect()
-}
-
-/// A manifest of its own on the quickstart's install: same distro, another flavor and name, in the same store.
-fn variant(name: &str, flavor: &str) -> String {
-    let quickstart = QUICKSTART.bench.read("quickstart.toml");
-    let (head, _) = quickstart.split_once("[flavors.vm-bootstrap]").unwrap();
-    let head = head
-        .replace("\"quickstart\"", &format!("\"{name}\""))
-        .replace("\"out\"", &format!("\"out-{name}\""));
-    format!(
-        "{head}\n{flavor}\n[[images]]\ndistro = \"debian12\"\nflavor = \"{name}\"\nsizes = [\"2G\"]\n\
-         [publish]\ncompress = \"none\"\n"
-    )
 }
 
 #[test]

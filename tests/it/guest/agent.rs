@@ -20,12 +20,12 @@ use crate::support::script_server::Answer;
 use crate::support::script_server::ScriptServer;
 use crate::support::tool;
 
-fn script(text: &str) -> Answer {
+pub fn script(text: &str) -> Answer {
     Answer::Script(text.to_owned())
 }
 
 /// Waits for something that another process does within moments.
-fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !happened() {
         assert!(Instant::now() < deadline, "{what}: not after 10 s");
@@ -38,18 +38,18 @@ fn kill(pid: &str) {
 }
 
 /// A guest's root folder with the agent installed in it by its own installer.
-struct Guest {
-    bench: Bench,
-    server: ScriptServer,
+pub struct Guest {
+    pub bench: Bench,
+    pub server: ScriptServer,
     programs: Option<PathBuf>,
 }
 
 impl Guest {
-    fn new(answer: Answer) -> Self {
+    pub fn new(answer: Answer) -> Self {
         Self::with_max(answer, "10")
     }
 
-    fn with_max(answer: Answer, max_retry: &str) -> Self {
+    pub fn with_max(answer: Answer, max_retry: &str) -> Self {
         let bench = Bench::new();
         fresh_root(&bench);
         bench.write("usr/sbin/cron", "");
@@ -64,7 +64,7 @@ impl Guest {
     }
 
     /// What cron does each minute.
-    fn start(&self) -> Child {
+    pub fn start(&self) -> Child {
         let log = OpenOptions::new()
             .append(true)
             .create(true)
@@ -87,20 +87,20 @@ impl Guest {
             .unwrap()
     }
 
-    fn minute(&self) {
+    pub fn minute(&self) {
         let status = self.start().wait().unwrap();
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.bench.read("var/log/vm-bootstrap.log")
     }
 
-    fn count(&self) -> String {
+    pub fn count(&self) -> String {
         self.bench.read("root/bootstrap/retry-amount").trim().to_owned()
     }
 
-    fn retired(&self) -> bool {
+    pub fn retired(&self) -> bool {
         !self.bench.path("etc/cron.d/vm-boostrap").exists()
     }
 
@@ -352,6 +352,31 @@ fn the_log_stays_small_and_is_never_replaced_under_a_writer() {
     );
     assert!(text.ends_with("the script exited with 1\n"));
     assert_eq!(fs::metadata(&log).unwrap().ino(), inode);
+}
+
+#[test]
+fn a_script_that_talks_without_end_does_not_fill_the_disk() {
+    let guest = Guest::new(script(
+        "echo $$ > pid; while :; do echo a line of a script that does not stop; done",
+    ));
+    let mut first = guest.start();
+    let log = guest.bench.path("var/log/vm-bootstrap.log");
+    let length = || fs::metadata(&log).map_or(0, |data| data.len());
+    eventually("the log is large", || length() > 4 << 20);
+    // Stopped, so that what is measured is what the next minute left.
+    let pid = guest.bench.read("root/bootstrap/pid");
+    tool("kill", &["-STOP", pid.trim()], Path::new("/"));
+    guest.minute();
+    let left = length();
+    kill(&pid);
+    first.wait().unwrap();
+    assert!(left < 300 * 1024, "{left} bytes");
+    assert_eq!(
+        guest.server.requests(),
+        1,
+        "the minute that cut the log ran nothing"
+    );
+    assert!(guest.log().contains("the script exited with 137"));
 }
 
 #[test]

@@ -13,6 +13,10 @@ pub enum Then {
     PowerOff,
     /// Pulls the reset line through the keyboard controller.
     Reset,
+    /// Writes itself to the disk's second sector, and switches itself off.
+    WriteAndPowerOff,
+    /// Prints every byte that it reads from COM1.
+    Echo,
 }
 
 const TEXT_AT: usize = 0x100;
@@ -59,6 +63,17 @@ fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
         Then::PowerOff => code.extend(POWER_OFF),
         // mov al,0xfe; out 0x64,al
         Then::Reset => code.extend([0xb0, 0xfe, 0xe6, 0x64]),
+        Then::WriteAndPowerOff => {
+            // xor ax,ax; mov es,ax; mov ax,0x301; mov bx,0x7c00; mov cx,2; mov dx,0x80; sti; int 0x13
+            code.extend([0x31, 0xc0, 0x8e, 0xc0, 0xb8, 0x01, 0x03, 0xbb, 0x00, 0x7c]);
+            code.extend([0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0xfb, 0xcd, 0x13]);
+            code.extend(POWER_OFF);
+        }
+        Then::Echo => {
+            // next: mov dx,0x3fd; in al,dx; test al,1; jz next; mov dx,0x3f8; in al,dx; out dx,al; jmp next
+            code.extend([0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf8]);
+            code.extend([0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xf1]);
+        }
     }
     // hlt; jmp to the hlt
     code.extend([0xf4, 0xeb, 0xfd]);

@@ -30,6 +30,19 @@ pub static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
     Quickstart { bench, first }
 });
 
+/// A manifest of its own on the quickstart's install: same distro, another flavor and name, in the same store.
+pub fn variant(name: &str, flavor: &str) -> String {
+    let quickstart = QUICKSTART.bench.read("quickstart.toml");
+    let (head, _) = quickstart.split_once("[flavors.vm-bootstrap]").unwrap();
+    let head = head
+        .replace("\"quickstart\"", &format!("\"{name}\""))
+        .replace("\"out\"", &format!("\"out-{name}\""));
+    format!(
+        "{head}\n{flavor}\n[[images]]\ndistro = \"debian12\"\nflavor = \"{name}\"\nsizes = [\"2G\"]\n\
+         [publish]\ncompress = \"none\"\n"
+    )
+}
+
 /// A qemu started by a test, killed when dropped.
 pub struct Guest {
     child: Child,

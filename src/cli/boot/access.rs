@@ -1,0 +1,125 @@
+//! How to get into a machine: in words, and by SSH for the user.
+
+use super::start::{Site, Started};
+use super::{Args, Mode, failed, mode};
+use crate::boot::keys::HELP;
+use crate::cli::Exit;
+use crate::cli::report_error::{report_error, talk};
+use crate::host::process::{Cmd, shell_quote};
+use crate::host::tools;
+use crate::machine::error::MachineError;
+use crate::machine::qemu::CONSOLE_LOG;
+use crate::report::style::{Role, Style, pad};
+
+/// Columns of the first word of a line.
+const LABEL: usize = 9;
+/// Exit code of ssh itself (ssh(1)).
+const SSH_FAILED: i32 = 255;
+
+/// What the user needs to know of the machine; `stop` is the process that ends it when told to.
+pub(super) fn text(args: &Args, started: &Started, site: &Site, stop: Option<u32>, style: Style) -> String {
+    let machine = &started.machine;
+    let mut text = format!(
+        "{} ({}), {}; {} of memory, {} CPU{}\n",
+        style.paint(Role::Strong, &started.name),
+        started.image.size,
+        if args.write {
+            "changes are kept"
+        } else {
+            "changes are thrown away"
+        },
+        args.memory,
+        started.cpus,
+        if started.cpus == 1 { "" } else { "s" },
+    );
+    let mut line = |label: &str, value: &str| {
+        text += &format!("  {}{value}\n", style.paint(Role::Dim, &pad(label, LABEL)));
+    };
+    if let Some(port) = machine.ssh_port() {
+        let user = args.ssh.as_deref().unwrap_or("root");
+        line("ssh", &ssh_words(port, user).join(" "));
+    }
+    if let Some(screen) = &started.screen {
+        line(
+            "screen",
+            &format!("VNC at 127.0.0.1:{}, password {}", screen.port, screen.password),
+        );
+    }
+    for forward in machine.forwards().iter().filter(|forward| forward.guest != 22) {
+        line(
+            "port",
+            &format!(
+                "127.0.0.1:{} leads to {} in the guest",
+                forward.host, forward.guest
+            ),
+        );
+    }
+    if let Some(received) = &started.received {
+        let mut served: Vec<_> = args
+            .bootstrap
+            .iter()
+            .map(|file| format!("vm-bootstrap is {}", file.display()))
+            .collect();
+        served.extend(
+            args.serve
+                .iter()
+                .map(|folder| format!("files of {}", folder.display())),
+        );
+        served.push(format!("posts go to {}", received.display()));
+        line(
+            "door",
+            &format!("http://10.0.2.100/ in the guest: {}", served.join(", ")),
+        );
+    }
+    line("logs", &site.logs.display().to_string());
+    if let Some(pid) = stop {
+        line(
+            "console",
+            &format!(
+                "tail -f {}",
+                shell_quote(&site.logs.join(CONSOLE_LOG).display().to_string())
+            ),
+        );
+        line("stop", &format!("kill {pid}"));
+    }
+    if stop.is_none() && mode(args) == Ok(Mode::Console) {
+        text += &format!("The guest's console follows. {HELP}.\n");
+    }
+    text
+}
+
+/// The command that logs in. A guest that was made a minute ago has a new host key each time; on loopback there is
+/// nobody in between.
+fn ssh_words(port: u16, user: &str) -> Vec<String> {
+    let words = [
+        "ssh",
+        "-p",
+        &port.to_string(),
+        "-o",
+        "NoHostAuthenticationForLocalhost=yes",
+    ];
+    let mut words: Vec<_> = words.map(str::to_owned).to_vec();
+    words.push(format!("{user}@127.0.0.1"));
+    words
+}
+
+/// Waits until sshd greets, and gives the terminal to ssh.
+pub(super) fn log_in(args: &Args, started: &mut Started, site: &Site) -> Result<Exit, Exit> {
+    let user = args.ssh.as_deref().unwrap_or("root");
+    talk("waiting for the guest's sshd…\n");
+    match started.machine.wait_sshd(user, args.timeout) {
+        Ok(()) => {}
+        Err(MachineError::Cancelled) => return Ok(Exit::Interrupted),
+        Err(error) => return Err(failed(error)),
+    }
+    let words = ssh_words(started.machine.ssh_port().unwrap_or_default(), user);
+    let ssh = Cmd::new(tools::path("ssh")).args(&words[1..]);
+    let status = ssh.lend_terminal(&site.cancel).map_err(failed)?;
+    if status.code() != Some(SSH_FAILED) {
+        return Ok(Exit::Ok);
+    }
+    let help = "give a user that the image knows (--ssh=USER), and the key or password that it accepts; \
+                `pipeline boot` without --ssh shows the console";
+    report_error(miette::miette!(help = help, "ssh could not log in as {user}").as_ref());
+    Err(Exit::Failed)
+}
