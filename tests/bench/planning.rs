@@ -12,6 +12,7 @@ use pipeline::host::cancel::Cancel;
 use pipeline::host::fs::hash_file;
 use pipeline::machine::spec::Accel;
 use pipeline::manifest::load::load;
+use pipeline::plan::build::Checking;
 use pipeline::plan::node::Stage;
 use pipeline::run::execute::{Shared, execute};
 use pipeline::run::prepare::prepare;
@@ -92,7 +93,9 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let store = Store::open(&folder.join("store")).unwrap();
     let all: Vec<_> = (0..manifest.images.len()).collect();
     let scratch = store.scratch("fill").unwrap();
-    let plan = prepare(&manifest, &all, &store, &|_| false).unwrap().plan;
+    let plan = prepare(&manifest, &all, &store, Checking::On, &|_| false)
+        .unwrap()
+        .plan;
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
     let (sender, _receiver) = std::sync::mpsc::channel();
     let emit = Emitter::new(sender);
@@ -103,6 +106,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
         pipeline: &manifest.name,
         accel: Accel::Tcg,
         cpus: 1,
+        program: Path::new(env!("CARGO_BIN_EXE_pipeline")),
         order: &order,
         cancel: &cancel,
     };
