@@ -28,3 +28,4 @@ pub use sparse::sparse_copy;
 pub use stat::Stamp;
 pub use stat::free_space;
 pub use stat::private_dir;
+pub use stat::read_small;
