@@ -16,6 +16,7 @@ mod read;
 pub mod secret;
 pub mod select;
 mod suggest;
+pub mod target;
 pub mod template;
 
 pub use error::ManifestErrors;

@@ -4,6 +4,7 @@
 mod distro;
 mod image;
 mod step;
+mod target;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 
 use crate::size::{ByteSize, MIB};
 
+pub use self::target::TargetDraft;
 use super::context::RESERVED;
 use super::error::{ProblemKind, Problems, Span};
 use super::fields::{Field, Fields};
@@ -67,6 +69,8 @@ pub struct Draft {
     pub publish: Publish,
     /// `publish.file`.
     pub file: Option<Spot>,
+    /// `[publish.*]`; its targets stand in `publish` too.
+    pub targets: Vec<TargetDraft>,
 }
 
 /// Names with their values.
@@ -154,7 +158,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
     let distros = distro::read_all(reading, root, &vars);
     let flavors = step::read_all(reading, root);
     let images = image::read_all(reading, root);
-    let (publish, file) = image::read_publish(root);
+    let (publish, file, targets) = image::read_publish(reading, root);
     Draft {
         vars,
         resources,
@@ -163,6 +167,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
         images,
         publish,
         file,
+        targets,
     }
 }
 
