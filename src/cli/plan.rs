@@ -2,7 +2,7 @@
 
 use super::Exit;
 use super::report_error::{out, report_error};
-use super::target::{RebuildArgs, StoreArgs, Target};
+use super::target::{RebuildArgs, StoreArgs, Target, UploadArgs};
 use crate::plan::show::{dot, json, text};
 use crate::store::Store;
 
@@ -14,6 +14,8 @@ use crate::store::Store;
 pub struct Args {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    upload: UploadArgs,
     #[command(flatten)]
     rebuild: RebuildArgs,
     /// How to print it
@@ -45,7 +47,9 @@ pub fn run(args: &Args) -> Exit {
 fn plan(args: &Args) -> Result<(), Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = args.rebuild.prepare(&manifest, &selected, &store)?;
+    let prepared = args
+        .rebuild
+        .prepare(&manifest, &selected, &store, args.upload.upload)?;
     print(&prepared, args.format)
 }
 

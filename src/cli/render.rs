@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Exit {
 fn render(args: &Args) -> Result<String, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = prepare(&manifest, &selected, &store, &|_| false).map_err(|error| {
+    let prepared = prepare(&manifest, &selected, &store, false, &|_| false).map_err(|error| {
         report_error(&error);
         Exit::Usage
     })?;

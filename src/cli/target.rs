@@ -41,8 +41,16 @@ pub struct StoreArgs {
     store: Option<PathBuf>,
 }
 
-/// Which nodes to build whatever the store has.
+/// Whether images are published too.
 #[derive(Debug, clap::Args)]
+pub struct UploadArgs {
+    /// Publish the images to every [publish.…] place of the manifest too; UPLOAD=yes in the environment means the same
+    #[arg(long, env = "UPLOAD", value_parser = clap::builder::FalseyValueParser::new())]
+    pub upload: bool,
+}
+
+/// Which nodes to build whatever the store has.
+#[derive(Debug, Default, clap::Args)]
 pub struct RebuildArgs {
     /// Build this again and what hangs on it: a node id or a glob, as in install/debian12 or 'provision/*'
     #[arg(long, value_name = "NODE")]
@@ -107,7 +115,13 @@ impl RebuildArgs {
     ///
     /// # Errors
     /// [`Exit::Usage`], after saying why on stderr.
-    pub fn prepare(&self, manifest: &Manifest, selected: &[usize], store: &Store) -> Result<Prepared, Exit> {
+    pub fn prepare(
+        &self,
+        manifest: &Manifest,
+        selected: &[usize],
+        store: &Store,
+        upload: bool,
+    ) -> Result<Prepared, Exit> {
         let mut globs = Vec::new();
         for text in &self.rebuild {
             let glob = Glob::new(text).map_err(|error| {
@@ -121,7 +135,7 @@ impl RebuildArgs {
                 .iter()
                 .any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject))
         };
-        let prepared = prepare(manifest, selected, store, &matches).map_err(|error| {
+        let prepared = prepare(manifest, selected, store, upload, &matches).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;

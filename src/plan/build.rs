@@ -40,6 +40,8 @@ const PACKAGE_MEMORY: u64 = 256 * MIB;
 
 /// What planning needs beside the manifest.
 pub struct Inputs<'a> {
+    /// Whether images are published too.
+    pub upload: bool,
     /// Package archives by distro, for bootstrap sources without one in the manifest.
     pub mirrors: &'a BTreeMap<String, Mirror>,
     /// Fingerprint of a secret; what it gives stands in the key for the secret.
@@ -70,8 +72,17 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
         provisions: BTreeMap::new(),
     };
     let mut images = Vec::with_capacity(selected.len());
+    let mut published = Vec::new();
     for image in selected.iter().filter_map(|&i| manifest.images.get(i)) {
-        images.push((image.id.clone(), planner.image(image)?));
+        let (package, sums) = planner.image(image)?;
+        images.push((image.id.clone(), sums));
+        // What must be done with an image before it may be published.
+        let publishable = package;
+        if inputs.upload {
+            for target in &manifest.publish.targets {
+                published.push((image.id.clone(), planner.publish(image, target, publishable)?));
+            }
+        }
     }
     let Planner { graph, order, .. } = planner;
     Ok(Plan {
@@ -79,20 +90,21 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
         graph,
         order,
         images,
+        published,
     })
 }
 
-struct Planner<'a> {
-    manifest: &'a Manifest,
+pub(super) struct Planner<'a> {
+    pub(super) manifest: &'a Manifest,
     inputs: &'a Inputs<'a>,
-    graph: DiGraph<Node, ()>,
+    pub(super) graph: DiGraph<Node, ()>,
     order: Vec<NodeIndex>,
     bases: BTreeMap<&'a str, NodeIndex>,
     provisions: BTreeMap<(&'a str, &'a str), NodeIndex>,
 }
 
 impl<'a> Planner<'a> {
-    fn add(
+    pub(super) fn add(
         &mut self,
         stage: Stage,
         subject: &str,
@@ -117,11 +129,12 @@ impl<'a> Planner<'a> {
         index
     }
 
-    fn key(&self, index: NodeIndex) -> &str {
+    pub(super) fn key(&self, index: NodeIndex) -> &str {
         &self.graph[index].key
     }
 
-    fn image(&mut self, image: &'a Image) -> Result<NodeIndex, PlanError> {
+    /// Gives the nodes that package it and put it into the output folder.
+    fn image(&mut self, image: &'a Image) -> Result<(NodeIndex, NodeIndex), PlanError> {
         let manifest = self.manifest;
         let provision = self.provision(&image.distro, &image.flavor)?;
         let distro = manifest
@@ -187,14 +200,9 @@ impl<'a> Planner<'a> {
             file: image.file.clone(),
             algorithms: publish.checksums.clone(),
         };
-        Ok(self.add(
-            Stage::Sums,
-            &image.id,
-            inputs,
-            Work::Sums(work),
-            Cost::default(),
-            &[package],
-        ))
+        let cost = Cost::default();
+        let sums = self.add(Stage::Sums, &image.id, inputs, Work::Sums(work), cost, &[package]);
+        Ok((package, sums))
     }
 
     fn provision(&mut self, distro: &'a str, flavor: &'a str) -> Result<NodeIndex, PlanError> {

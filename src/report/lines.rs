@@ -164,10 +164,18 @@ impl Lines {
             .bytes
             .map_or_else(String::new, |bytes| format!(", {}", ByteSize(bytes)));
         let message = done.message.as_deref().unwrap_or_default();
+        let told = done
+            .message
+            .as_ref()
+            .map_or_else(String::new, |message| format!(": {message}"));
         match done.outcome {
             Outcome::Built => vec![format!(
-                "{} in {took}{size}",
+                "{} in {took}{size}{told}",
                 self.style.paint(Role::Good, "done")
+            )],
+            Outcome::Present => vec![format!(
+                "{} already, {took}{told}",
+                self.style.paint(Role::Good, "there")
             )],
             Outcome::Shared => vec![format!("taken from another run after {took}{size}")],
             Outcome::Skipped => vec![format!("not started: {message}")],

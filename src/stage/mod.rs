@@ -4,11 +4,13 @@
 pub mod error;
 pub mod fetch;
 pub mod guest;
+pub mod index;
 pub mod install;
 pub mod package;
 pub mod provision;
 pub mod size;
 pub mod sums;
+pub mod upload;
 
 use std::path::PathBuf;
 
