@@ -137,6 +137,18 @@ pub const TOOLS: &[Tool] = {
         tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
         tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
         tool(
+            "nginx",
+            Tests,
+            "is a real WebDAV server",
+            ["nginx-light", "nginx", "nginx"],
+        ),
+        tool(
+            "pip3",
+            Tests,
+            "installs foreign clients and servers",
+            ["python3-pip", "python3-pip", "python-pip"],
+        ),
+        tool(
             "openssl",
             Tests,
             "is a foreign judge of digests and keys",

@@ -9,6 +9,7 @@ mod machine;
 mod manifest;
 mod package;
 mod plan;
+mod publish;
 mod quickstart;
 mod report;
 mod run;

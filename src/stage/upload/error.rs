@@ -175,60 +175,66 @@ pub(super) fn one_line(text: &str) -> String {
     }
 }
 
+/// What is said of a server that wants to know who we are.
+const NOT_LET: (&str, &str) = (
+    "the server does not let us",
+    "check the credentials (user, password or token; for a shacache: shacache-cert-file and shadir-cert-file in its \
+     configuration) and what they allow",
+);
+
 fn refusal(head: &Head, said: &str) -> String {
     let status = head.status;
+    // nginx says so by 400 with these words (and 495, 496 in its log).
+    let certificate = status == 400 && said.contains("certificate");
     let (what, remedy) = match status {
         300..=399 => (
-            match &head.moved_to {
-                Some(to) => format!("the server redirects to {to}"),
-                None => "the server redirects".to_owned(),
-            },
+            "the server redirects",
             "a write is never redirected by a server that takes it (this may be a login page): check the credentials, \
              or write the URL that it ends at",
         ),
-        401 | 403 => (
-            "the server does not let us".to_owned(),
-            "check the credentials (user, password or token; for a shacache its client certificate) and what they \
-             allow",
-        ),
+        401 | 403 | 495 | 496 => NOT_LET,
+        400 if certificate => NOT_LET,
         404 | 405 | 409 | 501 => (
-            "the server takes no file there".to_owned(),
+            "the server takes no file there",
             "check the URL, that the folder or bucket exists, and that the server allows writing",
         ),
         413 => (
-            "the server finds it too large".to_owned(),
+            "the server finds it too large",
             "raise its limit (nginx: client_max_body_size)",
         ),
-        429 => (
-            "the server says that we ask too often".to_owned(),
-            "try again later",
-        ),
-        507 => (
-            "the server has no room left".to_owned(),
-            "make room there, and run again",
-        ),
+        429 => ("the server says that we ask too often", "try again later"),
+        507 => ("the server has no room left", "make room there, and run again"),
         500..=599 => (
-            "the server has a problem of its own".to_owned(),
+            "the server has a problem of its own",
             "look at its log (a full disk is often told so), and run again",
         ),
-        _ => ("the server gave an unexpected answer".to_owned(), "check the URL"),
+        _ => ("the server gave an unexpected answer", "check the URL"),
     };
+    let to = head
+        .moved_to
+        .as_ref()
+        .map_or_else(String::new, |to| format!(" to {to}"));
     let said = if said.is_empty() || (300..400).contains(&status) {
         String::new()
     } else {
         format!(", saying \"{said}\"")
     };
-    format!("{what} (HTTP {status}{said}); {remedy}")
+    format!("{what}{to} (HTTP {status}{said}); {remedy}")
 }
+
+/// A shacache has files of its own for this.
+const TLS_HINT: &str =
+    " (for a shacache: shacache-ca-file, shacache-cert-file and their shadir twins in its configuration)";
 
 fn remedy(error: &HttpError) -> String {
     match error {
         HttpError::Tls { .. } | HttpError::Dns { .. } | HttpError::Refused { .. } => {
             let text = error.to_string();
-            text.split_once("; ").map_or_else(
-                || "check the certificates that are configured for it".to_owned(),
-                |(_, remedy)| remedy.to_owned(),
-            )
+            let remedy = text.split_once("; ").map_or("", |(_, remedy)| remedy);
+            match error {
+                HttpError::Tls { .. } => format!("{remedy}{TLS_HINT}"),
+                _ => remedy.to_owned(),
+            }
         }
         HttpError::SendCut { .. } => {
             "look at its log: servers hang up on what they refuse (credentials, size) or cannot store"

@@ -295,6 +295,8 @@ impl Store {
                 self.text(action.sign(SIGNED_FOR).as_str(), url, around.cancel)
             })?;
             let Some(text) = listed else { return Ok(None) };
+            // Some stores (moto is one) name the outermost element otherwise; Amazon's own clients do not look at it.
+            let text = text.replace("ListPartsResponse", "ListPartsResult");
             let Ok(list) = ListParts::parse_response(&text) else {
                 return Ok(None);
             };
