@@ -93,7 +93,7 @@ pub enum What {
         version: u32,
         /// Run id.
         run: String,
-        /// Folder of this run's logs.
+        /// Folder of this run's logs; empty for what keeps none (and has no run id either).
         folder: String,
         /// All nodes in an order in which they could run.
         nodes: Vec<NodeInfo>,

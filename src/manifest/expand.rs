@@ -19,12 +19,12 @@ const ID: &str = "{{ distro }}-{{ size }}-{{ flavor }}";
 /// The published file of an image, below the output folder.
 const FILE: &str = "{{ id }}/{{ id }}.{{ format }}{{ suffix }}";
 /// Files that the program writes into the output folder itself.
-const OWN_FILES: [&str; 5] = [
-    "MD5SUM.txt",
-    "SHA256SUMS",
-    "SHA512SUM.txt",
-    "URL.txt",
-    "index.json",
+const OWN_FILES: [(&str, &str); 5] = [
+    ("MD5SUM.txt", "a checksum file"),
+    ("SHA256SUMS", "a checksum file"),
+    ("SHA512SUM.txt", "a checksum file"),
+    ("URL.txt", "the list of URLs"),
+    ("index.json", "the catalog of what is published"),
 ];
 
 /// An image and where its size stands.
@@ -273,11 +273,9 @@ fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
     };
     for entry in entries {
         let file = entry.image.file.as_path();
-        if OWN_FILES
-            .iter()
-            .any(|name| file.iter().next().is_some_and(|top| top == *name))
-        {
-            collide("a file of the program's own".to_owned(), None, entry);
+        let top = file.iter().next().unwrap_or_default();
+        if let Some((_, what)) = OWN_FILES.iter().find(|(name, _)| top == *name) {
+            collide((*what).to_owned(), None, entry);
         } else if let Some(other) = files.insert(file, entry) {
             collide(
                 format!("the file of image `{}` already", other.image.id),

@@ -115,6 +115,9 @@ impl Lines {
     }
 
     fn run_started(&self, at: Timestamp, run: &str, folder: &str, nodes: &[NodeInfo]) -> Vec<String> {
+        if folder.is_empty() {
+            return Vec::new();
+        }
         let cached = nodes.iter().filter(|node| node.cached).count();
         let date = at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
         let count = nodes.len();

@@ -92,7 +92,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let store = Store::open(&folder.join("store")).unwrap();
     let all: Vec<_> = (0..manifest.images.len()).collect();
     let scratch = store.scratch("fill").unwrap();
-    let plan = prepare(&manifest, &all, &store, &|_| false).unwrap().plan;
+    let plan = prepare(&manifest, &all, &store, false, &|_| false).unwrap().plan;
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
     let (sender, _receiver) = std::sync::mpsc::channel();
     let emit = Emitter::new(sender);
@@ -104,6 +104,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
         accel: Accel::Tcg,
         cpus: 1,
         order: &order,
+        ids: &[],
         cancel: &cancel,
     };
     for (index, node) in plan.nodes() {

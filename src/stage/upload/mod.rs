@@ -265,7 +265,7 @@ fn deliver(
 ) -> Result<(Found, bool), UploadError> {
     let (emit, cancel, policy) = (around.emit, around.cancel, &around.policy);
     let address = place.address(item);
-    emit.phase(format!("asking for {address}"));
+    emit.phase("asking whether it is there");
     let found = policy.retry(emit, cancel, || place.look(item, around))?;
     if let Some(found) = found.filter(|found| has_size(found, item)) {
         let known = last.is_some_and(|last| same_version(last, &found));
@@ -273,9 +273,9 @@ fn deliver(
             return Ok((found, false));
         }
     }
-    emit.phase(format!("sending to {address}"));
+    emit.phase("sending");
     place.send(item, around)?;
-    emit.phase(format!("waiting for {address} to appear"));
+    emit.phase("waiting for it to appear");
     let look = || policy.retry(emit, cancel, || place.look(item, around));
     let found = policy
         .wait_for(cancel, look)?
@@ -317,7 +317,7 @@ fn read_all(place: &dyn Place, item: &Item<'_>, around: &Around<'_>) -> Result<(
         digest: item.sha512.clone(),
     };
     around.policy.retry(around.emit, around.cancel, || {
-        around.emit.phase(format!("reading back {address}"));
+        around.emit.phase("reading back");
         let bytes = place.read(item, around.cancel)?;
         read_back::compare(&address, bytes, &want, around.cancel, around.emit)
     })

@@ -121,7 +121,7 @@ impl Place for Server {
             let answer = self
                 .client
                 .send(&outgoing, body, around.cancel, &mut |sent| {
-                    progress.report(sent, item.bytes)
+                    progress.report(sent, item.bytes);
                 })
                 .map_err(|error| UploadError::request("send to", &url, error))?;
             match answer.head.status {

@@ -1,5 +1,14 @@
 //! Servers that misbehave: what is retried, what is not, what is said, and that nothing wrong is ever listed.
 
+use std::path::Path;
+use std::time::Duration;
+
+use pipeline::event::Emitter;
+use pipeline::host::cancel::Cancel;
+use pipeline::manifest::target::{Destination, Http, Login, Target, Verify};
+use pipeline::stage::upload::retry::Policy;
+use pipeline::stage::upload::{Around, Item, Metadata, upload};
+
 use super::{LARGE, SMALL, bench, file, listed, noise, says, well};
 use crate::support::shelf::{Fault, Shelf, sha512};
 use crate::support::{Bench, Ran};
@@ -21,7 +30,7 @@ fn shelf(kind: &str) -> (Bench, Shelf) {
     (bench, shelf)
 }
 
-fn upload(bench: &Bench) -> Ran {
+fn publish(bench: &Bench) -> Ran {
     bench.run(&["upload", "m.toml", "--size", "3G"])
 }
 
@@ -31,7 +40,7 @@ fn a_moment_of_trouble_is_waited_out_also_where_the_reference_client_gives_up() 
         for fault in [Fault::Status(500), Fault::CutAfter(10_000)] {
             let (bench, shelf) = shelf(kind);
             shelf.faults([fault.clone()]);
-            let ran = upload(&bench);
+            let ran = publish(&bench);
             well(&ran);
             says(&ran, &["trying again in"]);
             assert_eq!(listed(&bench), [SMALL], "{kind} {fault:?}");
@@ -95,7 +104,7 @@ fn what_is_no_success_fails_is_explained_and_is_not_listed() {
     ] {
         let (bench, shelf) = shelf(kind);
         shelf.faults(faults.clone());
-        let ran = upload(&bench);
+        let ran = publish(&bench);
         assert_eq!(ran.code, 1, "{kind} {faults:?}: {}", ran.all());
         says(&ran, said);
         says(&ran, &[&format!("{SMALL}@{kind}"), &shelf.url("/")]);
@@ -106,6 +115,44 @@ fn what_is_no_success_fails_is_explained_and_is_not_listed() {
             "{kind} {faults:?}"
         );
     }
+}
+
+#[test]
+fn a_server_that_takes_all_and_keeps_nothing_is_found_out() {
+    let shelf = Shelf::start();
+    shelf.faults([Fault::Forget]);
+    let bench = Bench::new();
+    let path = bench.write("image", noise(1000, 1));
+    let target = Target {
+        name: "http".to_owned(),
+        to: Destination::Http(Http {
+            url: shelf.url("/images"),
+            login: Login::Anonymous,
+        }),
+        verify: Verify::Head,
+        public_url: None,
+    };
+    let item = Item {
+        path: &path,
+        name: Path::new("a b.gz"),
+        bytes: 1000,
+        sha512: &format!("sha512:{}", sha512(&noise(1000, 1))).parse().unwrap(),
+        metadata: &Metadata::new(),
+    };
+    let (sender, _events) = std::sync::mpsc::channel();
+    let around = Around {
+        cancel: &Cancel::default(),
+        emit: &Emitter::new(sender),
+        state: Path::new(""),
+        policy: Policy {
+            pause: Duration::from_millis(1),
+            ..Policy::default()
+        },
+    };
+    let error = upload(&target, &item, None, &around).unwrap_err().to_string();
+    assert!(error.contains("/images/a%20b.gz is not there"), "{error}");
+    // The next attempt is a good one.
+    assert!(upload(&target, &item, None, &around).unwrap().sent);
 }
 
 #[test]
@@ -129,14 +176,14 @@ fn a_file_that_is_there_and_equal_is_read_once_and_then_only_asked_for() {
     let (bench, shelf) = shelf("http");
     let path = format!("/images/{}", file(SMALL));
     shelf.put(&path, &noise(50_000, 1));
-    well(&upload(&bench));
+    well(&publish(&bench));
     assert_eq!(shelf.lines(), [format!("HEAD {path}"), format!("GET {path}")]);
     shelf.forget_asked();
-    well(&upload(&bench));
+    well(&publish(&bench));
     assert_eq!(shelf.lines(), [format!("HEAD {path}")]);
     // Behind our back it becomes something else of the same size.
     shelf.put(&path, &noise(50_000, 9));
-    well(&upload(&bench));
+    well(&publish(&bench));
     assert_eq!(shelf.file(&path), Some(noise(50_000, 1)));
 
     let text = bench
@@ -145,7 +192,7 @@ fn a_file_that_is_there_and_equal_is_read_once_and_then_only_asked_for() {
     bench.write("m.toml", text);
     shelf.remove(&path);
     shelf.forget_asked();
-    well(&upload(&bench));
+    well(&publish(&bench));
     let asked = [
         format!("HEAD {path}"),
         format!("PUT {path}"),
@@ -169,7 +216,7 @@ fn passwords_and_tokens_let_us_in_and_are_seen_nowhere_else() {
             .replace("[publish.http]", &format!("[publish.http]\n{login}"));
         bench.write("m.toml", text);
         shelf.password(value);
-        let ran = upload(&bench);
+        let ran = publish(&bench);
         assert_eq!(ran.code, 2, "{}", ran.all());
         says(&ran, &["publish.http.", "nothing was started"]);
         bench.write("secret", "s3cr3t\n");

@@ -3,6 +3,7 @@
 mod directory;
 mod faults;
 mod object_store;
+mod quickstart;
 mod reference;
 mod tls;
 mod webdav;

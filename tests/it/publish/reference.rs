@@ -61,7 +61,7 @@ pub(super) fn configure(bench: &Bench, cache: &str, directory: &str, bits: u32) 
 }
 
 /// What the reference downloader gives for these filters.
-fn download(bench: &Bench, filters: &[&str]) -> std::process::Output {
+pub(super) fn download(bench: &Bench, filters: &[&str]) -> std::process::Output {
     python(REFERENCE)
         .arg(program(REFERENCE, "networkcache-download"))
         .args(["-c", "shacache.cfg", "-k", "packer-images"])

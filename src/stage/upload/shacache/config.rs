@@ -1,21 +1,18 @@
-//! `shacache.cfg` as the reference client reads it: Python's `ConfigParser` (strict, basic interpolation), one section.
-//! What that client passes over in silence is told here. Knows the file's keys; opens none of the files that it names.
+//! `shacache.cfg`: which keys there are, which an upload needs, and what the reference client passes over in silence, which
+//! is told here. Opens none of the files that it names; how lines become values is `ini`'s.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::ini::{Section, interpolate, section};
 use super::sign::Signer;
 use crate::host::fs::read_small;
 use crate::host::http::{Tls, TlsFileError};
 
 /// The only section that counts.
 const SECTION: &str = "networkcache";
-/// The section whose values stand in all others.
-const DEFAULTS: &str = "DEFAULT";
 /// Most bytes read of the file. A list of a hundred certificates has a fifth of that.
 const LARGEST: u64 = 1 << 20;
-/// Deepest `%(name)s` in `%(name)s` (ConfigParser's MAX_INTERPOLATION_DEPTH).
-const DEPTH: u32 = 10;
 /// Every key that the reference client reads.
 const KEYS: [&str; 12] = [
     "download-cache-url",
@@ -92,17 +89,6 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// A value and the line of its key.
-#[derive(Clone, Debug)]
-struct Setting {
-    line: usize,
-    value: String,
-    /// Whether it comes from the defaults: names there may exist for interpolation only.
-    by_default: bool,
-}
-
-type Section = BTreeMap<String, Setting>;
-
 impl Config {
     /// Reads and checks a file.
     ///
@@ -133,8 +119,8 @@ impl Config {
             line,
             cause,
         };
-        let section = sections(text).map_err(|(line, cause)| fail(Some(line), cause))?;
-        let Some(raw) = section else {
+        let found = section(text, SECTION).map_err(|(line, cause)| fail(Some(line), cause))?;
+        let Some(raw) = found else {
             return Err(fail(
                 None,
                 format!("it has no section [{SECTION}]; add that line above its keys"),
@@ -267,127 +253,6 @@ fn url(value: &str) -> Result<String, String> {
     // The reference client drops a query.
     let value = value.split(['?', '#']).next().unwrap_or_default();
     Ok(value.trim_end_matches('/').to_owned())
-}
-
-/// The lines of the one section (over the defaults), as ConfigParser reads them.
-fn sections(text: &str) -> Result<Option<Section>, (usize, String)> {
-    let mut all: BTreeMap<String, Section> = BTreeMap::new();
-    let mut section: Option<String> = None;
-    let mut option: Option<String> = None;
-    let mut indent = 0;
-    for (number, line) in (1..).zip(text.lines()) {
-        let value = line.trim();
-        if value.starts_with(['#', ';']) {
-            continue;
-        }
-        let current = match (&section, &option) {
-            (Some(section), Some(option)) => all.get_mut(section).and_then(|s| s.get_mut(option)),
-            _ => None,
-        };
-        if value.is_empty() {
-            if let Some(current) = current {
-                current.value.push('\n');
-            }
-            continue;
-        }
-        let here = line.chars().take_while(|c| c.is_whitespace()).count();
-        if let Some(current) = current.filter(|_| here > indent) {
-            current.value.push('\n');
-            current.value.push_str(value);
-            continue;
-        }
-        indent = here;
-        if let Some(name) = value
-            .strip_prefix('[')
-            .and_then(|rest| rest.rsplit_once(']'))
-            .map(|(name, _)| name)
-            && !name.is_empty()
-        {
-            if all.contains_key(name) {
-                return Err((number, format!("the section [{name}] is there twice; join them")));
-            }
-            all.insert(name.to_owned(), Section::new());
-            (section, option) = (Some(name.to_owned()), None);
-            continue;
-        }
-        let Some(inside) = section.as_ref().and_then(|name| all.get_mut(name)) else {
-            return Err((
-                number,
-                format!("this line is above the first section; add [{SECTION}] above it"),
-            ));
-        };
-        let Some((key, rest)) = value
-            .split_once(['=', ':'])
-            .filter(|(key, _)| !key.trim().is_empty())
-        else {
-            let remedy = if value.starts_with("-----") || value.len() == 64 {
-                "lines of a certificate must be indented"
-            } else {
-                "write: key = value"
-            };
-            return Err((
-                number,
-                format!("this is neither a key nor the rest of a value; {remedy}"),
-            ));
-        };
-        let key = key.trim_end().to_lowercase();
-        if inside.contains_key(&key) {
-            return Err((
-                number,
-                format!("the key `{key}` is there twice; take one of them out"),
-            ));
-        }
-        let value = rest.trim().to_owned();
-        let by_default = section.as_deref() == Some(DEFAULTS);
-        inside.insert(
-            key.clone(),
-            Setting {
-                line: number,
-                value,
-                by_default,
-            },
-        );
-        option = Some(key);
-    }
-    let defaults = all.remove(DEFAULTS).unwrap_or_default();
-    let Some(own) = all.remove(SECTION) else {
-        return Ok(None);
-    };
-    let mut merged = defaults;
-    merged.extend(own);
-    for option in merged.values_mut() {
-        let length = option.value.trim_end().len();
-        option.value.truncate(length);
-    }
-    Ok(Some(merged))
-}
-
-/// ConfigParser's basic interpolation: `%%` is a percent sign, `%(name)s` another value, any other `%` a mistake.
-fn interpolate(section: &Section, value: &str, depth: u32) -> Result<String, String> {
-    if depth > DEPTH {
-        return Err("its `%(…)s` go in a circle".to_owned());
-    }
-    let mut text = String::with_capacity(value.len());
-    let mut rest = value;
-    while let Some(at) = rest.find('%') {
-        text.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            text.push('%');
-            rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(")s")) {
-            let name = name.to_lowercase();
-            let Some(option) = section.get(&name) else {
-                return Err(format!("`%({name})s` names no key"));
-            };
-            text.push_str(&interpolate(section, &option.value, depth + 1)?);
-            rest = after;
-        } else {
-            return Err("a `%` stands alone; write it twice: %%".to_owned());
-        }
-    }
-    text.push_str(rest);
-    Ok(text)
 }
 
 #[cfg(test)]

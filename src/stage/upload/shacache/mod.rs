@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod entry;
+mod ini;
 pub mod sign;
 
 use self::config::Config;
@@ -90,7 +91,7 @@ impl Shacache {
     pub fn list(&self, sha512: &Digest, metadata: &Metadata, around: &Around<'_>) -> Result<(), UploadError> {
         let body = self.entry(sha512, metadata)?.body().into_bytes();
         let url = format!("{}/{}", self.config.upload_directory, self.key);
-        around.emit.phase(format!("listing it at {url}"));
+        around.emit.phase(format!("listing it under `{}`", self.key));
         let headers = [("content-type", "application/json".to_owned())];
         let outgoing = Outgoing {
             method: Method::Put,
@@ -152,7 +153,7 @@ impl Shacache {
         let answer = self
             .cache
             .send(&outgoing, body, around.cancel, &mut |sent| {
-                progress.report(sent, item.bytes)
+                progress.report(sent, item.bytes);
             })
             .map_err(|error| UploadError::request("send to", url, error))?;
         let text = answer.text();
