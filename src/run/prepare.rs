@@ -151,7 +151,7 @@ pub fn verify_inputs(
         match entry.verify(cancel) {
             Ok(()) => {}
             Err(error @ StoreError::Damaged { .. }) => {
-                emit.warn(error.to_string());
+                emit.warn(format!("{error}; it is taken out and built anew"));
                 store.evict(node.stage.name(), &node.key)?;
                 sound = false;
             }
@@ -161,16 +161,24 @@ pub fn verify_inputs(
     Ok(sound)
 }
 
-/// Makes sure that every secret is set, every tool is there and every target can be used that the nodes to run will want.
-/// Gives warnings.
+/// Makes sure that every secret is set, every tool is there, and every folder can be written to and every place published
+/// to that the nodes to run will want. Gives warnings.
 ///
 /// # Errors
-/// [`RunError::Secret`], [`RunError::Target`] and [`RunError::Missing`], with all that is missing.
+/// [`RunError::Secret`], [`RunError::Target`] and [`RunError::Missing`], with all that is missing; [`RunError::Output`].
 pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
     let mut absent = Vec::new();
     let mut programs = BTreeSet::new();
     for (_, node) in prepared.todo() {
         programs.extend(programs_of(&node.work));
+        match &node.work {
+            Work::Sums(work) => {
+                let file = work.output.join(&work.file);
+                host_fs::can_fill(file.parent().unwrap_or(&work.output)).map_err(RunError::Output)?;
+            }
+            Work::Index(work) => host_fs::can_fill(&work.output).map_err(RunError::Output)?,
+            _ => {}
+        }
         let Work::Provision(work) = &node.work else {
             continue;
         };

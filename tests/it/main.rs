@@ -11,6 +11,7 @@ mod package;
 mod plan;
 mod publish;
 mod quickstart;
+mod refusals;
 mod report;
 mod run;
 mod support;
