@@ -40,6 +40,8 @@ pub enum Stream {
 pub enum Outcome {
     /// Work was done and its result is in the store (or the output folder).
     Built,
+    /// Its result was where it should be already; nothing was sent or written.
+    Present,
     /// Another run finished the same node meanwhile; its result was taken.
     Shared,
     /// It failed.
@@ -121,7 +123,7 @@ pub enum What {
         version: u32,
         /// Run id.
         run: String,
-        /// Folder of this run's logs.
+        /// Folder of this run's logs; empty for what keeps none (and has no run id either).
         folder: String,
         /// All nodes in an order in which they could run.
         nodes: Vec<NodeInfo>,
@@ -176,7 +178,7 @@ pub enum What {
         /// Bytes of its result, where it has one.
         #[serde(skip_serializing_if = "Option::is_none")]
         bytes: Option<u64>,
-        /// For a failure: the whole message, several lines. For a skip: what it needed.
+        /// For a failure: the whole message, several lines. For a skip: what it needed. For what is published: where.
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
@@ -184,6 +186,8 @@ pub enum What {
     RunFinished {
         /// Nodes built by this run.
         built: usize,
+        /// Nodes whose results were in their places already, outside the store.
+        present: usize,
         /// Nodes taken from the store.
         cached: usize,
         /// Nodes failed.

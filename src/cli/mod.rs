@@ -1,12 +1,15 @@
 //! The command line: one verb a file. Each calls what it needs and prints; stdout is for data, stderr for talk.
 
 pub mod boot;
+pub mod check_urls;
 pub mod doctor;
 pub mod plan;
 pub mod render;
 pub mod report_error;
 pub mod run;
 pub mod target;
+pub mod upload;
+pub mod upload_file;
 pub mod validate;
 
 use std::path::PathBuf;
@@ -30,6 +33,12 @@ enum Verb {
     Run(run::Args),
     /// Show what a run would do and why
     Plan(plan::Args),
+    /// Publish what is built, without building anything
+    Upload(upload::Args),
+    /// Read everything that is published, and tell what is gone or is something else now
+    CheckUrls(check_urls::Args),
+    /// Upload one file to a shacache by hand
+    UploadFile(upload_file::Args),
     /// Check a manifest and everything it names, and report all mistakes at once
     Validate(validate::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
@@ -68,6 +77,9 @@ pub fn main() -> ExitCode {
     let exit = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Upload(args) => upload::run(args),
+        Verb::CheckUrls(args) => check_urls::run(&args),
+        Verb::UploadFile(args) => upload_file::run(&args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Render(args) => render::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.

@@ -2,7 +2,7 @@
 
 use super::Exit;
 use super::report_error::{out, report_error};
-use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target};
+use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
 use crate::plan::show::{dot, json, text};
 use crate::store::Store;
 
@@ -14,6 +14,8 @@ use crate::store::Store;
 pub struct Args {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    upload: UploadArgs,
     #[command(flatten)]
     rebuild: RebuildArgs,
     #[command(flatten)]
@@ -47,7 +49,8 @@ pub fn run(args: &Args) -> Exit {
 fn plan(args: &Args) -> Result<(), Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
+    let wanted = wanted(&args.checks, &args.upload);
+    let prepared = args.rebuild.prepare(&manifest, &selected, &store, wanted)?;
     print(&prepared, args.format)
 }
 

@@ -5,7 +5,7 @@ use super::Exit;
 use super::report_error::{out, report_error, talk};
 use super::target::{StoreArgs, Target};
 use crate::manifest::model::{Access, Source};
-use crate::plan::build::{BUILD_KEY, Checking};
+use crate::plan::build::{BUILD_KEY, Wanted};
 use crate::plan::node::{Stage, Work};
 use crate::run::prepare::prepare;
 use crate::stage::guest::seed;
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Exit {
 fn render(args: &Args) -> Result<String, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = prepare(&manifest, &selected, &store, Checking::Off, &|_| false).map_err(|error| {
+    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false).map_err(|error| {
         report_error(&error);
         Exit::Usage
     })?;

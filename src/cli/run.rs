@@ -9,7 +9,7 @@ use jiff::Zoned;
 use super::Exit;
 use super::plan::{Format, print};
 use super::report_error::{report_error, talk};
-use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target};
+use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
@@ -27,45 +27,62 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pipeline run images.toml\n  pipeline run images.toml 'debian12-50G-*'\n  \
-    pipeline run images.toml --size 50G --jobs 2\n  pipeline run images.toml --rebuild install/debian12\n\n\
+    pipeline run images.toml --size 50G --jobs 2\n  pipeline run images.toml --rebuild install/debian12\n  \
+    pipeline run images.toml --upload\n\n\
     A second run does nothing that is done already; a killed one goes on after its last finished node.\n\
     Ctrl-C stops VMs in order, a second Ctrl-C kills them."
 )]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) upload: UploadArgs,
     /// Only show what would be done and why, as `pipeline plan` does
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     #[command(flatten)]
-    rebuild: RebuildArgs,
+    pub(super) rebuild: RebuildArgs,
     #[command(flatten)]
-    checks: CheckArgs,
+    pub(super) checks: CheckArgs,
     /// Write the results of the checks to this file, as JUnit's XML
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
-    junit: Option<PathBuf>,
+    pub(super) junit: Option<PathBuf>,
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    jobs: Option<u32>,
+    pub(super) jobs: Option<u32>,
     /// Stop everything at the first failure instead of only what hangs on it
     #[arg(long)]
-    fail_fast: bool,
+    pub(super) fail_fast: bool,
     /// How to show progress: bars on a terminal, plain lines elsewhere
     #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
-    progress: Progress,
+    pub(super) progress: Progress,
     /// Show consoles' and steps' output too (plain lines only)
     #[arg(long, short)]
-    verbose: bool,
+    pub(super) verbose: bool,
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
 }
 
 /// Times that a run plans anew because a stored result turned out damaged.
 const PLANS: usize = 3;
 
+/// What of a plan is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All of it.
+    Everything,
+    /// Only the publication of what is built.
+    Uploads,
+}
+
 /// Runs the verb.
 pub fn run(args: &Args) -> Exit {
-    match build(args) {
+    run_scope(args, Scope::Everything)
+}
+
+/// Runs all or a part of what the arguments ask for.
+pub(super) fn run_scope(args: &Args, scope: Scope) -> Exit {
+    match build(args, scope) {
         Ok(tally) if tally.interrupted => Exit::Interrupted,
         Ok(tally) if tally.failed > 0 || tally.skipped > 0 => Exit::Failed,
         Ok(_) => Exit::Ok,
@@ -73,21 +90,27 @@ pub fn run(args: &Args) -> Exit {
     }
 }
 
-fn build(args: &Args) -> Result<Tally, Exit> {
+fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let (manifest, selected) = args.target.load()?;
+    let prepare = |store: &Store| {
+        let wanted = wanted(&args.checks, &args.upload);
+        let mut prepared = args.rebuild.prepare(&manifest, &selected, store, wanted)?;
+        if scope == Scope::Uploads {
+            prepared.only_uploads().map_err(|error| refuse(&error))?;
+        }
+        Ok(prepared)
+    };
     let folder = args.store.folder();
     if args.dry_run {
-        let prepared = args
-            .rebuild
-            .prepare(&manifest, &selected, &Store::peek(&folder), &args.checks)?;
+        let prepared = prepare(&Store::peek(&folder))?;
         return print(&prepared, Format::Text).map(|()| Tally::default());
     }
     if let Some(path) = &args.junit {
         ready_for_junit(path)?;
     }
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
-    let mut prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
-    preflight(&prepared).map_err(|error| refuse(&error))?;
+    let mut prepared = prepare(&store)?;
+    let warnings = preflight(&prepared).map_err(|error| refuse(&error))?;
 
     let id = run_id();
     let logs = store.run_folder(&id);
@@ -107,13 +130,16 @@ fn build(args: &Args) -> Result<Tally, Exit> {
     let style = options.style;
     let reader = thread::spawn(move || report::run(&receiver, options));
 
+    for warning in warnings {
+        emit.warn(warning);
+    }
     let mut sound = false;
     for _ in 0..PLANS {
         sound = verify_inputs(&prepared, &store, &cancel, &emit).map_err(|error| refuse(&error))?;
         if sound {
             break;
         }
-        prepared = args.rebuild.prepare(&manifest, &selected, &store, &args.checks)?;
+        prepared = prepare(&store)?;
     }
     if !sound {
         emit.warn("the store keeps coming back damaged; look at its disk");
@@ -178,6 +204,7 @@ fn carry(
         emit.warn(warning);
     }
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
+    let ids: Vec<_> = manifest.images.iter().map(|image| image.id.clone()).collect();
     let logs = store.run_folder(id);
     // Asked once, at the start: the file may be replaced while a long run goes on.
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
@@ -190,6 +217,7 @@ fn carry(
         cpus: budget.cpus,
         program: &program,
         order: &order,
+        ids: &ids,
         cancel,
     };
     let on_failure = if args.fail_fast {
@@ -209,7 +237,8 @@ fn refuse(error: &RunError) -> Exit {
         | RunError::TooLarge(_)
         | RunError::Store(_)
         | RunError::Signals(_) => Exit::Host,
-        RunError::Secret(_) | RunError::Plan(_) => Exit::Usage,
+        RunError::NotBuilt { .. } => Exit::Failed,
+        RunError::Secret(_) | RunError::Target(_) | RunError::NoTarget | RunError::Plan(_) => Exit::Usage,
     }
 }
 

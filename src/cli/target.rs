@@ -9,7 +9,7 @@ use super::report_error::report_error;
 use crate::manifest::load::load;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};
-use crate::plan::build::Checking;
+use crate::plan::build::Wanted;
 use crate::plan::node::Node;
 use crate::run::prepare::{Prepared, prepare};
 use crate::store::Store;
@@ -42,8 +42,16 @@ pub struct StoreArgs {
     store: Option<PathBuf>,
 }
 
-/// Which nodes to build whatever the store has.
+/// Whether images are published too.
 #[derive(Debug, clap::Args)]
+pub struct UploadArgs {
+    /// Publish the images to every [publish.…] place of the manifest too; UPLOAD=yes in the environment means the same
+    #[arg(long, env = "UPLOAD", value_parser = clap::builder::FalseyValueParser::new())]
+    pub upload: bool,
+}
+
+/// Which nodes to build whatever the store has.
+#[derive(Debug, Default, clap::Args)]
 pub struct RebuildArgs {
     /// Build this again and what hangs on it: a node id or a glob, as in install/debian12 or 'provision/*'
     #[arg(long, value_name = "NODE")]
@@ -51,20 +59,18 @@ pub struct RebuildArgs {
 }
 
 /// Whether images are checked.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct CheckArgs {
-    /// Leave the checks out: images appear without having been booted
-    #[arg(long)]
+    /// Leave the checks out: images appear without having been booted (never to be published)
+    #[arg(long, conflicts_with = "upload")]
     no_check: bool,
 }
 
-impl CheckArgs {
-    fn checking(&self) -> Checking {
-        if self.no_check {
-            Checking::Off
-        } else {
-            Checking::On
-        }
+/// What is asked for beyond images in the output folder.
+pub fn wanted(checks: &CheckArgs, upload: &UploadArgs) -> Wanted {
+    Wanted {
+        checks: !checks.no_check,
+        upload: upload.upload,
     }
 }
 
@@ -131,7 +137,7 @@ impl RebuildArgs {
         manifest: &Manifest,
         selected: &[usize],
         store: &Store,
-        checks: &CheckArgs,
+        wanted: Wanted,
     ) -> Result<Prepared, Exit> {
         let mut globs = Vec::new();
         for text in &self.rebuild {
@@ -146,7 +152,7 @@ impl RebuildArgs {
                 .iter()
                 .any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject))
         };
-        let prepared = prepare(manifest, selected, store, checks.checking(), &matches).map_err(|error| {
+        let prepared = prepare(manifest, selected, store, wanted, &matches).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;

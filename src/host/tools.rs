@@ -150,6 +150,18 @@ pub const TOOLS: &[Tool] = {
             ["grub-common", "grub2-tools", "grub"],
         ),
         tool(
+            "nginx",
+            Tests,
+            "is a real WebDAV server",
+            ["nginx-light", "nginx", "nginx"],
+        ),
+        tool(
+            "pip3",
+            Tests,
+            "installs foreign clients and servers",
+            ["python3-pip", "python3-pip", "python-pip"],
+        ),
+        tool(
             "openssl",
             Tests,
             "is a foreign judge of digests and keys",

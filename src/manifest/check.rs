@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::assertion::CheckSet;
 use super::context::{self, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
-use super::model::{Flavor, Resources};
+use super::model::{Flavor, Image, Resources};
 use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
 use super::suggest;
 use super::template::{self, Fault, TemplateError};
+use crate::size::{ByteSize, GIB};
 
 /// Draft and lookups that several rules share.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ impl<'a> Check<'a> {
             self.check_answers(distro);
         }
         self.check_env();
+        self.check_metadata();
         flavors
     }
 
@@ -270,6 +272,29 @@ impl<'a> Check<'a> {
             .filter(|flavor| !reached.contains(flavor.name.as_str()));
         for spot in unreached.flat_map(|flavor| &flavor.env) {
             self.check_inline(spot, "", &context, &mut reported);
+        }
+    }
+
+    /// Metadata of published images, for every distro that has images.
+    fn check_metadata(&self) {
+        let mut reported = BTreeSet::new();
+        let named = self.draft.images.iter().flat_map(|image| &image.distros);
+        let distros: BTreeSet<_> = named.map(|spot| spot.text.as_str()).collect();
+        for draft in distros.iter().filter_map(|name| self.distro(name)) {
+            let sample = Image {
+                id: "x".to_owned(),
+                distro: draft.distro.name.clone(),
+                flavor: "x".to_owned(),
+                size: ByteSize(GIB),
+                size_label: "1G".to_owned(),
+                file: "x".into(),
+                checks: Vec::new(),
+            };
+            let context = context::publish_context(&draft.distro, &sample, &self.draft.publish);
+            let whose = format!(" (for distro `{}`)", draft.distro.name);
+            for spot in self.draft.targets.iter().flat_map(|target| &target.metadata) {
+                self.check_inline(spot, &whose, &context, &mut reported);
+            }
         }
     }
 

@@ -3,17 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Distro, Family, Source};
+use super::model::{Distro, Family, Image, Publish, Source};
+use crate::size::{GIB, MIB};
 
 /// What a template may use, by name.
 pub type Context = BTreeMap<String, serde_json::Value>;
 
 /// Names that the program gives their values; `[vars]` cannot have them.
-pub const RESERVED: [&str; 16] = [
+pub const RESERVED: [&str; 18] = [
     "build_key",
     "components",
+    "disk_gb",
     "distro",
     "family",
+    "file",
     "flavor",
     "format",
     "hostname",
@@ -106,6 +109,33 @@ pub fn env_context(distro: &Distro, flavor: &str) -> Context {
     let mut context = distro_context(distro);
     context.insert("flavor".to_owned(), flavor.into());
     context
+}
+
+/// What the metadata of a published image may use.
+pub fn publish_context(distro: &Distro, image: &Image, publish: &Publish) -> Context {
+    let mut context = env_context(distro, &image.flavor);
+    let file = image.file.file_name().unwrap_or_default().to_string_lossy();
+    let texts = [
+        ("size", image.size_label.as_str()),
+        ("id", &image.id),
+        ("file", &file),
+        ("format", publish.format.name()),
+        ("suffix", publish.compress.suffix()),
+    ];
+    context.extend(texts.map(|(key, text)| (key.to_owned(), text.into())));
+    context.insert("disk_gb".to_owned(), disk_gb(image.size.0).into());
+    context
+}
+
+/// The size of a disk as people call it: GiB where it is whole ones, else thousands of MiB (Packer's `50000` is "50"),
+/// else GiB rounded up.
+fn disk_gb(bytes: u64) -> u64 {
+    const THOUSAND: u64 = 1000 * MIB;
+    match bytes {
+        whole if whole.is_multiple_of(GIB) => whole / GIB,
+        packers if packers.is_multiple_of(THOUSAND) => packers / THOUSAND,
+        odd => odd.div_ceil(GIB),
+    }
 }
 
 /// The vars as this distro sees them, and its own name, family and version.

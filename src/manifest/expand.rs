@@ -11,7 +11,8 @@ use super::context;
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::names;
-use super::read::{DistroDraft, ImageDraft, Spot};
+use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
+use super::target::Destination;
 use super::template::{Base, Compiled};
 
 /// The id of an image that names none.
@@ -19,7 +20,13 @@ const ID: &str = "{{ distro }}-{{ size }}-{{ flavor }}";
 /// The published file of an image, below the output folder.
 const FILE: &str = "{{ id }}/{{ id }}.{{ format }}{{ suffix }}";
 /// Files that the program writes into the output folder itself.
-const CHECKSUM_FILES: [&str; 3] = ["MD5SUM.txt", "SHA256SUMS", "SHA512SUM.txt"];
+const OWN_FILES: [(&str, &str); 5] = [
+    ("MD5SUM.txt", "a checksum file"),
+    ("SHA256SUMS", "a checksum file"),
+    ("SHA512SUM.txt", "a checksum file"),
+    ("URL.txt", "the list of URLs"),
+    ("index.json", "the catalog of what is published"),
+];
 
 /// An image and where its size stands.
 struct Entry<'a> {
@@ -275,11 +282,9 @@ fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
     };
     for entry in entries {
         let file = entry.image.file.as_path();
-        if CHECKSUM_FILES
-            .iter()
-            .any(|name| file.iter().next().is_some_and(|top| top == *name))
-        {
-            collide("a checksum file".to_owned(), None, entry);
+        let top = file.iter().next().unwrap_or_default();
+        if let Some((_, what)) = OWN_FILES.iter().find(|(name, _)| top == *name) {
+            collide((*what).to_owned(), None, entry);
         } else if let Some(other) = files.insert(file, entry) {
             collide(
                 format!("the file of image `{}` already", other.image.id),
@@ -287,6 +292,9 @@ fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
                 entry,
             );
         }
+    }
+    if let Some(target) = check.draft.targets.iter().find(|draft| is_shacache(draft)) {
+        check_names(check, target, entries);
     }
     for entry in entries {
         for folder in entry.image.file.ancestors().skip(1) {
@@ -298,5 +306,34 @@ fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
                 );
             }
         }
+    }
+}
+
+fn is_shacache(draft: &TargetDraft) -> bool {
+    matches!(draft.target.to, Destination::Shacache(_))
+}
+
+/// Reports two images of one file name: `URL.txt` names files without their folders.
+fn check_names(check: &Check<'_>, target: &TargetDraft, entries: &[Entry<'_>]) {
+    let mut names: BTreeMap<_, &Entry<'_>> = BTreeMap::new();
+    for entry in entries {
+        let name = entry.image.file.file_name().unwrap_or_default();
+        let Some(other) = names.insert(name, entry) else {
+            continue;
+        };
+        let kind = ProblemKind::BadValue {
+            path: "publish.file".to_owned(),
+            cause: format!(
+                "images `{}` and `{}` both have the file name `{}`, which URL.txt (of `publish.{}`) cannot tell apart",
+                other.image.id,
+                entry.image.id,
+                name.display(),
+                target.target.name
+            ),
+            remedy: "put {{ id }} into the last part of `publish.file`".to_owned(),
+        };
+        let span = check.draft.file.as_ref().map_or(entry.span, |spot| &spot.span);
+        check.reading.problems.add(span, kind);
+        return;
     }
 }

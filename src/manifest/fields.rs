@@ -18,6 +18,7 @@ pub struct Fields<'a> {
     pub span: Span,
     entries: &'a [Entry],
     asked: RefCell<Vec<&'static str>>,
+    named: RefCell<Vec<&'a str>>,
     problems: &'a Problems,
 }
 
@@ -48,6 +49,7 @@ impl<'a> Fields<'a> {
             span: node.span.clone(),
             entries,
             asked: RefCell::default(),
+            named: RefCell::default(),
             problems,
         }
     }
@@ -73,6 +75,20 @@ impl<'a> Fields<'a> {
     /// All values, for tables whose keys are names.
     pub fn all(&self) -> impl Iterator<Item = Field<'a>> + '_ {
         self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    /// The tables in this one that nobody asked for yet: sub-tables whose keys are names. They count as known.
+    pub fn tables(&self) -> Vec<Field<'a>> {
+        let is_table = |entry: &&Entry| matches!(entry.node.value, Value::Table(_));
+        let found: Vec<_> = self
+            .unknown()
+            .filter(is_table)
+            .map(|entry| self.field(entry))
+            .collect();
+        self.named
+            .borrow_mut()
+            .extend(found.iter().map(|field| field.key));
+        found
     }
 
     /// Which of some keys are there; all of them count as known.
@@ -134,9 +150,10 @@ impl<'a> Fields<'a> {
 
     fn unknown(&self) -> impl Iterator<Item = &'a Entry> + '_ {
         let asked = self.asked.borrow().clone();
+        let named = self.named.borrow().clone();
         self.entries
             .iter()
-            .filter(move |entry| !asked.contains(&entry.key.as_str()))
+            .filter(move |entry| !asked.contains(&entry.key.as_str()) && !named.contains(&entry.key.as_str()))
     }
 
     fn field(&self, entry: &'a Entry) -> Field<'a> {
@@ -292,6 +309,7 @@ impl<'a> Field<'a> {
             span: self.span().clone(),
             entries,
             asked: RefCell::default(),
+            named: RefCell::default(),
             problems: self.problems,
         })
     }

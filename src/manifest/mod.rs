@@ -18,6 +18,7 @@ mod read;
 pub mod secret;
 pub mod select;
 mod suggest;
+pub mod target;
 pub mod template;
 
 pub use error::ManifestErrors;

@@ -14,6 +14,7 @@ use crate::size::ByteSize;
 use super::assertion::Check;
 use super::error::Problem;
 pub use super::secret::Secret;
+pub use super::target::Target;
 
 /// A whole, checked manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -283,6 +284,8 @@ pub struct Publish {
     pub level: Option<u32>,
     /// Checksum files to keep.
     pub checksums: Vec<Algorithm>,
+    /// `[publish.<name>]`, in manifest order.
+    pub targets: Vec<Target>,
 }
 
 /// How a published file is compressed.

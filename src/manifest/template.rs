@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use super::builtin;
@@ -93,6 +94,50 @@ fn render_text(
     let compiled = environment.template_from_named_str(name, text);
     let rendered = compiled.and_then(|template| template.render(values(context)));
     rendered.map_err(|error| TemplateError::from_engine(&error, name, text, context))
+}
+
+/// Renders a template to a value: where it is nothing but one expression (`{{ disk_gb }}`), the value keeps its type;
+/// everything else is text.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_value(name: &str, text: &str, context: &Context) -> Result<serde_json::Value, TemplateError> {
+    let failed = |error: &minijinja::Error| TemplateError::from_engine(error, name, text, context);
+    let rendered = render_text(&ENVIRONMENT, name, text, context)?;
+    let Some(expression) = lone_expression(text) else {
+        return Ok(rendered.into());
+    };
+    let compiled = ENVIRONMENT
+        .compile_expression(expression)
+        .map_err(|error| failed(&error))?;
+    let value = compiled.eval(values(context)).map_err(|error| failed(&error))?;
+    Ok(json(&value).unwrap_or_else(|| rendered.into()))
+}
+
+/// A plain value as JSON; none for what has no form there, which is told as it would be printed.
+fn json(value: &Value) -> Option<serde_json::Value> {
+    Some(match value.kind() {
+        ValueKind::Bool => value.is_true().into(),
+        ValueKind::Number => match i64::try_from(value.clone()) {
+            Ok(whole) => whole.into(),
+            Err(_) => f64::try_from(value.clone()).ok()?.into(),
+        },
+        ValueKind::String => value.as_str()?.into(),
+        ValueKind::Seq => value
+            .try_iter()
+            .ok()?
+            .map(|item| json(&item))
+            .collect::<Option<Vec<_>>>()?
+            .into(),
+        _ => return None,
+    })
+}
+
+/// What stands between the braces of a template that is one expression.
+fn lone_expression(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let parts = ["{{", "}}", "{%", "{#"];
+    (!parts.iter().any(|part| inner.contains(part))).then_some(inner)
 }
 
 /// Renders a built-in template.
@@ -360,6 +405,18 @@ mod tests {
             render(&html, &context).unwrap(),
             "#!/bin/sh\ninstall a&b\ninstall <c>\n"
         );
+    }
+
+    #[test]
+    fn a_template_of_one_expression_keeps_its_type() {
+        let mut context = context(&[("version", "12")]);
+        context.insert("disk_gb".to_owned(), 50.into());
+        let value = |text| render_value("m", text, &context).unwrap();
+        assert_eq!(value("{{ disk_gb }}"), 50);
+        assert_eq!(value("{{ version }}"), "12");
+        assert_eq!(value("{{ disk_gb > 9 }}"), true);
+        assert_eq!(value("{{ disk_gb }}G"), "50G");
+        assert_eq!(value("{{ disk_gb }}{{ version }}"), "5012");
     }
 
     #[test]

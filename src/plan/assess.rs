@@ -6,12 +6,12 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::graph::Plan;
-use super::node::{Node, Stage};
+use super::node::Node;
 use super::reason::differences;
 
 /// What the plan wants to know about results.
 pub trait Lookup {
-    /// Whether the store has the result of this key (for [`Stage::Sums`]: whether the output folder is as it should be),
+    /// Whether the store has the result of this key (for what lies outside it: whether it is as it should be),
     /// or why not, where that is known ("out/x.gz is missing").
     fn has(&self, node: &Node) -> Result<(), Option<String>>;
     /// What was last built for this subject: inputs, seconds, bytes.
@@ -73,9 +73,8 @@ pub fn assess(
     let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
     for &index in order.iter().rev() {
-        let wanted = plan.node(index).stage == Stage::Sums
-            || plan.dependents(index).any(|d| todo[&d])
-            || forced[&index];
+        let wanted =
+            plan.node(index).stage.is_outside() || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
         todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
     }
     let mut verdicts = BTreeMap::new();

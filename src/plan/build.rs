@@ -44,31 +44,40 @@ const PACKAGE_MEMORY: u64 = 256 * MIB;
 
 /// What planning needs beside the manifest.
 pub struct Inputs<'a> {
+    /// What is planned beyond images in the output folder.
+    pub wanted: Wanted,
     /// Package archives by distro, for bootstrap sources without one in the manifest.
     pub mirrors: &'a BTreeMap<String, Mirror>,
     /// Fingerprint of a secret; what it gives stands in the key for the secret.
     pub fingerprint: &'a dyn Fn(&Secret) -> String,
     /// What tells a local medium without a digest from another (size and time of change).
     pub stamp: &'a dyn Fn(&std::path::Path) -> String,
-    /// Whether images are checked.
-    pub checking: Checking,
 }
 
-/// Whether images are booted and checked before they are published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Checking {
-    /// As the manifest says.
-    #[default]
-    On,
-    /// No: the quick way, for trying things out.
-    Off,
+/// Which of the stages are planned that a run can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Boot and check images, as the manifest says, before they appear anywhere. Without is the quick way, for trying
+    /// things out.
+    pub checks: bool,
+    /// Publish them too.
+    pub upload: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            checks: true,
+            upload: false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Inputs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inputs")
             .field("mirrors", &self.mirrors)
-            .field("checking", &self.checking)
+            .field("wanted", &self.wanted)
             .finish_non_exhaustive()
     }
 }
@@ -88,8 +97,15 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
         unchecked: Vec::new(),
     };
     let mut images = Vec::with_capacity(selected.len());
+    let mut published = Vec::new();
     for image in selected.iter().filter_map(|&i| manifest.images.get(i)) {
-        images.push((image.id.clone(), planner.image(image)?));
+        let (ready, sums) = planner.image(image)?;
+        images.push((image.id.clone(), sums));
+        if inputs.wanted.upload {
+            for target in &manifest.publish.targets {
+                published.push((image.id.clone(), planner.publish(image, target, ready)?));
+            }
+        }
     }
     let Planner {
         graph,
@@ -103,13 +119,29 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
         order,
         images,
         unchecked,
+        published,
     })
 }
 
-struct Planner<'a> {
-    manifest: &'a Manifest,
+/// The nodes that an image must have behind it before it may appear anywhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) package: NodeIndex,
+    /// Absent where there is nothing to check.
+    pub(super) check: Option<NodeIndex>,
+}
+
+impl Ready {
+    /// The packaged file is needed for itself, however long ago it was checked.
+    pub(super) fn nodes(self) -> Vec<NodeIndex> {
+        self.check.into_iter().chain([self.package]).collect()
+    }
+}
+
+pub(super) struct Planner<'a> {
+    pub(super) manifest: &'a Manifest,
     inputs: &'a Inputs<'a>,
-    graph: DiGraph<Node, ()>,
+    pub(super) graph: DiGraph<Node, ()>,
     order: Vec<NodeIndex>,
     bases: BTreeMap<&'a str, NodeIndex>,
     provisions: BTreeMap<(&'a str, &'a str), NodeIndex>,
@@ -117,7 +149,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn add(
+    pub(super) fn add(
         &mut self,
         stage: Stage,
         subject: &str,
@@ -142,11 +174,12 @@ impl<'a> Planner<'a> {
         index
     }
 
-    fn key(&self, index: NodeIndex) -> &str {
+    pub(super) fn key(&self, index: NodeIndex) -> &str {
         &self.graph[index].key
     }
 
-    fn image(&mut self, image: &'a Image) -> Result<NodeIndex, PlanError> {
+    /// Gives what makes it ready to appear, and the node that puts it into the output folder.
+    fn image(&mut self, image: &'a Image) -> Result<(Ready, NodeIndex), PlanError> {
         let manifest = self.manifest;
         let provision = self.provision(&image.distro, &image.flavor)?;
         let distro = manifest
@@ -207,27 +240,28 @@ impl<'a> Planner<'a> {
             "stage": "sums", "revision": REVISION_SUMS, "package": self.key(package),
             "file": image.file, "checksums": publish.checksums,
         });
-        // What is published hangs on the check, so that nothing appears before it passed.
-        let last = match self.check(image, distro, package) {
-            Some(check) => {
-                inputs["check"] = json!(self.key(check));
-                check
-            }
-            None => package,
+        let ready = Ready {
+            package,
+            check: self.check(image, distro, package),
         };
+        if let Some(check) = ready.check {
+            inputs["check"] = self.key(check).into();
+        }
         let work = SumsWork {
             output: manifest.output.clone(),
             file: image.file.clone(),
             algorithms: publish.checksums.clone(),
         };
-        Ok(self.add(
+        let cost = Cost::default();
+        let sums = self.add(
             Stage::Sums,
             &image.id,
             inputs,
             Work::Sums(work),
-            Cost::default(),
-            &[last],
-        ))
+            cost,
+            &ready.nodes(),
+        );
+        Ok((ready, sums))
     }
 
     /// The node that checks an image, where there is anything to check.
@@ -235,7 +269,7 @@ impl<'a> Planner<'a> {
         if image.checks.is_empty() {
             return None;
         }
-        if self.inputs.checking == Checking::Off {
+        if !self.inputs.wanted.checks {
             self.unchecked.push(image.id.clone());
             return None;
         }

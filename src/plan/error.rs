@@ -3,6 +3,18 @@
 /// A plan could not be made.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum PlanError {
+    /// A value of a published image's metadata.
+    #[error("`publish.{target}.metadata.{key}` cannot be rendered for image {image}: {reason}")]
+    Metadata {
+        /// The target.
+        target: String,
+        /// The key.
+        key: String,
+        /// The image.
+        image: String,
+        /// Why.
+        reason: String,
+    },
     /// A template failed although it passed the checks.
     #[error("the answers of distro `{distro}` cannot be rendered: {reason}")]
     Answers {

@@ -15,6 +15,7 @@ pub struct Plan {
     pub(super) order: Vec<NodeIndex>,
     pub(super) images: Vec<(String, NodeIndex)>,
     pub(super) unchecked: Vec<String>,
+    pub(super) published: Vec<(String, NodeIndex)>,
 }
 
 impl Plan {
@@ -41,7 +42,13 @@ impl Plan {
         self.graph.neighbors_directed(index, Direction::Outgoing)
     }
 
-    /// The selected images in manifest order, each with its last node.
+    /// The nodes that an image's publication ends with, one a target; none where nothing is published.
+    pub fn published<'a>(&'a self, image: &'a str) -> impl Iterator<Item = NodeIndex> + 'a {
+        let of_image = self.published.iter().filter(move |(id, _)| id == image);
+        of_image.map(|(_, index)| *index)
+    }
+
+    /// The selected images in manifest order, each with the node that puts it into the output folder.
     pub fn images(&self) -> &[(String, NodeIndex)] {
         &self.images
     }

@@ -8,6 +8,7 @@ pub mod families;
 pub mod graph;
 pub mod key;
 pub mod node;
+mod publish;
 pub mod reason;
 pub mod show;
 mod step;

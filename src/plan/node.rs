@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::assertion::Check;
 use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Secret};
+use crate::manifest::target::Target;
 use crate::size::ByteSize;
 
 /// A kind of work.
@@ -30,6 +31,10 @@ pub enum Stage {
     Check,
     /// Puts it into the output folder with its lines in the checksum files.
     Sums,
+    /// Publishes it to one place and reads it back.
+    Upload,
+    /// Lists it among what is published.
+    Index,
 }
 
 impl Stage {
@@ -43,7 +48,14 @@ impl Stage {
             Self::Package => "package",
             Self::Check => "check",
             Self::Sums => "sums",
+            Self::Upload => "upload",
+            Self::Index => "index",
         }
+    }
+
+    /// Whether its result lies outside the store, and so is looked at in each run.
+    pub fn is_outside(self) -> bool {
+        matches!(self, Self::Sums | Self::Upload | Self::Index)
     }
 }
 
@@ -71,7 +83,7 @@ pub struct Cost {
 pub struct Node {
     /// Stage.
     pub stage: Stage,
-    /// What it is done for: a distro, `distro-flavor`, an image id.
+    /// What it is done for: a distro, `distro-flavor`, an image id, `image@target`.
     pub subject: String,
     /// Hash of `inputs`.
     pub key: String,
@@ -109,6 +121,10 @@ pub enum Work {
     Check(Box<CheckWork>),
     /// Delivers.
     Sums(SumsWork),
+    /// Publishes.
+    Upload(Box<UploadWork>),
+    /// Lists.
+    Index(Box<IndexWork>),
 }
 
 /// Work of [`Stage::Fetch`].
@@ -307,4 +323,30 @@ pub struct SumsWork {
     pub file: PathBuf,
     /// Checksum files to keep.
     pub algorithms: Vec<Algorithm>,
+}
+
+/// Work of [`Stage::Upload`].
+#[derive(Clone, Debug)]
+pub struct UploadWork {
+    /// Where to.
+    pub target: Target,
+    /// The image's path below it.
+    pub file: PathBuf,
+    /// What a shacache is told about it, in order; empty elsewhere.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Work of [`Stage::Index`].
+#[derive(Clone, Debug)]
+pub struct IndexWork {
+    /// Output folder.
+    pub output: PathBuf,
+    /// The target that has the image.
+    pub target: Target,
+    /// Whether it gets a line in `URL.txt`.
+    pub lists_url: bool,
+    /// The image's file below the output folder.
+    pub file: PathBuf,
+    /// What the image is.
+    pub facts: serde_json::Value,
 }

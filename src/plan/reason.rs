@@ -7,7 +7,15 @@ use serde_json::Value;
 use crate::size::ByteSize;
 
 /// Inputs that are keys of other nodes: their change is told as "install/… is to be rebuilt".
-const UPSTREAM: [&str; 6] = ["install", "provision", "size", "package", "check", "fetch"];
+const UPSTREAM: [&str; 7] = [
+    "install",
+    "provision",
+    "size",
+    "package",
+    "check",
+    "fetch",
+    "upload",
+];
 
 /// What differs, one phrase a difference, in the order of the new inputs. Empty when only nodes before it differ.
 pub fn differences(old: &Value, new: &Value) -> Vec<String> {

@@ -70,7 +70,7 @@ pub fn text(plan: &Plan, verdicts: &Verdicts) -> String {
     let mut out = String::new();
     let mut told = BTreeSet::new();
     for (image, last) in plan.images() {
-        let chain = chain(plan, *last);
+        let chain = chain(plan, plan.published(image).chain([*last]).collect());
         let todo = chain.iter().filter(|i| verdicts[i].state == State::Todo).count();
         let summary = match todo {
             0 => "up to date".to_owned(),
@@ -139,9 +139,9 @@ fn show_seconds(seconds: f64) -> String {
     show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// All nodes that an image's last node hangs on, in the order in which they run, and itself.
-fn chain(plan: &Plan, last: NodeIndex) -> Vec<NodeIndex> {
-    let mut chain = vec![last];
+/// All nodes that an image's last nodes hang on, in the order in which they run, and themselves.
+fn chain(plan: &Plan, last: Vec<NodeIndex>) -> Vec<NodeIndex> {
+    let mut chain = last;
     let mut next = 0;
     while next < chain.len() {
         let needs: Vec<_> = plan
@@ -151,8 +151,8 @@ fn chain(plan: &Plan, last: NodeIndex) -> Vec<NodeIndex> {
         chain.extend(needs);
         next += 1;
     }
-    chain.reverse();
-    chain
+    let all = plan.nodes().map(|(index, _)| index);
+    all.filter(|index| chain.contains(index)).collect()
 }
 
 #[derive(Serialize)]

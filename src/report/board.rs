@@ -50,6 +50,8 @@ pub struct Counts {
     pub done: usize,
     /// Of those, found in the store.
     pub cached: usize,
+    /// Of those, in their places outside the store already.
+    pub present: usize,
     /// Running.
     pub running: usize,
     /// Held back by something other than nodes.
@@ -130,6 +132,10 @@ impl Board {
                 State::Running(_) => counts.running += 1,
                 State::Done(done) => match done.outcome {
                     Outcome::Built | Outcome::Shared => counts.done += 1,
+                    Outcome::Present => {
+                        counts.present += 1;
+                        counts.done += 1;
+                    }
                     Outcome::Failed => counts.failed += 1,
                     Outcome::Skipped | Outcome::Cancelled => counts.skipped += 1,
                 },
@@ -209,7 +215,8 @@ impl Board {
             ended,
             seconds,
             cached: counts.cached,
-            built: counts.done - counts.cached,
+            built: counts.done - counts.cached - counts.present,
+            present: counts.present,
             failed: counts.failed,
             skipped: counts.skipped,
             nodes: self.nodes,

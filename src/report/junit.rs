@@ -52,7 +52,7 @@ fn suite(xml: &mut String, id: usize, node: &Node, started: Timestamp) {
         match done.outcome {
             Outcome::Skipped | Outcome::Cancelled => cases.push((STAGE, 0.0, Case::Skipped(message))),
             Outcome::Failed if !failed => cases.push((STAGE, done.seconds, Case::Broken(message))),
-            Outcome::Failed | Outcome::Built | Outcome::Shared => {}
+            Outcome::Failed | Outcome::Built | Outcome::Present | Outcome::Shared => {}
         }
     }
     let number = |wanted: fn(&Case<'_>) -> bool| cases.iter().filter(|(_, _, case)| wanted(case)).count();

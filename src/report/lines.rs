@@ -119,6 +119,9 @@ impl Lines {
     }
 
     fn run_started(&self, at: Timestamp, run: &str, folder: &str, nodes: &[NodeInfo]) -> Vec<String> {
+        if folder.is_empty() {
+            return Vec::new();
+        }
         let cached = nodes.iter().filter(|node| node.cached).count();
         let date = at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
         let count = nodes.len();
@@ -191,10 +194,18 @@ impl Lines {
             .bytes
             .map_or_else(String::new, |bytes| format!(", {}", ByteSize(bytes)));
         let message = done.message.as_deref().unwrap_or_default();
+        let told = done
+            .message
+            .as_ref()
+            .map_or_else(String::new, |message| format!(": {message}"));
         match done.outcome {
             Outcome::Built => vec![format!(
-                "{} in {took}{size}",
+                "{} in {took}{size}{told}",
                 self.style.paint(Role::Good, "done")
+            )],
+            Outcome::Present => vec![format!(
+                "{} already, {took}{told}",
+                self.style.paint(Role::Good, "there")
             )],
             Outcome::Shared => vec![format!("taken from another run after {took}{size}")],
             Outcome::Skipped => vec![format!("not started: {message}")],

@@ -125,6 +125,7 @@ pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
     let style = view.style;
     let (role, mark, word) = match done.outcome {
         Outcome::Built => (Role::Good, style.pick("✓", "ok"), ""),
+        Outcome::Present => (Role::Good, style.pick("✓", "ok"), "there already"),
         Outcome::Shared => (Role::Good, style.pick("✓", "ok"), "by another run"),
         Outcome::Failed => (Role::Bad, style.pick("✗", "FAILED"), "failed"),
         Outcome::Skipped => (Role::Attention, style.pick("−", "--"), "not started"),
@@ -138,7 +139,7 @@ pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
     }
     facts.extend(done.bytes.map(|bytes| ByteSize(bytes).to_string()));
     let message = done.message.as_deref().unwrap_or_default();
-    if done.outcome == Outcome::Skipped {
+    if done.outcome != Outcome::Failed {
         facts.push(message.to_owned());
     }
     facts.retain(|fact| !fact.is_empty());

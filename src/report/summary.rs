@@ -47,6 +47,8 @@ pub struct RunSummary {
     pub built: usize,
     /// Nodes taken from the store.
     pub cached: usize,
+    /// Nodes whose results were in their places outside the store already.
+    pub present: usize,
     /// Nodes failed.
     pub failed: usize,
     /// Nodes that never started, or were stopped.
@@ -131,13 +133,20 @@ impl RunSummary {
         }
         let took = seconds_text(self.seconds);
         if self.built + self.failed + self.skipped == 0 {
-            let all = count(self.cached, "in the store");
+            let mut all = count(self.cached, "in the store");
+            if self.present > 0 {
+                all = format!("{all}, {} published", self.present);
+            }
             let all = format!("nothing to do: {all} already ({took})");
             return style.paint(Role::Good, &all);
         }
         let mut parts = vec![count(self.built, "built")];
         parts.push(format!("{} from the store", self.cached));
-        for (number, word) in [(self.failed, "failed"), (self.skipped, "not done")] {
+        for (number, word) in [
+            (self.present, "there already"),
+            (self.failed, "failed"),
+            (self.skipped, "not done"),
+        ] {
             if number > 0 {
                 parts.push(format!("{number} {word}"));
             }
@@ -226,7 +235,7 @@ impl RunSummary {
         self.nodes.iter().filter_map(|node| match &node.state {
             State::Done(done) => match done.outcome {
                 Outcome::Failed | Outcome::Skipped | Outcome::Cancelled => Some((node, done)),
-                Outcome::Built | Outcome::Shared => None,
+                Outcome::Built | Outcome::Shared | Outcome::Present => None,
             },
             _ => None,
         })

@@ -57,6 +57,25 @@ pub enum RunError {
         "lower `memory` or `disk` of the distro, or allow more under [resources]; nothing was started"
     ))]
     TooLarge(#[from] TooLarge),
+    /// Nowhere to publish to.
+    #[error("the manifest names no place to publish to")]
+    #[diagnostic(help(
+        "add one, such as: [publish.shacache], or [publish.directory] with path = \"/srv/images\"; nothing was started"
+    ))]
+    NoTarget,
+    /// Images that are to be published as they are.
+    #[error("not built, or not as the manifest has it now: {}", images.join(", "))]
+    #[diagnostic(help(
+        "build them first: `pipeline run`, or build and publish at once: `pipeline run --upload`; nothing was started"
+    ))]
+    NotBuilt {
+        /// Their ids.
+        images: Vec<String>,
+    },
+    /// Targets that cannot be used.
+    #[error("{0}")]
+    #[diagnostic(help("nothing was started"))]
+    Target(String),
     /// The images could not be put where they belong.
     #[error("the images have no place: {0}")]
     #[diagnostic(help("`output` under [pipeline] names the folder; nothing was started"))]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
 use serde_json::json;
 
 use super::error::NodeError;
@@ -11,9 +12,12 @@ use crate::digest::{Algorithm, Digest};
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::machine::spec::Accel;
-use crate::plan::node::{DiskWork, Node, Stage, SumsWork, Work};
+use crate::plan::node::{DiskWork, IndexWork, Node, Stage, SumsWork, UploadWork, Work};
 use crate::stage::error::StageError;
-use crate::stage::{Site, check, fetch, install, package, provision, size, sums};
+use crate::stage::index::catalog::{Listed, Place};
+use crate::stage::index::list::UrlLine;
+use crate::stage::upload::{self, Around, Item, Receipt};
+use crate::stage::{Site, check, fetch, index, install, package, provision, size, sums};
 use crate::store::{Claim, Entry, Scratch, Slot, Store};
 
 /// The phase of a node that another run has.
@@ -49,6 +53,8 @@ pub struct Shared<'a> {
     pub program: &'a Path,
     /// Files of all the manifest's images, in its order: that of the checksum files.
     pub order: &'a [PathBuf],
+    /// Ids of all the manifest's images, in its order: that of the catalog.
+    pub ids: &'a [String],
     /// Whether to stop.
     pub cancel: &'a Cancel,
 }
@@ -68,6 +74,26 @@ pub struct Done {
     pub outcome: Outcome,
     /// Bytes of the result.
     pub bytes: u64,
+    /// Where it is, when it was published.
+    pub message: Option<String>,
+}
+
+/// What the work of a node came to.
+struct Made {
+    /// What its stage wants to tell later ones.
+    facts: serde_json::Value,
+    outcome: Outcome,
+    message: Option<String>,
+}
+
+impl From<serde_json::Value> for Made {
+    fn from(facts: serde_json::Value) -> Self {
+        Self {
+            facts,
+            outcome: Outcome::Built,
+            message: None,
+        }
+    }
 }
 
 /// Runs a node. `chain` are the nodes before it on its image's way, nearest first.
@@ -113,8 +139,8 @@ fn publish(
     site: &Site,
 ) -> Result<Done, NodeError> {
     let stage = node.stage.name();
-    // What lies in the output folder is looked at anew each time: only the plan knows whether it is right.
-    let rebuild = rebuild || node.stage == Stage::Sums;
+    // What lies outside the store is looked at anew each time.
+    let rebuild = rebuild || node.stage.is_outside();
     let claim = loop {
         let mut on_wait = || site.emit.phase(WAITING);
         let claim = shared.store.claim(
@@ -126,11 +152,11 @@ fn publish(
             &mut on_wait,
         )?;
         match claim {
-            Claim::Hit(_) if node.stage == Stage::Sums => {}
+            Claim::Hit(_) if node.stage.is_outside() => {}
             claim => break claim,
         }
     };
-    let entry = match claim {
+    let (entry, outcome, message) = match claim {
         Claim::Hit(entry) => {
             shared
                 .store
@@ -138,20 +164,23 @@ fn publish(
             return Ok(Done {
                 outcome: Outcome::Shared,
                 bytes: entry.bytes(),
+                message: None,
             });
         }
         Claim::Miss(mut slot) => {
-            let facts = work(node, chain, shared, site, &mut slot)?;
+            let made = work(node, chain, shared, site, &mut slot)?;
             site.emit.phase("storing the result");
-            slot.commit(node.inputs.clone(), facts, shared.cancel)?
+            let entry = slot.commit(node.inputs.clone(), made.facts, shared.cancel)?;
+            (entry, made.outcome, made.message)
         }
     };
     shared
         .store
         .set_latest(shared.pipeline, stage, &node.subject, &entry.latest())?;
     Ok(Done {
-        outcome: Outcome::Built,
+        outcome,
         bytes: entry.bytes(),
+        message,
     })
 }
 
@@ -161,7 +190,7 @@ fn work(
     shared: &Shared<'_>,
     site: &Site,
     slot: &mut Slot,
-) -> Result<serde_json::Value, NodeError> {
+) -> Result<Made, NodeError> {
     let result = |stage: Stage| -> Result<Entry, NodeError> {
         let needed = chain.iter().find(|n| n.stage == stage);
         let entry = needed.and_then(|n| shared.store.lookup(stage.name(), &n.key));
@@ -187,23 +216,23 @@ fn work(
             std::fs::rename(&part, &media)
                 .map_err(|e| StageError::file("move the download to", &media, e))?;
             slot.set_digests(MEDIA, vec![work.digest.clone()]);
-            Ok(json!({ "url": fetched.url_used }))
+            Ok(json!({ "url": fetched.url_used }).into())
         }
         Work::Bootstrap(work) => {
             install::bootstrap(work, site, &slot.path(DISK), &slot.path(KEY))?;
-            Ok(json!({}))
+            Ok(json!({}).into())
         }
         Work::Disk(work) => {
             let media = match &work.path {
                 Some(path) => path.clone(),
                 None => result(Stage::Fetch)?.path(MEDIA),
             };
-            install_disk(work, &media, site, slot)
+            install_disk(work, &media, site, slot).map(Made::from)
         }
         Work::Provision(work) => {
             let base = result(Stage::Install)?;
             provision::provision(work, &base.path(DISK), &base.path(KEY), site, &slot.path(DISK))?;
-            Ok(json!({}))
+            Ok(json!({}).into())
         }
         Work::Size(work) => {
             let disk = result(Stage::Provision)?.path(DISK);
@@ -212,7 +241,7 @@ fn work(
                 .map(|entry| entry.path(KEY))
                 .unwrap_or_default();
             size::size(work, &disk, &key, site, &slot.path(DISK))?;
-            Ok(json!({ "size": work.size }))
+            Ok(json!({ "size": work.size }).into())
         }
         Work::Package(work) => {
             let disk = result(Stage::Size)?.path(DISK);
@@ -226,7 +255,7 @@ fn work(
                 .map_err(StageError::from)?;
             let facts = json!({ "digests": packaged.digests });
             slot.set_digests(IMAGE, packaged.digests);
-            Ok(facts)
+            Ok(facts.into())
         }
         Work::Check(work) => {
             let packaged = result(Stage::Package)?;
@@ -246,9 +275,11 @@ fn work(
                 .filter(|entry| entry.file(KEY).is_some())
                 .map(|entry| entry.path(KEY));
             check::check(work, artifact, key.as_deref(), site, &slot.path(REPORT))?;
-            Ok(json!({}))
+            Ok(json!({}).into())
         }
-        Work::Sums(work) => deliver(work, &result(Stage::Package)?, shared),
+        Work::Sums(work) => deliver(work, &result(Stage::Package)?, shared).map(Made::from),
+        Work::Upload(work) => send(node, work, &result(Stage::Package)?, shared, site),
+        Work::Index(work) => list(work, &result(Stage::Upload)?, &result(Stage::Package)?, shared),
     }
 }
 
@@ -273,23 +304,125 @@ fn install_disk(
 fn deliver(work: &SumsWork, image: &Entry, shared: &Shared<'_>) -> Result<serde_json::Value, NodeError> {
     let path = work.output.join(&work.file);
     let stamp = sums::deliver(&image.path(IMAGE), &path, shared.cancel).map_err(StageError::from)?;
-    let record = image.file(IMAGE).ok_or_else(|| NodeError::Gone {
-        id: "package".to_owned(),
-    })?;
+    let (bytes, digests) = packaged(image)?;
     let mut lines = std::collections::BTreeMap::new();
     for algorithm in &work.algorithms {
-        let digest: Option<&Digest> = record.digests.iter().find(|d| d.algorithm == *algorithm);
-        let digest = digest.ok_or_else(|| NodeError::Gone {
-            id: format!("the {algorithm} digest"),
-        })?;
+        let digest = digest(digests, *algorithm)?;
         let new = [(work.file.clone(), digest.clone())];
         sums::merge(&work.output, *algorithm, shared.order, &new, shared.cancel).map_err(StageError::from)?;
         lines.insert(*algorithm, digest.clone());
     }
     let delivery = Delivery {
         stamp,
-        bytes: record.bytes,
+        bytes,
         digests: lines,
     };
     serde_json::to_value(delivery).map_err(|e| StageError::file("record", &path, e.into()).into())
+}
+
+/// Publishes the image and keeps the receipt.
+fn send(
+    node: &Node,
+    work: &UploadWork,
+    image: &Entry,
+    shared: &Shared<'_>,
+    site: &Site,
+) -> Result<Made, NodeError> {
+    let (bytes, digests) = packaged(image)?;
+    let sha512 = digest(digests, Algorithm::Sha512)?;
+    let last = shared.store.lookup(Stage::Upload.name(), &node.key);
+    let last = last.and_then(|entry| Receipt::deserialize(entry.facts()).ok());
+    let path = image.path(IMAGE);
+    let item = Item {
+        path: &path,
+        name: &work.file,
+        bytes,
+        sha512,
+        metadata: &work.metadata,
+    };
+    // Kept between runs, so that a killed upload goes on where it was.
+    let state = shared
+        .store
+        .root()
+        .join("scratch")
+        .join(format!("upload-{}.json", node.key));
+    let around = Around {
+        cancel: &site.cancel,
+        emit: &site.emit,
+        state: &state,
+        policy: upload::retry::Policy::default(),
+    };
+    let uploaded = upload::upload(&work.target, &item, last.as_ref(), &around).map_err(StageError::from)?;
+    let receipt = &uploaded.receipt;
+    let (outcome, message) = if uploaded.sent {
+        (Outcome::Built, receipt.url.clone())
+    } else {
+        (Outcome::Present, format!("{}, nothing was sent", receipt.url))
+    };
+    Ok(Made {
+        facts: json!(receipt),
+        outcome,
+        message: Some(message),
+    })
+}
+
+/// Lists the image among what is published.
+fn list(work: &IndexWork, upload: &Entry, image: &Entry, shared: &Shared<'_>) -> Result<Made, NodeError> {
+    let file = work.output.join(index::CATALOG_FILE);
+    let unreadable = |error: serde_json::Error| StageError::file("record", &file, error.into());
+    let receipt = Receipt::deserialize(upload.facts()).map_err(unreadable)?;
+    let (bytes, digests) = packaged(image)?;
+    // An upload of other bytes than these is an upload of something else.
+    if receipt.sha512 != *digest(digests, Algorithm::Sha512)? {
+        return Err(NodeError::Gone {
+            id: format!("upload to {}", work.target.name),
+        });
+    }
+    let name = |file: &Path| {
+        file.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let names: Vec<_> = shared.order.iter().map(|file| name(file)).collect();
+    let line = UrlLine {
+        name: name(&work.file),
+        url: receipt.url.clone(),
+        md5: digest(digests, Algorithm::Md5)?.hex.clone(),
+    };
+    let listed = Listed {
+        image: serde_json::from_value(work.facts.clone()).map_err(unreadable)?,
+        bytes,
+        digests: digests.to_vec(),
+        created: image.latest().created,
+        target: work.target.name.clone(),
+        place: Place {
+            kind: work.target.to.kind().to_owned(),
+            url: receipt.url.clone(),
+            verified: receipt.verified,
+        },
+    };
+    let line = work.lists_url.then_some(&line);
+    let changed = index::add(&work.output, shared.ids, &names, &listed, line, shared.cancel);
+    let changed = changed.map_err(StageError::from)?;
+    Ok(Made {
+        facts: json!({ "url": receipt.url }),
+        outcome: if changed { Outcome::Built } else { Outcome::Present },
+        message: None,
+    })
+}
+
+/// Size and digests of a packaged image.
+fn packaged(image: &Entry) -> Result<(u64, &[Digest]), NodeError> {
+    let record = image.file(IMAGE).ok_or_else(|| NodeError::Gone {
+        id: "package".to_owned(),
+    })?;
+    Ok((record.bytes, &record.digests))
+}
+
+fn digest(digests: &[Digest], algorithm: Algorithm) -> Result<&Digest, NodeError> {
+    let found = digests.iter().find(|digest| digest.algorithm == algorithm);
+    found.ok_or_else(|| NodeError::Gone {
+        id: format!("the {algorithm} digest"),
+    })
 }

@@ -81,6 +81,9 @@ impl Lookup for Look<'_> {
                 let path = work.output.join(&work.file);
                 Err((!path.exists()).then(|| format!("{} is not there yet", path.display())))
             }
+            // What the network says is asked when it is the node's turn, not for a plan.
+            (_, Work::Upload(_)) => Err(Some("the target is asked each time".to_owned())),
+            (_, Work::Index(_)) => Err(Some("follows what is published".to_owned())),
             (Some(_), _) => Ok(()),
             (None, _) => Err(None),
         }

@@ -13,13 +13,14 @@ use super::schedule::Budget;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::manifest::model::{Access, Manifest, Secret};
+use crate::manifest::model::{Access, Manifest, Secret, Target};
 use crate::plan::assess::{State, Verdict, assess};
-use crate::plan::build::{Checking, Inputs, build};
+use crate::plan::build::{Inputs, Wanted, build};
 use crate::plan::graph::Plan;
 use crate::plan::node::{Action, Door, Node, WayIn, Work};
 use crate::size::{GIB, MIB};
 use crate::stage::error::StageError;
+use crate::stage::upload;
 use crate::store::{Store, StoreError};
 
 /// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
@@ -43,19 +44,56 @@ impl Prepared {
             .nodes()
             .filter(|(index, _)| self.verdicts[index].state == State::Todo)
     }
+
+    /// Leaves only the publication of what is built. Nothing else is to run then.
+    ///
+    /// # Errors
+    /// [`RunError::NotBuilt`] with the images that are not built.
+    pub fn only_uploads(&mut self) -> Result<(), RunError> {
+        let publishes = |node: &Node| matches!(node.work, Work::Upload(_) | Work::Index(_));
+        let mut unbuilt = BTreeSet::new();
+        for (index, node) in self
+            .plan
+            .nodes()
+            .filter(|(_, node)| matches!(node.work, Work::Upload(_)))
+        {
+            let built = |need| self.verdicts[&need].state == State::Cached;
+            if !self.plan.needs(index).all(built) {
+                let image = node.subject.split('@').next().unwrap_or_default();
+                unbuilt.insert(image.to_owned());
+            }
+        }
+        if !unbuilt.is_empty() {
+            return Err(RunError::NotBuilt {
+                images: unbuilt.into_iter().collect(),
+            });
+        }
+        for (index, node) in self.plan.nodes() {
+            if let Some(verdict) = self.verdicts.get_mut(&index)
+                && verdict.state == State::Todo
+                && !publishes(node)
+            {
+                verdict.state = State::Unneeded;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Plans the selected images against what is in the store and in the output folder.
+/// Plans the selected images against what is in the store and in the output folder, and what else is wanted.
 ///
 /// # Errors
-/// [`RunError::Plan`].
+/// [`RunError::Plan`], [`RunError::NoTarget`].
 pub fn prepare(
     manifest: &Manifest,
     selected: &[usize],
     store: &Store,
-    checking: Checking,
+    wanted: Wanted,
     rebuild: &dyn Fn(&Node) -> bool,
 ) -> Result<Prepared, RunError> {
+    if wanted.upload && manifest.publish.targets.is_empty() {
+        return Err(RunError::NoTarget);
+    }
     let mirrors = mirrors(manifest, selected, store);
     let fingerprint = |secret: &Secret| match secret.read() {
         Ok(value) => store
@@ -70,10 +108,10 @@ pub fn prepare(
         )
     };
     let inputs = Inputs {
+        wanted,
         mirrors: &mirrors,
         fingerprint: &fingerprint,
         stamp: &stamp,
-        checking,
     };
     let plan = build(manifest, selected, &inputs)?;
     let verdicts = assess(&plan, &Look::new(store, &manifest.name), rebuild);
@@ -123,19 +161,23 @@ pub fn verify_inputs(
     Ok(sound)
 }
 
-/// Makes sure that every secret is set, every tool is there and every folder can be written to that the nodes to run
-/// will want.
+/// Makes sure that every secret is set, every tool is there, and every folder can be written to and every place published
+/// to that the nodes to run will want. Gives warnings.
 ///
 /// # Errors
-/// [`RunError::Secret`] and [`RunError::Missing`], with all that is missing; [`RunError::Output`].
-pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
+/// [`RunError::Secret`], [`RunError::Target`] and [`RunError::Missing`], with all that is missing; [`RunError::Output`].
+pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
     let mut absent = Vec::new();
     let mut programs = BTreeSet::new();
     for (_, node) in prepared.todo() {
         programs.extend(programs_of(&node.work));
-        if let Work::Sums(work) = &node.work {
-            host_fs::can_fill(work.output.join(&work.file).parent().unwrap_or(&work.output))
-                .map_err(RunError::Output)?;
+        match &node.work {
+            Work::Sums(work) => {
+                let file = work.output.join(&work.file);
+                host_fs::can_fill(file.parent().unwrap_or(&work.output)).map_err(RunError::Output)?;
+            }
+            Work::Index(work) => host_fs::can_fill(&work.output).map_err(RunError::Output)?,
+            _ => {}
         }
         let Work::Provision(work) = &node.work else {
             continue;
@@ -160,16 +202,40 @@ pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
         let all: BTreeSet<_> = absent.iter().map(ToString::to_string).collect();
         return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
     }
+    let warnings = check_targets(prepared)?;
     let missing: Vec<_> = programs
         .into_iter()
         .filter(|program| tools::find(program).is_none())
         .collect();
     if missing.is_empty() {
-        Ok(())
+        Ok(warnings)
     } else {
         Err(RunError::Missing {
             what: missing.join(", "),
         })
+    }
+}
+
+fn check_targets(prepared: &Prepared) -> Result<Vec<String>, RunError> {
+    let mut targets: Vec<&Target> = Vec::new();
+    for (_, node) in prepared.todo() {
+        if let Work::Upload(work) = &node.work
+            && !targets.contains(&&work.target)
+        {
+            targets.push(&work.target);
+        }
+    }
+    let (mut warnings, mut faults) = (Vec::new(), Vec::new());
+    for target in targets {
+        match upload::check(target) {
+            Ok(told) => warnings.extend(told),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    if faults.is_empty() {
+        Ok(warnings)
+    } else {
+        Err(RunError::Target(faults.join("\n")))
     }
 }
 
@@ -199,7 +265,7 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
         }
         Work::Check(work) if work.way_in == WayIn::Agent => vec!["qemu-system-x86_64", "qemu-img"],
         Work::Check(_) => [&machine[..], &["sfdisk", "debugfs"]].concat(),
-        Work::Fetch(_) | Work::Package(_) | Work::Sums(_) => Vec::new(),
+        Work::Fetch(_) | Work::Package(_) | Work::Sums(_) | Work::Upload(_) | Work::Index(_) => Vec::new(),
     }
 }
 

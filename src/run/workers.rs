@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Tally {
     /// Nodes built.
     pub built: usize,
+    /// Nodes whose results were in their places outside the store already.
+    pub present: usize,
     /// Nodes failed.
     pub failed: usize,
     /// Nodes that never ran, or were stopped.
@@ -117,8 +119,9 @@ pub fn carry_out(
                     Outcome::Failed => tally.failed += 1,
                     Outcome::Cancelled | Outcome::Skipped => tally.skipped += 1,
                     Outcome::Built | Outcome::Shared => tally.built += 1,
+                    Outcome::Present => tally.present += 1,
                 }
-                let well = matches!(outcome, Outcome::Built | Outcome::Shared);
+                let well = matches!(outcome, Outcome::Built | Outcome::Shared | Outcome::Present);
                 for job in schedule.finish(job, well) {
                     tally.skipped += 1;
                     skip(todo[job].1, &format!("{} did not end well", node.id()), emit);
@@ -148,6 +151,7 @@ pub fn carry_out(
     });
     emit.emit(What::RunFinished {
         built: tally.built,
+        present: tally.present,
         cached: prepared
             .verdicts
             .values()
@@ -212,7 +216,11 @@ fn finished(
     let logs = shared.logs.join(node.id().replace('/', "-"));
     let (outcome, bytes, message) = match result {
         // What has no file in the store, such as a place in the output folder, has no size to tell.
-        Ok(Ok(done)) => (done.outcome, Some(done.bytes).filter(|bytes| *bytes > 0), None),
+        Ok(Ok(done)) => (
+            done.outcome,
+            Some(done.bytes).filter(|bytes| *bytes > 0),
+            done.message,
+        ),
         Ok(Err(error)) if error.is_cancelled() => (Outcome::Cancelled, None, None),
         Ok(Err(error)) => (
             Outcome::Failed,

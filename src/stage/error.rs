@@ -12,8 +12,10 @@ use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
 use crate::manifest::secret::SecretError;
 use crate::stage::fetch::FetchError;
+use crate::stage::index::IndexError;
 use crate::stage::package::PackageError;
 use crate::stage::sums::SumsError;
+use crate::stage::upload::UploadError;
 
 /// A stage failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,9 @@ pub enum StageError {
     /// Files.
     #[error(transparent)]
     Fs(#[from] FsError),
+    /// The files that list what is published.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// A VM.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -168,6 +173,9 @@ pub enum StageError {
         /// What happened.
         source: ProcessError,
     },
+    /// Publishing.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// Media are not what the manifest says.
     #[error(
         "{} is not what the manifest says: it has\n  {found}\nbut the manifest wants\n  {wanted}\n\
@@ -201,6 +209,7 @@ impl StageError {
                 | Self::Disk(DiskError::Cancelled)
                 | Self::Fetch(FetchError::Cancelled)
                 | Self::Fs(FsError::Cancelled)
+                | Self::Index(IndexError::File(FsError::Cancelled))
                 | Self::Machine(MachineError::Cancelled | MachineError::Ssh(SshError::Cancelled))
                 | Self::Package(PackageError::Cancelled | PackageError::File(FsError::Cancelled))
                 | Self::Ssh(SshError::Cancelled)
@@ -209,7 +218,7 @@ impl StageError {
                     source: ProcessError::Cancelled,
                     ..
                 }
-        )
+        ) || matches!(self, Self::Upload(error) if error.is_cancelled())
     }
 }
 

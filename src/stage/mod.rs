@@ -5,11 +5,13 @@ pub mod check;
 pub mod error;
 pub mod fetch;
 pub mod guest;
+pub mod index;
 pub mod install;
 pub mod package;
 pub mod provision;
 pub mod size;
 pub mod sums;
+pub mod upload;
 
 use std::path::PathBuf;
 

@@ -12,6 +12,7 @@ mod input;
 mod memory;
 mod package;
 mod planning;
+mod upload;
 
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ fn main() {
         memory::child(&args[1..]);
         return;
     }
+    if args.first().is_some_and(|arg| arg == upload::CHILD) {
+        upload::child(&args[1..]);
+        return;
+    }
     let plan = Plan {
         mib: option(&args, "--mib").unwrap_or(1024),
         rounds: usize::try_from(option(&args, "--rounds").unwrap_or(3))
@@ -41,6 +46,7 @@ fn main() {
         .unwrap();
     package::section(folder.path(), &plan);
     memory::section(folder.path(), &plan);
+    upload::section(folder.path(), &plan);
     planning::section(folder.path());
 }
 

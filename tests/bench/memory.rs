@@ -79,11 +79,16 @@ pub fn child(args: &[String]) {
     };
     let (input, output) = (PathBuf::from(input), PathBuf::from(output));
     package(&input, &output, &spec, &Cancel::default(), &mut |_, _| {}).unwrap();
+    println!("{}", peak_mib());
+}
+
+/// The most memory that this process ever had, in MiB.
+pub fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .unwrap();
     let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    println!("{}", kib.div_ceil(1024));
+    kib.div_ceil(1024)
 }

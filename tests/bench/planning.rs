@@ -12,7 +12,7 @@ use pipeline::host::cancel::Cancel;
 use pipeline::host::fs::hash_file;
 use pipeline::machine::spec::Accel;
 use pipeline::manifest::load::load;
-use pipeline::plan::build::Checking;
+use pipeline::plan::build::Wanted;
 use pipeline::plan::node::Stage;
 use pipeline::run::execute::{Shared, execute};
 use pipeline::run::prepare::prepare;
@@ -93,7 +93,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let store = Store::open(&folder.join("store")).unwrap();
     let all: Vec<_> = (0..manifest.images.len()).collect();
     let scratch = store.scratch("fill").unwrap();
-    let plan = prepare(&manifest, &all, &store, Checking::On, &|_| false)
+    let plan = prepare(&manifest, &all, &store, Wanted::default(), &|_| false)
         .unwrap()
         .plan;
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
@@ -108,6 +108,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
         cpus: 1,
         program: Path::new(env!("CARGO_BIN_EXE_pipeline")),
         order: &order,
+        ids: &[],
         cancel: &cancel,
     };
     for (index, node) in plan.nodes() {

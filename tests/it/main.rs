@@ -11,6 +11,7 @@ mod machine;
 mod manifest;
 mod package;
 mod plan;
+mod publish;
 mod quickstart;
 mod refusals;
 mod report;

@@ -192,6 +192,7 @@ fn a_good_run() -> Vec<Event> {
             "",
             What::RunFinished {
                 built: 3,
+                present: 0,
                 cached: 2,
                 failed: 0,
                 skipped: 0,
@@ -230,6 +231,7 @@ fn a_failing_run() -> Vec<Event> {
             "",
             What::RunFinished {
                 built: 0,
+                present: 0,
                 cached: 1,
                 failed: 1,
                 skipped: 1,
@@ -328,6 +330,7 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
             "",
             What::RunFinished {
                 built: 0,
+                present: 0,
                 cached: 1,
                 failed: 0,
                 skipped: 0,

@@ -29,3 +29,4 @@ pub use stat::Stamp;
 pub use stat::can_fill;
 pub use stat::free_space;
 pub use stat::private_dir;
+pub use stat::read_small;

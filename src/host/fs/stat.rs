@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
@@ -100,6 +101,22 @@ pub fn free_space(path: &Path) -> Result<u64, FsError> {
             }
         }
     }
+}
+
+/// Reads a file that is small by its nature: more than `limit` bytes of one are an error, as what it is not.
+///
+/// # Errors
+/// Those of the system, and [`io::ErrorKind::FileTooLarge`].
+pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Makes a folder (and those above it) that only this user may enter, mode 0700; one that is there is closed to others.

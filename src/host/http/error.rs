@@ -37,6 +37,8 @@ pub enum TlsFault {
     NotYetValid,
     /// It is for another name.
     WrongName,
+    /// It does not let us in: it wants another certificate of ours, or one at all.
+    NotLetIn(String),
     /// This host trusts nobody: it has no certificates of authorities.
     NoRoots,
     /// Something else, in rustls' words.
@@ -59,6 +61,10 @@ impl fmt::Display for TlsFault {
             }
             Self::WrongName => f.write_str(
                 "its certificate is for another name; write the URL with the name that the certificate carries",
+            ),
+            Self::NotLetIn(alert) => write!(
+                f,
+                "it wants a client certificate that it trusts, and says {alert}; check which certificate is shown to it"
             ),
             Self::NoRoots => f.write_str(
                 "this host has no certificates of authorities; install the package ca-certificates, or point \
@@ -139,6 +145,17 @@ pub enum HttpError {
         /// Whom.
         peer: Peer,
     },
+    /// The server (or the network) hung up while we sent.
+    #[error("{peer} hung up after {} of {} were sent; it may refuse what it gets, or have no room for it",
+        ByteSize(*.sent), ByteSize(*.length))]
+    SendCut {
+        /// Whom.
+        peer: Peer,
+        /// Bytes handed over.
+        sent: u64,
+        /// Bytes to send.
+        length: u64,
+    },
     /// Nothing came for too long.
     #[error("{peer} sent nothing for {}; try again later or use another mirror", show_duration(*.after))]
     Silent {
@@ -146,6 +163,12 @@ pub enum HttpError {
         peer: Peer,
         /// How long.
         after: Duration,
+    },
+    /// What was to be sent could not be read.
+    #[error("what was to be sent cannot be read ({detail}); check the disk that holds it")]
+    Source {
+        /// The system's words.
+        detail: String,
     },
     /// A status that is not what was asked for.
     #[error("{} (HTTP {status}{}){}", status_text(*.status), moved_text(.moved_to), status_remedy(*.status))]
@@ -197,15 +220,26 @@ impl HttpError {
     /// Whether the same request may succeed a moment later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Cut { .. } | Self::Io { .. } | Self::Silent { .. } | Self::Refused { .. } => true,
+            Self::Cut { .. }
+            | Self::SendCut { .. }
+            | Self::Io { .. }
+            | Self::Silent { .. }
+            | Self::Refused { .. } => true,
             Self::Unanswered { .. } | Self::Unreachable { .. } | Self::Protocol { .. } => true,
             // EAI_AGAIN (getaddrinfo(3)): the name server did not answer, which says nothing about the name.
             Self::Dns { detail, .. } => detail.contains("emporary failure"),
-            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            // 507 says that the disk is full: a moment will not change that.
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=506 | 508..=599),
             Self::ProxyRefused { status, .. } => status.is_none_or(|s| s >= 500),
             Self::Cancelled | Self::ProxyUrl { .. } | Self::Redirects { .. } => false,
-            Self::Tls { .. } | Self::Url { .. } => false,
+            Self::Tls { .. } | Self::Url { .. } | Self::Source { .. } => false,
         }
+    }
+
+    /// The cause without the remedy, in one line.
+    pub fn brief(&self) -> String {
+        let text = self.to_string();
+        text.split("; ").next().unwrap_or_default().to_owned()
     }
 
     /// How long the server asked us to wait before the next attempt.
@@ -293,6 +327,20 @@ impl HttpError {
 }
 
 fn tls_fault(error: &rustls::Error) -> TlsFault {
+    use rustls::AlertDescription as Alert;
+    if let rustls::Error::AlertReceived(
+        alert @ (Alert::CertificateRequired
+        | Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied),
+    ) = error
+    {
+        return TlsFault::NotLetIn(format!("{alert:?}"));
+    }
     let rustls::Error::InvalidCertificate(certificate) = error else {
         let text = error.to_string();
         return if text.contains("No CA certificates") {

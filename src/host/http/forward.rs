@@ -73,19 +73,19 @@ impl Connector<()> for ToProxy {
         Ok(inner.map(|inner| AbsoluteForm {
             inner,
             prefix: format!("http://{place}").into_bytes(),
+            told: false,
         }))
     }
 }
 
-/// Puts scheme and host into each request line.
+/// Puts scheme and host into the request line.
 #[derive(Debug)]
 struct AbsoluteForm {
     inner: Box<dyn Transport>,
     prefix: Vec<u8>,
+    /// Whether the request line has gone: each connection carries one request, and what follows is its body.
+    told: bool,
 }
-
-/// How each of our requests begins.
-const METHOD: &[u8] = b"GET ";
 
 impl Transport for AbsoluteForm {
     fn buffers(&mut self) -> &mut dyn Buffers {
@@ -94,8 +94,11 @@ impl Transport for AbsoluteForm {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let output = self.inner.buffers().output();
-        let (from, to) = (METHOD.len(), METHOD.len() + self.prefix.len());
-        let starts = output[..amount].starts_with(METHOD) && output[from] == b'/';
+        let method = output[..amount].iter().position(|byte| *byte == b' ');
+        let from = method.map_or(0, |end| end + 1);
+        let to = from + self.prefix.len();
+        let starts = !self.told && from < amount && output[from] == b'/';
+        self.told = true;
         let longer = if starts { self.prefix.len() } else { 0 };
         if output.len() < amount + longer {
             return Err(ureq::Error::Io(std::io::Error::other("the request is too long")));

@@ -1,4 +1,4 @@
-//! The head of an answer: its status and the headers that matter for a download. Knows nothing of connections.
+//! The head of an answer: its status and the headers that matter to us. Knows nothing of connections.
 
 use std::time::Duration;
 
@@ -6,12 +6,15 @@ use ureq::http::{HeaderMap, header};
 
 use super::error::HttpError;
 
+/// Metadata of an object in an object store: the SHA-512 of its bytes.
+pub const META_SHA512: &str = "x-amz-meta-sha512";
+
 /// The head of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Status; redirects are already followed.
+    /// Status. Redirects of a download are followed already.
     pub status: u16,
-    /// Where redirects led, without secrets; none when there were none.
+    /// Where redirects led (or where one that was not followed would lead), without secrets; none when there were none.
     pub moved_to: Option<String>,
     /// Bytes of the body that follows, when announced.
     pub length: Option<u64>,
@@ -23,6 +26,8 @@ pub struct Head {
     pub last_modified: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// `x-amz-meta-sha512`: what this program says of an object that it puts into an object store.
+    pub meta_sha512: Option<String>,
 }
 
 /// `Content-Range: bytes 5-9/10` (RFC 9110 §14.4).
@@ -49,6 +54,9 @@ impl Head {
             retry_after: get(header::RETRY_AFTER)
                 .and_then(|v| v.trim().parse().ok())
                 .map(Duration::from_secs),
+            meta_sha512: headers
+                .get(META_SHA512)
+                .and_then(|v| v.to_str().ok().map(str::to_owned)),
         }
     }
 

@@ -1,6 +1,7 @@
-//! HTTP and HTTPS: one GET at a time, as a head and then chunks, with every failure told apart.
-//! Proxies of the environment are honoured, redirects followed within a bound, certificates checked against the
-//! host's own authorities (`SSL_CERT_FILE` is heard). Knows nothing of files, digests or retries.
+//! HTTP and HTTPS: one request at a time (downloads as a head and then chunks here, uploads in [`send`]), with every
+//! failure told apart. Proxies of the environment are honoured, redirects of a GET followed within a bound, certificates
+//! checked against the host's own authorities (`SSL_CERT_FILE` is heard) or those that the caller names. Knows nothing
+//! of files, digests or retries.
 //!
 //! Each request runs on a thread of its own and hands its bytes over a short channel: so the caller can be stopped
 //! within a moment even while the system waits for a name server or a mute peer.
@@ -9,6 +10,8 @@ mod error;
 mod forward;
 mod head;
 mod proxy;
+pub mod send;
+mod tls;
 mod url;
 
 use std::io::{ErrorKind, Read};
@@ -17,13 +20,13 @@ use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::header;
-use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
 
 pub use self::error::{HttpError, Peer, TlsFault};
-pub use self::head::{ContentRange, Head};
+pub use self::head::{ContentRange, Head, META_SHA512};
 pub use self::proxy::Proxies;
-pub use self::url::{percent_decode, redact};
+pub use self::tls::{Tls, TlsFileError};
+pub use self::url::{percent_decode, percent_encode_path, redact};
 
 use self::head::text;
 use self::url::Url;
@@ -33,6 +36,9 @@ use super::cancel::Cancel;
 const CONNECT: Duration = Duration::from_secs(30);
 /// Longest silence of a connected peer. Mirrors that spin up a disk or ask an origin first may need half a minute.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Longest wait for the answer to what was sent. A server may read a whole image back before it answers; the reference
+/// client of shacache waits as long.
+const ANSWER: Duration = Duration::from_secs(3600);
 /// Most redirects followed; browsers allow 20, mirrors need 2.
 const REDIRECTS: u32 = 10;
 /// Bytes handed over at once.
@@ -49,6 +55,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Between two signs of life.
     pub silence: Duration,
+    /// From the end of what was sent to its answer.
+    pub answer: Duration,
 }
 
 impl Default for Limits {
@@ -56,6 +64,7 @@ impl Default for Limits {
         Self {
             connect: CONNECT,
             silence: SILENCE,
+            answer: ANSWER,
         }
     }
 }
@@ -67,9 +76,11 @@ pub struct Client {
     pub limits: Limits,
     /// Proxies.
     pub proxies: Proxies,
+    /// Whom it trusts, and who it says it is.
+    pub tls: Tls,
 }
 
-/// A GET.
+/// A GET, or a HEAD.
 #[derive(Clone, Debug)]
 pub struct Get<'a> {
     /// What.
@@ -78,6 +89,23 @@ pub struct Get<'a> {
     pub from: Option<u64>,
     /// Validator under which `from` holds (RFC 9110 §13.1.5): an `ETag` or a `Last-Modified` value.
     pub if_range: Option<&'a str>,
+    /// Further headers, names in lower case. Redirects take them along only to the same place.
+    pub headers: &'a [(&'a str, String)],
+    /// Whether redirects are followed; if not, they are an answer like any other.
+    pub follow: bool,
+}
+
+impl<'a> Get<'a> {
+    /// All of what is at a URL.
+    pub fn new(url: &'a str) -> Self {
+        Self {
+            url,
+            from: None,
+            if_range: None,
+            headers: &[],
+            follow: true,
+        }
+    }
 }
 
 /// A body that is arriving. Dropping it closes the connection.
@@ -102,6 +130,7 @@ impl Default for Client {
         Self {
             limits: Limits::default(),
             proxies: Proxies::from_env(),
+            tls: Tls::default(),
         }
     }
 }
@@ -112,6 +141,18 @@ impl Client {
     /// # Errors
     /// Every [`HttpError`] but [`HttpError::Status`], which is the caller's to judge ([`Head::error`]).
     pub fn get(&self, get: &Get<'_>, cancel: &Cancel) -> Result<(Head, Body), HttpError> {
+        self.ask(get, Part::Whole, cancel)
+    }
+
+    /// The same, but only for the head.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn head(&self, get: &Get<'_>, cancel: &Cancel) -> Result<Head, HttpError> {
+        self.ask(get, Part::Head, cancel).map(|(head, _)| head)
+    }
+
+    fn ask(&self, get: &Get<'_>, part: Part, cancel: &Cancel) -> Result<(Head, Body), HttpError> {
         let first = Url::parse(get.url)?;
         let peer = Peer {
             place: first.place().to_owned(),
@@ -122,6 +163,13 @@ impl Client {
             client: self.clone(),
             from: get.from,
             if_range: get.if_range.map(str::to_owned),
+            headers: get
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            follow: get.follow,
+            part,
         };
         // Not joined: it ends when its connection does, which dropping the body brings about.
         std::thread::Builder::new()
@@ -182,11 +230,8 @@ impl Client {
     }
 
     fn config(&self, proxy: Option<Proxy>) -> Config {
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::PlatformVerifier)
-            .build();
         Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(self.tls.config())
             .proxy(proxy)
             .http_status_as_error(false)
             // Followed here instead: each hop may need another proxy, or none.
@@ -208,6 +253,16 @@ struct Asker {
     client: Client,
     from: Option<u64>,
     if_range: Option<String>,
+    headers: Vec<(String, String)>,
+    follow: bool,
+    part: Part,
+}
+
+/// What of an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Head,
 }
 
 impl Asker {
@@ -231,10 +286,18 @@ impl Asker {
 
     fn ask(&self, first: Url) -> Result<(Head, impl Read + use<>, Agent, Peer), HttpError> {
         let mut url = first;
+        let home = (url.scheme().to_owned(), url.place().to_owned());
         let mut moved = false;
         for _ in 0..=REDIRECTS {
             let (agent, peer, proxy_authorization) = self.client.agent(&url)?;
-            let mut request = agent.get(url.uri.clone());
+            let mut request = match self.part {
+                Part::Whole => agent.get(url.uri.clone()),
+                Part::Head => agent.head(url.uri.clone()),
+            };
+            let at_home = url.scheme() == home.0 && url.place() == home.1;
+            for (name, value) in self.headers.iter().filter(|_| at_home) {
+                request = request.header(name, value);
+            }
             let range = self.from.map(|from| format!("bytes={from}-"));
             let headers = [
                 (header::RANGE, range.as_ref()),
@@ -253,7 +316,7 @@ impl Asker {
                 .map_err(|e| HttpError::from_ureq(e, peer.clone(), url.place(), limits))?;
             let status = answer.status().as_u16();
             let location = text(answer.headers(), &header::LOCATION);
-            if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) {
+            if let (true, 301 | 302 | 303 | 307 | 308, Some(location)) = (self.follow, status, location) {
                 url = url.join(&location)?;
                 moved = true;
                 continue;

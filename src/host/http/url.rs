@@ -183,6 +183,19 @@ pub fn percent_decode(text: &str) -> Vec<u8> {
     decoded
 }
 
+/// A path with every byte percent-encoded that is not allowed in one as it is (RFC 3986 §3.3); `/` parts its parts.
+pub fn percent_encode_path(path: &str) -> String {
+    path.bytes()
+        .fold(String::with_capacity(path.len()), |mut text, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+            text
+        })
+}
+
 /// A URL as it may be shown: user and password replaced, values of the query hidden (signed URLs carry their
 /// signature there), no fragment.
 /// A plain path is shown as it is.

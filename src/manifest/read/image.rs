@@ -8,7 +8,7 @@ use crate::manifest::fields::{Field, Fields};
 use crate::manifest::model::{Compression, DiskFormat, Publish};
 use crate::manifest::parse::Value;
 
-use super::{ImageDraft, Reading, Spot, check, size};
+use super::{ImageDraft, Reading, Spot, TargetDraft, check, size, target};
 
 const FORMATS: [(&str, DiskFormat); 2] = [("qcow2", DiskFormat::Qcow2), ("raw", DiskFormat::Raw)];
 const COMPRESSIONS: [(&str, Compression); 4] = [
@@ -81,18 +81,22 @@ fn filled<'a>(field: &Field<'a>) -> Vec<Field<'a>> {
     items
 }
 
-pub(super) fn read_publish(root: &Fields<'_>) -> (Publish, Option<Spot>) {
+pub(super) fn read_publish(
+    reading: Reading<'_>,
+    root: &Fields<'_>,
+) -> (Publish, Option<Spot>, Vec<TargetDraft>) {
     let mut publish = Publish {
         format: DiskFormat::Qcow2,
         compress: Compression::Gzip,
         level: None,
         checksums: vec![Algorithm::Sha512, Algorithm::Md5],
+        targets: Vec::new(),
     };
     let table = root
         .get("publish")
         .and_then(|field| field.table("{ compress = \"gzip\" }"));
     let Some(table) = table else {
-        return (publish, None);
+        return (publish, None, Vec::new());
     };
     if let Some(format) = table.get("format").and_then(|field| field.choice(&FORMATS)) {
         publish.format = format;
@@ -124,8 +128,10 @@ pub(super) fn read_publish(root: &Fields<'_>) -> (Publish, Option<Spot>) {
         let text = field.text("\"{{ id }}.{{ format }}{{ suffix }}\"")?;
         Some(Spot::new(&field, text))
     });
+    let targets = target::read_all(reading, &table);
+    publish.targets = targets.iter().map(|draft| draft.target.clone()).collect();
     table.finish();
-    (publish, file)
+    (publish, file, targets)
 }
 
 /// Levels as the compressors' own command line tools take them (zstd without its ultra levels).

@@ -5,6 +5,7 @@ mod check;
 mod distro;
 mod image;
 mod step;
+mod target;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::size::{ByteSize, MIB};
 
 pub use self::check::{CheckDraft, Checks, Pattern};
 
+pub use self::target::TargetDraft;
 use super::assertion::CheckSet;
 use super::context::RESERVED;
 use super::error::{ProblemKind, Problems, Span};
@@ -73,6 +75,8 @@ pub struct Draft {
     pub publish: Publish,
     /// `publish.file`.
     pub file: Option<Spot>,
+    /// `[publish.*]`; its targets stand in `publish` too.
+    pub targets: Vec<TargetDraft>,
 }
 
 /// Names with their values.
@@ -165,7 +169,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
     let flavors = step::read_all(reading, root);
     let images = image::read_all(reading, root);
     let checks = check::read_all(root);
-    let (publish, file) = image::read_publish(root);
+    let (publish, file, targets) = image::read_publish(reading, root);
     Draft {
         vars,
         resources,
@@ -175,6 +179,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
         checks,
         publish,
         file,
+        targets,
     }
 }
 

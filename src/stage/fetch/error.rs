@@ -109,6 +109,7 @@ impl Reason {
     pub(super) fn brief(&self) -> String {
         match self {
             Self::Mismatch { want, got, .. } => format!("received {got} instead of {want}"),
+            Self::Http(error) => error.brief(),
             other => {
                 let text = other.to_string();
                 text.split("; ").next().unwrap_or_default().to_owned()

@@ -237,9 +237,9 @@ impl Transfer<'_, '_> {
         let (url, start) = (self.url, self.part.len());
         let validator = self.part.validator(url).map(str::to_owned);
         let get = Get {
-            url,
             from: (start > 0).then_some(start),
             if_range: validator.as_deref(),
+            ..Get::new(url)
         };
         self.emit.phase(format!("connecting to {}", self.shown));
         let client = &self.fetcher.client;

@@ -48,11 +48,13 @@ fn fetcher(proxies: &[(&str, String)]) -> Fetcher {
             limits: Limits {
                 connect: Duration::from_secs(5),
                 silence: Duration::from_secs(4),
+                ..Limits::default()
             },
             proxies: Proxies::from_lookup(|name| {
                 let found = proxies.iter().find(|(n, _)| *n == name);
                 found.map(|(_, value)| value.clone())
             }),
+            ..Client::default()
         },
         attempts: 3,
         pause: Duration::from_millis(5),

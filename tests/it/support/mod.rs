@@ -1,7 +1,11 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
+pub mod daemon;
 pub mod http;
+pub mod python;
+pub mod relay;
 pub mod script_server;
+pub mod shelf;
 pub mod vm;
 
 use std::path::{Path, PathBuf};

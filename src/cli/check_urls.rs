@@ -1,0 +1,215 @@
+//! `pipeline check-urls`: reads everything that is published, and tells what is gone or is something else now.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use super::Exit;
+use super::report_error::{out, report_error};
+use super::target::Target;
+use crate::digest::{Algorithm, Digest};
+use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
+use crate::host::cancel::Cancel;
+use crate::manifest::model::Manifest;
+use crate::manifest::target;
+use crate::report::{self, Options, Progress, Verbosity};
+use crate::run::signals;
+use crate::stage::index;
+use crate::stage::upload::read_back::Want;
+use crate::stage::upload::{UploadError, check_url};
+
+/// Arguments of `pipeline check-urls`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pipeline check-urls images.toml\n  pipeline check-urls images.toml 'debian12-*'\n\n\
+    Reads what index.json and URL.txt of the output folder list. Prints a line for each URL: ok, gone, wrong (other\n\
+    bytes) or failed (could not be read), and ends with 1 unless all are ok."
+)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// How to show progress: bars on a terminal, plain lines elsewhere
+    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
+    progress: Progress,
+}
+
+/// A published URL and what must be there.
+struct Listing<'a> {
+    subject: String,
+    url: String,
+    name: PathBuf,
+    want: Want,
+    target: Option<&'a target::Target>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Exit {
+    match check(args) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+fn check(args: &Args) -> Result<Exit, Exit> {
+    let (manifest, selected) = args.target.load()?;
+    let listings = listings(&manifest, &selected).map_err(|error| {
+        report_error(miette::miette!("{error}").as_ref());
+        Exit::Failed
+    })?;
+    if listings.is_empty() {
+        let folder = manifest.output.display();
+        let error = miette::miette!(
+            help = "publish it: `pipeline run --upload` or `pipeline upload`",
+            "nothing of it is listed in {folder}/{} or {folder}/{}",
+            index::CATALOG_FILE,
+            index::URL_FILE
+        );
+        report_error(error.as_ref());
+        return Err(Exit::Failed);
+    }
+    let (sender, receiver) = mpsc::channel();
+    let emit = Emitter::new(sender);
+    let cancel = Cancel::default();
+    let listening = signals::listen(&cancel, &emit).map_err(|error| {
+        report_error(miette::miette!("cannot listen for Ctrl-C: {error}").as_ref());
+        Exit::Host
+    })?;
+    let options = Options::detect(args.progress, Verbosity::Normal, |name| std::env::var(name).ok());
+    let reader = thread::spawn(move || report::run(&receiver, options));
+    emit.emit(What::RunStarted {
+        version: EVENTS_VERSION,
+        run: String::new(),
+        folder: String::new(),
+        nodes: listings.iter().map(node).collect(),
+    });
+    let mut bad = 0;
+    for listing in &listings {
+        let emit = emit.for_node(&node(listing).id);
+        emit.emit(What::NodeStarted);
+        let started = Instant::now();
+        let read = check_url(
+            listing.target,
+            &listing.url,
+            &listing.name,
+            &listing.want,
+            &cancel,
+            &emit,
+        );
+        let (outcome, message) = match &read {
+            Ok(()) => (Outcome::Present, None),
+            Err(error) if error.is_cancelled() => (Outcome::Cancelled, None),
+            Err(error) => (Outcome::Failed, Some(error.to_string())),
+        };
+        emit.emit(What::NodeFinished {
+            outcome,
+            seconds: started.elapsed().as_secs_f64(),
+            bytes: None,
+            message,
+        });
+        if cancel.is_cancelled() {
+            break;
+        }
+        bad += usize::from(read.is_err());
+        if args.progress != Progress::Json {
+            out(&format!(
+                "{:<6}  {}  {}\n",
+                verdict(&read),
+                listing.subject,
+                listing.url
+            ));
+        }
+    }
+    drop((listening, emit));
+    drop(reader.join());
+    Ok(if cancel.is_cancelled() {
+        Exit::Interrupted
+    } else if bad > 0 {
+        Exit::Failed
+    } else {
+        Exit::Ok
+    })
+}
+
+fn node(listing: &Listing<'_>) -> NodeInfo {
+    NodeInfo {
+        id: format!("check-urls/{}", listing.subject),
+        stage: "check-urls".to_owned(),
+        subject: listing.subject.clone(),
+        cached: false,
+        expected_seconds: None,
+    }
+}
+
+fn verdict(read: &Result<(), UploadError>) -> &'static str {
+    match read {
+        Ok(()) => "ok",
+        Err(UploadError::Differs { .. }) => "wrong",
+        Err(UploadError::Refused { head, .. }) if matches!(head.status, 404 | 410) => "gone",
+        Err(UploadError::File(error)) if error.is_not_found() => "gone",
+        Err(_) => "failed",
+    }
+}
+
+/// Everything that is listed of the selected images, and lines of `URL.txt` that the catalog does not know.
+fn listings<'a>(manifest: &'a Manifest, selected: &[usize]) -> Result<Vec<Listing<'a>>, index::IndexError> {
+    let images: Vec<_> = selected
+        .iter()
+        .filter_map(|&at| manifest.images.get(at))
+        .collect();
+    let all = selected.len() == manifest.images.len();
+    let of_manifest: BTreeSet<_> = manifest.images.iter().map(|image| image.id.as_str()).collect();
+    let catalog = index::catalog(&manifest.output)?;
+    let mut found = Vec::new();
+    let mut known = BTreeSet::new();
+    for published in &catalog.images {
+        known.extend(published.urls.values().map(|place| place.url.clone()));
+        let id = published.image.id.as_str();
+        // What the manifest has no more is still published.
+        let wanted = images.iter().any(|image| image.id == id) || all && !of_manifest.contains(id);
+        let Some(hex) = published.digests.get(&Algorithm::Sha512).filter(|_| wanted) else {
+            continue;
+        };
+        for (name, place) in &published.urls {
+            found.push(Listing {
+                subject: format!("{id}@{name}"),
+                url: place.url.clone(),
+                name: PathBuf::from(&published.image.file),
+                want: Want {
+                    bytes: Some(published.bytes),
+                    digest: Digest {
+                        algorithm: Algorithm::Sha512,
+                        hex: hex.clone(),
+                    },
+                },
+                target: manifest
+                    .publish
+                    .targets
+                    .iter()
+                    .find(|target| target.name == *name),
+            });
+        }
+    }
+    for line in index::url_lines(&manifest.output)? {
+        let of_selected = images
+            .iter()
+            .any(|image| image.file.file_name().is_some_and(|name| *name == *line.name));
+        if known.contains(&line.url) || !(all || of_selected) {
+            continue;
+        }
+        found.push(Listing {
+            subject: line.name.clone(),
+            name: PathBuf::from(&line.name),
+            url: line.url,
+            want: Want {
+                bytes: None,
+                digest: Digest {
+                    algorithm: Algorithm::Md5,
+                    hex: line.md5,
+                },
+            },
+            target: None,
+        });
+    }
+    Ok(found)
+}

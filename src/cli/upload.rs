@@ -1,0 +1,50 @@
+//! `pipeline upload`: publishes what is built, and builds nothing.
+
+use super::Exit;
+use super::run::{self, Scope, run_scope};
+use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs};
+use crate::report::Progress;
+
+/// Arguments of `pipeline upload`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pipeline upload images.toml\n  pipeline upload images.toml 'debian12-50G-*'\n\n\
+    What is at its place already, and equal, is not sent again. What is sent is read back; only then it is listed in\n\
+    URL.txt and index.json of the output folder."
+)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Only show what would be done and why
+    #[arg(long)]
+    dry_run: bool,
+    /// Uploads at once [default: as many as there are CPUs]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
+    /// Stop everything at the first failure instead of only what hangs on it
+    #[arg(long)]
+    fail_fast: bool,
+    /// How to show progress: bars on a terminal, plain lines elsewhere
+    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
+    progress: Progress,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Exit {
+    let args = run::Args {
+        target: args.target,
+        upload: UploadArgs { upload: true },
+        dry_run: args.dry_run,
+        rebuild: RebuildArgs::default(),
+        checks: CheckArgs::default(),
+        junit: None,
+        jobs: args.jobs,
+        fail_fast: args.fail_fast,
+        progress: args.progress,
+        verbose: false,
+        store: args.store,
+    };
+    run_scope(&args, Scope::Uploads)
+}

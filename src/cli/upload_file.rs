@@ -1,0 +1,193 @@
+//! `pipeline upload-file`: one file to a shacache by hand, as the reference client's `networkcache-upload` does it, but
+//! read back.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use super::Exit;
+use super::report_error::{out, report_error};
+use crate::digest::Algorithm;
+use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
+use crate::host::cancel::Cancel;
+use crate::host::fs::{FsError, hash_file, read_small};
+use crate::manifest::target::Verify;
+use crate::report::{self, Options, Progress, Verbosity};
+use crate::run::signals;
+use crate::stage::index::list::UrlLine;
+use crate::stage::upload::retry::Policy;
+use crate::stage::upload::shacache::Shacache;
+use crate::stage::upload::shacache::config::Config;
+use crate::stage::upload::{Around, Item, Metadata, UploadError, upload_to_shacache};
+
+/// Most bytes read of a metadata file.
+const METADATA: u64 = 1 << 20;
+/// Keys that an entry has itself, or that the reference client cannot pass on.
+const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
+
+/// Arguments of `pipeline upload-file`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  pipeline upload-file disk.gz --config /etc/opt/shacache/shacache.cfg \\\n    \
+    --key packer-images --metadata metadata.json\n\n\
+    The blob is sent if it is not there yet, and read back. Its entry is put into the list of the key each time, as the\n\
+    reference client does; without --key it is not listed. Prints the line that URL.txt would have."
+)]
+pub struct Args {
+    /// The file
+    file: PathBuf,
+    /// The shacache's configuration
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "/etc/opt/shacache/shacache.cfg"
+    )]
+    config: PathBuf,
+    /// The key to list it under
+    #[arg(long, short, requires = "metadata")]
+    key: Option<String>,
+    /// What to tell about it: a file with a JSON object
+    #[arg(long, short, value_name = "FILE", requires = "key")]
+    metadata: Option<PathBuf>,
+    /// Only ask for its size afterwards instead of reading it back
+    #[arg(long)]
+    head: bool,
+    /// How to show progress: bars on a terminal, plain lines elsewhere
+    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
+    progress: Progress,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Exit {
+    match upload(args) {
+        Ok(exit) => exit,
+        Err(exit) => exit,
+    }
+}
+
+fn upload(args: &Args) -> Result<Exit, Exit> {
+    let metadata = match &args.metadata {
+        Some(path) => read_metadata(path).map_err(|cause| wrong(&cause))?,
+        None => Metadata::new(),
+    };
+    let config = Config::read(&args.config).map_err(|error| wrong(&error.to_string()))?;
+    let warnings = config.warnings.clone();
+    let key = args.key.clone().unwrap_or_default();
+    let place = Shacache::open(config, &key).map_err(|error| wrong(&error.to_string()))?;
+
+    let (sender, receiver) = mpsc::channel();
+    let all = Emitter::new(sender);
+    let cancel = Cancel::default();
+    let listening = signals::listen(&cancel, &all).map_err(|error| wrong(&error.to_string()))?;
+    let options = Options::detect(args.progress, Verbosity::Normal, |name| std::env::var(name).ok());
+    let reader = thread::spawn(move || report::run(&receiver, options));
+    for warning in warnings {
+        all.warn(warning);
+    }
+    let node = NodeInfo {
+        id: format!("upload/{}", args.file.display()),
+        stage: "upload".to_owned(),
+        subject: args.file.display().to_string(),
+        cached: false,
+        expected_seconds: None,
+    };
+    let emit = all.for_node(&node.id);
+    all.emit(What::RunStarted {
+        version: EVENTS_VERSION,
+        run: String::new(),
+        folder: String::new(),
+        nodes: vec![node],
+    });
+    emit.emit(What::NodeStarted);
+    let started = std::time::Instant::now();
+    let sent = send(args, &place, &metadata, &cancel, &emit);
+    let (outcome, message) = match &sent {
+        Ok((line, true)) => (Outcome::Built, Some(line.url.clone())),
+        Ok((line, false)) => (Outcome::Present, Some(line.url.clone())),
+        Err(error) if error.is_cancelled() => (Outcome::Cancelled, None),
+        Err(error) => (Outcome::Failed, Some(error.to_string())),
+    };
+    emit.emit(What::NodeFinished {
+        outcome,
+        seconds: started.elapsed().as_secs_f64(),
+        bytes: None,
+        message,
+    });
+    drop((listening, emit, all));
+    drop(reader.join());
+    match sent {
+        Ok((line, _)) => {
+            out(&format!("{line}\n"));
+            Ok(Exit::Ok)
+        }
+        Err(error) if error.is_cancelled() => Ok(Exit::Interrupted),
+        Err(_) => Ok(Exit::Failed),
+    }
+}
+
+fn send(
+    args: &Args,
+    place: &Shacache,
+    metadata: &Metadata,
+    cancel: &Cancel,
+    emit: &Emitter,
+) -> Result<(UrlLine, bool), UploadError> {
+    emit.phase("hashing");
+    let bytes = std::fs::metadata(&args.file)
+        .map_err(FsError::at("look at", &args.file))?
+        .len();
+    let digests = hash_file(&args.file, &[Algorithm::Sha512, Algorithm::Md5], cancel)?;
+    let [sha512, md5] = &digests[..] else {
+        unreachable!("a digest for each algorithm")
+    };
+    let name = args.file.file_name().unwrap_or_default();
+    let item = Item {
+        path: &args.file,
+        name: Path::new(name),
+        bytes,
+        sha512,
+        metadata,
+    };
+    let around = Around {
+        cancel,
+        emit,
+        state: Path::new(""),
+        policy: Policy::default(),
+    };
+    let verify = if args.head { Verify::Head } else { Verify::Full };
+    let sent = upload_to_shacache(place, verify, &item, args.key.is_some(), &around)?;
+    let line = UrlLine {
+        name: name.to_string_lossy().into_owned(),
+        url: place.blob_url(sha512),
+        md5: md5.hex.clone(),
+    };
+    Ok((line, sent))
+}
+
+fn read_metadata(path: &Path) -> Result<Metadata, String> {
+    let shown = path.display();
+    let text = read_small(path, METADATA).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let value = serde_json::from_slice(&text).map_err(|error| format!("{shown} is not JSON: {error}"))?;
+    let serde_json::Value::Object(metadata) = value else {
+        return Err(format!(
+            "{shown} must hold a JSON object, as in {{\"title\": \"debian12\"}}"
+        ));
+    };
+    if metadata.is_empty() {
+        return Err(format!(
+            "{shown} is empty; tell at least one thing, such as {{\"title\": \"debian12\"}}"
+        ));
+    }
+    match metadata.keys().find(|key| TAKEN.contains(&key.as_str())) {
+        None => Ok(metadata),
+        Some(taken) => Err(format!(
+            "{shown}: an entry has `{taken}` itself, or the reference client cannot pass it on; choose another name"
+        )),
+    }
+}
+
+fn wrong(cause: &str) -> Exit {
+    report_error(miette::miette!(help = "nothing was sent", "{cause}").as_ref());
+    Exit::Usage
+}

@@ -1,0 +1,139 @@
+//! Where images are published to: `[publish.<name>]`, as plain data. Knows names and places, never a password.
+
+use std::path::PathBuf;
+
+use super::secret::Secret;
+
+/// One place that images are published to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Table name.
+    pub name: String,
+    /// Kind and place.
+    pub to: Destination,
+    /// How an upload is verified.
+    pub verify: Verify,
+    /// Base of the URLs that the world uses, where it is another one than the one we write to.
+    pub public_url: Option<String>,
+}
+
+/// Kinds of place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A shacache with its shadir.
+    Shacache(Shacache),
+    /// A folder, absolute; it may be a mounted share.
+    Directory(PathBuf),
+    /// A server that takes files by PUT.
+    Http(Http),
+    /// A bucket of an object store.
+    S3(S3),
+}
+
+impl Destination {
+    /// As in the manifest: `shacache`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Shacache(_) => "shacache",
+            Self::Directory(_) => "directory",
+            Self::Http(_) => "http",
+            Self::S3(_) => "s3",
+        }
+    }
+}
+
+/// A shacache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shacache {
+    /// The configuration file, absolute: URLs, keys, certificates.
+    pub config: PathBuf,
+    /// The key that all images are listed under.
+    pub key: String,
+    /// What is told about each image, in this order.
+    pub metadata: Vec<(String, Metadatum)>,
+}
+
+/// A value of the metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadatum {
+    /// A template over the image.
+    Template(String),
+    /// As it is.
+    Plain(serde_json::Value),
+}
+
+/// A server that takes files by PUT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where the files go: files of the output folder appear below it. Without a slash at its end.
+    pub url: String,
+    /// How we may.
+    pub login: Login,
+}
+
+/// How a server lets us in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Anybody may.
+    Anonymous,
+    /// User and password (RFC 7617).
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A bearer token (RFC 6750).
+    Token(Secret),
+}
+
+/// A bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3 {
+    /// URL of the store.
+    pub endpoint: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What object names begin with; empty, or without slashes around it.
+    pub prefix: String,
+    /// Region, part of every signature.
+    pub region: String,
+    /// Access key id.
+    pub access_key: Secret,
+    /// Secret access key.
+    pub secret_key: Secret,
+}
+
+/// How an upload is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Every byte is read back and its digest compared.
+    Full,
+    /// The place is asked whether it has a file of the right size.
+    Head,
+}
+
+impl Verify {
+    /// As in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Head => "head",
+        }
+    }
+}
+
+impl Target {
+    /// The secrets that writing to it takes, with the keys they stand at.
+    pub fn secrets(&self) -> Vec<(&'static str, &Secret)> {
+        match &self.to {
+            Destination::Http(http) => match &http.login {
+                Login::Anonymous => Vec::new(),
+                Login::Password { password, .. } => vec![("password", password)],
+                Login::Token(token) => vec![("token", token)],
+            },
+            Destination::S3(s3) => vec![("access_key", &s3.access_key), ("secret_key", &s3.secret_key)],
+            Destination::Shacache(_) | Destination::Directory(_) => Vec::new(),
+        }
+    }
+}

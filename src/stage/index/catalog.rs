@@ -1,0 +1,206 @@
+//! `index.json`: every published image with its digests, what it was built from, and where it can be had. Pure data.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Algorithm, Digest};
+
+/// Format revision; grows when a field changes its meaning or goes away.
+const VERSION: u32 = 1;
+
+/// All published images of an output folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    version: u32,
+    /// In manifest order, then those that the manifest has no more.
+    pub images: Vec<Published>,
+}
+
+/// A published image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// What it is.
+    #[serde(flatten)]
+    pub image: ImageFacts,
+    /// Size of the published file in bytes.
+    pub bytes: u64,
+    /// Its digests by algorithm, lower-case hexadecimal.
+    pub digests: BTreeMap<Algorithm, String>,
+    /// When it was built.
+    pub created: Timestamp,
+    /// Where it is, and was read back from, by target.
+    pub urls: BTreeMap<String, Place>,
+}
+
+/// What an image is, as the manifest and the plan tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageFacts {
+    /// Image id.
+    pub id: String,
+    /// Path below the output folder.
+    pub file: String,
+    /// Name of its distro.
+    pub distro: String,
+    /// `debian`.
+    pub family: String,
+    /// `12`.
+    pub version: String,
+    /// Name of its flavor.
+    pub flavor: String,
+    /// The size as the manifest has it: `50G`.
+    pub size: String,
+    /// Virtual size of the disk in bytes.
+    pub disk_bytes: u64,
+    /// `qcow2`.
+    pub format: String,
+    /// `gzip`, or `none`.
+    pub compression: String,
+    /// The source, the steps, and the keys of all that it hangs on.
+    pub built_from: serde_json::Value,
+}
+
+/// A place that has an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// `shacache`, `directory`, `http`, `s3`.
+    pub kind: String,
+    /// Where.
+    pub url: String,
+    /// When it was last read back.
+    pub verified: Timestamp,
+}
+
+/// An image and one place that has it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What it is.
+    pub image: ImageFacts,
+    /// Size of the published file in bytes.
+    pub bytes: u64,
+    /// Its digests.
+    pub digests: Vec<Digest>,
+    /// When it was built.
+    pub created: Timestamp,
+    /// Name of the target.
+    pub target: String,
+    /// Where.
+    pub place: Place,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            images: Vec::new(),
+        }
+    }
+}
+
+impl Catalog {
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let catalog: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if catalog.version == VERSION {
+            Ok(catalog)
+        } else {
+            Err(format!("its version is {}, not {VERSION}", catalog.version))
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        match serde_json::to_string_pretty(self) {
+            Ok(text) => text + "\n",
+            Err(error) => unreachable!("plain data always serialises: {error}"),
+        }
+    }
+
+    /// Adds a place of an image. Places that have an older build of it are forgotten: they hold other bytes.
+    pub(super) fn add(&mut self, ids: &[String], listed: &Listed) {
+        let digests: BTreeMap<_, _> = listed
+            .digests
+            .iter()
+            .map(|digest| (digest.algorithm, digest.hex.clone()))
+            .collect();
+        let at = self
+            .images
+            .iter()
+            .position(|known| known.image.id == listed.image.id);
+        let mut urls = BTreeMap::new();
+        if let Some(at) = at {
+            let known = self.images.remove(at);
+            if known.digests == digests {
+                urls = known.urls;
+            }
+        }
+        urls.insert(listed.target.clone(), listed.place.clone());
+        self.images.push(Published {
+            image: listed.image.clone(),
+            bytes: listed.bytes,
+            digests,
+            created: listed.created,
+            urls,
+        });
+        // Stable: images that the manifest has no more keep their order behind the others.
+        let position = |id: &String| ids.iter().position(|known| known == id).unwrap_or(usize::MAX);
+        self.images.sort_by_key(|known| position(&known.image.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(id: &str, fill: &str, target: &str) -> Listed {
+        Listed {
+            image: ImageFacts {
+                id: id.to_owned(),
+                file: format!("{id}.gz"),
+                distro: "d".to_owned(),
+                family: "debian".to_owned(),
+                version: "12".to_owned(),
+                flavor: "f".to_owned(),
+                size: "1G".to_owned(),
+                disk_bytes: 1 << 30,
+                format: "qcow2".to_owned(),
+                compression: "gzip".to_owned(),
+                built_from: serde_json::json!({}),
+            },
+            bytes: 1,
+            digests: vec![format!("md5:{}", fill.repeat(32)).parse().unwrap()],
+            created: Timestamp::UNIX_EPOCH,
+            target: target.to_owned(),
+            place: Place {
+                kind: "http".to_owned(),
+                url: format!("http://{target}/{id}"),
+                verified: Timestamp::UNIX_EPOCH,
+            },
+        }
+    }
+
+    #[test]
+    fn places_gather_until_the_image_is_another_one() {
+        let ids = ["a", "b"].map(str::to_owned);
+        let mut catalog = Catalog::default();
+        for (id, fill, target) in [
+            ("b", "1", "one"),
+            ("gone", "1", "one"),
+            ("a", "1", "one"),
+            ("b", "1", "two"),
+        ] {
+            catalog.add(&ids, &listed(id, fill, target));
+        }
+        let order = |catalog: &Catalog| -> Vec<_> {
+            let places = |image: &Published| image.urls.keys().cloned().collect::<Vec<_>>().join("+");
+            catalog
+                .images
+                .iter()
+                .map(|image| format!("{}:{}", image.image.id, places(image)))
+                .collect()
+        };
+        assert_eq!(order(&catalog), ["a:one", "b:one+two", "gone:one"]);
+        catalog.add(&ids, &listed("b", "2", "two"));
+        assert_eq!(order(&catalog), ["a:one", "b:two", "gone:one"]);
+        assert_eq!(Catalog::parse(catalog.text().as_bytes()), Ok(catalog));
+    }
+}

@@ -1,0 +1,142 @@
+//! Publishing: images whose packages are in the store already go to real servers on loopback, and come back.
+
+mod directory;
+mod faults;
+mod object_store;
+mod quickstart;
+mod reference;
+mod tls;
+mod webdav;
+mod words;
+
+use std::path::PathBuf;
+
+use pipeline::digest::Algorithm;
+use pipeline::host::cancel::Cancel;
+use pipeline::host::fs::hash_file;
+use pipeline::store::{Claim, Store};
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Ran};
+
+const SMALL: &str = "debian12-3G-base";
+const LARGE: &str = "debian12-20G-base";
+
+/// A manifest of two images, with this below its `[publish]`.
+fn manifest(targets: &str) -> String {
+    format!(
+        r#"
+[pipeline]
+name = "house"
+
+[distros.debian12]
+family  = "debian"
+version = "12"
+source  = {{ disk = {{ path = "base.qcow2" }} }}
+
+[flavors.base]
+steps = [{{ inline = "true", name = "nothing" }}]
+
+[[images]]
+distro = "debian12"
+flavor = "base"
+sizes  = ["3G", "20G"]
+
+{targets}
+"#
+    )
+}
+
+/// A bench with that manifest, whose images are packaged: the store has these bytes for them.
+fn bench(targets: &str, bytes: usize) -> Bench {
+    let bench = Bench::new();
+    bench.write("base.qcow2", "no disk is read in these stories");
+    bench.write("m.toml", manifest(targets));
+    for (id, seed) in [(SMALL, 1), (LARGE, 2)] {
+        package(&bench, id, &noise(bytes, seed));
+    }
+    bench
+}
+
+/// Bytes that look random, always the same ones.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut all: Vec<u8> = (0..bytes.div_ceil(8))
+        .flat_map(|_| next().to_le_bytes())
+        .collect();
+    all.truncate(bytes);
+    all
+}
+
+/// Puts a packaged image into the store, under the key that the plan gives it.
+fn package(bench: &Bench, id: &str, bytes: &[u8]) {
+    let ran = bench.run(&["plan", "m.toml", "--format", "json"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let nodes = plan["nodes"].as_array().unwrap();
+    let node = nodes
+        .iter()
+        .find(|node| node["id"] == format!("package/{id}"))
+        .unwrap();
+    let store = Store::open(&bench.path("store")).unwrap();
+    let scratch = store.scratch("seed").unwrap();
+    let (key, cancel) = (node["key"].as_str().unwrap(), Cancel::default());
+    let claim = store
+        .claim("package", key, &scratch, true, &cancel, &mut || {})
+        .unwrap();
+    let Claim::Miss(mut slot) = claim else {
+        panic!("it is to be replaced")
+    };
+    let path = slot.path("image");
+    std::fs::write(&path, bytes).unwrap();
+    let digests = hash_file(&path, &Algorithm::ALL, &cancel).unwrap();
+    slot.set_digests("image", digests.clone());
+    slot.commit(json!({}), json!({ "digests": digests }), &cancel)
+        .unwrap();
+}
+
+/// Name of an image's file.
+fn file(id: &str) -> String {
+    format!("{id}/{id}.qcow2.gz")
+}
+
+/// The catalog, or nothing.
+fn catalog(bench: &Bench) -> Vec<Value> {
+    let Ok(text) = std::fs::read(bench.path("out/index.json")) else {
+        return Vec::new();
+    };
+    let catalog: Value = serde_json::from_slice(&text).unwrap();
+    catalog["images"].as_array().unwrap().clone()
+}
+
+/// Ids of the images that are listed.
+fn listed(bench: &Bench) -> Vec<String> {
+    let id = |image: &Value| image["id"].as_str().unwrap().to_owned();
+    catalog(bench).iter().map(id).collect()
+}
+
+fn well(ran: &Ran) {
+    assert_eq!(ran.code, 0, "{}", ran.all());
+}
+
+/// Asserts that it said all of this on standard error.
+fn says(ran: &Ran, all: &[&str]) {
+    // Messages before a run are broken into lines with a bar in front.
+    let unbroken = ran.stderr.replace("\n  │ ", " ");
+    for expected in all {
+        assert!(unbroken.contains(expected), "no `{expected}` in\n{}", ran.all());
+    }
+}
+
+/// A file of the golden vector.
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/shacache")
+        .join(name)
+}

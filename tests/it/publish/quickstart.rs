@@ -1,0 +1,86 @@
+//! The quickstart's images, built by real VMs, on their way to a shacache: found there by the reference downloader, sent
+//! once, and one of them again after a rebuild.
+
+use super::reference::{configure, download, server};
+use super::{says, well};
+use crate::support::vm::QUICKSTART;
+use crate::support::{Bench, tool};
+
+const IDS: [(&str, &str); 2] = [
+    ("debian12-3G-vm-bootstrap", "disk-size==3"),
+    ("debian12-20G-vm-bootstrap", "disk-size==20"),
+];
+
+/// Name, URL and MD5 of each line of `URL.txt`.
+fn lines(bench: &Bench) -> Vec<[String; 3]> {
+    let text = bench.read("out-published/URL.txt");
+    text.lines()
+        .map(|line| {
+            let (name, rest) = line.split_once("  ").unwrap();
+            let (url, md5) = rest.split_once("   ").unwrap();
+            [name, url, md5].map(str::to_owned)
+        })
+        .collect()
+}
+
+#[test]
+fn images_are_published_once_and_a_rebuilt_one_again() {
+    let shared = &QUICKSTART.bench;
+    // The reference server's files and the configuration of this story lie apart; the store is the shared one.
+    let apart = Bench::new();
+    let server = server(&apart);
+    configure(&apart, &server.url("/shacache"), &server.url("/shadir"), 2048);
+    let text = shared
+        .read("quickstart.toml")
+        .replace("\"out\"", "\"out-published\"");
+    let config = apart.path("shacache.cfg");
+    shared.write(
+        "published.toml",
+        format!("{text}\n[publish.shacache]\nconfig = \"{}\"\n", config.display()),
+    );
+    let mut command = shared.command(&["run", "published.toml"]);
+    command.env("UPLOAD", "yes");
+    well(&shared.finish(command));
+    let out = shared.path("out-published");
+    let first = lines(shared);
+    assert_eq!(first.len(), 2);
+    for ([name, url, md5], (id, by_size)) in first.iter().zip(IDS) {
+        assert_eq!(*name, format!("{id}.qcow2.gz"));
+        let file = format!("{id}/{name}");
+        assert!(tool("md5sum", &[&file], &out).starts_with(md5.as_str()));
+        let sha512 = tool("sha512sum", &[&file], &out);
+        assert_eq!(
+            *url,
+            server.url(&format!("/shacache/{}", sha512.split(' ').next().unwrap()))
+        );
+        let got = download(&apart, &[by_size, "distribution==\"debian\"", "version==\"12\""]);
+        assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+        assert!(got.stdout == std::fs::read(out.join(&file)).unwrap(), "{id}");
+    }
+
+    let again = shared.run(&["run", "published.toml", "--upload"]);
+    well(&again);
+    assert_eq!(
+        again.stderr.matches("nothing was sent").count(),
+        2,
+        "{}",
+        again.all()
+    );
+    says(&again, &["nothing to do"]);
+
+    let (small, _) = IDS[0];
+    let size = format!("size/{small}");
+    let rebuilt = shared.run(&["run", "published.toml", "--upload", "--rebuild", &size]);
+    well(&rebuilt);
+    assert_eq!(
+        rebuilt.stderr.matches("nothing was sent").count(),
+        1,
+        "{}",
+        rebuilt.all()
+    );
+    let second = lines(shared);
+    assert_eq!(second.len(), 2);
+    assert_eq!(second[1], first[1], "the other line stays");
+    assert_ne!(second[0][1], first[0][1], "new bytes have a new name");
+    well(&shared.run(&["check-urls", "published.toml"]));
+}
