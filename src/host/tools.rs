@@ -134,6 +134,12 @@ pub const TOOLS: &[Tool] = {
         ),
         tool("gpgv", Some, "verifies signatures", ["gpgv", "gnupg2", "gnupg"]),
         tool("ansible-playbook", Tests, "runs `ansible` steps", ANSIBLE),
+        tool(
+            "busybox",
+            Tests,
+            "is what small guests have instead of GNU's tools",
+            ["busybox"; 3],
+        ),
         tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
         tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
         tool(
@@ -156,6 +162,7 @@ pub const TOOLS: &[Tool] = {
             ["openssh-server", "openssh-server", "openssh"],
         ),
         tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
+        tool("wget", Tests, "is what guests fetch with", ["wget"; 3]),
         tool("xz", Tests, "is a foreign judge of .xz", ["xz-utils", "xz", "xz"]),
         tool("zstd", Tests, "is a foreign judge of .zst", ["zstd"; 3]),
     ]
