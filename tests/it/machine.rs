@@ -80,6 +80,11 @@ fn what_a_guest_prints_is_logged_seen_live_and_its_screen_can_be_kept() {
     let pid = machine.id();
     drop(machine);
     soon("the end of qemu", || !is_running(pid));
+    let last = std::fs::read(bench.path("vm/screen.png")).unwrap();
+    assert!(
+        last.starts_with(b"\x89PNG"),
+        "who drops a running machine wants to know why"
+    );
     assert!(
         bench.read("vm/console.log").contains("\x1b[1mhello"),
         "the log is as received"

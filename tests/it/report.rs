@@ -489,8 +489,28 @@ fn checks_are_told_as_they_end_and_summed_up() {
         options(Progress::Plain, Verbosity::Normal, &paper),
     );
     let told: Vec<_> = paper.text().lines().skip(2).take(7).map(str::to_owned).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
-    insta::assert_snapshot!(summary.render(Style::PLAIN), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    04:05:01 check bad: started
+    04:05:09 check bad: network ok
+    04:05:09 check bad: no-failed-units FAILED
+               expected no <failed> unit
+               seen a & b.service: "off"
+               second line
+    04:05:09 check bad: agent not run: hangs on network, which failed
+    "#);
+    insta::assert_snapshot!(summary.render(Style::PLAIN), @"
+    image             size     disk        file
+    debian12-3G-base  182 MiB  3 GiB  new  out/debian12-3G-base/debian12-3G-base.qcow2.gz
+
+    failed       check bad      1 of 3 checks failed
+    not started  check unbuilt  size/unbuilt did not end well
+    failed       check broken   qemu did not start
+
+    0 nodes built, 1 from the store, 2 failed, 1 not done, in 9.0s
+    2 checks passed, 1 failed, 1 not run, not checked: debian12-3G-base
+    logs: store/runs/20260203-040500
+    next: mend the cause and run the same command again: what is done comes from the store
+    ");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //! that was packaged is unpacked for that, and proven unchanged by its digest before and after.
 
 mod boot;
+mod evidence;
 mod judge;
 mod overlay;
 mod questions;
+mod watch;
 
 use std::fs;
 use std::path::Path;
