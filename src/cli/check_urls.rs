@@ -2,20 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Instant;
 
 use super::Exit;
 use super::report_error::{out, report_error};
+use super::session::{Session, node};
 use super::target::Target;
 use crate::digest::{Algorithm, Digest};
-use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
-use crate::host::cancel::Cancel;
+use crate::event::{NodeInfo, Outcome};
 use crate::manifest::model::Manifest;
 use crate::manifest::target;
-use crate::report::{self, Options, Progress, Verbosity};
-use crate::run::signals;
+use crate::report::Progress;
 use crate::stage::index;
 use crate::stage::upload::read_back::Want;
 use crate::stage::upload::{UploadError, check_url};
@@ -68,46 +64,24 @@ fn check(args: &Args) -> Result<Exit, Exit> {
         report_error(error.as_ref());
         return Err(Exit::Failed);
     }
-    let (sender, receiver) = mpsc::channel();
-    let emit = Emitter::new(sender);
-    let cancel = Cancel::default();
-    let listening = signals::listen(&cancel, &emit).map_err(|error| {
-        report_error(miette::miette!("cannot listen for Ctrl-C: {error}").as_ref());
-        Exit::Host
-    })?;
-    let options = Options::detect(args.progress, Verbosity::Normal, |name| std::env::var(name).ok());
-    let reader = thread::spawn(move || report::run(&receiver, options));
-    emit.emit(What::RunStarted {
-        version: EVENTS_VERSION,
-        run: String::new(),
-        folder: String::new(),
-        nodes: listings.iter().map(node).collect(),
-    });
+    let session = Session::start(args.progress, listings.iter().map(shown).collect())?;
     let mut bad = 0;
     for listing in &listings {
-        let emit = emit.for_node(&node(listing).id);
-        emit.emit(What::NodeStarted);
-        let started = Instant::now();
-        let read = check_url(
-            listing.target,
-            &listing.url,
-            &listing.name,
-            &listing.want,
-            &cancel,
-            &emit,
+        let read = session.perform(
+            &shown(listing),
+            |emit| {
+                let Listing {
+                    target,
+                    url,
+                    name,
+                    want,
+                    ..
+                } = listing;
+                check_url(*target, url, name, want, &session.cancel, emit)
+            },
+            |()| (Outcome::Present, None),
         );
-        let (outcome, message) = match &read {
-            Ok(()) => (Outcome::Present, None),
-            Err(error) if error.is_cancelled() => (Outcome::Cancelled, None),
-            Err(error) => (Outcome::Failed, Some(error.to_string())),
-        };
-        emit.emit(What::NodeFinished {
-            outcome,
-            seconds: started.elapsed().as_secs_f64(),
-            bytes: None,
-            message,
-        });
-        if cancel.is_cancelled() {
+        if session.cancel.is_cancelled() {
             break;
         }
         bad += usize::from(read.is_err());
@@ -120,25 +94,15 @@ fn check(args: &Args) -> Result<Exit, Exit> {
             ));
         }
     }
-    drop((listening, emit));
-    drop(reader.join());
-    Ok(if cancel.is_cancelled() {
-        Exit::Interrupted
-    } else if bad > 0 {
-        Exit::Failed
-    } else {
-        Exit::Ok
+    Ok(match (session.finish(), bad) {
+        (true, _) => Exit::Interrupted,
+        (false, 0) => Exit::Ok,
+        (false, _) => Exit::Failed,
     })
 }
 
-fn node(listing: &Listing<'_>) -> NodeInfo {
-    NodeInfo {
-        id: format!("check-urls/{}", listing.subject),
-        stage: "check-urls".to_owned(),
-        subject: listing.subject.clone(),
-        cached: false,
-        expected_seconds: None,
-    }
+fn shown(listing: &Listing<'_>) -> NodeInfo {
+    node("check-urls", &listing.subject)
 }
 
 fn verdict(read: &Result<(), UploadError>) -> &'static str {

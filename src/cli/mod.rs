@@ -7,6 +7,7 @@ pub mod plan;
 pub mod render;
 pub mod report_error;
 pub mod run;
+mod session;
 pub mod target;
 pub mod upload;
 pub mod upload_file;

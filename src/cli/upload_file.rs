@@ -2,18 +2,16 @@
 //! read back.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 
 use super::Exit;
 use super::report_error::{out, report_error};
+use super::session::{Session, node};
 use crate::digest::Algorithm;
-use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
+use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::host::fs::{FsError, hash_file, read_small};
 use crate::manifest::target::Verify;
-use crate::report::{self, Options, Progress, Verbosity};
-use crate::run::signals;
+use crate::report::Progress;
 use crate::stage::index::list::UrlLine;
 use crate::stage::upload::retry::Policy;
 use crate::stage::upload::shacache::Shacache;
@@ -61,8 +59,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Exit {
     match upload(args) {
-        Ok(exit) => exit,
-        Err(exit) => exit,
+        Ok(exit) | Err(exit) => exit,
     }
 }
 
@@ -76,46 +73,20 @@ fn upload(args: &Args) -> Result<Exit, Exit> {
     let key = args.key.clone().unwrap_or_default();
     let place = Shacache::open(config, &key).map_err(|error| wrong(&error.to_string()))?;
 
-    let (sender, receiver) = mpsc::channel();
-    let all = Emitter::new(sender);
-    let cancel = Cancel::default();
-    let listening = signals::listen(&cancel, &all).map_err(|error| wrong(&error.to_string()))?;
-    let options = Options::detect(args.progress, Verbosity::Normal, |name| std::env::var(name).ok());
-    let reader = thread::spawn(move || report::run(&receiver, options));
+    let file = node("upload", &args.file.display().to_string());
+    let session = Session::start(args.progress, vec![file.clone()])?;
     for warning in warnings {
-        all.warn(warning);
+        session.emit.warn(warning);
     }
-    let node = NodeInfo {
-        id: format!("upload/{}", args.file.display()),
-        stage: "upload".to_owned(),
-        subject: args.file.display().to_string(),
-        cached: false,
-        expected_seconds: None,
-    };
-    let emit = all.for_node(&node.id);
-    all.emit(What::RunStarted {
-        version: EVENTS_VERSION,
-        run: String::new(),
-        folder: String::new(),
-        nodes: vec![node],
-    });
-    emit.emit(What::NodeStarted);
-    let started = std::time::Instant::now();
-    let sent = send(args, &place, &metadata, &cancel, &emit);
-    let (outcome, message) = match &sent {
-        Ok((line, true)) => (Outcome::Built, Some(line.url.clone())),
-        Ok((line, false)) => (Outcome::Present, Some(line.url.clone())),
-        Err(error) if error.is_cancelled() => (Outcome::Cancelled, None),
-        Err(error) => (Outcome::Failed, Some(error.to_string())),
-    };
-    emit.emit(What::NodeFinished {
-        outcome,
-        seconds: started.elapsed().as_secs_f64(),
-        bytes: None,
-        message,
-    });
-    drop((listening, emit, all));
-    drop(reader.join());
+    let sent = session.perform(
+        &file,
+        |emit| send(args, &place, &metadata, &session.cancel, emit),
+        |(line, sent)| {
+            let outcome = if *sent { Outcome::Built } else { Outcome::Present };
+            (outcome, Some(line.url.clone()))
+        },
+    );
+    session.finish();
     match sent {
         Ok((line, _)) => {
             out(&format!("{line}\n"));

@@ -1,5 +1,5 @@
 //! Speed, as ratios against what a user would run instead, measured in turn on one machine in one run. A plain program:
-//! `cargo bench --bench speed`, or with `-- --mib 256 --rounds 1` for a short look. Tables go to standard output, what
+//! `cargo bench --bench speed`, or with `-- --mib 256 --rounds 1` for a short look, `--only upload` for one section. Tables go to standard output, what
 //! is going on to standard error.
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 #![expect(clippy::print_stderr, reason = "it takes minutes: say what goes on")]
@@ -44,10 +44,20 @@ fn main() {
         .prefix("pipeline-bench-")
         .tempdir_in(std::env::temp_dir())
         .unwrap();
-    package::section(folder.path(), &plan);
-    memory::section(folder.path(), &plan);
-    upload::section(folder.path(), &plan);
-    planning::section(folder.path());
+    let only = args.iter().skip_while(|arg| *arg != "--only").nth(1);
+    let wanted = |name: &str| only.is_none_or(|only| only == name);
+    if wanted("package") {
+        package::section(folder.path(), &plan);
+    }
+    if wanted("memory") {
+        memory::section(folder.path(), &plan);
+    }
+    if wanted("upload") {
+        upload::section(folder.path(), &plan);
+    }
+    if wanted("planning") {
+        planning::section(folder.path());
+    }
 }
 
 /// The number behind an option. Cargo adds `--bench`, which is passed over.

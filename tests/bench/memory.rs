@@ -21,7 +21,8 @@ const ALLOWED: u64 = 256;
 
 /// Measures, and prints the table.
 pub fn section(folder: &Path, plan: &Plan) {
-    let disk = folder.join("disk");
+    super::input::made(folder, plan);
+    let disk = folder.join(super::input::NAME);
     let twice = folder.join("twice");
     fs::copy(&disk, &twice).unwrap();
     let mut file = fs::File::options().append(true).open(&twice).unwrap();

@@ -60,8 +60,7 @@ pub fn section(folder: &Path, plan: &Plan) {
             "{program} is needed to measure against; on Debian: apt-get install gzip pigz coreutils"
         );
     }
-    eprintln!("making the input");
-    let input = input::make(&folder.join("disk"), plan.mib << 20);
+    let input = input::made(folder, plan);
     let mut times: [Vec<Duration>; CONTENDERS.len()] = Default::default();
     let mut cpu = [0.0; CONTENDERS.len()];
     let mut sizes = [0; CONTENDERS.len()];

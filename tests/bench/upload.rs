@@ -28,7 +28,8 @@ const ALLOWED: u64 = 64;
 
 /// Measures, and prints the table.
 pub fn section(folder: &Path, plan: &Plan) {
-    let disk = folder.join("disk");
+    super::input::made(folder, plan);
+    let disk = folder.join(super::input::NAME);
     let bytes = fs::metadata(&disk).unwrap().len();
     let port = serve();
     let url = format!("http://127.0.0.1:{port}");
@@ -120,12 +121,13 @@ pub fn child(args: &[String]) {
         policy: Policy::default(),
     };
     let started = Instant::now();
-    upload(&target, &item, None, &around).unwrap();
+    let uploaded = upload(&target, &item, None, &around).unwrap();
     let seconds = started.elapsed().as_secs_f64();
+    assert!(uploaded.sent, "it was not to be there yet");
     println!("{seconds} {}", super::memory::peak_mib());
 }
 
-/// A server that takes everything, and tells the size of what it got last.
+/// A server that takes everything, and tells the size of what pipeline sent last, once: the next round finds nothing.
 fn serve() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -141,12 +143,13 @@ fn serve() -> u16 {
 
 fn answer(mut stream: &TcpStream, size: &AtomicU64) {
     let mut reader = BufReader::with_capacity(1 << 18, stream);
-    let (mut length, mut put, mut expects) = (0, false, false);
+    let (mut length, mut put, mut ours, mut expects) = (0, false, false, false);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         let line = line.trim_end().to_ascii_lowercase();
         put |= line.starts_with("put ");
+        ours |= line.starts_with("put /ours ");
         expects |= line.starts_with("expect:");
         if let Some(value) = line.strip_prefix("content-length: ") {
             length = value.parse().unwrap();
@@ -176,7 +179,9 @@ fn answer(mut stream: &TcpStream, size: &AtomicU64) {
         assert!(count > 0, "the client hung up");
         left -= count as u64;
     }
-    size.store(length, Ordering::SeqCst);
+    if ours {
+        size.store(length, Ordering::SeqCst);
+    }
     stream
         .write_all(b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         .unwrap();

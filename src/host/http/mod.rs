@@ -43,6 +43,8 @@ const ANSWER: Duration = Duration::from_secs(3600);
 const REDIRECTS: u32 = 10;
 /// Bytes handed over at once.
 const CHUNK: usize = 128 * 1024;
+/// Bytes of a body that are read and sent at once. More than ureq's own 128 KiB: on a fast line each round costs.
+const OUTPUT: usize = 512 * 1024;
 /// Chunks under way between the two threads.
 const CHUNKS_AHEAD: usize = 8;
 /// How often a waiting caller looks whether it should stop.
@@ -240,6 +242,7 @@ impl Client {
             .user_agent(concat!("pipeline/", env!("CARGO_PKG_VERSION")))
             // Images are fetched as they are: a digest of inflated bytes would be that of another file.
             .accept_encoding("identity")
+            .output_buffer_size(OUTPUT)
             .timeout_resolve(Some(self.limits.connect))
             .timeout_connect(Some(self.limits.connect))
             .timeout_per_read(Some(self.limits.silence))

@@ -74,7 +74,11 @@ fn read(reading: Reading<'_>, field: &Field<'_>) -> Option<TargetDraft> {
         }
     };
     let verify = table.get("verify").and_then(|field| field.choice(&VERIFY));
-    let public_url = table.get("public_url").and_then(|field| base_url(&field));
+    // A shacache's configuration says where the world reads.
+    let public_url = match kind {
+        Some(Kind::Shacache) => None,
+        _ => table.get("public_url").and_then(|field| base_url(&field)),
+    };
     let mut metadata = Vec::new();
     let to = match kind {
         Some(Kind::Shacache) => Some(Destination::Shacache(shacache(reading, &table, &mut metadata))),

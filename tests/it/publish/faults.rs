@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use pipeline::event::Emitter;
 use pipeline::host::cancel::Cancel;
+use pipeline::host::http::send::{Method, Outgoing};
+use pipeline::host::http::{Client, Proxies};
 use pipeline::manifest::target::{Destination, Http, Login, Target, Verify};
 use pipeline::stage::upload::retry::Policy;
 use pipeline::stage::upload::{Around, Item, Metadata, upload};
@@ -249,4 +251,30 @@ fn passwords_and_tokens_let_us_in_and_are_seen_nowhere_else() {
             "files with the secret"
         );
     }
+}
+
+/// Loopback is never asked for through a proxy, so this is told of the client alone.
+#[test]
+fn through_a_proxy_only_the_request_line_changes() {
+    let proxy = Shelf::start();
+    let client = Client {
+        proxies: Proxies::from_lookup(|name| (name == "http_proxy").then(|| proxy.url(""))),
+        ..Client::default()
+    };
+    // A body that looks like requests, longer than what is sent at once.
+    let body = b"PUT /a HTTP/1.1\r\n\r\n".repeat(100_000);
+    let outgoing = Outgoing {
+        method: Method::Put,
+        url: "http://images.invalid/a",
+        headers: &[],
+        length: body.len() as u64,
+        ask_first: true,
+    };
+    let reader = std::io::Cursor::new(body.clone());
+    let answer = client
+        .send(&outgoing, reader, &Cancel::default(), &mut |_| {})
+        .unwrap();
+    assert_eq!(answer.head.status, 201);
+    assert_eq!(proxy.lines(), ["PUT http://images.invalid/a"]);
+    assert!(proxy.file("http://images.invalid/a") == Some(body));
 }

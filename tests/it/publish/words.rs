@@ -137,7 +137,7 @@ bucket   = "My_Images"
         ·  ╰── not known here
      26 │
         ╰────
-      help: known keys are to, verify, public_url, config, key, metadata
+      help: known keys are to, verify, config, key, metadata
 
     manifest::missing_key
 

@@ -1,0 +1,106 @@
+//! Work of a verb that is no run: shown as a run's is, Ctrl-C heard, but without a store and a journal.
+
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use super::Exit;
+use super::report_error::report_error;
+use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
+use crate::host::cancel::Cancel;
+use crate::report::summary::RunSummary;
+use crate::report::{self, Options, Progress, Verbosity};
+use crate::run::signals::{self, Listening};
+use crate::stage::upload::UploadError;
+
+/// The work under way.
+pub struct Session {
+    /// For the work as a whole.
+    pub emit: Emitter,
+    /// Whether to stop.
+    pub cancel: Cancel,
+    listening: Listening,
+    reader: JoinHandle<RunSummary>,
+}
+
+/// A thing to do, as it is shown.
+pub fn node(verb: &str, subject: &str) -> NodeInfo {
+    NodeInfo {
+        id: format!("{verb}/{subject}"),
+        stage: verb.to_owned(),
+        subject: subject.to_owned(),
+        cached: false,
+        expected_seconds: None,
+    }
+}
+
+impl Session {
+    /// Begins to show these things and to listen.
+    ///
+    /// # Errors
+    /// [`Exit::Host`], after saying why on stderr.
+    pub fn start(progress: Progress, nodes: Vec<NodeInfo>) -> Result<Self, Exit> {
+        let (sender, receiver) = mpsc::channel();
+        let (emit, cancel) = (Emitter::new(sender), Cancel::default());
+        let listening = signals::listen(&cancel, &emit).map_err(|error| {
+            report_error(miette::miette!("cannot listen for Ctrl-C: {error}").as_ref());
+            Exit::Host
+        })?;
+        let options = Options::detect(progress, Verbosity::Normal, |name| std::env::var(name).ok());
+        let reader = thread::spawn(move || report::run(&receiver, options));
+        emit.emit(What::RunStarted {
+            version: EVENTS_VERSION,
+            run: String::new(),
+            folder: String::new(),
+            nodes,
+        });
+        Ok(Self {
+            emit,
+            cancel,
+            listening,
+            reader,
+        })
+    }
+
+    /// Does one of the things. `well` tells how a success ended, and what is said of it.
+    ///
+    /// # Errors
+    /// What the work gives; it is told already.
+    pub fn perform<T>(
+        &self,
+        node: &NodeInfo,
+        work: impl FnOnce(&Emitter) -> Result<T, UploadError>,
+        well: impl FnOnce(&T) -> (Outcome, Option<String>),
+    ) -> Result<T, UploadError> {
+        let emit = self.emit.for_node(&node.id);
+        emit.emit(What::NodeStarted);
+        let started = Instant::now();
+        let result = work(&emit);
+        let (outcome, message) = match &result {
+            Ok(done) => well(done),
+            Err(error) if error.is_cancelled() => (Outcome::Cancelled, None),
+            Err(error) => (Outcome::Failed, Some(error.to_string())),
+        };
+        emit.emit(What::NodeFinished {
+            outcome,
+            seconds: started.elapsed().as_secs_f64(),
+            bytes: None,
+            message,
+        });
+        result
+    }
+
+    /// Waits until all is shown. True: somebody asked to stop.
+    pub fn finish(self) -> bool {
+        let Self {
+            emit,
+            cancel,
+            listening,
+            reader,
+        } = self;
+        drop((listening, emit));
+        // What it would sum up is told by the verb itself.
+        drop(reader.join());
+        cancel.is_cancelled()
+    }
+}
