@@ -469,6 +469,7 @@ fn a_run_with_checks() -> Vec<Event> {
             What::RunFinished {
                 built: 0,
                 cached: 1,
+                present: 0,
                 failed: 2,
                 skipped: 1,
                 seconds: 9.0,
