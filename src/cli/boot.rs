@@ -11,6 +11,8 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Zoned;
+
 use super::Exit;
 use super::report_error::{out, report_error, talk};
 use super::target::StoreArgs;
@@ -207,7 +209,7 @@ fn attend(
 fn hold(started: &mut Started, site: &Site) -> Result<Exit, Exit> {
     talk("Ctrl-C ends it.\n");
     while !started.machine.is_off() && !site.cancel.is_cancelled() {
-        started.tell_visits(&mut |visit| talk(&format!("{visit}\n")));
+        started.tell_visits(&mut |visit| say(&visit.to_string()));
         let _ = site.cancel.sleep(Duration::from_millis(100));
     }
     Ok(Exit::Ok)
@@ -223,6 +225,11 @@ fn refuse(what: &str, help: &str) -> Exit {
 fn failed(error: impl std::fmt::Display) -> Exit {
     report_error(miette::miette!("{error}").as_ref());
     Exit::Failed
+}
+
+/// A line with a clock in front.
+fn say(text: &str) {
+    talk(&format!("{}  {text}\n", Zoned::now().strftime("%H:%M:%S")));
 }
 
 /// Prints lines that are data.

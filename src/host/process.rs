@@ -253,13 +253,15 @@ impl Cmd {
     ///
     /// # Errors
     /// As [`Cmd::spawn`].
-    pub fn leave(&self, output: std::fs::File) -> Result<Child, ProcessError> {
+    pub fn leave(&self, output: std::fs::File) -> Result<Left, ProcessError> {
         let start = |source| self.not_started(source);
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args).stdin(Stdio::null());
         command.stdout(output.try_clone().map_err(start)?).stderr(output);
         own_session(&mut command);
-        command.spawn().map_err(start)
+        let child = command.spawn().map_err(start)?;
+        let program = self.name();
+        Ok(Left { child, program })
     }
 
     fn not_started(&self, source: std::io::Error) -> ProcessError {
@@ -347,6 +349,36 @@ impl Cmd {
             }
         })?;
         Ok(text)
+    }
+}
+
+/// A child that lives on when we are gone.
+#[derive(Debug)]
+pub struct Left {
+    child: Child,
+    program: String,
+}
+
+impl Left {
+    /// Whether it ended already, and how.
+    ///
+    /// # Errors
+    /// [`ProcessError::Io`].
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
+        self.child.try_wait().map_err(|source| ProcessError::Io {
+            program: self.program.clone(),
+            source,
+        })
+    }
+
+    /// Asks it to end in order (SIGTERM).
+    pub fn tell_to_end(&mut self) {
+        // One that was waited for has given its id back.
+        if matches!(self.try_wait(), Ok(None))
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
     }
 }
 

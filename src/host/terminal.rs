@@ -3,7 +3,9 @@
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// The terminal as it was, while it is raw.
@@ -44,6 +46,20 @@ impl Drop for Raw {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// Waits until there is something to read on standard input (its end is, too), at most `limit`.
+pub fn has_input(limit: Duration) -> bool {
+    let stdin = io::stdin();
+    let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+    // A limit that is too long to be said is none.
+    let limit = Timespec::try_from(limit).ok();
+    matches!(poll(&mut wanted, limit.as_ref()), Ok(1..))
+}
+
+/// Whether the terminal is raw now: then a new line needs a carriage return.
+pub fn is_raw() -> bool {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// Gives the terminal back as it was, where it is raw: for those who end the program without unwinding.

@@ -77,15 +77,16 @@ impl Machine {
         }
     }
 
-    /// Waits until sshd greets, without logging in. `silence` as for [`Machine::wait_ssh`].
+    /// Waits until sshd greets, without logging in; at most `limit`, and as long as the guest shows signs of life every
+    /// `silence`.
     ///
     /// # Errors
     /// As [`Machine::wait_ssh`].
-    pub fn wait_sshd(&mut self, user: &str, silence: Duration) -> Result<(), MachineError> {
+    pub fn wait_sshd(&mut self, user: &str, silence: Duration, limit: Duration) -> Result<(), MachineError> {
         self.begin_wait();
         let started = Instant::now();
         while let Some(reach) = self.probe(BRISK, silence)? {
-            if self.quiet_for() >= silence || started.elapsed() >= silence * LONGEST {
+            if self.quiet_for() >= silence || started.elapsed() >= limit {
                 return Err(MachineError::Unreachable {
                     user: user.to_owned(),
                     reach,

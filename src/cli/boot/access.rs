@@ -1,8 +1,9 @@
 //! How to get into a machine: in words, and by SSH for the user.
 
+use std::time::Duration;
+
 use super::start::{Site, Started};
 use super::{Args, Mode, failed, mode};
-use crate::boot::keys::HELP;
 use crate::cli::Exit;
 use crate::cli::report_error::{report_error, talk};
 use crate::host::process::{Cmd, shell_quote};
@@ -10,9 +11,12 @@ use crate::host::tools;
 use crate::machine::error::MachineError;
 use crate::machine::qemu::CONSOLE_LOG;
 use crate::report::style::{Role, Style, pad};
+use crate::stage::guest::scaled;
 
 /// Columns of the first word of a line.
 const LABEL: usize = 9;
+/// How long a guest may show no sign of life before its sshd is no longer waited for, under KVM.
+const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// Exit code of ssh itself (ssh(1)).
 const SSH_FAILED: i32 = 255;
 
@@ -83,7 +87,7 @@ pub(super) fn text(args: &Args, started: &Started, site: &Site, stop: Option<u32
         line("stop", &format!("kill {pid}"));
     }
     if stop.is_none() && mode(args) == Ok(Mode::Console) {
-        text += &format!("The guest's console follows. {HELP}.\n");
+        text += "The guest's console follows. Ctrl-A X ends the machine, Ctrl-A H tells the other keys.\n";
     }
     text
 }
@@ -107,7 +111,10 @@ fn ssh_words(port: u16, user: &str) -> Vec<String> {
 pub(super) fn log_in(args: &Args, started: &mut Started, site: &Site) -> Result<Exit, Exit> {
     let user = args.ssh.as_deref().unwrap_or("root");
     talk("waiting for the guest's sshd…\n");
-    match started.machine.wait_sshd(user, args.timeout) {
+    match started
+        .machine
+        .wait_sshd(user, scaled(site.accel, SILENCE), args.timeout)
+    {
         Ok(()) => {}
         Err(MachineError::Cancelled) => return Ok(Exit::Interrupted),
         Err(error) => return Err(failed(error)),

@@ -12,7 +12,7 @@ use crate::boot::calm::Calm;
 use crate::boot::keys::{HELP, Keys, Typed};
 use crate::cli::Exit;
 use crate::cli::report_error::talk;
-use crate::host::terminal::Raw;
+use crate::host::terminal::{self, Raw};
 use crate::report::style::{Role, Style};
 
 /// How often the machine is looked at.
@@ -105,9 +105,9 @@ pub(super) fn run(started: &mut Started, site: &Site, screen: &Screen, style: St
     screen.open();
     let ours = raw.is_some();
     let (sender, typed) = mpsc::channel();
-    let on_key = screen.clone();
-    // Ends with the program: it waits for a key.
-    thread::spawn(move || pass_keys(keyboard, ours, &on_key, &sender));
+    let (on_key, over) = (screen.clone(), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::clone(&over);
+    let keys = thread::spawn(move || pass_keys(keyboard, ours, &on_key, &sender, &stop));
     let ending = loop {
         started.tell_visits(&mut |visit| screen.note(&visit.to_string(), style));
         if started.machine.is_off() {
@@ -130,6 +130,9 @@ pub(super) fn run(started: &mut Started, site: &Site, screen: &Screen, style: St
             }
         }
     };
+    // What is typed from now on is for the shell.
+    over.store(true, Ordering::Relaxed);
+    let _ = keys.join();
     started.machine.console().wait_closed(POLL);
     if io::stdout().is_terminal() {
         let mut stdout = io::stdout().lock();
@@ -140,13 +143,27 @@ pub(super) fn run(started: &mut Started, site: &Site, screen: &Screen, style: St
     Ok(Exit::Ok)
 }
 
-/// Standard input to the guest; keys of ours are told. `ours`: there are such keys.
-fn pass_keys(mut keyboard: impl Write, ours: bool, screen: &Screen, sender: &mpsc::Sender<Typed>) {
+/// Standard input to the guest until it is over; keys of ours are told. `ours`: there are such keys.
+fn pass_keys(
+    mut keyboard: impl Write,
+    ours: bool,
+    screen: &Screen,
+    sender: &mpsc::Sender<Typed>,
+    over: &AtomicBool,
+) {
+    let stdin = io::stdin();
     let mut keys = Keys::default();
-    let mut buffer = [0; 4096];
-    let first = AtomicBool::new(true);
-    while let Ok(count @ 1..) = io::stdin().lock().read(&mut buffer) {
-        if first.swap(false, Ordering::Relaxed) {
+    // As large as standard input's own buffer, in which nothing may be left when it is asked for input again.
+    let mut buffer = [0; 16 * 1024];
+    let mut first = true;
+    while !over.load(Ordering::Relaxed) {
+        if !terminal::has_input(POLL) {
+            continue;
+        }
+        let Ok(count @ 1..) = stdin.lock().read(&mut buffer) else {
+            return;
+        };
+        if std::mem::take(&mut first) {
             screen.typed();
         }
         let bytes = &buffer[..count];

@@ -5,16 +5,19 @@ use std::fs;
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::path::Path;
-use std::thread;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::start::{Site, Started};
-use super::{Args, failed};
+use super::{Args, failed, say};
 use crate::cli::Exit;
 use crate::cli::report_error::{out, report_error, talk};
 use crate::cli::run::run_id;
+use crate::event::Emitter;
+use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::process::Cmd;
+use crate::run::signals;
 use crate::store::Store;
 
 /// What the keeping process says.
@@ -41,6 +44,10 @@ pub(super) fn leave(args: &Args) -> Result<Exit, Exit> {
     let mut words: Vec<_> = std::env::args_os().skip(1).collect();
     let verb = words.iter().position(|word| word == "boot").unwrap_or(0);
     words.splice(verb + 1..verb + 1, ["--supervise".into(), folder.clone().into()]);
+    let cancel = Cancel::default();
+    let (unheard, _) = mpsc::channel();
+    // The other process would not hear a Ctrl-C of this terminal.
+    let _listening = signals::listen(&cancel, &Emitter::new(unheard)).map_err(|error| host(&error))?;
     let mut child = Cmd::new(program).args(words).leave(file).map_err(failed)?;
 
     let mut said = fs::File::open(&log).map_err(failed)?;
@@ -64,7 +71,10 @@ pub(super) fn leave(args: &Args) -> Result<Exit, Exit> {
                 _ => Exit::Failed,
             });
         }
-        thread::sleep(POLL);
+        if cancel.sleep(POLL) {
+            child.tell_to_end();
+            return Ok(Exit::Interrupted);
+        }
     }
 }
 
@@ -72,7 +82,7 @@ pub(super) fn leave(args: &Args) -> Result<Exit, Exit> {
 pub(super) fn supervise(folder: &Path, how: &str, started: &mut Started, site: &Site) -> Result<Exit, Exit> {
     write_atomic(&folder.join(READY), how.as_bytes()).map_err(failed)?;
     while !started.machine.is_off() && !site.cancel.is_cancelled() {
-        started.tell_visits(&mut |visit| talk(&format!("{visit}\n")));
+        started.tell_visits(&mut |visit| say(&visit.to_string()));
         let _ = site.cancel.sleep(POLL * 4);
     }
     Ok(Exit::Ok)

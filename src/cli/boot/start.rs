@@ -19,6 +19,7 @@ use crate::event::{Emitter, What};
 use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::fs::private_dir;
+use crate::host::terminal;
 use crate::host::tools;
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
@@ -93,7 +94,8 @@ impl Site {
         thread::spawn(move || {
             for event in receiver {
                 if let What::Warning { text } = event.what {
-                    talk(&format!("warning: {text}\r\n"));
+                    let end = if terminal::is_raw() { "\r\n" } else { "\n" };
+                    talk(&format!("warning: {text}{end}"));
                 }
             }
         });

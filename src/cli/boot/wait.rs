@@ -3,13 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Zoned;
-
 use super::start::{Site, Started};
-use super::{Args, failed, print};
+use super::{Args, failed, print, say};
 use crate::boot::agent::{Outcome, Told, Watch};
 use crate::cli::Exit;
 use crate::cli::report_error::{report_error, talk};
+use crate::machine::door::REPORTS;
 use crate::machine::error::{MachineError, Tail};
 use crate::size::show_duration;
 
@@ -31,7 +30,10 @@ pub(super) fn run(args: &Args, started: &mut Started, site: &Site) -> Result<Exi
             if let Some(Told::Log(lines)) = told {
                 return print(&lines);
             }
-            say(&visit.to_string());
+            // Reports are told in words; all else that the guest asks is shown as it is.
+            if !visit.path.starts_with(REPORTS) {
+                say(&visit.to_string());
+            }
             match told {
                 Some(Told::Started { run, max }) => say(&format!("run {run} of at most {max} begins")),
                 Some(Told::Failed { run, code, max }) => {
@@ -93,9 +95,4 @@ fn too_late(args: &Args, started: &Started, watch: &Watch) -> Exit {
     };
     report_error(miette::miette!(help = help, "{what}").as_ref());
     Exit::Failed
-}
-
-/// A line with a clock in front.
-fn say(text: &str) {
-    talk(&format!("{}  {text}\n", Zoned::now().strftime("%H:%M:%S")));
 }

@@ -20,11 +20,14 @@ pub(super) enum NoForm {
     Fields,
 }
 
+/// A field of a form: its name and its value.
+type Field<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
+
 /// Reads the body of a POST.
 pub(super) fn read(content_type: &str, body: &[u8]) -> Result<Form, NoForm> {
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let kind = kind.trim().to_ascii_lowercase();
-    let fields: Vec<(Cow<'_, str>, Cow<'_, [u8]>)> = match kind.as_str() {
+    let fields: Vec<Field<'_>> = match kind.as_str() {
         "application/x-www-form-urlencoded" => pairs(body).collect(),
         "multipart/form-data" => parts(parameters, body).ok_or(NoForm::Fields)?,
         _ => return Err(NoForm::Type),
@@ -45,7 +48,7 @@ pub(super) fn read(content_type: &str, body: &[u8]) -> Result<Form, NoForm> {
 }
 
 /// `application/x-www-form-urlencoded` (the URL standard, §5.1), values as bytes: a content need not be text.
-fn pairs(body: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, [u8]>)> {
+fn pairs(body: &[u8]) -> impl Iterator<Item = Field<'_>> {
     let decode = |bytes: &[u8]| -> Vec<u8> {
         let spaced: Vec<u8> = bytes.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
         percent_encoding::percent_decode(&spaced).collect()
@@ -62,7 +65,7 @@ fn pairs(body: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, [u8]>)> {
 }
 
 /// `multipart/form-data` (RFC 7578).
-fn parts<'a>(parameters: &str, body: &'a [u8]) -> Option<Vec<(Cow<'a, str>, Cow<'a, [u8]>)>> {
+fn parts<'a>(parameters: &str, body: &'a [u8]) -> Option<Vec<Field<'a>>> {
     let boundary = parameter(parameters, "boundary")?;
     // RFC 2046 §5.1.1: no longer than 70.
     if boundary.is_empty() || boundary.len() > 70 {
