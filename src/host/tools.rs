@@ -134,8 +134,21 @@ pub const TOOLS: &[Tool] = {
         ),
         tool("gpgv", Some, "verifies signatures", ["gpgv", "gnupg2", "gnupg"]),
         tool("ansible-playbook", Tests, "runs `ansible` steps", ANSIBLE),
+        tool(
+            "btrfs",
+            Tests,
+            "makes and judges a file system of another kind",
+            ["btrfs-progs"; 3],
+        ),
+        tool("busybox", Tests, "is another shell and wget", ["busybox"; 3]),
         tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
         tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
+        tool(
+            "grub-mkimage",
+            Tests,
+            "makes such a file system bootable",
+            ["grub-common", "grub2-tools", "grub"],
+        ),
         tool(
             "nginx",
             Tests,
@@ -168,6 +181,7 @@ pub const TOOLS: &[Tool] = {
             ["openssh-server", "openssh-server", "openssh"],
         ),
         tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
+        tool("wget", Tests, "is what guests fetch with", ["wget"; 3]),
         tool("xz", Tests, "is a foreign judge of .xz", ["xz-utils", "xz", "xz"]),
         tool("zstd", Tests, "is a foreign judge of .zst", ["zstd"; 3]),
     ]
