@@ -1,5 +1,6 @@
 //! `pipeline`: one manifest in, VM images out. Layers, each importing only downwards, are drawn in `ARCHITECTURE.md`.
 
+pub mod boot_command;
 pub mod cli;
 pub mod digest;
 pub mod disk_format;

@@ -126,15 +126,15 @@ pub const TOOLS: &[Tool] = {
             ["uidmap", "shadow-utils", "shadow"],
         ),
         tool("ansible-playbook", Some, "runs `ansible` steps", ANSIBLE),
-        tool(
-            "xorriso",
-            Some,
-            "makes seed images for cloud-init",
-            ["xorriso", "xorriso", "libisoburn"],
-        ),
         tool("gpgv", Some, "verifies signatures", ["gpgv", "gnupg2", "gnupg"]),
         tool("ansible-playbook", Tests, "runs `ansible` steps", ANSIBLE),
         tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
+        tool(
+            "cpio",
+            Tests,
+            "is a foreign judge of initial RAM disks",
+            ["cpio"; 3],
+        ),
         tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
         tool(
             "openssl",
@@ -156,6 +156,12 @@ pub const TOOLS: &[Tool] = {
             ["openssh-server", "openssh-server", "openssh"],
         ),
         tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
+        tool(
+            "xorriso",
+            Tests,
+            "makes ISO images",
+            ["xorriso", "xorriso", "libisoburn"],
+        ),
         tool("xz", Tests, "is a foreign judge of .xz", ["xz-utils", "xz", "xz"]),
         tool("zstd", Tests, "is a foreign judge of .zst", ["zstd"; 3]),
     ]

@@ -7,6 +7,7 @@ mod guest;
 mod layers;
 mod machine;
 mod manifest;
+mod media;
 mod package;
 mod plan;
 mod quickstart;
