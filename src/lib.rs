@@ -7,6 +7,7 @@ pub mod disk_format;
 pub mod event;
 pub mod guest;
 pub mod host;
+pub mod installer;
 pub mod machine;
 pub mod manifest;
 pub mod plan;

@@ -13,7 +13,7 @@ use super::schedule::Budget;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::manifest::model::{Access, Manifest, Secret};
+use crate::manifest::model::{Access, Manifest, Proof, Secret};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, build};
 use crate::plan::graph::Plan;
@@ -130,6 +130,11 @@ pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
     let mut programs = BTreeSet::new();
     for (_, node) in prepared.todo() {
         programs.extend(programs_of(&node.work));
+        if let Work::Installer(work) = &node.work
+            && let Some(Err(source)) = work.password.as_ref().map(Secret::read)
+        {
+            absent.push(StageError::NoPassword { source });
+        }
         let Work::Provision(work) = &node.work else {
             continue;
         };
@@ -172,6 +177,7 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
     match work {
         Work::Bootstrap(_) => [&machine[..], &["mmdebstrap", "unshare", "sfdisk", "mke2fs"]].concat(),
         Work::Disk(_) => vec!["qemu-img"],
+        Work::Installer(_) => machine.to_vec(),
         Work::Provision(work) => {
             let mut programs = machine.to_vec();
             if work
@@ -190,7 +196,11 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
             }
             programs
         }
-        Work::Fetch(_) | Work::Package(_) | Work::Sums(_) => Vec::new(),
+        Work::Fetch(work) => match &work.proof {
+            Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
+            Proof::List(_) | Proof::Digest(_) => Vec::new(),
+        },
+        Work::Package(_) | Work::Sums(_) => Vec::new(),
     }
 }
 

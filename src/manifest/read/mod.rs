@@ -3,6 +3,7 @@
 
 mod distro;
 mod image;
+mod installer;
 mod step;
 
 use std::collections::BTreeMap;
@@ -87,6 +88,8 @@ pub struct DistroDraft {
     pub cpus_span: Span,
     /// `answers`, where written.
     pub answers_span: Span,
+    /// Templates in its source: what is typed, arguments of a kernel.
+    pub source_templates: Vec<Spot>,
 }
 
 /// A flavor's own part.

@@ -209,7 +209,7 @@ fn read_run(reading: Reading<'_>, table: &Fields<'_>, env: &mut Vec<Spot>) -> Ru
     }
 }
 
-fn read_secret(reading: Reading<'_>, field: &Field<'_>) -> Option<Secret> {
+pub(super) fn read_secret(reading: Reading<'_>, field: &Field<'_>) -> Option<Secret> {
     if !matches!(field.node.value, Value::Table(_)) {
         field.report(ProblemKind::WrongType {
             path: field.path.clone(),
