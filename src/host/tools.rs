@@ -128,6 +128,13 @@ pub const TOOLS: &[Tool] = {
         tool("ansible-playbook", Some, "runs `ansible` steps", ANSIBLE),
         tool("gpgv", Some, "verifies signatures", ["gpgv", "gnupg2", "gnupg"]),
         tool("ansible-playbook", Tests, "runs `ansible` steps", ANSIBLE),
+        tool(
+            "btrfs",
+            Tests,
+            "makes and judges a file system of another kind",
+            ["btrfs-progs"; 3],
+        ),
+        tool("busybox", Tests, "is another shell and wget", ["busybox"; 3]),
         tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
         tool(
             "cpio",
@@ -136,6 +143,12 @@ pub const TOOLS: &[Tool] = {
             ["cpio"; 3],
         ),
         tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
+        tool(
+            "grub-mkimage",
+            Tests,
+            "makes such a file system bootable",
+            ["grub-common", "grub2-tools", "grub"],
+        ),
         tool(
             "openssl",
             Tests,
@@ -155,7 +168,15 @@ pub const TOOLS: &[Tool] = {
             "is a real SSH server",
             ["openssh-server", "openssh-server", "openssh"],
         ),
+        tool("gpg", Tests, "signs what gpgv judges", ["gpg", "gnupg2", "gnupg"]),
         tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
+        tool(
+            "virtualenv",
+            Tests,
+            "holds Python programs that judge files",
+            ["virtualenv", "python3-virtualenv", "python-virtualenv"],
+        ),
+        tool("wget", Tests, "is what guests fetch with", ["wget"; 3]),
         tool(
             "xorriso",
             Tests,

@@ -100,7 +100,7 @@ pub enum Source {
     /// An existing disk image.
     Disk(DiskSource),
     /// The distro's own installer, unattended.
-    Installer(InstallerSource),
+    Installer(Box<InstallerSource>),
 }
 
 /// `source.bootstrap`.
@@ -200,7 +200,16 @@ pub struct ChecksumList {
     /// URL or absolute path of its detached signature; absent with a keyring: it is clear-signed.
     pub signature: Option<String>,
     /// Keyring that it must be signed by; absent: the signature is not looked at.
-    pub keyring: Option<PathBuf>,
+    pub keyring: Option<Keyring>,
+}
+
+/// A file of public keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyring {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// SHA-256 of it.
+    pub digest: String,
 }
 
 /// How the build gets into a disk image that we did not install.

@@ -258,7 +258,7 @@ impl<'a> Planner<'a> {
     fn bootstrap(&mut self, distro: &Distro, source: &Bootstrap) -> Result<NodeIndex, PlanError> {
         let base = families::base(distro.family, &source.suite).ok_or_else(|| PlanError::Family {
             distro: distro.name.clone(),
-            family: format!("{:?}", distro.family).to_lowercase(),
+            family: distro.family.name().to_owned(),
         })?;
         let mirror = match (&source.mirror, self.inputs.mirrors.get(&distro.name)) {
             (Some(uri), _) => Mirror {

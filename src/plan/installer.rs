@@ -129,6 +129,8 @@ impl Planner<'_> {
                     Proof::List(list) => {
                         inputs["checksum file"] = json!(list.url);
                         inputs["name"] = json!(urls.first().and_then(|url| url.rsplit('/').next()));
+                        // What was believed without a signature is not good enough where one is wanted.
+                        inputs["signed by"] = json!(list.keyring.as_ref().map(|keyring| &keyring.digest));
                     }
                 }
                 let work = Work::Fetch(FetchWork {

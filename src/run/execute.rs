@@ -177,12 +177,13 @@ fn work(
                         .map_err(StageError::from)?
                 }
             };
-            // Kept between runs under its digest, so that a killed download goes on where it was.
-            let part = shared
-                .store
-                .root()
-                .join("scratch")
-                .join(format!("{}.part", digest.hex));
+            // Kept between runs, so that a killed download goes on where it was: under the digest, or under the key where
+            // another node may want the same digest at the same time.
+            let name = match &work.proof {
+                Proof::Digest(digest) => &digest.hex,
+                Proof::List(_) => &node.key,
+            };
+            let part = shared.store.root().join("scratch").join(format!("{name}.part"));
             let spec = fetch::Spec {
                 urls: work.urls.clone(),
                 digest: digest.clone(),

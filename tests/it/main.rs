@@ -1,9 +1,11 @@
 //! The one integration binary: user stories against the real program, real qemu, real HTTP, real sshd.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod answers;
 mod doctor;
 mod fetch;
 mod guest;
+mod installer;
 mod layers;
 mod machine;
 mod manifest;
@@ -11,6 +13,7 @@ mod media;
 mod package;
 mod plan;
 mod quickstart;
+mod refusals;
 mod report;
 mod run;
 mod support;

@@ -6,9 +6,9 @@ use crate::digest::{Algorithm, Digest};
 use crate::manifest::builtin;
 use crate::manifest::error::{ProblemKind, Span};
 use crate::manifest::fields::{Field, Fields};
-use crate::manifest::files::FileError;
+use crate::manifest::files::{Extent, FileError};
 use crate::manifest::model::{
-    Access, Bootstrap, ChecksumList, DiskSource, Distro, Family, Media, Proof, Source, Template,
+    Access, Bootstrap, ChecksumList, DiskSource, Distro, Family, Keyring, Media, Proof, Source, Template,
 };
 use crate::manifest::suggest;
 use crate::size::{ByteSize, GIB};
@@ -190,7 +190,9 @@ fn read_source(
             read_bootstrap(reading, &one).map(Source::Bootstrap)
         }
         "disk" => read_disk(reading, &one, family).map(Source::Disk),
-        _ => installer::read(reading, &one, known, templates).map(Source::Installer),
+        _ => {
+            installer::read(reading, &one, known, templates).map(|source| Source::Installer(Box::new(source)))
+        }
     }
 }
 
@@ -281,7 +283,9 @@ pub(super) fn read_proof(reading: Reading<'_>, table: &Fields<'_>) -> Option<Opt
         let signature = signature.and_then(|field| place(reading, &field));
         let keyring = keyring.and_then(|field| {
             let name = field.text("\"publisher.gpg\"")?;
-            reading.found(&field, reading.files.file(name))
+            let path = reading.found(&field, reading.files.file(name))?;
+            let digest = reading.found(&field, reading.files.digest(&path, Extent::Whole))?;
+            Some(Keyring { path, digest })
         });
         return Some(Some(Proof::List(ChecksumList {
             url,

@@ -72,13 +72,15 @@ pub fn look_up(
     if let Some(keyring) = &list.keyring {
         emit.phase("verifying the signature of the checksum file");
         let signature = list.signature.as_ref().map(|url| get(url, cancel)).transpose()?;
-        text = verify(&text, signature.as_deref(), keyring, folder, cancel).map_err(|error| match error {
-            ProcessError::Cancelled => FetchError::Cancelled,
-            error => FetchError::List(ListError::Signature {
-                url: shown.clone(),
-                reason: error.to_string(),
-            }),
-        })?;
+        text = verify(&text, signature.as_deref(), &keyring.path, folder, cancel).map_err(
+            |error| match error {
+                ProcessError::Cancelled => FetchError::Cancelled,
+                error => FetchError::List(ListError::Signature {
+                    url: shown.clone(),
+                    reason: error.to_string(),
+                }),
+            },
+        )?;
     }
     let name = url
         .split(['?', '#'])

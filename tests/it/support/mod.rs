@@ -1,6 +1,8 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
+pub mod debian_installer;
 pub mod http;
+pub mod python;
 pub mod script_server;
 pub mod vm;
 

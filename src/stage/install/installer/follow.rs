@@ -126,7 +126,7 @@ impl<'a> Follow<'a> {
     }
 
     /// Until the guest switches itself off or resets itself.
-    pub(super) fn to_the_end(&mut self, machine: &mut Machine) -> Result<(), StageError> {
+    pub(super) fn run(&mut self, machine: &mut Machine) -> Result<(), StageError> {
         loop {
             let done = machine.is_done();
             if let Some(fatal) = self.look(machine) {

@@ -13,7 +13,6 @@ use self::answers::Answers;
 use self::follow::Follow;
 use self::media::Found;
 use crate::boot_command;
-use crate::event::Stream;
 use crate::host::syslog::Syslog;
 use crate::machine::disk;
 use crate::machine::qemu::Machine;
@@ -81,13 +80,12 @@ pub fn installer(
         site.emit.phase("typing the boot command");
         machine.type_keys(&typed, follow.silence())?;
     }
-    follow.to_the_end(&mut machine)?;
+    follow.run(&mut machine)?;
     drop(machine);
     drop(answers);
     site.emit.phase("compacting the disk");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
     // Only for the nodes after this one: sealing takes the key out of the guest, and nothing of it is published.
     fs::copy(key.path(), key_file).map_err(|e| StageError::file("copy the build key to", key_file, e))?;
-    site.emit.line(Stream::Tool, "the installer has ended in order");
     Ok(())
 }

@@ -24,3 +24,22 @@ pub(super) fn hash(secret: &Secret) -> Result<String, StageError> {
         .map_err(|error| failed(error.to_string()))?;
     Ok(hash.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_hashed_with_a_salt_that_crypt_reads_whole_and_a_hash_is_taken_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "secret\n").unwrap();
+        let secret = Secret::File(path.clone());
+        let (one, two) = (hash(&secret).unwrap(), hash(&secret).unwrap());
+        assert_ne!(one, two, "the salt is random");
+        let salt = one.rsplit('$').nth(1).unwrap();
+        assert!(one.starts_with("$6$") && salt.len() == 16, "{one}");
+        std::fs::write(&path, "$6$salt$hash").unwrap();
+        assert_eq!(hash(&secret).unwrap(), "$6$salt$hash");
+    }
+}
