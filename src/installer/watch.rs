@@ -28,38 +28,40 @@ pub struct Fatal {
 pub struct Watch {
     program: Program,
     phase: String,
+    detail: String,
 }
 
 impl Watch {
     /// Nothing read yet.
     pub fn new(program: Program) -> Self {
-        let phase = String::new();
-        Self { program, phase }
+        Self {
+            program,
+            phase: String::new(),
+            detail: String::new(),
+        }
     }
 
-    /// Reads a line of the console or of syslog. What was seen last is not told again.
+    /// Reads a line of the console or of syslog. A phase is told when it is another than before, however many details
+    /// came since, so that a line can be read again and again while it grows.
     pub fn read(&mut self, line: &str) -> Option<Seen> {
         let found = |progress: &&super::Progress| line.contains(&progress.has);
         let progress = self.program.progress.iter().rev().find(found)?;
-        let after = line.split(&progress.has).nth(1).unwrap_or_default();
-        let word = after.split_whitespace().next().unwrap_or_default();
-        let detail = progress.phase.contains("{}");
-        if detail && word.is_empty() {
-            return None;
-        }
+        let Some((before, after)) = progress.phase.split_once("{}") else {
+            let phase = progress.phase.clone();
+            return (phase != self.phase).then(|| {
+                self.phase.clone_from(&phase);
+                Seen::Phase(phase)
+            });
+        };
+        let rest = line.split(&progress.has).nth(1).unwrap_or_default();
+        let word = rest.split_whitespace().next().unwrap_or_default();
         // `linux-image-amd64:amd64` and `(6.12.1-1)` are of no interest.
         let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let phase = progress
-            .phase
-            .replace("{}", word.split(':').next().unwrap_or(word));
-        if phase == self.phase {
-            return None;
-        }
-        self.phase.clone_from(&phase);
-        Some(if detail {
-            Seen::Detail(phase)
-        } else {
-            Seen::Phase(phase)
+        let word = word.split(':').next().unwrap_or(word);
+        let detail = format!("{before}{word}{after}");
+        (!word.is_empty() && detail != self.detail).then(|| {
+            self.detail.clone_from(&detail);
+            Seen::Detail(detail)
         })
     }
 
@@ -110,6 +112,11 @@ mod tests {
         let line = "debootstrap: Unpacking linux-image-6.12.41+deb13-amd64:amd64 (6.12.41-1) ...";
         let detail = "unpacking linux-image-6.12.41+deb13-amd64".to_owned();
         assert_eq!(watch.read(line), Some(Seen::Detail(detail)));
+        assert_eq!(
+            watch.read("Installing the base system  ... 45%... 46%"),
+            None,
+            "the same phase still"
+        );
         assert_eq!(watch.read("something else"), None);
         let fatal =
             watch.fatal("The installer failed to download a file from the mirror. This may be a problem ");
