@@ -8,15 +8,18 @@ DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Where the program is that serves a complete mirror for `make test-install`.
+LAB ?= ../shared/lab
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench check setup toolchain clean
+.PHONY: help demo test test-install bench check setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
+	@echo 'make test-install   a whole Debian installation, an hour without KVM (not in CI)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
 	@echo 'make setup   only install the host packages that builds and tests need'
@@ -37,13 +40,17 @@ ifdef CI
 endif
 	$(CARGO) test --locked -- $(TESTS)
 
+test-install: toolchain
+	$(CARGO) build --release --locked
+	tests/install.sh $(RELEASE) $(LAB) target/test-install
+
 bench: setup
 	$(CARGO) bench --locked --bench speed
 
 check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest)
+	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
 
 setup: toolchain
 	$(CARGO) build --locked

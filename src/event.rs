@@ -32,6 +32,10 @@ pub enum Stream {
     Step,
     /// A host tool (`mmdebstrap`, `qemu-img`).
     Tool,
+    /// A request of the guest's to us, answered: `GET /preseed.cfg 200`.
+    Http,
+    /// What the guest sends by syslog.
+    Syslog,
 }
 
 /// How a node ended.

@@ -1,12 +1,14 @@
 //! `pipeline`: one manifest in, VM images out. Layers, each importing only downwards, are drawn in `ARCHITECTURE.md`.
 
 pub mod boot;
+pub mod boot_command;
 pub mod cli;
 pub mod digest;
 pub mod disk_format;
 pub mod event;
 pub mod guest;
 pub mod host;
+pub mod installer;
 pub mod machine;
 pub mod manifest;
 pub mod plan;

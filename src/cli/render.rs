@@ -45,6 +45,7 @@ fn render(args: &Args) -> Result<String, Exit> {
         let distro = node.subject.as_str();
         let text = match &node.work {
             Work::Bootstrap(work) => work.setup.clone(),
+            Work::Installer(work) => work.answers.clone(),
             _ => match manifest.distro(distro).map(|d| &d.source) {
                 Some(Source::Disk(disk)) if disk.access == Access::CloudInit => {
                     let seed = seed(&disk.user, BUILD_KEY).map_err(|error| {

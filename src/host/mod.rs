@@ -7,5 +7,7 @@ pub mod http;
 pub mod namespace;
 pub mod packages;
 pub mod process;
+pub mod serve;
+pub mod syslog;
 pub mod terminal;
 pub mod tools;

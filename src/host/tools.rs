@@ -126,12 +126,6 @@ pub const TOOLS: &[Tool] = {
             ["uidmap", "shadow-utils", "shadow"],
         ),
         tool("ansible-playbook", Some, "runs `ansible` steps", ANSIBLE),
-        tool(
-            "xorriso",
-            Some,
-            "makes seed images for cloud-init",
-            ["xorriso", "xorriso", "libisoburn"],
-        ),
         tool("gpgv", Some, "verifies signatures", ["gpgv", "gnupg2", "gnupg"]),
         tool("ansible-playbook", Tests, "runs `ansible` steps", ANSIBLE),
         tool(
@@ -142,6 +136,12 @@ pub const TOOLS: &[Tool] = {
         ),
         tool("busybox", Tests, "is another shell and wget", ["busybox"; 3]),
         tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
+        tool(
+            "cpio",
+            Tests,
+            "is a foreign judge of initial RAM disks",
+            ["cpio"; 3],
+        ),
         tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
         tool(
             "grub-mkimage",
@@ -180,6 +180,7 @@ pub const TOOLS: &[Tool] = {
             "is a real SSH server",
             ["openssh-server", "openssh-server", "openssh"],
         ),
+        tool("gpg", Tests, "signs what gpgv judges", ["gpg", "gnupg2", "gnupg"]),
         tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
         tool("wget", Tests, "is what guests fetch with", ["wget"; 3]),
         tool(
@@ -187,6 +188,12 @@ pub const TOOLS: &[Tool] = {
             Tests,
             "judges JUnit files",
             ["libxml2-utils", "libxml2", "libxml2"],
+        ),
+        tool(
+            "xorriso",
+            Tests,
+            "makes ISO images",
+            ["xorriso", "xorriso", "libisoburn"],
         ),
         tool("xz", Tests, "is a foreign judge of .xz", ["xz-utils", "xz", "xz"]),
         tool("zstd", Tests, "is a foreign judge of .zst", ["zstd"; 3]),

@@ -190,7 +190,8 @@ impl Machine {
         }
     }
 
-    fn pause(&mut self, pause: Duration) -> Result<(), MachineError> {
+    /// Time passes; the machine is looked after meanwhile.
+    pub(super) fn pause(&mut self, pause: Duration) -> Result<(), MachineError> {
         let until = Instant::now() + pause;
         while Instant::now() < until {
             self.poll()?;

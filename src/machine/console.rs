@@ -78,6 +78,8 @@ struct State {
     lines: VecDeque<String>,
     /// Of `lines`, how many a search has passed already.
     searched: usize,
+    /// How many lines there ever were.
+    total: u64,
     /// The line that has not ended yet, as bytes.
     partial: Vec<u8>,
     /// Of `partial`, how many bytes a search has passed already.
@@ -100,6 +102,7 @@ impl Console {
         let state = State {
             lines: VecDeque::new(),
             searched: 0,
+            total: 0,
             partial: Vec::new(),
             passed: 0,
             bytes: 0,
@@ -121,6 +124,20 @@ impl Console {
         let unfinished = Some(partial).filter(|line| !line.is_empty());
         let skip = (state.lines.len() + usize::from(unfinished.is_some())).saturating_sub(count);
         state.lines.iter().cloned().chain(unfinished).skip(skip).collect()
+    }
+
+    /// The lines after the first `seen` of all, as far as they are kept, and the unfinished one; with how many there are
+    /// now, for the next call.
+    pub fn lines_after(&self, seen: u64) -> (Vec<String>, String, u64) {
+        let state = self.lock();
+        let new = usize::try_from(state.total - seen.min(state.total)).unwrap_or(usize::MAX);
+        let skip = state.lines.len().saturating_sub(new);
+        let unfinished = clean_line(&String::from_utf8_lossy(&state.partial));
+        (
+            state.lines.iter().skip(skip).cloned().collect(),
+            unfinished,
+            state.total,
+        )
     }
 
     /// Bytes received so far.
@@ -253,6 +270,7 @@ impl State {
             self.searched += 1;
         }
         self.lines.push_back(line.clone());
+        self.total += 1;
         Some(line)
     }
 }
@@ -289,6 +307,8 @@ mod tests {
         drop(guest);
         console.wait_closed(SOON);
         assert_eq!(console.last_lines(2), ["debian login: root", "one again"]);
+        let (lines, unfinished, total) = console.lines_after(2);
+        assert_eq!((lines.len(), unfinished.as_str(), total), (2, "", 4));
         assert_eq!(
             events.iter().count(),
             4,

@@ -64,20 +64,31 @@ impl Machine {
         self.wait_end(&mut |machine| machine.check_silence("the guest to switch itself off", silence))
     }
 
+    /// Looks once: true when the guest has switched itself off in order (or has reset itself and was not to start again).
+    ///
+    /// # Errors
+    /// As [`Machine::poll`]; [`MachineError::Ended`] when qemu ended in another way.
+    pub fn is_done(&mut self) -> Result<bool, MachineError> {
+        match self.poll() {
+            Ok(()) => Ok(false),
+            Err(error @ MachineError::Ended { .. }) => {
+                let clean = self.running.try_wait()?.is_some_and(|status| status.success());
+                if clean { Ok(true) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn wait_end(
         &mut self,
         on_time: &mut dyn FnMut(&mut Self) -> Result<(), MachineError>,
     ) -> Result<(), MachineError> {
         self.begin_wait();
         loop {
-            match self.poll() {
-                Ok(()) => on_time(self)?,
-                Err(error @ MachineError::Ended { .. }) => {
-                    let clean = self.running.try_wait()?.is_some_and(|status| status.success());
-                    return if clean { Ok(()) } else { Err(error) };
-                }
-                Err(error) => return Err(error),
+            if self.is_done()? {
+                return Ok(());
             }
+            on_time(self)?;
             // The end of the console is the first sign of the end.
             self.console.wait_closed(POLL);
             if self.console.is_closed() && self.cancel().sleep(POLL / 10) {

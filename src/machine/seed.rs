@@ -1,5 +1,5 @@
-//! A NoCloud seed: the small disk from which cloud-init reads what to do at a guest's first start. Written without
-//! root and without other programs, the same bytes for the same texts.
+//! Seeds: small disks with a label from which a guest reads what to do, such as the NoCloud seed of cloud-init. Written
+//! without root and without other programs, the same bytes for the same texts.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,8 @@ use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 
 use crate::size::{KIB, MIB};
 
-/// The label by which cloud-init knows the disk, padded to a FAT label. Lower case is understood by all its versions.
-const LABEL: [u8; 11] = *b"cidata     ";
-/// FAT wants a volume number; a fixed one keeps the bytes equal. It is the label's first letters.
-const VOLUME_ID: u32 = u32::from_le_bytes(*b"cida");
+/// The label by which cloud-init knows the disk. Lower case is understood by all its versions.
+const LABEL: &str = "cidata";
 /// Room beside the texts: more than enough for the FAT and the folder, and qemu likes whole sectors.
 const ROOM: u64 = 256 * KIB;
 
@@ -55,26 +53,42 @@ impl Seed {
         } = self;
         let mut files = vec![("user-data", user_data), ("meta-data", meta_data)];
         files.extend(network_config.iter().map(|text| ("network-config", text)));
-        let texts: u64 = files.iter().map(|(_, text)| text.len() as u64).sum();
-        let size = (texts + ROOM).next_multiple_of(MIB);
-        let size = usize::try_from(size).map_err(std::io::Error::other)?;
-        let mut disk = Cursor::new(vec![0; size]);
-        let options = FormatVolumeOptions::new()
-            .volume_label(LABEL)
-            .volume_id(VOLUME_ID);
-        format_volume(&mut disk, options)?;
-        {
-            let volume = FileSystem::new(&mut disk, FsOptions::new())?;
-            for (name, text) in files {
-                let mut file = volume.root_dir().create_file(name)?;
-                file.truncate()?;
-                file.write_all(text.as_bytes())?;
-                file.flush()?;
-            }
-            volume.unmount()?;
-        }
-        Ok(disk.into_inner())
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, text)| (*name, text.as_bytes()))
+            .collect();
+        image(LABEL, &files)
     }
+}
+
+/// The bytes of a FAT12 disk with this label (at most eleven letters) and these files.
+///
+/// # Errors
+/// Those of the file system: a name twice, a label too long.
+pub fn image(label: &str, files: &[(&str, &[u8])]) -> std::io::Result<Vec<u8>> {
+    let mut padded = [b' '; 11];
+    let room = padded.get_mut(..label.len());
+    let room = room.ok_or_else(|| std::io::Error::other("the label is longer than eleven letters"))?;
+    room.copy_from_slice(label.as_bytes());
+    // FAT wants a volume number; a fixed one keeps the bytes equal. It is the label's first letters.
+    let number = u32::from_le_bytes([padded[0], padded[1], padded[2], padded[3]]);
+    let content: u64 = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let size = (content + ROOM).next_multiple_of(MIB);
+    let size = usize::try_from(size).map_err(std::io::Error::other)?;
+    let mut disk = Cursor::new(vec![0; size]);
+    let options = FormatVolumeOptions::new().volume_label(padded).volume_id(number);
+    format_volume(&mut disk, options)?;
+    {
+        let volume = FileSystem::new(&mut disk, FsOptions::new())?;
+        for (name, bytes) in files {
+            let mut file = volume.root_dir().create_file(name)?;
+            file.truncate()?;
+            file.write_all(bytes)?;
+            file.flush()?;
+        }
+        volume.unmount()?;
+    }
+    Ok(disk.into_inner())
 }
 
 #[cfg(test)]
@@ -95,7 +109,7 @@ mod tests {
         let volume = FileSystem::new(Cursor::new(bytes), FsOptions::new()).unwrap();
         assert_eq!(
             volume.read_volume_label_from_root_dir_as_bytes().unwrap(),
-            Some(LABEL)
+            Some(*b"cidata     ")
         );
         let mut text = String::new();
         volume

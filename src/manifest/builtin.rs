@@ -26,6 +26,22 @@ pub const TEMPLATES: &[(&str, &str)] = &[
         include_str!("../../templates/bootstrap-ubuntu.sh.j2"),
     ),
     (
+        "autoinstall-ubuntu.yaml.j2",
+        include_str!("../../templates/autoinstall-ubuntu.yaml.j2"),
+    ),
+    (
+        "kickstart.cfg.j2",
+        include_str!("../../templates/kickstart.cfg.j2"),
+    ),
+    (
+        "preseed-ubuntu.cfg.j2",
+        include_str!("../../templates/preseed-ubuntu.cfg.j2"),
+    ),
+    (
+        "preseed-debian.cfg.j2",
+        include_str!("../../templates/preseed-debian.cfg.j2"),
+    ),
+    (
         "cloud-init-meta-data.yaml.j2",
         include_str!("../../templates/cloud-init-meta-data.yaml.j2"),
     ),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::assertion::CheckSet;
-use super::context::{self, BuildFacts, Context};
+use super::context::{self, BootFacts, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
 use super::model::{Flavor, Image, Resources};
 use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
@@ -52,6 +52,7 @@ impl<'a> Check<'a> {
         for distro in &self.draft.distros {
             self.check_resources(distro, &self.draft.resources);
             self.check_answers(distro);
+            self.check_source(distro);
         }
         self.check_env();
         self.check_metadata();
@@ -235,6 +236,23 @@ impl<'a> Check<'a> {
         for error in template::lint(&answers.name, &answers.text, &context) {
             let whose = format!(" (answers of `{}`)", draft.distro.name);
             self.report_in_file(&draft.answers_span, &whose, error);
+        }
+    }
+
+    /// Templates in a source.
+    fn check_source(&self, draft: &DistroDraft) {
+        let sample = |name: &str| format!("<{name}>");
+        let facts = BootFacts {
+            url: sample("url"),
+            folder: sample("folder"),
+            address: sample("address"),
+            port: sample("port"),
+            log_port: sample("log port"),
+            mirror: sample("mirror"),
+        };
+        let context = context::boot_context(&draft.distro, &facts);
+        for spot in &draft.source_templates {
+            self.check_inline(spot, "", &context, &mut BTreeSet::new());
         }
     }
 

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Distro, Family, Image, Publish, Source};
+use serde_json::json;
+
+use super::model::{Distro, Image, Publish, Source};
+use crate::installer;
 use crate::size::{GIB, MIB};
 
 /// What a template may use, by name.
 pub type Context = BTreeMap<String, serde_json::Value>;
 
 /// Names that the program gives their values; `[vars]` cannot have them.
-pub const RESERVED: [&str; 18] = [
+pub const RESERVED: [&str; 23] = [
     "build_key",
     "components",
     "disk_gb",
@@ -19,9 +22,14 @@ pub const RESERVED: [&str; 18] = [
     "file",
     "flavor",
     "format",
+    "host",
     "hostname",
     "id",
+    "kept_arguments",
     "mirror",
+    "mirror_url",
+    "password",
+    "report_url",
     "root_uuid",
     "security_mirror",
     "size",
@@ -32,7 +40,7 @@ pub const RESERVED: [&str; 18] = [
 ];
 
 /// What an answer template is told about the build beside the vars and the distro.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildFacts {
     /// URL of the package mirror.
     pub mirror: String,
@@ -50,6 +58,12 @@ pub struct BuildFacts {
     pub root_uuid: String,
     /// Who the build logs in as.
     pub user: String,
+    /// Kernel arguments that the installed system keeps.
+    pub kept_arguments: String,
+    /// Hash of the password of the user of the answers; empty: none.
+    pub password: String,
+    /// Where an installer may report how far it is; empty: nowhere.
+    pub report_url: String,
 }
 
 impl BuildFacts {
@@ -63,6 +77,16 @@ impl BuildFacts {
                 "root".to_owned(),
             ),
             Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
+            Source::Installer(source) => {
+                let known = installer::find(distro.family.name(), &distro.version);
+                let mirror = source.mirror.clone().or(known.map(|known| known.mirror.clone()));
+                (
+                    mirror,
+                    source.suite.clone().unwrap_or_default(),
+                    Vec::new(),
+                    "root".to_owned(),
+                )
+            }
         };
         Self {
             security_mirror: "<security mirror of this host>".to_owned(),
@@ -73,6 +97,7 @@ impl BuildFacts {
             build_key: "<key of the build>".to_owned(),
             root_uuid: "<UUID of the root file system>".to_owned(),
             user,
+            ..Self::default()
         }
     }
 }
@@ -88,6 +113,9 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
         build_key,
         root_uuid,
         user,
+        kept_arguments,
+        password,
+        report_url,
     } = facts;
     let mut context = distro_context(distro);
     let texts = [
@@ -98,9 +126,56 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
         ("build_key", build_key),
         ("root_uuid", root_uuid),
         ("user", user),
+        ("kept_arguments", kept_arguments),
+        ("password", password),
+        ("report_url", report_url),
     ];
     context.extend(texts.map(|(key, text)| (key.to_owned(), text.as_str().into())));
     context.insert("components".to_owned(), components.clone().into());
+    context.insert("mirror_url".to_owned(), parts(mirror));
+    context
+}
+
+/// The parts of a URL, for installers that want them one by one.
+fn parts(url: &str) -> serde_json::Value {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = format!("/{}", path.trim_end_matches('/'));
+    json!({ "scheme": scheme, "host": host, "path": path })
+}
+
+/// What an installer's kernel arguments and what is typed may use, beside the vars: all but `mirror` as parts of `host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootFacts {
+    /// URL of the answers.
+    pub url: String,
+    /// URL of the folder that they are in, with its last slash.
+    pub folder: String,
+    /// The host's address, as the guest sees it.
+    pub address: String,
+    /// Port of the answers.
+    pub port: String,
+    /// Port that takes syslog.
+    pub log_port: String,
+    /// Where packages come from.
+    pub mirror: String,
+}
+
+/// What they are made from.
+pub fn boot_context(distro: &Distro, facts: &BootFacts) -> Context {
+    let BootFacts {
+        url,
+        folder,
+        address,
+        port,
+        log_port,
+        mirror,
+    } = facts;
+    let mut context = distro_context(distro);
+    let host =
+        json!({ "url": url, "folder": folder, "address": address, "port": port, "log_port": log_port });
+    context.insert("host".to_owned(), host);
+    context.insert("mirror".to_owned(), mirror.as_str().into());
     context
 }
 
@@ -142,16 +217,7 @@ fn disk_gb(bytes: u64) -> u64 {
 pub fn distro_context(distro: &Distro) -> Context {
     let mut context = distro.vars.clone();
     context.insert("distro".to_owned(), distro.name.as_str().into());
-    context.insert("family".to_owned(), family_name(distro.family).into());
+    context.insert("family".to_owned(), distro.family.name().into());
     context.insert("version".to_owned(), distro.version.as_str().into());
     context
-}
-
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::Debian => "debian",
-        Family::Ubuntu => "ubuntu",
-        Family::Rhel => "rhel",
-        Family::Alpine => "alpine",
-    }
 }

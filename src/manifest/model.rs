@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
+pub use crate::installer::Delivery;
 use crate::size::ByteSize;
 
 use super::assertion::Check;
@@ -100,6 +101,8 @@ pub enum Source {
     Bootstrap(Bootstrap),
     /// An existing disk image.
     Disk(DiskSource),
+    /// The distro's own installer, unattended.
+    Installer(Box<InstallerSource>),
 }
 
 /// `source.bootstrap`.
@@ -130,6 +133,39 @@ pub struct DiskSource {
     pub user: String,
 }
 
+/// `source.iso` or `source.netboot`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstallerSource {
+    /// What the machine starts from.
+    pub media: InstallMedia,
+    /// How the answers come to it; absent: the installer's usual way.
+    pub delivery: Option<Delivery>,
+    /// Where packages come from; absent: the installer's usual mirror.
+    pub mirror: Option<String>,
+    /// Suite, for mirrors that have several.
+    pub suite: Option<String>,
+    /// Further kernel arguments for the installer; a template.
+    pub arguments: Option<String>,
+    /// What is typed into the medium's boot loader, which then starts instead of the kernel; a template.
+    pub boot_command: Option<String>,
+    /// Password of the user of the answers, or its hash as in crypt(5).
+    pub password: Option<Secret>,
+}
+
+/// What an installer starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstallMedia {
+    /// A CD or DVD image, which has kernel and initial RAM disk in it.
+    Iso(Media),
+    /// Both by themselves.
+    Netboot {
+        /// Kernel.
+        kernel: Media,
+        /// Initial RAM disk.
+        initrd: Media,
+    },
+}
+
 /// A file by path or URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Media {
@@ -144,9 +180,38 @@ pub enum Media {
     Urls {
         /// At least one.
         urls: Vec<String>,
-        /// Expected digest (a URL without a digest is refused).
-        digest: Digest,
+        /// What they must be (a URL without that is refused).
+        proof: Proof,
     },
+}
+
+/// What tells the right bytes of a download from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Their digest.
+    Digest(Digest),
+    /// Their line in a checksum file of the publisher's.
+    List(ChecksumList),
+}
+
+/// A checksum file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChecksumList {
+    /// URL or absolute path.
+    pub url: String,
+    /// URL or absolute path of its detached signature; absent with a keyring: it is clear-signed.
+    pub signature: Option<String>,
+    /// Keyring that it must be signed by; absent: the signature is not looked at.
+    pub keyring: Option<Keyring>,
+}
+
+/// A file of public keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyring {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// SHA-256 of it.
+    pub digest: String,
 }
 
 /// How the build gets into a disk image that we did not install.
@@ -310,6 +375,28 @@ impl Compression {
             Self::Zstd => ".zst",
             Self::Xz => ".xz",
             Self::None => "",
+        }
+    }
+}
+
+impl Media {
+    /// Stands in for media that were reported.
+    pub(super) fn none() -> Self {
+        Self::Path {
+            path: PathBuf::new(),
+            digest: None,
+        }
+    }
+}
+
+impl Family {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "debian",
+            Self::Ubuntu => "ubuntu",
+            Self::Rhel => "rhel",
+            Self::Alpine => "alpine",
         }
     }
 }

@@ -11,8 +11,8 @@ use super::families;
 use super::graph::Plan;
 use super::key;
 use super::node::{
-    BootstrapWork, CheckWork, Cost, DiskWork, Door, FetchWork, GuestAccess, MachineWish, Mirror, Node,
-    PackageWork, ProvisionWork, SizeWork, Stage, SumsWork, WayIn, Work,
+    BootstrapWork, CheckWork, Cost, DiskWork, Door, GuestAccess, MachineWish, Mirror, Node, PackageWork,
+    ProvisionWork, SizeWork, Stage, SumsWork, WayIn, Work,
 };
 use super::step::plan_step;
 use crate::digest::sha256_hex;
@@ -29,7 +29,7 @@ pub const BUILD_KEY: &str = "ssh-ed25519 AAAA-build-key pipeline-build";
 
 /// Revisions of the stages. A stage whose code changes what it produces from equal inputs gets the next number here,
 /// so that older results of it are built anew.
-const REVISION_FETCH: u32 = 1;
+pub(super) const REVISION_FETCH: u32 = 1;
 const REVISION_INSTALL: u32 = 1;
 const REVISION_PROVISION: u32 = 1;
 const REVISION_SIZE: u32 = 1;
@@ -140,7 +140,7 @@ impl Ready {
 
 pub(super) struct Planner<'a> {
     pub(super) manifest: &'a Manifest,
-    inputs: &'a Inputs<'a>,
+    pub(super) inputs: &'a Inputs<'a>,
     pub(super) graph: DiGraph<Node, ()>,
     order: Vec<NodeIndex>,
     bases: BTreeMap<&'a str, NodeIndex>,
@@ -370,6 +370,7 @@ impl<'a> Planner<'a> {
         let index = match &distro.source {
             Source::Bootstrap(bootstrap) => self.bootstrap(distro, bootstrap)?,
             Source::Disk(disk) => self.disk(distro, &disk.media),
+            Source::Installer(source) => self.installer(distro, source)?,
         };
         self.bases.insert(name, index);
         Ok(index)
@@ -378,7 +379,7 @@ impl<'a> Planner<'a> {
     fn bootstrap(&mut self, distro: &Distro, source: &Bootstrap) -> Result<NodeIndex, PlanError> {
         let base = families::base(distro.family, &source.suite).ok_or_else(|| PlanError::Family {
             distro: distro.name.clone(),
-            family: format!("{:?}", distro.family).to_lowercase(),
+            family: distro.family.name().to_owned(),
         })?;
         let mirror = match (&source.mirror, self.inputs.mirrors.get(&distro.name)) {
             (Some(uri), _) => Mirror {
@@ -418,6 +419,7 @@ impl<'a> Planner<'a> {
                         .map(|s| s.uri.clone())
                         .unwrap_or_default(),
                     user: user(distro).to_owned(),
+                    ..BuildFacts::default()
                 };
                 let context = context::answers_context(distro, &facts);
                 template::render(answers, &context).map_err(|error| PlanError::Answers {
@@ -451,33 +453,11 @@ impl<'a> Planner<'a> {
     }
 
     fn disk(&mut self, distro: &Distro, media: &Media) -> NodeIndex {
-        let (needs, what, work) = match media {
-            Media::Urls { urls, digest } => {
-                let inputs =
-                    json!({ "stage": "fetch", "revision": REVISION_FETCH, "digest": digest.to_string() });
-                let work = Work::Fetch(FetchWork {
-                    urls: urls.clone(),
-                    digest: digest.clone(),
-                });
-                let fetch = self.add(Stage::Fetch, &distro.name, inputs, work, Cost::default(), &[]);
-                let work = DiskWork {
-                    path: None,
-                    digest: None,
-                    disk: distro.disk.0,
-                };
-                (vec![fetch], json!({ "fetch": self.key(fetch) }), work)
-            }
-            Media::Path { path, digest } => {
-                let work = DiskWork {
-                    path: Some(path.clone()),
-                    digest: digest.clone(),
-                    disk: distro.disk.0,
-                };
-                let what = digest
-                    .as_ref()
-                    .map_or_else(|| (self.inputs.stamp)(path), ToString::to_string);
-                (Vec::new(), json!({ "file": what }), work)
-            }
+        let mut needs = Vec::new();
+        let (media, what) = self.medium(&distro.name, media, &mut needs);
+        let work = DiskWork {
+            media,
+            disk: distro.disk.0,
         };
         let inputs = json!({
             "stage": "install", "revision": REVISION_INSTALL, "source": "disk", "media": what,
@@ -501,14 +481,14 @@ impl<'a> Planner<'a> {
 /// Who the build is in the guest.
 fn user(distro: &Distro) -> &str {
     match &distro.source {
-        Source::Bootstrap(_) => "root",
+        Source::Bootstrap(_) | Source::Installer(_) => "root",
         Source::Disk(disk) => &disk.user,
     }
 }
 
 fn access(distro: &Distro) -> GuestAccess {
     let door = match &distro.source {
-        Source::Bootstrap(_) => Door::Installed,
+        Source::Bootstrap(_) | Source::Installer(_) => Door::Installed,
         Source::Disk(disk) => Door::Given(disk.access.clone()),
     };
     GuestAccess {
@@ -518,7 +498,7 @@ fn access(distro: &Distro) -> GuestAccess {
     }
 }
 
-fn wish(distro: &Distro) -> MachineWish {
+pub(super) fn wish(distro: &Distro) -> MachineWish {
     MachineWish {
         memory: distro.memory,
         cpus: distro.cpus,

@@ -6,6 +6,7 @@ pub mod build;
 pub mod error;
 pub mod families;
 pub mod graph;
+pub mod installer;
 pub mod key;
 pub mod node;
 mod publish;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Algorithm, Digest};
+use crate::installer::Delivery;
 use crate::manifest::assertion::Check;
-use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Secret};
+use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Proof, Secret};
 use crate::manifest::target::Target;
 use crate::size::ByteSize;
 
@@ -111,6 +112,8 @@ pub enum Work {
     Bootstrap(Box<BootstrapWork>),
     /// Takes an existing disk.
     Disk(DiskWork),
+    /// Runs the distro's own installer.
+    Installer(Box<InstallerWork>),
     /// Runs steps and seals.
     Provision(Box<ProvisionWork>),
     /// Makes a size.
@@ -133,7 +136,7 @@ pub struct FetchWork {
     /// In order of preference.
     pub urls: Vec<String>,
     /// What must come.
-    pub digest: Digest,
+    pub proof: Proof,
 }
 
 /// A distribution's package archive.
@@ -189,12 +192,90 @@ pub struct MachineWish {
 /// Work of [`Stage::Install`] for a disk source.
 #[derive(Clone, Debug)]
 pub struct DiskWork {
-    /// A local file; absent: the result of the fetch node before.
-    pub path: Option<PathBuf>,
-    /// What a local file must be, where known.
-    pub digest: Option<Digest>,
+    /// The image.
+    pub media: MediaAt,
     /// Grow the disk to at least this many bytes (0: leave it).
     pub disk: u64,
+}
+
+/// Where a medium is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaAt {
+    /// A local file.
+    Local {
+        /// The file.
+        path: PathBuf,
+        /// What it must be, where known.
+        digest: Option<Digest>,
+    },
+    /// The result of the fetch node of this subject.
+    Fetched(String),
+}
+
+impl MediaAt {
+    /// What the medium must be, where that is still to be found out.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Local { digest, .. } => digest.as_ref(),
+            Self::Fetched(_) => None,
+        }
+    }
+}
+
+/// Work of [`Stage::Install`] by the distro's own installer. Texts have stand-ins for what only a run knows: see
+/// [`super::installer`].
+#[derive(Clone, Debug)]
+pub struct InstallerWork {
+    /// What starts.
+    pub boot: InstallerBoot,
+    /// Command line of the kernel.
+    pub command_line: String,
+    /// How the answers come to it.
+    pub delivery: Delivery,
+    /// The answers.
+    pub answers: String,
+    /// What they are called.
+    pub file: String,
+    /// Label of a seed.
+    pub label: String,
+    /// Empty files beside them on a seed.
+    pub other_seed_files: Vec<String>,
+    /// The installer's name, as in the table of installers.
+    pub program: String,
+    /// Password of the user of the answers, or its hash.
+    pub password: Option<Secret>,
+    /// Size of the disk in bytes.
+    pub disk: u64,
+    /// Its VM.
+    pub machine: MachineWish,
+}
+
+/// What an installer's machine starts.
+#[derive(Clone, Debug)]
+pub enum InstallerBoot {
+    /// Kernel and initial RAM disk out of an ISO, which stays attached.
+    Iso {
+        /// The image.
+        iso: MediaAt,
+        /// Both in it, where the family has usual places.
+        images: Option<(String, String)>,
+        /// What the image's `.treeinfo` calls the architecture; it goes before the usual places.
+        treeinfo: Option<String>,
+    },
+    /// The ISO's own boot loader, which is typed to.
+    Typed {
+        /// The image.
+        iso: MediaAt,
+        /// What is typed.
+        keys: String,
+    },
+    /// Kernel and initial RAM disk by themselves.
+    Netboot {
+        /// Kernel.
+        kernel: MediaAt,
+        /// Initial RAM disk.
+        initrd: MediaAt,
+    },
 }
 
 /// Work of [`Stage::Provision`].

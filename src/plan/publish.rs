@@ -9,7 +9,7 @@ use super::build::{Planner, Ready};
 use super::error::PlanError;
 use super::node::{Cost, IndexWork, Stage, UploadWork, Work};
 use crate::manifest::context;
-use crate::manifest::model::{Image, Media, Source};
+use crate::manifest::model::{Image, InstallMedia, Media, Proof, Source};
 use crate::manifest::target::{Destination, Metadatum, Shacache, Target};
 use crate::manifest::template;
 
@@ -112,16 +112,17 @@ impl Planner<'_> {
         let mut next = ready.nodes();
         while let Some(index) = next.pop() {
             let node = &self.graph[index];
-            keys.insert(node.stage.to_string(), node.key.clone().into());
+            keys.insert(node.id(), node.key.clone().into());
             next.extend(self.graph.neighbors_directed(index, Direction::Incoming));
         }
         let source = match &distro.source {
             Source::Bootstrap(source) => json!({ "bootstrap": { "suite": source.suite } }),
-            Source::Disk(source) => match &source.media {
-                Media::Path { digest, .. } => {
-                    json!({ "disk": { "digest": digest.as_ref().map(ToString::to_string) } })
+            Source::Disk(source) => json!({ "disk": medium(&source.media) }),
+            Source::Installer(source) => match &source.media {
+                InstallMedia::Iso(media) => json!({ "iso": medium(media) }),
+                InstallMedia::Netboot { kernel, initrd } => {
+                    json!({ "netboot": { "kernel": medium(kernel), "initrd": medium(initrd) } })
                 }
-                Media::Urls { digest, .. } => json!({ "disk": { "digest": digest.to_string() } }),
             },
         };
         let steps: Vec<_> = flavor.steps.iter().map(|step| step.label.as_str()).collect();
@@ -132,6 +133,17 @@ impl Planner<'_> {
             "compression": manifest.publish.compress,
             "built_from": { "source": source, "steps": steps, "keys": keys },
         })
+    }
+}
+
+/// What a medium is known by.
+fn medium(media: &Media) -> Value {
+    match media {
+        Media::Path { digest, .. } => json!({ "digest": digest.as_ref().map(ToString::to_string) }),
+        Media::Urls { proof, .. } => match proof {
+            Proof::Digest(digest) => json!({ "digest": digest.to_string() }),
+            Proof::List(list) => json!({ "checksums": list.url }),
+        },
     }
 }
 

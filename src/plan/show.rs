@@ -95,6 +95,9 @@ pub fn text(plan: &Plan, verdicts: &Verdicts) -> String {
                 }
             } else if verdict.state == State::Todo {
                 let _ = write!(out, ": {}", verdict.reason);
+                if let Work::Fetch(work) = &node.work {
+                    let _ = write!(out, "; from {}", sources(&work.urls));
+                }
                 if let Some(seconds) = verdict.seconds {
                     let _ = write!(out, " (took {} last time)", show_seconds(seconds));
                 }
@@ -107,6 +110,25 @@ pub fn text(plan: &Plan, verdicts: &Verdicts) -> String {
     out.push('\n');
     out.push_str(&totals_text(&totals(plan, verdicts)));
     out
+}
+
+/// Where a medium comes from, without names and tokens that are nobody's business.
+fn sources(urls: &[String]) -> String {
+    let first = urls.first().map_or("", String::as_str);
+    let first = first.split(['?', '#']).next().unwrap_or(first);
+    let first = match first.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = host.rsplit('@').next().unwrap_or(host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => first.to_owned(),
+    };
+    match urls.len() {
+        0 | 1 => first,
+        2 => format!("{first}, else 1 other place"),
+        n => format!("{first}, else {} other places", n - 1),
+    }
 }
 
 /// The closing line.

@@ -12,7 +12,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::machine::spec::Accel;
-use crate::plan::node::{DiskWork, IndexWork, Node, Stage, SumsWork, UploadWork, Work};
+use crate::manifest::model::Proof;
+use crate::plan::node::{DiskWork, IndexWork, MediaAt, Node, Stage, SumsWork, UploadWork, Work};
 use crate::stage::error::StageError;
 use crate::stage::index::catalog::{Listed, Place};
 use crate::stage::index::list::UrlLine;
@@ -198,24 +199,42 @@ fn work(
             id: format!("{stage}/{}", node.subject),
         })
     };
+    let fetched = |subject: &str| -> Result<PathBuf, StageError> {
+        let fetch = Stage::Fetch;
+        let needed = chain.iter().find(|n| n.stage == fetch && n.subject == subject);
+        let entry = needed.and_then(|n| shared.store.lookup(fetch.name(), &n.key));
+        let entry = entry.ok_or_else(|| StageError::MediaGone {
+            subject: subject.to_owned(),
+        })?;
+        Ok(entry.path(MEDIA))
+    };
     let bytes = |done, total| site.emit.bytes(done, total);
     match &node.work {
         Work::Fetch(work) => {
-            // Kept between runs under its digest, so that a killed download goes on where it was.
-            let part = shared
-                .store
-                .root()
-                .join("scratch")
-                .join(format!("{}.part", work.digest.hex));
+            let digest = match &work.proof {
+                Proof::Digest(digest) => digest.clone(),
+                Proof::List(list) => {
+                    let url = work.urls.first().map_or("", String::as_str);
+                    fetch::look_up(list, url, &site.scratch, &site.cancel, &site.emit)
+                        .map_err(StageError::from)?
+                }
+            };
+            // Kept between runs, so that a killed download goes on where it was: under the digest, or under the key where
+            // another node may want the same digest at the same time.
+            let name = match &work.proof {
+                Proof::Digest(digest) => &digest.hex,
+                Proof::List(_) => &node.key,
+            };
+            let part = shared.store.root().join("scratch").join(format!("{name}.part"));
             let spec = fetch::Spec {
                 urls: work.urls.clone(),
-                digest: work.digest.clone(),
+                digest: digest.clone(),
             };
             let fetched = fetch::fetch(&spec, &part, &site.cancel, &site.emit).map_err(StageError::from)?;
             let media = slot.path(MEDIA);
             std::fs::rename(&part, &media)
                 .map_err(|e| StageError::file("move the download to", &media, e))?;
-            slot.set_digests(MEDIA, vec![work.digest.clone()]);
+            slot.set_digests(MEDIA, vec![digest]);
             Ok(json!({ "url": fetched.url_used }).into())
         }
         Work::Bootstrap(work) => {
@@ -223,11 +242,15 @@ fn work(
             Ok(json!({}).into())
         }
         Work::Disk(work) => {
-            let media = match &work.path {
-                Some(path) => path.clone(),
-                None => result(Stage::Fetch)?.path(MEDIA),
+            let media = match &work.media {
+                MediaAt::Local { path, .. } => path.clone(),
+                MediaAt::Fetched(subject) => fetched(subject)?,
             };
             install_disk(work, &media, site, slot).map(Made::from)
+        }
+        Work::Installer(work) => {
+            install::installer(work, &fetched, site, &slot.path(DISK), &slot.path(KEY))?;
+            Ok(json!({}).into())
         }
         Work::Provision(work) => {
             let base = result(Stage::Install)?;

@@ -13,7 +13,7 @@ use super::schedule::Budget;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::manifest::model::{Access, Manifest, Secret, Target};
+use crate::manifest::model::{Access, Manifest, Proof, Secret, Target};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Wanted, build};
 use crate::plan::graph::Plan;
@@ -177,6 +177,11 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
                 host_fs::can_fill(file.parent().unwrap_or(&work.output)).map_err(RunError::Output)?;
             }
             Work::Index(work) => host_fs::can_fill(&work.output).map_err(RunError::Output)?,
+            Work::Installer(work) => {
+                if let Some(Err(source)) = work.password.as_ref().map(Secret::read) {
+                    absent.push(StageError::NoPassword { source });
+                }
+            }
             _ => {}
         }
         let Work::Provision(work) = &node.work else {
@@ -245,6 +250,7 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
     match work {
         Work::Bootstrap(_) => [&machine[..], &["mmdebstrap", "unshare", "sfdisk", "mke2fs"]].concat(),
         Work::Disk(_) => vec!["qemu-img"],
+        Work::Installer(_) => machine.to_vec(),
         Work::Provision(work) => {
             let mut programs = machine.to_vec();
             if work
@@ -265,7 +271,11 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
         }
         Work::Check(work) if work.way_in == WayIn::Agent => vec!["qemu-system-x86_64", "qemu-img"],
         Work::Check(_) => [&machine[..], &["sfdisk", "debugfs"]].concat(),
-        Work::Fetch(_) | Work::Package(_) | Work::Sums(_) | Work::Upload(_) | Work::Index(_) => Vec::new(),
+        Work::Fetch(work) => match &work.proof {
+            Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
+            Proof::List(_) | Proof::Digest(_) => Vec::new(),
+        },
+        Work::Package(_) | Work::Sums(_) | Work::Upload(_) | Work::Index(_) => Vec::new(),
     }
 }
 

@@ -8,11 +8,13 @@ use crate::host::fs::FsError;
 use crate::host::process::ProcessError;
 use crate::machine::disk::DiskError;
 use crate::machine::error::MachineError;
+use crate::machine::media::iso::IsoError;
 use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
 use crate::manifest::secret::SecretError;
 use crate::stage::fetch::FetchError;
 use crate::stage::index::IndexError;
+use crate::stage::install::InstallerFailure;
 use crate::stage::package::PackageError;
 use crate::stage::sums::SumsError;
 use crate::stage::upload::UploadError;
@@ -47,6 +49,12 @@ pub enum StageError {
     /// Checks failed.
     #[error("{}", checks_text(.0))]
     Checks(Vec<CheckResult>),
+    /// What is to be typed makes no sense once it is rendered.
+    #[error("the boot command, with its variables filled in: {}", .reasons.join("; "))]
+    BootCommand {
+        /// What is wrong.
+        reasons: Vec<String>,
+    },
     /// A disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -77,6 +85,12 @@ pub enum StageError {
     /// The files that list what is published.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// An installer that will not finish.
+    #[error("{0}")]
+    Installer(Box<InstallerFailure>),
+    /// An ISO image.
+    #[error(transparent)]
+    Iso(#[from] IsoError),
     /// A VM.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -176,6 +190,41 @@ pub enum StageError {
     /// Publishing.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// An ISO of no known layout.
+    #[error(
+        "{} has neither a .treeinfo nor the usual kernel and initrd; give a `boot_command`, or add its layout to templates/installers.toml",
+        path.display()
+    )]
+    NoInstallerImages {
+        /// The image.
+        path: PathBuf,
+    },
+    /// A fetched medium went away while the run needed it.
+    #[error("what fetch/{subject} fetched has gone from the store during the run; start again")]
+    MediaGone {
+        /// Of the fetch node.
+        subject: String,
+    },
+    /// The secret of a password is not there.
+    #[error("the password of the answers: {source}")]
+    NoPassword {
+        /// Why it cannot be had.
+        source: SecretError,
+    },
+    /// A password cannot be hashed.
+    #[error("the password of the answers cannot be hashed: {reason}")]
+    Password {
+        /// Why.
+        reason: String,
+    },
+    /// A loopback port.
+    #[error("could not open a port on 127.0.0.1 for {what}: {source}")]
+    Port {
+        /// What for.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Media are not what the manifest says.
     #[error(
         "{} is not what the manifest says: it has\n  {found}\nbut the manifest wants\n  {wanted}\n\
@@ -201,6 +250,11 @@ impl StageError {
         }
     }
 
+    /// No port.
+    pub fn port(what: &'static str, source: std::io::Error) -> Self {
+        Self::Port { what, source }
+    }
+
     /// Whether it is only that we were asked to stop.
     pub fn is_cancelled(&self) -> bool {
         matches!(
@@ -210,6 +264,7 @@ impl StageError {
                 | Self::Fetch(FetchError::Cancelled)
                 | Self::Fs(FsError::Cancelled)
                 | Self::Index(IndexError::File(FsError::Cancelled))
+                | Self::Iso(IsoError::Cancelled)
                 | Self::Machine(MachineError::Cancelled | MachineError::Ssh(SshError::Cancelled))
                 | Self::Package(PackageError::Cancelled | PackageError::File(FsError::Cancelled))
                 | Self::Ssh(SshError::Cancelled)

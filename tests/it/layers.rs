@@ -6,7 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 5] = ["digest", "disk_format", "event", "guest", "size"];
+const VALUES: [&str; 7] = [
+    "boot_command",
+    "digest",
+    "disk_format",
+    "event",
+    "guest",
+    "installer",
+    "size",
+];
 
 /// Each module with what it may import beside the values and itself; below first.
 const LAYERS: [(&str, &[&str]); 10] = [

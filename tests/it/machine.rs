@@ -110,6 +110,29 @@ fn what_a_guest_prints_is_logged_seen_live_and_its_screen_can_be_kept() {
 }
 
 #[test]
+fn keys_are_typed_when_the_console_shows_that_somebody_reads_them() {
+    let bench = Bench::new();
+    let (machine, _events) = start(&bench, &spec(&bench, "boot: ", Then::EchoKeys));
+    let mut machine = machine.unwrap();
+    let text = "<waitFor 'boot:'><wait200ms>auto url=\"http://x/~{a}_b\" <leftShiftOn>held<leftShiftOff> &|<<On><<Off>#";
+    let typed = pipeline::boot_command::actions(&pipeline::boot_command::parse(text).unwrap());
+    machine.type_keys(&typed, LONG).unwrap();
+    let shown = machine.wait_console("#", LONG).unwrap();
+    assert_eq!(shown, "auto url=\"http://x/~{a}_b\" HELD &|<#");
+
+    let never = pipeline::boot_command::parse("<waitFor 'login:' 1s>").unwrap();
+    let error = machine
+        .type_keys(&pipeline::boot_command::actions(&never), LONG)
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("waited 1.0s for `login:` on the console"),
+        "{text}"
+    );
+    assert!(text.contains("HELD &|<#"), "{text}");
+}
+
+#[test]
 fn a_kernel_from_the_host_starts_although_the_disk_could() {
     let bench = Bench::new();
     let mut direct = spec(&bench, "from the disk\n", Then::Halt);

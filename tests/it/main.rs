@@ -1,14 +1,17 @@
 //! The one integration binary: user stories against the real program, real qemu, real HTTP, real sshd.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod answers;
 mod boot;
 mod check;
 mod doctor;
 mod fetch;
 mod guest;
+mod installer;
 mod layers;
 mod machine;
 mod manifest;
+mod media;
 mod package;
 mod plan;
 mod publish;

@@ -83,7 +83,7 @@ debian12-20G-base  5 nodes to do
   ├─ package   debian12-20G-base            to do: never built
   └─ sums      debian12-20G-base            to do: out/debian12-20G-base/debian12-20G-base.qcow2.gz is not there yet
 cloud-5G-base  6 nodes to do
-  ├─ fetch     cloud                        to do: never built
+  ├─ fetch     cloud                        to do: never built; from https://a.invalid/c.qcow2, else 1 other place
   ├─ install   cloud                        to do: never built
   ├─ provision cloud-base                   to do: never built
   ├─ size      cloud-5G-base                to do: never built

@@ -6,12 +6,15 @@ use crate::digest::{Algorithm, Digest};
 use crate::manifest::builtin;
 use crate::manifest::error::{ProblemKind, Span};
 use crate::manifest::fields::{Field, Fields};
-use crate::manifest::files::FileError;
-use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Family, Media, Source, Template};
+use crate::manifest::files::{Extent, FileError};
+use crate::manifest::model::{
+    Access, Bootstrap, ChecksumList, DiskSource, Distro, Family, Keyring, Media, Proof, Source, Template,
+};
 use crate::manifest::suggest;
 use crate::size::{ByteSize, GIB};
 
-use super::{DistroDraft, Reading, Vars, cpus, size};
+use super::{DistroDraft, Reading, Spot, Vars, cpus, installer, size};
+use crate::installer::Installer;
 
 /// Install disk of a `bootstrap` source: holds a small Debian twice over, and takes a second to copy.
 const BOOTSTRAP_DISK: ByteSize = ByteSize(2 * GIB);
@@ -26,11 +29,23 @@ const FAMILIES: [(&str, Family); 4] = [
     ("rhel", Family::Rhel),
     ("alpine", Family::Alpine),
 ];
-const SOURCES: &[&str] = &["bootstrap", "disk"];
+const SOURCES: &[&str] = &["bootstrap", "disk", "iso", "netboot"];
 const SOURCE_EXAMPLE: &str = "{ bootstrap = { suite = \"bookworm\" } }";
-const PLACES: &[&str] = &["path", "url", "urls"];
-const BESIDE_PLACE: &[&str] = &["sha256", "sha512", "md5", "access", "user"];
-const DIGESTS: &[&str] = &["sha256", "sha512", "md5"];
+pub(super) const PLACES: &[&str] = &["path", "url", "urls"];
+const BESIDE_PLACE: &[&str] = &[
+    "sha256",
+    "sha512",
+    "md5",
+    "checksums",
+    "signature",
+    "keyring",
+    "access",
+    "user",
+];
+/// What tells the right bytes.
+const PROOFS: &[&str] = &["sha256", "sha512", "md5", "checksums"];
+/// All that may stand beside the place of a medium that is nothing else.
+pub(super) const BESIDE_MEDIUM: &[&str] = &["sha256", "sha512", "md5", "checksums", "signature", "keyring"];
 
 pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>, vars: &Vars) -> Vec<DistroDraft> {
     let Some(field) = root.get("distros") else {
@@ -56,10 +71,14 @@ fn read(reading: Reading<'_>, field: &Field<'_>, vars: &Vars) -> Option<DistroDr
     let version = table
         .need("version", "\"12\"")
         .and_then(|field| field.text("\"12\""));
+    let known = installer::known(family, version);
+    let mut source_templates = Vec::new();
     let source = table
         .need("source", SOURCE_EXAMPLE)
-        .and_then(|field| read_source(reading, &field, family));
+        .and_then(|field| read_source(reading, &field, family, known, &mut source_templates));
     let is_bootstrap = matches!(source, Some(Source::Bootstrap(_)));
+    let known = known.filter(|_| matches!(source, Some(Source::Installer(_))));
+    let usual = |of: fn(&Installer) -> &String| known.and_then(|known| of(known).parse().ok());
     let place = |field: &Option<Field<'_>>| {
         field
             .as_ref()
@@ -71,7 +90,7 @@ fn read(reading: Reading<'_>, field: &Field<'_>, vars: &Vars) -> Option<DistroDr
     merged.extend(reading.vars(&table));
     let disk_size = match &disk {
         Some(field) => size(field, "\"2G\""),
-        None => is_bootstrap.then_some(BOOTSTRAP_DISK),
+        None => usual(|known| &known.disk).or(is_bootstrap.then_some(BOOTSTRAP_DISK)),
     };
     let distro = Distro {
         name: field.key.to_owned(),
@@ -82,10 +101,12 @@ fn read(reading: Reading<'_>, field: &Field<'_>, vars: &Vars) -> Option<DistroDr
         memory: memory
             .as_ref()
             .and_then(|field| size(field, "\"1G\""))
+            .or(usual(|known| &known.memory))
             .unwrap_or(MEMORY),
         cpus: cpu_count.as_ref().and_then(cpus).unwrap_or(CPUS),
         answers: match &answers {
             Some(field) => read_answers(reading, field),
+            None if known.is_some() => built_in(known.map_or("", |known| &known.answers)),
             None if is_bootstrap => built_in(builtin::bootstrap_answers(family.unwrap_or(Family::Debian))),
             None => None,
         },
@@ -98,6 +119,7 @@ fn read(reading: Reading<'_>, field: &Field<'_>, vars: &Vars) -> Option<DistroDr
         memory_span: place(&memory),
         cpus_span: place(&cpu_count),
         answers_span: place(&answers),
+        source_templates,
     };
     table.finish();
     Some(draft)
@@ -110,10 +132,7 @@ fn field_span(table: &Fields<'_>) -> Span {
 /// Stands in for a source that was reported.
 fn no_source() -> Source {
     Source::Disk(DiskSource {
-        media: Media::Path {
-            path: std::path::PathBuf::new(),
-            digest: None,
-        },
+        media: Media::none(),
         access: Access::CloudInit,
         user: "root".to_owned(),
     })
@@ -149,7 +168,13 @@ fn read_answers(reading: Reading<'_>, field: &Field<'_>) -> Option<Template> {
     }
 }
 
-fn read_source(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) -> Option<Source> {
+fn read_source(
+    reading: Reading<'_>,
+    field: &Field<'_>,
+    family: Option<Family>,
+    known: Option<&'static Installer>,
+    templates: &mut Vec<Spot>,
+) -> Option<Source> {
     let table = field.table(SOURCE_EXAMPLE)?;
     let one = table.one_of(SOURCES, &[]);
     table.finish();
@@ -164,7 +189,10 @@ fn read_source(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) 
             }
             read_bootstrap(reading, &one).map(Source::Bootstrap)
         }
-        _ => read_disk(reading, &one, family).map(Source::Disk),
+        "disk" => read_disk(reading, &one, family).map(Source::Disk),
+        _ => {
+            installer::read(reading, &one, known, templates).map(|source| Source::Installer(Box::new(source)))
+        }
     }
 }
 
@@ -205,7 +233,7 @@ fn read_bootstrap(reading: Reading<'_>, field: &Field<'_>) -> Option<Bootstrap> 
 fn read_disk(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) -> Option<DiskSource> {
     let table = field.table("{ path = \"base.qcow2\" }")?;
     let place = table.one_of(PLACES, BESIDE_PLACE);
-    let digest = read_digest(reading, &table);
+    let proof = read_proof(reading, &table);
     let access = table
         .get("access")
         .map_or(Some(Access::CloudInit), |field| read_access(reading, &field));
@@ -218,7 +246,7 @@ fn read_disk(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) ->
         (_, Some(Family::Alpine)) => "alpine",
     };
     let user = user.unwrap_or(default_user).to_owned();
-    let media = place.and_then(|place| read_media(reading, &place, &table, digest));
+    let media = place.and_then(|place| read_media(reading, &place, &table, proof));
     table.finish();
     Some(DiskSource {
         media: media?,
@@ -228,22 +256,43 @@ fn read_disk(reading: Reading<'_>, field: &Field<'_>, family: Option<Family>) ->
 }
 
 /// `None`: there is one, but it was reported.
-fn read_digest(reading: Reading<'_>, table: &Fields<'_>) -> Option<Option<Digest>> {
-    let found = table.which(DIGESTS);
+pub(super) fn read_proof(reading: Reading<'_>, table: &Fields<'_>) -> Option<Option<Proof>> {
+    let found = table.which(PROOFS);
     if let [first, second, ..] = found.as_slice() {
         let kind = ProblemKind::OneOf {
             path: table.path.clone(),
             found: found.iter().map(|field| format!("`{}`", field.key)).collect(),
-            wanted: DIGESTS,
+            wanted: PROOFS,
         };
         reading
             .problems
             .add_pair((first.key_span, "this"), second.key_span, kind);
         return None;
     }
+    let (signature, keyring) = (table.get("signature"), table.get("keyring"));
+    let lists = found.first().is_some_and(|field| field.key == "checksums");
+    for field in [&signature, &keyring].into_iter().flatten().filter(|_| !lists) {
+        let cause = "only a checksum file is signed";
+        field.bad(cause, "add it: checksums = \"https://…/SHA256SUMS\"");
+    }
     let Some(field) = found.first() else {
         return Some(None);
     };
+    if lists {
+        let url = place(reading, field)?;
+        let signature = signature.and_then(|field| place(reading, &field));
+        let keyring = keyring.and_then(|field| {
+            let name = field.text("\"publisher.gpg\"")?;
+            let path = reading.found(&field, reading.files.file(name))?;
+            let digest = reading.found(&field, reading.files.digest(&path, Extent::Whole))?;
+            Some(Keyring { path, digest })
+        });
+        return Some(Some(Proof::List(ChecksumList {
+            url,
+            signature,
+            keyring,
+        })));
+    }
     let algorithm = Algorithm::ALL.into_iter().find(|a| a.name() == field.key)?;
     let text = field.text("\"<hex digits>\"")?;
     let bare = text
@@ -251,7 +300,7 @@ fn read_digest(reading: Reading<'_>, table: &Fields<'_>) -> Option<Option<Digest
         .and_then(|t| t.strip_prefix(':'));
     let hex = bare.unwrap_or(text);
     match Digest::from_str(&format!("{algorithm}:{hex}")) {
-        Ok(digest) => Some(Some(digest)),
+        Ok(digest) => Some(Some(Proof::Digest(digest))),
         Err(_) => {
             let length = hex.chars().count();
             let odd = hex.chars().find(|c| !c.is_ascii_hexdigit());
@@ -268,16 +317,26 @@ fn read_digest(reading: Reading<'_>, table: &Fields<'_>) -> Option<Option<Digest
     }
 }
 
-fn read_media(
+pub(super) fn read_media(
     reading: Reading<'_>,
     place: &Field<'_>,
     table: &Fields<'_>,
-    digest: Option<Option<Digest>>,
+    proof: Option<Option<Proof>>,
 ) -> Option<Media> {
     if place.key == "path" {
         let name = place.text("\"base.qcow2\"")?;
         let path = reading.found(place, reading.files.file(name))?;
-        let digest = digest?;
+        let digest = match proof? {
+            None => None,
+            Some(Proof::Digest(digest)) => Some(digest),
+            Some(Proof::List(_)) => {
+                place.bad(
+                    "a checksum file goes with a URL",
+                    "write the file's digest: sha256 = \"…\"",
+                );
+                return None;
+            }
+        };
         return Some(Media::Path { path, digest });
     }
     let urls: Vec<_> = if place.key == "url" {
@@ -289,15 +348,25 @@ fn read_media(
         }
         items.iter().filter_map(url).collect()
     };
-    let Some(digest) = digest? else {
+    let Some(proof) = proof? else {
         let path = table.path.clone();
         place.report(ProblemKind::Unverified { path });
         return None;
     };
-    Some(Media::Urls { urls, digest })
+    Some(Media::Urls { urls, proof })
 }
 
-fn url(field: &Field<'_>) -> Option<String> {
+/// A URL, or a file as an absolute path.
+fn place(reading: Reading<'_>, field: &Field<'_>) -> Option<String> {
+    let text = field.text("\"https://…/SHA256SUMS\"")?;
+    if text.contains("://") {
+        return url(field);
+    }
+    let path = reading.found(field, reading.files.file(text))?;
+    Some(path.display().to_string())
+}
+
+pub(super) fn url(field: &Field<'_>) -> Option<String> {
     field.parsed("\"https://…\"", |text| {
         let host = text
             .strip_prefix("https://")

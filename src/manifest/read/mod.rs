@@ -4,6 +4,7 @@
 mod check;
 mod distro;
 mod image;
+mod installer;
 mod step;
 mod target;
 
@@ -97,6 +98,8 @@ pub struct DistroDraft {
     pub cpus_span: Span,
     /// `answers`, where written.
     pub answers_span: Span,
+    /// Templates in its source: what is typed, arguments of a kernel.
+    pub source_templates: Vec<Spot>,
 }
 
 /// A flavor's own part.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::list::ListError;
 use crate::digest::Digest;
 use crate::host::http::HttpError;
 use crate::size::ByteSize;
@@ -32,6 +33,9 @@ pub enum FetchError {
         /// One entry a source, in the order tried.
         failures: Vec<SourceFailure>,
     },
+    /// A checksum file gave no digest.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// The file that takes the bytes cannot be used.
     #[error("could not use {}: {source}; check that it can be written", .path.display())]
     Part {

@@ -3,6 +3,7 @@
 //! another. Knows nothing of the store, which calls it once for each digest and holds the lock.
 
 mod error;
+mod list;
 mod local;
 mod part;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::{FetchError, Reason, SourceFailure};
+pub use self::list::{ListError, look_up};
 
 use self::error::Fault;
 use self::part::Part;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::host::fs::hash_file;
 use crate::machine::disk;
 use crate::machine::spec::DiskFormat;
@@ -18,17 +18,7 @@ use crate::stage::package::unpack;
 /// # Errors
 /// [`StageError`]; a local file that is not what the manifest says names both digests.
 pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result<(), StageError> {
-    if let Some(wanted) = &work.digest {
-        site.emit.phase("checking the digest");
-        let found = digest(media, wanted.algorithm, site)?;
-        if found != *wanted {
-            return Err(StageError::WrongMedia {
-                path: media.to_owned(),
-                wanted: wanted.clone(),
-                found,
-            });
-        }
-    }
+    check_digest(media, work.media.digest(), site)?;
     site.emit.phase("unpacking");
     let plain = site.scratch.join("media");
     let emit = site.emit.clone();
@@ -60,7 +50,21 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
     fs::remove_file(&plain).map_err(|e| StageError::file("remove", &plain, e))
 }
 
-fn digest(path: &Path, algorithm: Algorithm, site: &Site) -> Result<Digest, StageError> {
-    let found = hash_file(path, &[algorithm], &site.cancel)?;
-    found.into_iter().next().ok_or(StageError::Cancelled)
+/// Compares a local file with the digest that the manifest has for it, if any.
+///
+/// # Errors
+/// [`StageError::WrongMedia`] with both digests, and those of reading.
+pub fn check_digest(media: &Path, wanted: Option<&Digest>, site: &Site) -> Result<(), StageError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    site.emit.phase("checking the digest");
+    let found = hash_file(media, &[wanted.algorithm], &site.cancel)?;
+    match found.into_iter().next() {
+        Some(found) if found == *wanted => Ok(()),
+        Some(found) => Err(StageError::WrongMedia {
+            path: media.to_owned(),
+            wanted: wanted.clone(),
+            found,
+        }),
+        None => Err(StageError::Cancelled),
+    }
 }

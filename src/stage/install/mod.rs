@@ -2,6 +2,8 @@
 
 mod bootstrap;
 mod disk;
+mod installer;
 
 pub use bootstrap::bootstrap;
 pub use disk::disk;
+pub use installer::{InstallerFailure, installer};

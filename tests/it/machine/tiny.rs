@@ -9,6 +9,8 @@ pub enum Then {
     /// Listens to the power button and follows it: PM1 enable at 0x602, status at 0x600, control at 0x604, where
     /// the BIOS puts them on this board.
     ObeyPowerButton,
+    /// Asks the BIOS for keys and prints each on COM1, as a boot loader's prompt does.
+    EchoKeys,
     /// Switches itself off.
     PowerOff,
     /// Pulls the reset line through the keyboard controller.
@@ -59,6 +61,14 @@ fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
             code.extend([0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef]);
             code.extend([0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf7]);
             code.extend(POWER_OFF);
+        }
+        Then::EchoKeys => {
+            // sti; again: mov ah,0; int 0x16; mov ah,al; mov dx,0x3fd
+            code.extend([0xfb, 0xb4, 0x00, 0xcd, 0x16, 0x88, 0xc4, 0xba, 0xfd, 0x03]);
+            // wait: in al,dx; test al,0x20; jz wait; mov al,ah; mov dx,0x3f8; out dx,al; jmp again
+            code.extend([
+                0xec, 0xa8, 0x20, 0x74, 0xfb, 0x88, 0xe0, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xea,
+            ]);
         }
         Then::PowerOff => code.extend(POWER_OFF),
         // mov al,0xfe; out 0x64,al

@@ -1,6 +1,7 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
 pub mod daemon;
+pub mod debian_installer;
 pub mod http;
 pub mod python;
 pub mod relay;

@@ -1,0 +1,359 @@
+//! A small HTTP server on loopback that hands out a few documents under a path that nobody can guess, and takes short
+//! reports. Every request is told. Knows nothing of what the documents are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::digest::hex;
+use crate::host::process::clean_line;
+
+/// Longest request line and header fields, together.
+const HEAD: usize = 16 * 1024;
+/// Most header fields.
+const FIELDS: usize = 64;
+/// Longest report.
+const BODY: usize = 256 * 1024;
+/// Longest time for one request; emulated guests are slow.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Connections at once; others are closed.
+const CONNECTIONS: usize = 32;
+/// How often the server looks whether it should end.
+const POLL: Duration = Duration::from_millis(50);
+/// Characters of a path that are told.
+const SHOWN: usize = 200;
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST`.
+    pub method: String,
+    /// What was asked for, below the secret path where it was known, else as it came.
+    pub path: String,
+    /// Status of the answer.
+    pub status: u16,
+    /// Body of a report.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.method, self.path, self.status)
+    }
+}
+
+/// A running server; dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    port: u16,
+    folder: String,
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Told = Arc<dyn Fn(Request) + Send + Sync>;
+
+impl Server {
+    /// A server without documents yet, so that they can name its port: give them to [`Bound::serve`].
+    ///
+    /// # Errors
+    /// When no port can be had, or the kernel gives no random bytes.
+    pub fn bind() -> io::Result<Bound> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let mut secret = [0; 16];
+        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Bound {
+            port: listener.local_addr()?.port(),
+            folder: hex(&secret),
+            listener,
+        })
+    }
+
+    /// The port, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The secret part of the path.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+}
+
+/// A port with nothing behind it yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    /// The port, on 127.0.0.1.
+    pub port: u16,
+    /// The secret part of the path: documents are at `/FOLDER/NAME`.
+    pub folder: String,
+}
+
+impl Bound {
+    /// Serves documents by name; `told` hears of each request.
+    pub fn serve(
+        self,
+        documents: BTreeMap<String, Vec<u8>>,
+        told: impl Fn(Request) + Send + Sync + 'static,
+    ) -> Server {
+        let Self {
+            listener,
+            port,
+            folder,
+        } = self;
+        let end = Arc::new(AtomicBool::new(false));
+        let (ending, secret) = (Arc::clone(&end), folder.clone());
+        let thread = thread::spawn(move || {
+            let (documents, told): (_, Told) = (Arc::new(documents), Arc::new(told));
+            let busy = Arc::new(AtomicUsize::new(0));
+            while !ending.load(Ordering::Relaxed) {
+                let Ok((stream, _)) = listener.accept() else {
+                    thread::sleep(POLL);
+                    continue;
+                };
+                if busy.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
+                    busy.fetch_sub(1, Ordering::Relaxed);
+                    continue;
+                }
+                let (documents, told, busy) = (Arc::clone(&documents), Arc::clone(&told), Arc::clone(&busy));
+                let secret = secret.clone();
+                thread::spawn(move || {
+                    if let Some(request) = answer(stream, &secret, &documents) {
+                        told(request);
+                    }
+                    busy.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        });
+        Server {
+            port,
+            folder,
+            end,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// One request; nothing where there was none that could be read.
+fn answer(mut stream: TcpStream, secret: &str, documents: &BTreeMap<String, Vec<u8>>) -> Option<Request> {
+    stream.set_nonblocking(false).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    let asked = read(&mut stream);
+    let (mut request, found) = match asked {
+        Ok(Some(request)) => {
+            let name = request
+                .path
+                .strip_prefix('/')
+                .and_then(|path| path.strip_prefix(secret));
+            let name = name.and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
+            let found = name.as_deref().and_then(|name| documents.get(name));
+            let status = match (request.method.as_str(), &name, found) {
+                ("GET" | "HEAD", _, Some(_)) => 200,
+                ("GET" | "HEAD", _, None) | (_, None, _) => 404,
+                ("POST", Some(_), _) => 204,
+                _ => 405,
+            };
+            let path = name.map_or_else(|| request.path.clone(), |name| format!("/{name}"));
+            (
+                Request {
+                    path,
+                    status,
+                    ..request
+                },
+                found,
+            )
+        }
+        Ok(None) => return None,
+        Err(status) => {
+            let request = Request {
+                method: "?".to_owned(),
+                path: "?".to_owned(),
+                status,
+                body: Vec::new(),
+            };
+            (request, None)
+        }
+    };
+    let body = found
+        .filter(|_| request.status == 200)
+        .map_or(&[][..], Vec::as_slice);
+    let head = format!(
+        "HTTP/1.1 {} -\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        request.status,
+        body.len()
+    );
+    let body = if request.method == "HEAD" { &[][..] } else { body };
+    let sent = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body));
+    // What the guest did not take, it did not get.
+    if sent.is_err() {
+        request.status = 0;
+    }
+    drop(stream.shutdown(Shutdown::Write));
+    drain(&mut stream);
+    request.path = clean_line(&request.path).chars().take(SHOWN).collect();
+    Some(request)
+}
+
+/// Reads what the client still sends, a little: closing before would make its system throw our answer away.
+fn drain(stream: &mut TcpStream) {
+    let mut buffer = [0; 4096];
+    drop(stream.set_read_timeout(Some(Duration::from_secs(2))));
+    for _ in 0..16 {
+        if !matches!(stream.read(&mut buffer), Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// Reads a request (RFC 9112). Nothing: closed without asking. The error is the status to answer with.
+fn read(stream: &mut TcpStream) -> Result<Option<Request>, u16> {
+    let started = Instant::now();
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut more = |bytes: &mut Vec<u8>| -> Result<usize, u16> {
+        if started.elapsed() > PATIENCE {
+            return Err(408);
+        }
+        let count = stream.read(&mut buffer).map_err(|_| 408_u16)?;
+        bytes.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    };
+    let (mut request, length, used) = loop {
+        if bytes.len() > HEAD {
+            return Err(431);
+        }
+        if more(&mut bytes)? == 0 {
+            return if bytes.is_empty() { Ok(None) } else { Err(400) };
+        }
+        if let Some(head) = head(&bytes)? {
+            break head;
+        }
+    };
+    if length > BODY {
+        return Err(413);
+    }
+    bytes.drain(..used);
+    while bytes.len() < length {
+        if more(&mut bytes)? == 0 {
+            return Err(400);
+        }
+    }
+    bytes.truncate(length);
+    request.body = bytes;
+    Ok(Some(request))
+}
+
+/// The head once it is whole, with the length of the body and its own.
+fn head(bytes: &[u8]) -> Result<Option<(Request, usize, usize)>, u16> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    let used = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(used)) => used,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(400),
+    };
+    let field = |name: &str| {
+        parsed
+            .headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+    };
+    if field("transfer-encoding").is_some() {
+        return Err(411);
+    }
+    let length = match field("content-length") {
+        Some(field) => {
+            let said = std::str::from_utf8(field.value)
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+            said.ok_or(400_u16)?
+        }
+        None => 0,
+    };
+    let target = parsed.path.unwrap_or_default();
+    let request = Request {
+        method: parsed.method.unwrap_or_default().to_owned(),
+        path: target.split('?').next().unwrap_or_default().to_owned(),
+        status: 0,
+        body: Vec::new(),
+    };
+    Ok(Some((request, length, used)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Sends these bytes; gives all that is answered.
+    fn ask(server: &Server, request: &str) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn only_documents_under_the_secret_path_are_given_and_all_requests_are_told() {
+        let bound = Server::bind().unwrap();
+        let (sender, told) = mpsc::channel();
+        let documents = BTreeMap::from([("preseed.cfg".to_owned(), b"d-i\n".to_vec())]);
+        let server = bound.serve(documents, move |request| sender.send(request).unwrap());
+        let url = format!("/{}/preseed.cfg", server.folder());
+        let given = ask(&server, &format!("GET {url} HTTP/1.0\r\n\r\n"));
+        assert!(
+            given.starts_with("HTTP/1.1 200") && given.ends_with("\r\n\r\nd-i\n"),
+            "{given}"
+        );
+        assert_eq!(told.recv().unwrap().to_string(), "GET /preseed.cfg 200");
+        assert!(ask(&server, &format!("HEAD {url} HTTP/1.1\r\n\r\n")).ends_with("\r\n\r\n"));
+        assert_eq!(told.recv().unwrap().to_string(), "HEAD /preseed.cfg 200");
+        for (request, status) in [
+            ("GET /preseed.cfg HTTP/1.1\r\n\r\n".to_owned(), 404),
+            (format!("GET {url}/../x HTTP/1.1\r\n\r\n"), 404),
+            (format!("PUT {url} HTTP/1.1\r\n\r\n"), 405),
+            ("POST /x HTTP/1.1\r\nContent-Length: 1\r\n\r\nx".to_owned(), 404),
+            (
+                format!("POST {url} HTTP/1.1\r\nContent-Length: 999999\r\n\r\n"),
+                413,
+            ),
+            ("rubbish\r\n\r\n".to_owned(), 400),
+            (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2 * HEAD)), 431),
+        ] {
+            let given = ask(&server, &request);
+            assert!(
+                given.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{request}: {given}"
+            );
+            assert_eq!(told.recv().unwrap().status, status, "{request}");
+        }
+        let report = format!(
+            "POST /{}/report HTTP/1.1\r\nContent-Length: 2\r\n\r\n{{}}",
+            server.folder()
+        );
+        assert!(ask(&server, &report).starts_with("HTTP/1.1 204"));
+        assert_eq!(told.recv().unwrap().body, b"{}");
+    }
+}

@@ -1,0 +1,217 @@
+//! Checksum files of publishers (`SHA256SUMS`, `CHECKSUM`): fetched, their signature verified where a keyring is given,
+//! and a name looked up in them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::FetchError;
+use super::local;
+use crate::digest::{Algorithm, Digest};
+use crate::event::Emitter;
+use crate::host::cancel::Cancel;
+use crate::host::http::{Client, Get, HttpError, redact};
+use crate::host::process::{Cmd, ProcessError};
+use crate::host::tools;
+use crate::manifest::model::ChecksumList;
+
+/// The largest list, or signature; real ones have a few kilobytes.
+const LARGEST: usize = 4 << 20;
+/// Longest time for gpgv.
+const VERIFY: Duration = Duration::from_secs(60);
+
+/// Why a list gave no digest.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// It cannot be had.
+    #[error("the checksum file {url} cannot be had: {reason}")]
+    Unavailable {
+        /// Where.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Its signature is not good.
+    #[error(
+        "the signature of the checksum file {url} is not good: {reason}\n  \
+         is the keyring the publisher's (binary: `gpg --dearmor` makes one)? if so, do not trust this source"
+    )]
+    Signature {
+        /// The list.
+        url: String,
+        /// In gpgv's words.
+        reason: String,
+    },
+    /// The name is not in it.
+    #[error("the checksum file {url} has no line for {name}; it has: {}", .has.join(", "))]
+    NotListed {
+        /// The list.
+        url: String,
+        /// The name.
+        name: String,
+        /// Names in it.
+        has: Vec<String>,
+    },
+}
+
+/// The digest that a list has for the file of `url`. `folder` is private and may be written to.
+///
+/// # Errors
+/// [`FetchError::List`], [`FetchError::Cancelled`].
+pub fn look_up(
+    list: &ChecksumList,
+    url: &str,
+    folder: &Path,
+    cancel: &Cancel,
+    emit: &Emitter,
+) -> Result<Digest, FetchError> {
+    let shown = redact(&list.url);
+    emit.phase(format!("fetching {shown}"));
+    let mut text = get(&list.url, cancel)?;
+    if let Some(keyring) = &list.keyring {
+        emit.phase("verifying the signature of the checksum file");
+        let signature = list.signature.as_ref().map(|url| get(url, cancel)).transpose()?;
+        text = verify(&text, signature.as_deref(), &keyring.path, folder, cancel).map_err(
+            |error| match error {
+                ProcessError::Cancelled => FetchError::Cancelled,
+                error => FetchError::List(ListError::Signature {
+                    url: shown.clone(),
+                    reason: error.to_string(),
+                }),
+            },
+        )?;
+    }
+    let name = url
+        .split(['?', '#'])
+        .next()
+        .unwrap_or(url)
+        .rsplit('/')
+        .next()
+        .unwrap_or(url);
+    let entries = entries(&String::from_utf8_lossy(&text));
+    let found = entries.iter().filter(|(listed, _)| listed == name);
+    let best = found.max_by_key(|(_, digest)| digest.algorithm.hex_len());
+    best.map(|(_, digest)| digest.clone()).ok_or_else(|| {
+        let mut has: Vec<_> = entries.into_iter().map(|(name, _)| name).collect();
+        has.truncate(8);
+        let (url, name) = (shown, name.to_owned());
+        FetchError::List(ListError::NotListed { url, name, has })
+    })
+}
+
+/// The whole of a small file by URL or path.
+fn get(url: &str, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
+    let unavailable = |reason: String| {
+        let url = redact(url);
+        FetchError::List(ListError::Unavailable { url, reason })
+    };
+    if let Some(path) = local::path_of(url) {
+        return fs::read(path).map_err(|error| unavailable(error.to_string()));
+    }
+    let from_http = |error: HttpError| match error {
+        HttpError::Cancelled => FetchError::Cancelled,
+        error => unavailable(error.to_string()),
+    };
+    let get = Get::new(url);
+    let (head, mut body) = Client::default().get(&get, cancel).map_err(from_http)?;
+    if head.status != 200 {
+        return Err(unavailable(head.error().to_string()));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next(cancel).map_err(from_http)? {
+        bytes.extend(chunk);
+        if bytes.len() > LARGEST {
+            return Err(unavailable("it is larger than any checksum file".to_owned()));
+        }
+    }
+    Ok(bytes)
+}
+
+/// What is signed: the list itself beside its signature, or the text inside a clear-signed one.
+fn verify(
+    list: &[u8],
+    signature: Option<&[u8]>,
+    keyring: &Path,
+    folder: &Path,
+    cancel: &Cancel,
+) -> Result<Vec<u8>, ProcessError> {
+    let (list_file, signature_file, text) = (
+        folder.join("list"),
+        folder.join("list.sig"),
+        folder.join("list.text"),
+    );
+    let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).map_err(io_error);
+    write(&list_file, list)?;
+    let gpgv = Cmd::new(tools::path("gpgv")).arg("--keyring").arg(keyring);
+    let cmd = match signature {
+        Some(signature) => {
+            write(&signature_file, signature)?;
+            gpgv.arg(&signature_file).arg(&list_file)
+        }
+        None => gpgv.arg("--output").arg(&text).arg(&list_file),
+    };
+    cmd.run(cancel, Some(VERIFY), &mut |_, _| {})?;
+    if signature.is_some() {
+        return Ok(list.to_owned());
+    }
+    fs::read(&text).map_err(io_error)
+}
+
+fn io_error(source: io::Error) -> ProcessError {
+    ProcessError::Io {
+        program: "gpgv".to_owned(),
+        source,
+    }
+}
+
+/// Names with their digests: coreutils' form (`HEX  NAME`, `HEX *NAME`) and BSD's (`SHA256 (NAME) = HEX`). The length of
+/// the digits tells the algorithm; lines of other kinds are passed over.
+fn entries(text: &str) -> Vec<(String, Digest)> {
+    let digest = |hex: &str| {
+        let algorithm = Algorithm::ALL.into_iter().find(|a| a.hex_len() == hex.len())?;
+        format!("{algorithm}:{}", hex.to_ascii_lowercase()).parse().ok()
+    };
+    let entry = |line: &str| {
+        let line = line.trim();
+        let (name, hex) = match line
+            .split_once(" (")
+            .and_then(|(_, rest)| rest.split_once(") = "))
+        {
+            Some(bsd) => bsd,
+            None => {
+                let (hex, name) = line.split_once([' ', '\t'])?;
+                (name.trim_start().trim_start_matches('*'), hex)
+            }
+        };
+        let name = name.trim_start_matches("./");
+        Some((name.rsplit('/').next().unwrap_or(name).to_owned(), digest(hex)?))
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_all_publishers_are_read() {
+        let (sha256, md5) = ("a".repeat(64), "B".repeat(32));
+        let text = format!(
+            "# made by hand\n{sha256}  debian.iso\n{sha256} *ubuntu.iso\n{md5}  ./iso/old.iso\n\
+             SHA256 (AlmaLinux-9-latest-x86_64-boot.iso) = {sha256}\nnot a line\nzz  x.iso\n"
+        );
+        let found = entries(&text);
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "debian.iso",
+                "ubuntu.iso",
+                "old.iso",
+                "AlmaLinux-9-latest-x86_64-boot.iso"
+            ]
+        );
+        assert_eq!(found[2].1.to_string(), format!("md5:{}", "b".repeat(32)));
+    }
+}

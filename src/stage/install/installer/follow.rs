@@ -1,0 +1,318 @@
+//! Follows an installer to its end: console, syslog, requests and reports become phases and percentages; known prompts
+//! and silence end it with a verdict, the remedy and a picture of the screen.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::answers::Answers;
+use crate::event::{Emitter, Stream, Unit, What};
+use crate::host::syslog::Syslog;
+use crate::installer::{self, Delivery, Fatal, Seen, Watch};
+use crate::machine::error::MachineError;
+use crate::machine::qemu::Machine;
+use crate::plan::node::InstallerWork;
+use crate::size::show_duration;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::guest::scaled;
+
+/// How long an installer may show no sign of life (console, syslog, requests, disk), under KVM.
+const SILENCE: Duration = Duration::from_secs(3 * 60);
+/// How often everything is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// After a text that means the end: time for the lines that explain it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Details (packages) are told no more often than this.
+const DETAIL: Duration = Duration::from_secs(5);
+/// Lines shown in errors.
+const SHOWN: usize = 12;
+
+/// An installer that will not finish.
+#[derive(Clone, Debug)]
+pub struct InstallerFailure {
+    /// What happened, in our words.
+    pub what: String,
+    /// How far it came.
+    pub verdict: String,
+    /// What to do.
+    pub remedy: String,
+    /// Last lines of the console.
+    pub console: Vec<String>,
+    /// Last lines of syslog that tell of trouble.
+    pub syslog: Vec<String>,
+    /// Picture of the screen, where one could be taken.
+    pub screen: Option<PathBuf>,
+}
+
+impl fmt::Display for InstallerFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.verdict)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\n  {}", self.remedy)?;
+        }
+        for (from, lines) in [("console", &self.console), ("installer's syslog", &self.syslog)] {
+            if !lines.is_empty() {
+                write!(f, "\n  last lines of the {from}:")?;
+                lines.iter().try_for_each(|line| write!(f, "\n  | {line}"))?;
+            }
+        }
+        if let Some(screen) = &self.screen {
+            write!(f, "\n  the screen is in {}", screen.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Follows one installer.
+pub(super) struct Follow<'a> {
+    work: &'a InstallerWork,
+    answers: &'a Answers,
+    syslog: &'a Syslog,
+    site: &'a Site,
+    watch: Watch,
+    log: File,
+    told: Told,
+    /// Console lines read.
+    read: u64,
+    asked: bool,
+    /// Last sign of life that the machine itself does not know of.
+    heard: Instant,
+    trouble: VecDeque<String>,
+}
+
+/// What is shown, and what was shown last.
+#[derive(Debug)]
+struct Told {
+    emit: Emitter,
+    phase: String,
+    percent: Option<u8>,
+    detail: Option<Instant>,
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn new(
+        work: &'a InstallerWork,
+        answers: &'a Answers,
+        syslog: &'a Syslog,
+        site: &'a Site,
+    ) -> Result<Self, StageError> {
+        let path = site.logs.join("syslog.log");
+        Ok(Self {
+            work,
+            answers,
+            syslog,
+            site,
+            watch: Watch::new(installer::program(&work.program)),
+            log: File::create(&path).map_err(|e| StageError::file("write", &path, e))?,
+            told: Told {
+                emit: site.emit.clone(),
+                phase: "starting the installer".to_owned(),
+                percent: None,
+                detail: None,
+            },
+            read: 0,
+            asked: false,
+            heard: Instant::now(),
+            trouble: VecDeque::new(),
+        })
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        scaled(self.site.accel, SILENCE)
+    }
+
+    /// Until the guest switches itself off or resets itself.
+    pub(super) fn run(&mut self, machine: &mut Machine) -> Result<(), StageError> {
+        loop {
+            let done = machine.is_done();
+            if let Some(fatal) = self.look(machine) {
+                return Err(self.stuck(machine, fatal));
+            }
+            match done {
+                Ok(false) => {}
+                Ok(true) if self.was_served() => return Ok(()),
+                Ok(true) => {
+                    let what = "the installer ended without having asked for its answers".to_owned();
+                    let remedy = "look at the console log: which kernel arguments did it get?".to_owned();
+                    return Err(self.failure(machine, what, remedy));
+                }
+                Err(MachineError::Trouble { trouble, .. }) => {
+                    return Err(self.failure(machine, trouble.to_string(), String::new()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let silence = self.silence();
+            if machine.quiet_for().min(self.heard.elapsed()) >= silence {
+                let what = format!(
+                    "the installer has shown no sign of life for {}",
+                    show_duration(silence)
+                );
+                let remedy = "look at the screen and the console log for what it waits for".to_owned();
+                return Err(self.failure(machine, what, remedy));
+            }
+            if self.site.cancel.sleep(LOOK) {
+                return Err(MachineError::Cancelled.into());
+            }
+        }
+    }
+
+    /// Reads what is new; gives what says that nothing will happen any more.
+    fn look(&mut self, machine: &Machine) -> Option<Fatal> {
+        for request in self.answers.requests() {
+            self.heard = Instant::now();
+            if request.status == 200 {
+                self.asked = true;
+            }
+            if !request.body.is_empty() {
+                let text = report(&request.body);
+                if let Some(fatal) = self.watch.fatal(&text) {
+                    return Some(fatal);
+                }
+                self.said(&text);
+            }
+        }
+        for line in self.syslog.lines() {
+            self.heard = Instant::now();
+            // A full disk must not stop the guest; what is read live goes on.
+            drop(writeln!(self.log, "{line}"));
+            self.told.emit.line(Stream::Syslog, line.clone());
+            if tells_of_trouble(&line) {
+                if self.trouble.len() == SHOWN {
+                    self.trouble.pop_front();
+                }
+                self.trouble.push_back(line.clone());
+            }
+            self.said(&line);
+        }
+        let (lines, unfinished, total) = machine.console().lines_after(self.read);
+        self.read = total;
+        for line in &lines {
+            if let Some(fatal) = self.watch.fatal(line) {
+                return Some(fatal);
+            }
+            self.said(line);
+        }
+        if let Some(fatal) = self.watch.fatal(&unfinished) {
+            return Some(fatal);
+        }
+        self.said(&unfinished);
+        if let Some(percent) = installer::percent(&unfinished) {
+            self.told.percent(percent);
+        }
+        None
+    }
+
+    fn said(&mut self, line: &str) {
+        if let Some(seen) = self.watch.read(line) {
+            self.told.seen(seen);
+        }
+    }
+
+    fn was_served(&self) -> bool {
+        self.asked || self.work.delivery != Delivery::Http
+    }
+
+    fn stuck(&mut self, machine: &mut Machine, fatal: Fatal) -> StageError {
+        // The lines that explain it come after it.
+        if !self.site.cancel.sleep(LAST_WORDS) {
+            drop(self.look(machine));
+        }
+        self.failure(machine, fatal.means, fatal.remedy)
+    }
+
+    fn failure(&mut self, machine: &mut Machine, what: String, remedy: String) -> StageError {
+        let screen = self.site.logs.join("screen.png");
+        let taken = machine.screendump(&screen).is_ok();
+        let lines = machine.console().last_lines(SHOWN);
+        StageError::Installer(Box::new(InstallerFailure {
+            what,
+            verdict: verdict(machine.console().bytes(), self.was_served(), &self.told.phase),
+            remedy,
+            console: lines,
+            syslog: self.trouble.iter().cloned().collect(),
+            screen: taken.then_some(screen),
+        }))
+    }
+}
+
+impl Told {
+    fn seen(&mut self, seen: Seen) {
+        match seen {
+            Seen::Phase(phase) => {
+                self.percent = None;
+                self.detail = None;
+                self.emit.phase(phase.clone());
+                self.phase = phase;
+            }
+            Seen::Detail(phase) => {
+                if self.detail.is_none_or(|at| at.elapsed() >= DETAIL) {
+                    self.detail = Some(Instant::now());
+                    self.emit.phase(phase.clone());
+                }
+                self.phase = phase;
+            }
+        }
+    }
+
+    fn percent(&mut self, percent: u8) {
+        if self.percent.replace(percent) != Some(percent) {
+            self.emit.emit(What::Progress {
+                done: percent.into(),
+                total: 100,
+                unit: Unit::Percent,
+            });
+        }
+    }
+}
+
+/// How far an installer came.
+fn verdict(console: u64, served: bool, phase: &str) -> String {
+    match (console, served) {
+        (0, _) => "its kernel never said anything".to_owned(),
+        (_, false) => format!("it never asked for its answers; its last phase was: {phase}"),
+        (_, true) => format!("it had its answers; its last phase was: {phase}"),
+    }
+}
+
+/// A report of Subiquity's webhook as one line: `{"name": "subiquity/Install/install", "event_type": "finish", …}`.
+fn report(body: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    format!(
+        "{}: {}: {} {}",
+        text("event_type"),
+        text("name"),
+        text("result"),
+        text("description")
+    )
+}
+
+fn tells_of_trouble(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    ["error", "warning", "fail", "bad signature", "cannot", "unable"]
+        .iter()
+        .any(|word| line.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_tell_how_far_it_came() {
+        assert_eq!(verdict(0, false, "x"), "its kernel never said anything");
+        assert!(verdict(9, false, "configuring the network").contains("never asked for its answers"));
+        assert!(verdict(9, true, "partitioning").ends_with("partitioning"));
+    }
+
+    #[test]
+    fn reports_become_lines() {
+        let body = br#"{"name": "subiquity/Install/install", "event_type": "finish", "result": "FAIL", "description": "x"}"#;
+        assert_eq!(report(body), "finish: subiquity/Install/install: FAIL x");
+        assert_eq!(report(b"rubbish"), ": :  ");
+    }
+}

@@ -1,0 +1,101 @@
+//! What an installer starts from: media that are there already, checked, and kernel and initial RAM disk out of an ISO.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::machine::media::iso::Iso;
+use crate::machine::media::treeinfo;
+use crate::plan::node::{InstallerBoot, InstallerWork, MediaAt};
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::install::disk::check_digest;
+
+/// Files that can be started.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Directly. The initial RAM disk is a copy that may be changed.
+    Kernel {
+        kernel: PathBuf,
+        initrd: PathBuf,
+        iso: Option<PathBuf>,
+    },
+    /// By the medium's own boot loader.
+    Typed { iso: PathBuf, keys: String },
+}
+
+/// Where a medium is; a local one is checked.
+pub(super) fn at(
+    medium: &MediaAt,
+    fetched: &dyn Fn(&str) -> Result<PathBuf, StageError>,
+    site: &Site,
+) -> Result<PathBuf, StageError> {
+    match medium {
+        MediaAt::Fetched(subject) => fetched(subject),
+        MediaAt::Local { path, digest } => {
+            check_digest(path, digest.as_ref(), site)?;
+            Ok(path.clone())
+        }
+    }
+}
+
+/// Finds all that the machine needs.
+pub(super) fn find(
+    work: &InstallerWork,
+    at: &dyn Fn(&MediaAt) -> Result<PathBuf, StageError>,
+    site: &Site,
+) -> Result<Found, StageError> {
+    let (kernel, initrd) = (site.scratch.join("vmlinuz"), site.scratch.join("initrd"));
+    match &work.boot {
+        InstallerBoot::Typed { iso, keys } => Ok(Found::Typed {
+            iso: at(iso)?,
+            keys: keys.clone(),
+        }),
+        InstallerBoot::Netboot {
+            kernel: from,
+            initrd: initrd_from,
+        } => {
+            copy(&at(initrd_from)?, &initrd)?;
+            Ok(Found::Kernel {
+                kernel: at(from)?,
+                initrd,
+                iso: None,
+            })
+        }
+        InstallerBoot::Iso {
+            iso,
+            images,
+            treeinfo,
+        } => {
+            let path = at(iso)?;
+            site.emit.phase("taking kernel and initrd out of the ISO");
+            let image = Iso::open(&path)?;
+            let told = treeinfo.as_ref().and_then(|arch| of_treeinfo(&image, arch));
+            let (kernel_in, initrd_in) = told
+                .or_else(|| images.clone())
+                .ok_or_else(|| StageError::NoInstallerImages { path: path.clone() })?;
+            image.take(&kernel_in, &kernel, &site.cancel)?;
+            image.take(&initrd_in, &initrd, &site.cancel)?;
+            Ok(Found::Kernel {
+                kernel,
+                initrd,
+                iso: Some(path),
+            })
+        }
+    }
+}
+
+/// What the medium itself says.
+fn of_treeinfo(image: &Iso, arch: &str) -> Option<(String, String)> {
+    let name = treeinfo::NAMES.into_iter().find(|name| image.has(name))?;
+    let found = treeinfo::images(&image.text(name).ok()?, arch)?;
+    Some((found.kernel, found.initrd))
+}
+
+/// A copy that may be changed, whatever the rights of the original.
+fn copy(from: &Path, to: &Path) -> Result<(), StageError> {
+    let copied = fs::File::open(from).and_then(|mut from| {
+        let mut to = fs::File::create(to)?;
+        std::io::copy(&mut from, &mut to)
+    });
+    copied.map(drop).map_err(|e| StageError::file("copy", from, e))
+}

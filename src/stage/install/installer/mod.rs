@@ -1,0 +1,91 @@
+//! A disk by the distro's own installer, unattended: its kernel started directly (or its boot loader typed to), the
+//! answers handed over, its console understood. It ends when the guest switches itself off or resets itself.
+
+mod answers;
+mod follow;
+mod media;
+mod password;
+
+use std::fs;
+use std::path::Path;
+
+use self::answers::Answers;
+use self::follow::Follow;
+use self::media::Found;
+use crate::boot_command;
+use crate::host::syslog::Syslog;
+use crate::machine::disk;
+use crate::machine::qemu::Machine;
+use crate::machine::spec::{Boot, Disk, DiskFormat, MachineSpec};
+use crate::machine::ssh::Key;
+use crate::plan::node::{InstallerWork, MediaAt};
+use crate::size::ByteSize;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+
+pub use self::follow::InstallerFailure;
+
+/// Makes the disk (qcow2) at `result`, and the private half of the key that lets the build in at `key_file`. `fetched`
+/// says where the result of a fetch node is.
+///
+/// # Errors
+/// [`StageError`]; [`StageError::Installer`] when the installer is stuck.
+pub fn installer(
+    work: &InstallerWork,
+    fetched: &dyn Fn(&str) -> Result<std::path::PathBuf, StageError>,
+    site: &Site,
+    result: &Path,
+    key_file: &Path,
+) -> Result<(), StageError> {
+    let at = |medium: &MediaAt| media::at(medium, fetched, site);
+    let found = media::find(work, &at, site)?;
+    let key = Key::generate(&site.scratch, &site.cancel)?;
+    let syslog = Syslog::listen().map_err(|e| StageError::port("syslog", e))?;
+    let answers = Answers::prepare(work, key.public(), syslog.port(), site)?;
+    let raw = site.scratch.join("disk.raw");
+    disk::create_raw(&raw, ByteSize(work.disk))?;
+
+    let (memory, cpus) = site.grant(work.machine);
+    let mut spec = MachineSpec::with_disk("installer", site.accel, memory, Disk::new(&raw, DiskFormat::Raw));
+    spec.cpus = cpus;
+    spec.ssh = false;
+    // The installed system starts in a machine of its own.
+    spec.no_reboot = true;
+    spec.seed = answers.seed().map(Path::to_owned);
+    let mut typed = Vec::new();
+    match found {
+        Found::Kernel { kernel, initrd, iso } => {
+            answers.inject(work, &initrd)?;
+            spec.boot = Boot::Kernel {
+                kernel,
+                initrd: Some(initrd),
+                cmdline: answers.fill(&work.command_line),
+            };
+            spec.cdroms.extend(iso);
+        }
+        Found::Typed { iso, keys } => {
+            let keys = answers.fill(&keys);
+            let tokens = boot_command::parse(&keys).map_err(|errors| StageError::BootCommand {
+                reasons: errors.iter().map(ToString::to_string).collect(),
+            })?;
+            typed = boot_command::actions(&tokens);
+            spec.boot = Boot::Cdrom;
+            spec.cdroms.push(iso);
+        }
+    }
+    site.emit.phase("starting the installer");
+    let mut machine = Machine::start(&spec, &site.logs.join("installer"), &site.emit, &site.cancel)?;
+    let mut follow = Follow::new(work, &answers, &syslog, site)?;
+    if !typed.is_empty() {
+        site.emit.phase("typing the boot command");
+        machine.type_keys(&typed, follow.silence())?;
+    }
+    follow.run(&mut machine)?;
+    drop(machine);
+    drop(answers);
+    site.emit.phase("compacting the disk");
+    disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
+    // Only for the nodes after this one: sealing takes the key out of the guest, and nothing of it is published.
+    fs::copy(key.path(), key_file).map_err(|e| StageError::file("copy the build key to", key_file, e))?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The answers that installers get: as the fleet's manifest renders them, read by the installers' own validators.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Bench, python, tool};
+
+/// Distros of every installer and version, with every choice that the templates have.
+const ROWS: [(&str, &str, &str); 12] = [
+    ("centos7", "rhel", "7"),
+    ("centos8", "rhel", "8"),
+    ("alma9", "rhel", "9"),
+    ("alma10", "rhel", "10"),
+    ("fedora42", "rhel", "42"),
+    ("debian11", "debian", "11"),
+    ("debian12", "debian", "12"),
+    ("debian13", "debian", "13"),
+    ("ubuntu2004", "ubuntu", "20.04"),
+    ("ubuntu2204", "ubuntu", "22.04"),
+    ("ubuntu2404", "ubuntu", "24.04"),
+    ("ubuntu2604", "ubuntu", "26.04"),
+];
+
+/// Renders one distro's answers; `vars` go to all.
+fn render(bench: &Bench, vars: &str, distro: &str) -> String {
+    let mut manifest = format!("[vars]\n{vars}\n");
+    for (name, family, version) in ROWS {
+        manifest += &format!(
+            "[distros.{name}]\nfamily = \"{family}\"\nversion = \"{version}\"\nsource = {{ iso = {{ path = \"x.iso\" }} }}\n"
+        );
+    }
+    let names: Vec<_> = ROWS.iter().map(|(name, _, _)| format!("\"{name}\"")).collect();
+    manifest += &format!(
+        "[flavors.base]\nsteps = []\n[[images]]\ndistro = [{}]\nflavor = \"base\"\nsizes = [\"20G\"]\n",
+        names.join(", ")
+    );
+    bench.write("x.iso", "");
+    bench.write("images.toml", manifest);
+    let ran = bench.run(&["render", "images.toml", "--distro", distro]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.stdout
+}
+
+const FULL: &str = "username = \"slapos\"\nswap = \"1G\"\npackages = [\"wget\", \"vim\"]\nkernel_args = \"quiet\"\n\
+                    keymap = \"fr\"\ntimezone = \"Europe/Paris\"\npredictable_nics = true\n";
+
+#[test]
+fn kickstarts_are_good_for_their_versions() {
+    let bench = Bench::new();
+    let validator = "pykickstart==3.78";
+    for (distro, version) in [
+        ("centos7", "RHEL7"),
+        ("centos8", "RHEL8"),
+        ("alma9", "RHEL9"),
+        ("alma10", "RHEL10"),
+        ("fedora42", "F42"),
+    ] {
+        for vars in ["", FULL] {
+            let file = bench.write("ks.cfg", render(&bench, vars, distro));
+            let judged = python::python(validator)
+                .arg(python::program(validator, "ksvalidator"))
+                .args(["-e", "-v", version])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&[judged.stdout, judged.stderr].concat()).into_owned();
+            assert!(judged.status.success(), "{distro}: {said}");
+            assert!(!said.contains("deprecated"), "{distro}: {said}");
+        }
+    }
+}
+
+#[test]
+fn preseeds_are_good_for_debconf_and_autoinstalls_for_cloud_init() {
+    let bench = Bench::new();
+    let check = |program: &str, args: &[&str], text: &str| {
+        let file = bench.write("answers", text).display().to_string();
+        let args: Vec<_> = args.iter().copied().chain([file.as_str()]).collect();
+        tool(program, &args, &bench.path("."));
+    };
+    for (distro, family, version) in ROWS {
+        for vars in ["", FULL] {
+            let text = render(&bench, vars, distro);
+            match (family, version) {
+                ("debian", _) | ("ubuntu", "20.04") => check("debconf-set-selections", &["-c"], &text),
+                ("ubuntu", _) => check("cloud-init", &["schema", "-c"], &text),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn what_each_installer_of_the_fleet_gets_is_reviewed_as_text() {
+    let bench = Bench::new();
+    for distro in ["debian13", "ubuntu2004", "ubuntu2404", "centos7", "alma9"] {
+        insta::assert_snapshot!(format!("{distro}_plain"), render(&bench, "", distro));
+    }
+    for distro in ["debian13", "ubuntu2204", "centos8"] {
+        insta::assert_snapshot!(format!("{distro}_full"), render(&bench, FULL, distro));
+    }
+}
+
+#[test]
+fn a_template_of_ones_own_replaces_a_block() {
+    let bench = Bench::new();
+    let own = "{% extends \"preseed-debian.cfg.j2\" %}\n{% block clock %}\nd-i time/zone string {{ zone }}\n{% endblock %}\n";
+    bench.write("own.cfg.j2", own);
+    bench.write("x.iso", "");
+    let manifest = "[distros.d]\nfamily = \"debian\"\nversion = \"13\"\nsource = { iso = { path = \"x.iso\" } }\n\
+        answers = \"own.cfg.j2\"\nvars = { zone = \"Asia/Tokyo\" }\n[flavors.base]\nsteps = []\n\
+        [[images]]\ndistro = \"d\"\nflavor = \"base\"\nsizes = [\"20G\"]\n";
+    bench.write("images.toml", manifest);
+    let ran = bench.run(&["render", "images.toml"]);
+    assert!(
+        ran.stdout.contains("d-i time/zone string Asia/Tokyo\n"),
+        "{}",
+        ran.all()
+    );
+    assert!(
+        !ran.stdout.contains("clock-setup/utc") && ran.stdout.contains("partman-auto/disk"),
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
+fn the_fleet_is_planned_with_todays_names() {
+    let bench = Bench::new();
+    let fleet = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/images.toml");
+    bench.write("images.toml", fs::read(fleet).unwrap());
+    let listed = bench.run(&["validate", "--list", "images.toml"]);
+    assert_eq!(listed.code, 0, "{}", listed.all());
+    insta::assert_snapshot!(listed.stdout, @"
+    debian11-200G-vm-bootstrap
+    debian11-50G-vm-bootstrap
+    debian11-25G-vm-bootstrap
+    debian12-50G-vm-bootstrap
+    debian13-50G-vm-bootstrap
+    ubuntu-20.04-server-200G-vm-bootstrap
+    ubuntu-20.04-server-50G-vm-bootstrap
+    ubuntu-20.04-server-25G-vm-bootstrap
+    ubuntu-22.04-server-200G-vm-bootstrap
+    ubuntu-22.04-server-50G-vm-bootstrap
+    ubuntu-22.04-server-25G-vm-bootstrap
+    ubuntu-24.04-server-100G-vm-bootstrap
+    centos8-200G-vm-bootstrap
+    centos8-50G-vm-bootstrap
+    centos8-25G-vm-bootstrap
+    almalinux9-50G-vm-bootstrap
+    ");
+    let plan = bench.run(&["plan", "images.toml"]);
+    assert_eq!(plan.code, 0, "{}", plan.all());
+    let first_time = |stage: &str| {
+        let line = |line: &&str| line.contains(&format!("─ {stage} ")) && !line.contains("as above");
+        plan.stdout.lines().filter(line).count()
+    };
+    assert_eq!(
+        (
+            first_time("install"),
+            first_time("fetch"),
+            first_time("provision")
+        ),
+        (8, 8, 8),
+        "{}",
+        plan.stdout
+    );
+    assert!(
+        plan.stdout.contains("from https://vault.centos.org/8.1.1911/"),
+        "{}",
+        plan.stdout
+    );
+    let file = "out/output-debian12-50G-vm-bootstrap/packer-debian12-50G-vm-bootstrap.gz is not there yet";
+    assert!(plan.stdout.contains(file), "{}", plan.stdout);
+}

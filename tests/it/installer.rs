@@ -1,0 +1,310 @@
+//! Distros installed by their own installers: the real Debian installer as far as the mirror lets it come, and what is
+//! said when it cannot go on.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::debian_installer::netboot;
+use crate::support::http::Server;
+use crate::support::{Bench, tool};
+
+/// A manifest of distros with one image each.
+fn manifest(distros: &str, names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "[resources]\njobs = 3\ncpus = 6\nmemory = \"4G\"\n{distros}\n[flavors.base]\nsteps = []\n\
+         [[images]]\ndistro = [{}]\nflavor = \"base\"\nsizes = [\"5G\"]\n",
+        names.join(", ")
+    )
+}
+
+/// The first line of what is said of a node.
+fn failure<'a>(text: &'a str, distro: &str) -> &'a str {
+    let start = format!("failed       install {distro}");
+    let found = text.lines().find(|line| line.starts_with(&start));
+    found.unwrap_or_else(|| panic!("nothing failed for {distro}:\n{text}"))
+}
+
+/// Three real installers at once: one that cannot get its own parts from the plain mirror, one with answers that are
+/// none, and one that has its answers in its initial RAM disk and whose mirror is away.
+#[test]
+fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
+    let bench = Bench::new();
+    let boot = netboot();
+    let mirror = pipeline::host::facts::apt_mirror("debian", "bookworm")
+        .expect("a Debian mirror in apt's configuration");
+    // As on Debian's own media; the installer itself is that of the network.
+    fs::create_dir_all(bench.path("cd/install.amd")).unwrap();
+    fs::copy(&boot.kernel, bench.path("cd/install.amd/vmlinuz")).unwrap();
+    fs::copy(&boot.initrd, bench.path("cd/install.amd/initrd.gz")).unwrap();
+    let image = ["-as", "mkisofs", "-quiet", "-R", "-J", "-o", "debian.iso", "cd"];
+    tool("xorriso", &image, &bench.path("."));
+    let (kernel, initrd) = (boot.kernel.display(), boot.initrd.display());
+    let netboot =
+        format!("netboot]\nkernel = {{ path = \"{kernel}\" }}\ninitrd = {{ path = \"{initrd}\" }}\n");
+    let distro = |name: &str, answers: &str, source: &str, mirror: &str| {
+        // Looking for an IPv6 router takes the emulated installer most of a minute.
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"13\"\n{answers}\n[distros.{name}.source.{source}\n\
+             suite = \"trixie\"\nmirror = \"{mirror}\"\narguments = \"ipv6.disable=1\"\n"
+        )
+    };
+    bench.write(
+        "broken.cfg.j2",
+        "{% extends \"preseed-debian.cfg.j2\" %}\n{% block clock %}\nthis is no answer\nd-i\n{% endblock %}\n",
+    );
+    let mirror = mirror.uri.trim_end_matches('/');
+    let injected = format!("{netboot}answers_by = \"initrd\"\n");
+    let distros = [
+        distro("plain", "", "iso]\npath = \"debian.iso\"\n", mirror),
+        distro("broken", "answers = \"broken.cfg.j2\"", &netboot, mirror),
+        distro("away", "", &injected, "http://10.0.2.2:9/debian"),
+    ];
+    bench.write(
+        "images.toml",
+        manifest(&distros.concat(), &["plain", "broken", "away"]),
+    );
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    for (distro, what) in [
+        (
+            "plain",
+            "the installer failed to download a file from the mirror (it had its answers; its last phase was: ",
+        ),
+        (
+            "broken",
+            "the installer cannot make sense of its answers (it had its answers; its last phase was: ",
+        ),
+        (
+            "away",
+            "the mirror does not have this release or cannot be reached (it had its answers; its last phase was: ",
+        ),
+    ] {
+        let line = failure(&all, distro);
+        assert!(line.contains(what), "{line}\n{all}");
+    }
+    assert!(all.contains("the screen is in "), "{all}");
+
+    let run = fs::read_dir(bench.path("store/runs"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let events: Vec<serde_json::Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |distro: &str| {
+        let node = format!("install/{distro}");
+        events
+            .iter()
+            .filter(move |event| event["node"] == node.as_str())
+            .collect::<Vec<_>>()
+    };
+    for distro in ["plain", "broken", "away"] {
+        let events = of(distro);
+        let asked = events
+            .iter()
+            .any(|e| e["stream"] == "http" && e["text"] == "GET /preseed.cfg 200");
+        assert_eq!(asked, distro != "away", "{distro}: who fetches its answers");
+        let phases: Vec<_> = events.iter().filter_map(|e| e["phase"].as_str()).collect();
+        assert!(
+            phases.contains(&"configuring the network"),
+            "{distro}: {phases:?}"
+        );
+        assert!(
+            events.iter().any(|e| e["stream"] == "syslog"),
+            "{distro} sent no syslog"
+        );
+        let folder = run.join(format!("install-{distro}"));
+        assert!(
+            fs::read(folder.join("screen.png"))
+                .unwrap()
+                .starts_with(b"\x89PNG"),
+            "{distro}"
+        );
+        assert!(
+            fs::metadata(folder.join("syslog.log")).unwrap().len() > 0,
+            "{distro}"
+        );
+    }
+    // From the prompt to the end of the node.
+    let events = of("plain");
+    let at = |event: &serde_json::Value| event["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let prompt = events.iter().find(|e| {
+        e["text"]
+            .as_str()
+            .is_some_and(|t| t.contains("failed to download a file"))
+    });
+    let end = events.iter().find(|e| e["event"] == "node_finished").unwrap();
+    let took = at(end).duration_since(at(prompt.unwrap()));
+    assert!(
+        took < jiff::SignedDuration::from_secs(20),
+        "the failure took {took:?} to be told"
+    );
+    // What was served had the key of the build in it, and the manifest's own words.
+    let served = fs::read_to_string(run.join("install-plain/preseed.cfg")).unwrap();
+    assert!(
+        served.contains("d-i mirror/suite string trixie\n") && !served.contains("AAAA-build-key"),
+        "{served}"
+    );
+    assert!(
+        served.contains("pipeline-build") || served.contains("ssh-ed25519 "),
+        "{served}"
+    );
+}
+
+#[test]
+fn media_that_cannot_be_used_are_refused_before_any_machine_starts() {
+    let bench = Bench::new();
+    bench.write("tree/install.386/vmlinuz", "a kernel\n");
+    bench.write("tree/install.386/initrd.gz", "an initrd\n");
+    tool(
+        "xorriso",
+        &["-as", "mkisofs", "-quiet", "-R", "-o", "old.iso", "tree"],
+        &bench.path("."),
+    );
+    bench.write("text.iso", "no image");
+    let distro = |name: &str, iso: &str| {
+        format!("[distros.{name}]\nfamily = \"debian\"\nversion = \"13\"\nsource = {{ iso = {{ {iso} }} }}\n")
+    };
+    let zeros = "0".repeat(64);
+    let distros = [
+        distro("absent", "path = \"old.iso\""),
+        distro("wrong", &format!("path = \"old.iso\", sha256 = \"{zeros}\"")),
+        distro("text", "path = \"text.iso\""),
+    ];
+    bench.write(
+        "images.toml",
+        manifest(&distros.concat(), &["absent", "wrong", "text"]),
+    );
+    let started = std::time::Instant::now();
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(started.elapsed() < Duration::from_secs(60));
+    for (distro, what) in [
+        (
+            "absent",
+            "has no file install.amd/vmlinuz; beside where it should be are: install.386",
+        ),
+        ("wrong", "is not what the manifest says"),
+        ("text", "is not an ISO image that can be read"),
+    ] {
+        assert!(
+            failure(&ran.stderr, distro).contains(what) || ran.stderr.contains(what),
+            "{}",
+            ran.all()
+        );
+    }
+    assert!(ran.stderr.contains(&format!("sha256:{zeros}")), "{}", ran.all());
+}
+
+#[test]
+fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
+    let bench = Bench::new();
+    let folder = bench.path(".");
+    fs::write(bench.path("netinst.iso"), "not really an image").unwrap();
+    tool("sh", &["-c", "sha256sum netinst.iso > SHA256SUMS"], &folder);
+    let home = bench.path("gnupg");
+    fs::create_dir(&home).unwrap();
+    tool("chmod", &["700", "gnupg"], &folder);
+    let gpg = |args: &[&str]| {
+        let home = home.display().to_string();
+        let all: Vec<_> = ["--homedir", &home, "--batch", "--passphrase", ""]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
+        tool("gpg", &all, &folder)
+    };
+    for name in ["publisher", "stranger"] {
+        gpg(&[
+            "--quick-generate-key",
+            &format!("{name}@example.com"),
+            "ed25519",
+            "sign",
+            "never",
+        ]);
+        gpg(&[
+            "--output",
+            &format!("{name}.gpg"),
+            "--export",
+            &format!("{name}@example.com"),
+        ]);
+    }
+    gpg(&[
+        "--local-user",
+        "publisher@example.com",
+        "--output",
+        "SHA256SUMS.sign",
+        "--detach-sign",
+        "SHA256SUMS",
+    ]);
+    gpg(&[
+        "--local-user",
+        "publisher@example.com",
+        "--output",
+        "CHECKSUM",
+        "--clear-sign",
+        "SHA256SUMS",
+    ]);
+    fs::write(
+        bench.path("MORE"),
+        format!("{}{}  netinst.iso\n", bench.read("CHECKSUM"), "0".repeat(64)),
+    )
+    .unwrap();
+    // Its agent would stay behind.
+    tool(
+        "gpgconf",
+        &["--homedir", &home.display().to_string(), "--kill", "all"],
+        &folder,
+    );
+    let server = Server::start(bench.read("netinst.iso"));
+    let url = server.url("/netinst.iso");
+    let distro = |name: &str, proof: &str| {
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"13\"\nsource = {{ iso = {{ url = \"{url}\", {proof} }} }}\n"
+        )
+    };
+    let distros = [
+        distro("unsigned", "checksums = \"SHA256SUMS\""),
+        distro(
+            "detached",
+            "checksums = \"SHA256SUMS\", signature = \"SHA256SUMS.sign\", keyring = \"publisher.gpg\"",
+        ),
+        distro("clear", "checksums = \"CHECKSUM\", keyring = \"publisher.gpg\""),
+        distro("appended", "checksums = \"MORE\", keyring = \"publisher.gpg\""),
+        distro(
+            "forged",
+            "checksums = \"SHA256SUMS\", signature = \"SHA256SUMS.sign\", keyring = \"stranger.gpg\"",
+        ),
+        distro(
+            "without",
+            "checksums = \"SHA256SUMS\", keyring = \"publisher.gpg\"",
+        ),
+    ];
+    let names = ["unsigned", "detached", "clear", "appended", "forged", "without"];
+    bench.write("images.toml", manifest(&distros.concat(), &names));
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let told = |distro: &str| {
+        let start = format!("failed       fetch {distro}");
+        let line = ran.stderr.lines().find(|line| line.starts_with(&start));
+        line.unwrap_or_else(|| panic!("{distro}: {}", ran.all()))
+            .to_owned()
+    };
+    for good in ["unsigned", "detached", "clear", "appended"] {
+        // The list was believed and the medium fetched; that it is no ISO is found later.
+        let failed = failure(&ran.stderr, good);
+        assert!(failed.contains("is not an ISO image"), "{good}: {}", ran.all());
+    }
+    for bad in ["forged", "without"] {
+        assert!(
+            told(bad).contains("the signature of the checksum file"),
+            "{}",
+            told(bad)
+        );
+    }
+}
