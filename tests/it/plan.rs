@@ -231,7 +231,7 @@ fn nothing_is_published_before_its_check_unless_that_is_left_out() {
     };
     assert_eq!(
         needs(&before, "sums/debian12-5G-base"),
-        serde_json::json!(["check/debian12-5G-base"])
+        serde_json::json!(["check/debian12-5G-base", "package/debian12-5G-base"])
     );
     assert_eq!(
         needs(&before, "check/debian12-5G-base"),
