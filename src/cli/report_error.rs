@@ -15,7 +15,8 @@ pub fn report_error(error: &dyn Diagnostic) {
     let handler = GraphicalReportHandler::new_themed(theme())
         .with_width(width().into())
         .with_links(false)
-        .with_cause_chain();
+        // Every message names its cause itself.
+        .without_cause_chain();
     let mut text = String::new();
     let mut parts = Vec::new();
     if let Some(related) = error.related() {

@@ -166,9 +166,11 @@ fn carry(
 fn refuse(error: &RunError) -> Exit {
     report_error(error);
     match error {
-        RunError::Missing { .. } | RunError::TooLarge(_) | RunError::Store(_) | RunError::Signals(_) => {
-            Exit::Host
-        }
+        RunError::Missing { .. }
+        | RunError::Output(_)
+        | RunError::TooLarge(_)
+        | RunError::Store(_)
+        | RunError::Signals(_) => Exit::Host,
         RunError::Secret(_) | RunError::Plan(_) => Exit::Usage,
     }
 }

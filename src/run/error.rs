@@ -1,5 +1,6 @@
 //! What can go wrong with a run as a whole, and with one node of it.
 
+use crate::host::fs::FsError;
 use crate::plan::error::PlanError;
 use crate::run::schedule::TooLarge;
 use crate::stage::error::StageError;
@@ -56,6 +57,10 @@ pub enum RunError {
         "lower `memory` or `disk` of the distro, or allow more under [resources]; nothing was started"
     ))]
     TooLarge(#[from] TooLarge),
+    /// The images could not be put where they belong.
+    #[error("the images have no place: {0}")]
+    #[diagnostic(help("`output` under [pipeline] names the folder; nothing was started"))]
+    Output(FsError),
     /// Tools are missing.
     #[error("this host lacks {what}")]
     #[diagnostic(help("`pipeline doctor` prints the command that installs it; nothing was started"))]

@@ -111,7 +111,7 @@ pub fn verify_inputs(
         match entry.verify(cancel) {
             Ok(()) => {}
             Err(error @ StoreError::Damaged { .. }) => {
-                emit.warn(error.to_string());
+                emit.warn(format!("{error}; it is taken out and built anew"));
                 store.evict(node.stage.name(), &node.key)?;
                 sound = false;
             }
@@ -121,15 +121,20 @@ pub fn verify_inputs(
     Ok(sound)
 }
 
-/// Makes sure that every secret is set and every tool is there that the nodes to run will want.
+/// Makes sure that every secret is set, every tool is there and every folder can be written to that the nodes to run
+/// will want.
 ///
 /// # Errors
-/// [`RunError::Secret`] and [`RunError::Missing`], with all that is missing.
+/// [`RunError::Secret`] and [`RunError::Missing`], with all that is missing; [`RunError::Output`].
 pub fn preflight(prepared: &Prepared) -> Result<(), RunError> {
     let mut absent = Vec::new();
     let mut programs = BTreeSet::new();
     for (_, node) in prepared.todo() {
         programs.extend(programs_of(&node.work));
+        if let Work::Sums(work) = &node.work {
+            host_fs::can_fill(work.output.join(&work.file).parent().unwrap_or(&work.output))
+                .map_err(RunError::Output)?;
+        }
         let Work::Provision(work) = &node.work else {
             continue;
         };

@@ -20,6 +20,8 @@ use crate::stage::error::StageError;
 
 /// How long a guest may show no sign of life (console, disk) before it counts as stuck, under KVM.
 const SILENCE: Duration = Duration::from_secs(3 * 60);
+/// Longest time for cloud-init's first boot, under KVM.
+const SETTLE: Duration = Duration::from_secs(5 * 60);
 /// How much slower everything is without KVM.
 const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
@@ -144,6 +146,28 @@ impl<'a> Session<'a> {
         let silence = scaled(self.site.accel, SILENCE);
         let ssh = self.machine.wait_ssh(key, user, silence)?;
         self.ssh = Some(if user == "root" { ssh } else { ssh.with_sudo() });
+        Ok(())
+    }
+
+    /// Waits until cloud-init, where it let us in, has done what it does at a first boot: it would change packages, users
+    /// and its own memory under the steps' feet. That it is not content with something is a warning, not a failure.
+    ///
+    /// # Errors
+    /// [`StageError`] when it does not end, and those of the connection.
+    pub fn settle(&mut self, access: &GuestAccess) -> Result<(), StageError> {
+        if access.door != Door::Given(Access::CloudInit) {
+            return Ok(());
+        }
+        self.site.emit.phase("waiting for cloud-init");
+        let limit = scaled(self.site.accel, SETTLE);
+        let ran = self.run("cloud-init", "cloud-init status --wait --long", Vec::new(), limit)?;
+        if ran.code != 0 {
+            self.site.emit.warn(format!(
+                "cloud-init in the guest ended with code {} ({}); the steps run all the same",
+                ran.code,
+                ran.log.display()
+            ));
+        }
         Ok(())
     }
 

@@ -11,10 +11,7 @@ pub enum StoreError {
     #[error("stopped")]
     Cancelled,
     /// A stored file is not what was written.
-    #[error(
-        "{} in the store is damaged ({what}); it was taken out, run again and it will be built anew",
-        path.display()
-    )]
+    #[error("{} in the store is damaged ({what})", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

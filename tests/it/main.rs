@@ -11,6 +11,7 @@ mod manifest;
 mod package;
 mod plan;
 mod quickstart;
+mod refusals;
 mod report;
 mod run;
 mod support;

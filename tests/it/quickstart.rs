@@ -348,22 +348,43 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// The other way in: somebody's disk image with cloud-init, which here is one that we built before.
+/// Turns the root file system of a bootable raw disk into btrfs, which nobody can grow while it is not mounted. The boot
+/// loader that `grub-mkimage` makes can read it; the UUID stays.
+const TO_BTRFS: &str = r#"set -eu
+qemu-img convert -O raw "$1" theirs.raw
+dd if=theirs.raw of=root.img bs=1M skip=1 conv=sparse status=none
+echo "UUID=$(blkid -s UUID -o value root.img) / btrfs defaults 0 0" > fstab
+debugfs -w -f - root.img 2>&1 <<END
+rm /etc/fstab
+write fstab /etc/fstab
+rdump /usr/lib/grub/i386-pc .
+END
+e2fsck -fp root.img || [ $? -eq 1 ]
+btrfs-convert --uuid copy root.img
+grub-mkimage -O i386-pc -d i386-pc -p '(hd0,msdos1)/boot/grub' -o core.img biosdisk part_msdos btrfs
+dd if=root.img of=theirs.raw bs=1M seek=1 conv=notrunc,sparse status=none
+dd if=i386-pc/boot.img of=theirs.raw bs=440 count=1 conv=notrunc status=none
+dd if=core.img of=theirs.raw bs=512 seek=1 conv=notrunc status=none
+zstd -q --rm theirs.raw
+rm -r root.img core.img i386-pc
+"#;
+
+/// The other way in: somebody's disk image with cloud-init, which here is one that we built before. Its root is btrfs, so
+/// that each size of it is grown by booting it.
 #[test]
-fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown() {
+fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
     let shared = &QUICKSTART.bench;
-    let flavor = "[flavors.cloud]\nsteps = [{ run = \"guest/packages.sh\", env = { PACKAGES = \"cloud-init fdisk\" } }]\n";
-    shared.write("cloud.toml", variant("cloud", flavor));
+    let packages = "cloud-init fdisk btrfs-progs";
+    let flavor = format!(
+        "[flavors.cloud]\nsteps = [{{ run = \"guest/packages.sh\", env = {{ PACKAGES = \"{packages}\" }} }}]\n"
+    );
+    shared.write("cloud.toml", variant("cloud", &flavor));
     let ran = shared.run(&["run", "cloud.toml"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     let id = "debian12-2G-cloud";
     let published = format!("out-cloud/{id}/{id}.qcow2");
-    tool(
-        "sh",
-        &["-c", &format!("zstd -q {published} -o cloud.qcow2.zst")],
-        &shared.path(""),
-    );
-    let digest = tool("sha256sum", &["cloud.qcow2.zst"], &shared.path(""));
+    tool("sh", &["-c", TO_BTRFS, "sh", &published], &shared.path(""));
+    let digest = tool("sha256sum", &["theirs.raw.zst"], &shared.path(""));
     let digest = digest.split(' ').next().unwrap();
 
     let grow = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/grow-root.sh")).unwrap();
@@ -376,7 +397,7 @@ fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown() {
 family  = "debian"
 version = "12"
 disk    = "3G"
-source  = {{ disk = {{ path = "cloud.qcow2.zst", sha256 = "{digest}", access = "cloud-init", user = "debian" }} }}
+source  = {{ disk = {{ path = "theirs.raw.zst", sha256 = "{digest}", access = "cloud-init", user = "debian" }} }}
 
 [flavors.grown]
 steps = [
@@ -398,48 +419,73 @@ compress = "zstd"
     );
     let ran = shared.run(&["run", "derived.toml", "--verbose"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    assert!(ran.stderr.contains("| debian"), "{}", ran.all());
+    for expected in [
+        "| debian",
+        "size theirs-5G-grown: growing the file system from inside",
+        "the root file system (btrfs) fills its partition",
+    ] {
+        assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
+    }
     let raw = "out/theirs-5G-grown/theirs-5G-grown.raw";
     tool(
         "zstd",
-        &["-q", "-d", &format!("{raw}.zst"), "-o", "theirs.raw"],
+        &["-q", "-d", &format!("{raw}.zst"), "-o", "grown.raw"],
         &shared.path(""),
     );
-    assert_eq!(fs::metadata(shared.path("theirs.raw")).unwrap().len(), 5 << 30);
+    assert_eq!(fs::metadata(shared.path("grown.raw")).unwrap().len(), 5 << 30);
+    let skip = format!("skip={}", PARTITION >> 20);
     tool(
-        "e2fsck",
-        &["-fn", &format!("./theirs.raw?offset={PARTITION}")],
-        &shared.path(""),
-    );
-    // What the build brought along is gone: its keys, and cloud-init's memory of its seed.
-    tool(
-        "sh",
+        "dd",
         &[
-            "-c",
-            &format!(
-                "dd if=theirs.raw of=root.ext4 bs=1M skip={} conv=sparse status=none",
-                PARTITION >> 20
-            ),
+            "if=grown.raw",
+            "of=grown.btrfs",
+            "bs=1M",
+            &skip,
+            "conv=sparse",
+            "status=none",
         ],
         &shared.path(""),
     );
-    let debugfs = |request: &str| {
-        tool(
-            "sh",
-            &["-c", &format!("debugfs -R '{request}' root.ext4 2>&1")],
-            &shared.path(""),
-        )
-    };
-    for keys in ["/home/debian/.ssh/authorized_keys", "/root/.ssh/authorized_keys"] {
-        assert!(
-            !debugfs(&format!("cat {keys}")).contains("AAAA"),
-            "a key is left in {keys}"
-        );
-    }
-    let memory = debugfs("stat /var/lib/cloud/instance");
+    tool(
+        "btrfs",
+        &["check", "--check-data-csum", "grown.btrfs"],
+        &shared.path(""),
+    );
+    let facts = tool(
+        "btrfs",
+        &["inspect-internal", "dump-super", "grown.btrfs"],
+        &shared.path(""),
+    );
+    let total = facts
+        .lines()
+        .find_map(|line| line.strip_prefix("total_bytes"))
+        .unwrap();
+    let total: u64 = total.trim().parse().unwrap();
     assert!(
-        memory.contains("File not found"),
-        "cloud-init still remembers its seed: {memory}"
+        (5 << 30) - total < 4 << 20,
+        "the root is only {total} bytes large"
+    );
+    // What the build brought along is gone, although the guest booted once more to be grown: its keys, and cloud-init's
+    // memory of its seeds.
+    fs::create_dir(shared.path("inside")).unwrap();
+    // All of it would take minutes.
+    let wanted = "^/(|home(|/.*)|root(|/.*)|usr(|/lib(|/os-release))|var(|/lib(|/cloud(|/.*))))$";
+    tool(
+        "btrfs",
+        &["restore", "-S", "--path-regex", wanted, "grown.btrfs", "inside"],
+        &shared.path(""),
+    );
+    for keys in ["home/debian/.ssh/authorized_keys", "root/.ssh/authorized_keys"] {
+        let left = fs::read_to_string(shared.path("inside").join(keys)).unwrap_or_default();
+        assert!(!left.contains("AAAA"), "a key is left in {keys}: {left}");
+    }
+    assert!(shared.path("inside/usr/lib/os-release").is_file());
+    assert!(shared.path("inside/var/lib/cloud").is_dir());
+    let remembered = shared.path("inside/var/lib/cloud/instances");
+    let remembered: Vec<_> = remembered.read_dir().into_iter().flatten().collect();
+    assert!(
+        remembered.is_empty(),
+        "cloud-init remembers its seeds: {remembered:?}"
     );
 }
 

@@ -89,6 +89,7 @@ fn remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::FileTooLarge => {
             "; this file system, or the limit that `ulimit -f` shows, allows no file of that size"
         }
+        io::ErrorKind::NotADirectory => "; move that file away, or choose another place",
         io::ErrorKind::IsADirectory => "; a folder is in its place, move it away",
         _ => "",
     }

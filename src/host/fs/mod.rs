@@ -26,5 +26,6 @@ pub use sparse::BlockReader;
 pub use sparse::SparseWriter;
 pub use sparse::sparse_copy;
 pub use stat::Stamp;
+pub use stat::can_fill;
 pub use stat::free_space;
 pub use stat::private_dir;

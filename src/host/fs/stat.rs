@@ -39,6 +39,42 @@ impl Stamp {
     }
 }
 
+/// Makes sure that files could be made in a folder that may not exist yet, nor those above it. Changes nothing.
+///
+/// # Errors
+/// [`FsError::Io`] that names the nearest thing there is: no folder, or one that this user may not write to.
+pub fn can_fill(folder: &Path) -> Result<(), FsError> {
+    let mut place = folder;
+    loop {
+        let named = if place.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            place
+        };
+        let error = match (fs::metadata(named), place.parent()) {
+            (Ok(found), _) if !found.is_dir() => rustix::io::Errno::NOTDIR.into(),
+            (Ok(_), _) => {
+                use rustix::fs::Access;
+                match rustix::fs::access(named, Access::WRITE_OK | Access::EXEC_OK) {
+                    Ok(()) => return Ok(()),
+                    Err(errno) => errno.into(),
+                }
+            }
+            (Err(error), Some(parent))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                place = parent;
+                continue;
+            }
+            (Err(error), _) => error,
+        };
+        return Err(FsError::at("write into", named)(error));
+    }
+}
+
 /// Bytes that this user may still write to the file system that holds a path (which need not exist yet).
 ///
 /// # Errors

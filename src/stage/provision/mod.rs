@@ -40,6 +40,7 @@ pub fn provision(
     };
     let mut session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
     session.enter(&key, &work.guest.user)?;
+    session.settle(&work.guest)?;
     steps::run_all(&work.steps, &mut session, &key, site)?;
     seal(&mut session, &key, &work.guest.user, site)?;
     session.power_off()?;

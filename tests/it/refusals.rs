@@ -1,0 +1,276 @@
+//! Things that cannot work, and what the program says about them: hosts without what a manifest takes for granted, media
+//! that are no disks, a store that is damaged or in the way. Real tools, no VM that boots.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::machine::tiny::{Then, disk};
+use crate::support::{Bench, Ran, tool};
+
+/// A manifest of one image over this source.
+fn manifest(source: &str, rest: &str) -> String {
+    format!(
+        "[distros.tiny]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\nsource = {{ {source} }}\n{rest}\n\
+         [flavors.base]\nsteps = [{{ inline = \"true\" }}]\n\
+         [[images]]\ndistro = \"tiny\"\nflavor = \"base\"\nsizes = [\"3G\"]\n"
+    )
+}
+
+/// A bench whose one distro is this disk, with root's door open.
+fn bench_of_disk(content: impl AsRef<[u8]>) -> Bench {
+    let bench = Bench::new();
+    bench.write("tiny.raw", content);
+    bench.write(
+        "m.toml",
+        manifest("disk = { path = \"tiny.raw\", user = \"root\" }", ""),
+    );
+    bench
+}
+
+/// Asserts an exit code and that each of these was said.
+#[track_caller]
+fn assert_said(ran: &Ran, code: i32, said: &[&str]) {
+    assert_eq!(ran.code, code, "{}", ran.all());
+    let flat = ran.stderr.replace(['│', '\n'], " ");
+    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in said {
+        assert!(flat.contains(words), "no `{words}` in\n{}", ran.all());
+    }
+}
+
+/// A folder with links to all programs on the search path but these.
+fn path_without(bench: &Bench, programs: &[&str]) -> std::path::PathBuf {
+    let folder = bench.path("programs");
+    std::fs::create_dir(&folder).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for from in std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]) {
+        let Ok(entries) = from.read_dir() else { continue };
+        for entry in entries.map(Result::unwrap) {
+            let name = entry.file_name();
+            if !programs.iter().any(|program| name == *program) {
+                let _ = std::os::unix::fs::symlink(entry.path(), folder.join(name));
+            }
+        }
+    }
+    folder
+}
+
+fn run_with_path(bench: &Bench, args: &[&str], path: &Path) -> Ran {
+    let mut command = bench.command(args);
+    command.env("PATH", path).env("PIPELINE_SBIN", path);
+    bench.finish(command)
+}
+
+/// Runs the program in namespaces of its own, by way of another command.
+fn enclosed(bench: &Bench, namespaces: &[&str], by: &[&str], args: &[&str]) -> Ran {
+    let inner = bench.command(args);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user"])
+        .args(namespaces)
+        .arg("--")
+        .args(by);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(bench.path("")).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bench.finish(command)
+}
+
+#[test]
+fn a_host_without_apt_must_be_told_a_mirror() {
+    let bench = Bench::new();
+    bench.write("m.toml", manifest("bootstrap = { suite = \"bookworm\" }", ""));
+    let hide = "mount -t tmpfs none /etc/apt && exec \"$@\"";
+    let ran = enclosed(
+        &bench,
+        &["--mount"],
+        &["sh", "-c", hide, "sh"],
+        &["plan", "m.toml"],
+    );
+    assert_said(
+        &ran,
+        2,
+        &[
+            "no mirror is known for distro `tiny` (suite bookworm)",
+            "mirror = ",
+        ],
+    );
+}
+
+#[test]
+fn a_family_that_bootstrap_cannot_install_is_told() {
+    let bench = Bench::new();
+    let text = manifest("bootstrap = { suite = \"9\" }", "").replace("debian", "rhel");
+    bench.write("m.toml", text);
+    let ran = bench.run(&["validate", "m.toml"]);
+    assert_said(
+        &ran,
+        2,
+        &["only debian and ubuntu can be bootstrapped", "another family"],
+    );
+}
+
+#[test]
+fn a_playbook_without_ansible_is_told_before_anything_starts() {
+    let bench = bench_of_disk(disk("hello\r\n", Then::Halt));
+    bench.write("site.yml", "- hosts: all\n");
+    let text = bench
+        .read("m.toml")
+        .replace("{ inline = \"true\" }", "{ ansible = \"site.yml\" }");
+    bench.write("m.toml", text);
+    let path = path_without(&bench, &["ansible-playbook"]);
+    let ran = run_with_path(&bench, &["run", "m.toml"], &path);
+    assert_said(
+        &ran,
+        3,
+        &[
+            "this host lacks ansible-playbook",
+            "pipeline doctor",
+            "nothing was started",
+        ],
+    );
+    assert!(
+        !bench.path("store/scratch").exists() || bench.path("store/scratch").read_dir().unwrap().count() == 0
+    );
+}
+
+#[test]
+fn a_medium_of_a_foreign_format_is_told_with_the_way_out() {
+    let bench = bench_of_disk("");
+    tool(
+        "qemu-img",
+        &["create", "-q", "-f", "vmdk", "tiny.raw", "1M"],
+        &bench.path(""),
+    );
+    let ran = bench.run(&["run", "m.toml"]);
+    assert_said(&ran, 1, &["is a vmdk image", "qemu-img convert -O qcow2"]);
+}
+
+#[test]
+fn words_of_no_meaning_are_refused_with_those_that_have_one() {
+    let bench = bench_of_disk("");
+    let ran = bench.run(&["run", "m.toml", "--progress", "loud"]);
+    assert_said(
+        &ran,
+        2,
+        &["`loud` is not a kind of progress", "auto, bars, plain or json"],
+    );
+    let text = bench.read("m.toml").replace("\"3G\"", "\"99999999T\"");
+    bench.write("m.toml", text);
+    let ran = bench.run(&["validate", "m.toml"]);
+    assert_said(&ran, 2, &["`99999999T` is larger than any disk"]);
+}
+
+#[test]
+fn a_script_that_is_no_file_or_cannot_be_read_is_told_apart() {
+    let bench = bench_of_disk("");
+    tool("mkfifo", &["pipe.sh"], &bench.path(""));
+    let long = "x".repeat(300);
+    let steps = format!("{{ run = \"pipe.sh\" }}, {{ run = \"{long}\" }}");
+    let text = bench.read("m.toml").replace("{ inline = \"true\" }", &steps);
+    bench.write("m.toml", text);
+    let ran = bench.run(&["validate", "m.toml"]);
+    assert_said(
+        &ran,
+        2,
+        &[
+            "`pipe.sh` is not a regular file",
+            "cannot be read: File name too long",
+        ],
+    );
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_named() {
+    let bench = bench_of_disk("");
+    bench.write("file", "");
+    let mut command = bench.command(&["run", "m.toml"]);
+    command.env("PIPELINE_STORE", bench.path("file/store"));
+    let ran = bench.finish(command);
+    assert_said(
+        &ran,
+        3,
+        &["[ROOT]/file/store", "Not a directory", "move that file away"],
+    );
+}
+
+#[test]
+fn an_output_folder_that_is_a_file_is_told() {
+    let bench = bench_of_disk("");
+    bench.write("out", "");
+    let ran = bench.run(&["run", "m.toml"]);
+    assert_said(
+        &ran,
+        3,
+        &[
+            "could not write into out: Not a directory",
+            "`output` under [pipeline]",
+            "nothing was started",
+        ],
+    );
+}
+
+#[test]
+fn a_host_without_network_says_so() {
+    let bench = Bench::new();
+    let digest = "ab".repeat(32);
+    bench.write(
+        "m.toml",
+        manifest(
+            &format!(
+                "disk = {{ url = \"http://192.0.2.1/tiny.qcow2\", sha256 = \"{digest}\", user = \"root\" }}"
+            ),
+            "",
+        ),
+    );
+    let ran = enclosed(&bench, &["--net"], &[], &["run", "m.toml"]);
+    assert_said(
+        &ran,
+        1,
+        &[
+            "http://192.0.2.1/tiny.qcow2",
+            "192.0.2.1 cannot be reached (Network is unreachable",
+            "check the network",
+        ],
+    );
+}
+
+#[test]
+fn a_damaged_result_is_taken_out_named_and_built_anew() {
+    let bench = bench_of_disk(disk(
+        "Kernel panic - not syncing: VFS: Unable to mount root fs\r\n",
+        Then::Halt,
+    ));
+    let first = bench.run(&["run", "m.toml"]);
+    assert_said(&first, 1, &["install tiny: done", "Unable to mount root fs"]);
+    let stored = tool(
+        "sh",
+        &[
+            "-c",
+            "ls -d store/results/install/*/*/disk 2>/dev/null || find store -name disk",
+        ],
+        &bench.path(""),
+    );
+    let path = bench.path(stored.trim());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    tool("chmod", &["u+w", stored.trim()], &bench.path(""));
+    std::fs::write(&path, bytes).unwrap();
+
+    let second = bench.run(&["run", "m.toml"]);
+    assert_said(
+        &second,
+        1,
+        &[
+            "in the store is damaged (",
+            "; it is taken out and built anew",
+            "install tiny: done",
+            "Unable to mount root fs",
+        ],
+    );
+    // Half a disk is no reason for a third way to fail.
+    let third = bench.run(&["plan", "m.toml", "--format", "json"]);
+    assert_eq!(third.code, 0, "{}", third.all());
+    assert!(!third.stderr.contains("damaged"), "{}", third.all());
+}
