@@ -167,6 +167,12 @@ pub const TOOLS: &[Tool] = {
             "is a foreign judge of digests and keys",
             ["openssl"; 3],
         ),
+        tool(
+            "pgrep",
+            Tests,
+            "finds the processes of a story",
+            ["procps", "procps-ng", "procps-ng"],
+        ),
         tool("pigz", Tests, "is a foreign judge of compression", ["pigz"; 3]),
         tool(
             "shellcheck",

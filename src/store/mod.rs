@@ -7,7 +7,7 @@
 //! STORE/latest/<pipeline>/<stage>/<subject>.json   the key last built for a subject: reasons and expected times
 //! STORE/locks/<stage>-<key>.lock        held while a node is being built
 //! STORE/scratch/<run>/                  work in progress; removed when its run is gone
-//! STORE/runs/<run>/                     events.jsonl and logs
+//! STORE/runs/<run>/                     events.jsonl and logs; boot-… of a machine that somebody tried: logs only
 //! STORE/<name>.json                     notes: facts of the host that take long to find out
 //! STORE/secret                          keys the fingerprints of secrets; never leaves this store
 //! ```
