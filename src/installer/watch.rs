@@ -130,6 +130,99 @@ mod tests {
     }
 
     #[test]
+    fn prompts_that_wait_for_ever_are_known() {
+        // Titles and sentences of the installers, wrapped as their text front ends do.
+        for (name, line, means) in [
+            (
+                "debian-installer",
+                "Downloading a file failed:",
+                "failed to download a file",
+            ),
+            (
+                "debian-installer",
+                "Bad archive mirror",
+                "does not have this release",
+            ),
+            (
+                "debian-installer",
+                "!! ERROR: No root file system is defined.",
+                "no place for the root file system",
+            ),
+            (
+                "debian-installer",
+                "Failed to partition the selected disk",
+                "disk is too small",
+            ),
+            (
+                "debian-installer",
+                "No disk drive was detected. If you know the name",
+                "sees no disk",
+            ),
+            (
+                "debian-installer",
+                "Failed to process the preconfiguration file",
+                "make sense of its answers",
+            ),
+            (
+                "debian-installer",
+                "Network autoconfiguration failed",
+                "no address by DHCP",
+            ),
+            (
+                "debian-installer",
+                "Debootstrap warning",
+                "base system cannot be installed",
+            ),
+            (
+                "debian-installer",
+                "Unable to install GRUB in /dev/vda",
+                "boot loader cannot be installed",
+            ),
+            (
+                "debian-installer",
+                "Failed to run preseeded command",
+                "late_command",
+            ),
+            (
+                "anaconda",
+                "Traceback (most recent call last):",
+                "Anaconda crashed",
+            ),
+            (
+                "anaconda",
+                "The following problem occurred on line 9 of the kickstart file:",
+                "make sense of its answers",
+            ),
+            (
+                "anaconda",
+                "Error setting up base repository",
+                "cannot reach its packages",
+            ),
+            (
+                "anaconda",
+                "Please make a choice from above ['b' to begin installation",
+                "asks something",
+            ),
+            (
+                "subiquity",
+                "finish: subiquity/Install/install: FAIL",
+                "Ubuntu's installer failed",
+            ),
+            (
+                "subiquity",
+                "Continue with autoinstall? (yes|no)",
+                "asks whether it may erase the disk",
+            ),
+        ] {
+            let fatal = Watch::new(program(name))
+                .fatal(line)
+                .unwrap_or_else(|| panic!("{name}: {line}"));
+            assert!(fatal.means.contains(means), "{line}: {}", fatal.means);
+            assert_eq!(fatal.line, line);
+        }
+    }
+
+    #[test]
     fn percentages() {
         assert_eq!(percent("Installing the base system  ... 2%... 45%"), Some(45));
         assert_eq!(percent("100%"), Some(100));

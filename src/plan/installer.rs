@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::build::{BUILD_KEY, Planner, wish};
 use super::error::PlanError;
 use super::node::{Cost, FetchWork, InstallerBoot, InstallerWork, MediaAt, Stage, Work};
-use crate::installer::{self, Installer};
+use crate::installer::{self, Delivery, Installer};
 use crate::manifest::context::{self, BootFacts, BuildFacts};
 use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Media, Proof, Template};
 use crate::manifest::template;
@@ -43,7 +43,12 @@ impl Planner<'_> {
             distro: distro.name.clone(),
             family: distro.family.name().to_owned(),
         })?;
-        let delivery = source.delivery.unwrap_or(known.delivery);
+        // A medium that starts itself brings its own initial RAM disk: nothing can be slipped into that.
+        let usual = match known.delivery {
+            Delivery::Initrd if source.boot_command.is_some() => Delivery::Http,
+            usual => usual,
+        };
+        let delivery = source.delivery.unwrap_or(usual);
         let answers = answers(distro, source, known)?;
         let boot_facts = boot_facts(source, known);
         let mut needs = Vec::new();

@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::machine::tiny::{self, Then};
 use crate::support::debian_installer::netboot;
 use crate::support::http::Server;
 use crate::support::{Bench, tool};
@@ -307,4 +308,114 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
             told(bad)
         );
     }
+}
+
+/// A CD that starts a guest of one sector.
+fn cd(bench: &Bench, name: &str, text: &str, then: Then) {
+    let mut loader = tiny::disk(text, then);
+    loader.truncate(2048);
+    bench.write(&format!("{name}/boot.img"), loader);
+    let image = [
+        "-as",
+        "mkisofs",
+        "-quiet",
+        "-R",
+        "-b",
+        "boot.img",
+        "-no-emul-boot",
+        "-boot-load-size",
+        "4",
+    ];
+    let file = format!("{name}.iso");
+    let image: Vec<_> = image.into_iter().chain(["-o", &file, name]).collect();
+    tool("xorriso", &image, &bench.path("."));
+}
+
+/// Guests of one sector in the place of installers: what the node makes of their ends.
+#[test]
+fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
+    let bench = Bench::new();
+    let mut distros = String::new();
+    for (name, family, by, text, then) in [
+        ("deaf", "debian", "http", "hello\r\n", Then::PowerOff),
+        (
+            "panic",
+            "debian",
+            "http",
+            "Kernel panic - not syncing: VFS: no root\r\n",
+            Then::Halt,
+        ),
+        (
+            "stuck",
+            "rhel",
+            "seed",
+            "Traceback (most recent call last):\r\n  x\r\n",
+            Then::Halt,
+        ),
+        (
+            "good",
+            "rhel",
+            "seed",
+            "Installing boot loader\r\n",
+            Then::PowerOff,
+        ),
+    ] {
+        cd(&bench, name, text, then);
+        distros += &format!(
+            "[distros.{name}]\nfamily = \"{family}\"\nversion = \"9\"\ndisk = \"64M\"\nmemory = \"64M\"\ncpus = 1\n\
+             source = {{ iso = {{ path = \"{name}.iso\", answers_by = \"{by}\", boot_command = \"<wait0>\" }} }}\n"
+        );
+    }
+    bench.write(
+        "images.toml",
+        manifest(&distros, &["deaf", "panic", "stuck", "good"]),
+    );
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    for (distro, what) in [
+        (
+            "deaf",
+            "the installer ended without having asked for its answers (it never asked for its answers",
+        ),
+        (
+            "panic",
+            "the guest's kernel panicked: Kernel panic - not syncing: VFS: no root",
+        ),
+        ("stuck", "Anaconda crashed (it had its answers"),
+    ] {
+        assert!(failure(&ran.stderr, distro).contains(what), "{}", ran.all());
+    }
+    assert!(
+        ran.stderr.contains("install good: installing the boot loader\n"),
+        "{}",
+        ran.all()
+    );
+    assert!(!ran.stderr.contains("failed       install good"), "{}", ran.all());
+    // Nothing was installed, of course: the disk that it left starts nothing.
+    assert!(
+        ran.stderr.contains("the machine found nothing to boot"),
+        "{}",
+        ran.all()
+    );
+}
+
+/// A CD whose boot loader prints each key that it gets: what is typed is seen on the console, and understood there.
+#[test]
+fn keys_are_typed_into_the_boot_loader_of_a_medium() {
+    let bench = Bench::new();
+    cd(&bench, "loader", "boot: ", Then::EchoKeys);
+    let distro = "[distros.typed]\nfamily = \"debian\"\nversion = \"13\"\ndisk = \"64M\"\nmemory = \"64M\"\n\
+        [distros.typed.source.iso]\npath = \"loader.iso\"\n\
+        boot_command = [\"<waitFor 'boot:' 1m><wait2>\", \"url={{ host.url }} \", \"No root file system is defined\"]\n";
+    bench.write("images.toml", manifest(distro, &["typed"]));
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let what = "the installer has no place for the root file system (it never asked for its answers";
+    assert!(failure(&ran.stderr, "typed").contains(what), "{}", ran.all());
+    assert!(ran.stderr.contains("url=http://10.0.2.2:"), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("/preseed.cfg No root file system is defined"),
+        "{}",
+        ran.all()
+    );
 }

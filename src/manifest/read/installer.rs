@@ -82,6 +82,12 @@ pub(super) fn read(
                 "take it out, or use an `iso`",
             );
         }
+        if delivery == Some(Delivery::Initrd) {
+            field.bad(
+                "the medium's boot loader brings its own initrd, into which nothing can be put",
+                "write answers_by = \"http\" and type the URL: {{ host.url }}",
+            );
+        }
         read_boot_command(reading, &field, templates)
     });
     let source = InstallerSource {
