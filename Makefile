@@ -8,8 +8,6 @@ DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Where the program is that serves a complete mirror for `make test-install`.
-LAB ?= ../shared/lab
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
 
@@ -19,7 +17,7 @@ TESTS ?=
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
-	@echo 'make test-install   a whole Debian installation, an hour without KVM (not in CI)'
+	@echo 'make test-install LAB=DIR   a whole Debian installation, an hour without KVM (not in CI; see tests/install.sh)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
 	@echo 'make setup   only install the host packages that builds and tests need'
@@ -41,6 +39,8 @@ endif
 	$(CARGO) test --locked -- $(TESTS)
 
 test-install: toolchain
+	@[ -n "$(LAB)" ] || { \
+		echo 'make: say where the program that serves a complete mirror is: make test-install LAB=DIR'; exit 2; } >&2
 	$(CARGO) build --release --locked
 	tests/install.sh $(RELEASE) $(LAB) target/test-install
 

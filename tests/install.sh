@@ -1,6 +1,6 @@
 #!/bin/sh
-# Debian 13 by its real installer, end to end, to images of two sizes, one of which is started. Takes most of an hour
-# without KVM, so it is no part of `make test`.
+# Debian 13 by its real installer, end to end, to images of two sizes, both booted and checked (is the root as large as the
+# disk, …). Takes most of an hour without KVM, so it is no part of `make test`.
 #
 #   tests/install.sh PIPELINE LAB FOLDER
 #
@@ -49,6 +49,7 @@ source  = { netboot = { kernel = { path = "$(field kernel)" }, initrd = { path =
 
 [flavors.base]
 steps = [{ inline = "df -h /; ip -br addr; cat /proc/cmdline", name = "look" }]
+checks = ["standard"]
 
 [[images]]
 distro = "debian13"
@@ -56,18 +57,4 @@ flavor = "base"
 sizes  = ["5G", "20G"]
 EOF
 "$pipeline" run "$folder/images.toml"
-
-echo 'starting the larger image'
-gunzip -c "$folder/out/debian13-20G-base/debian13-20G-base.qcow2.gz" > "$folder/boot.qcow2"
-rm -f "$folder/console.log"
-qemu-system-x86_64 -accel kvm -accel tcg -cpu max -smp 2 -m 1G -display none -snapshot \
-    -drive "file=$folder/boot.qcow2,if=virtio,format=qcow2" -serial "file:$folder/console.log" &
-guest=$!
-trap 'kill "$mirror" "$guest" 2>/dev/null || :' EXIT
-tries=0
-until grep -q 'login:' "$folder/console.log" 2>/dev/null; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || { tail -20 "$folder/console.log"; echo 'it never asked for a login' >&2; exit 1; }
-    sleep 1
-done
-echo 'it asks for a login: done'
+(cd "$folder/out" && sha512sum -c SHA512SUM.txt)
