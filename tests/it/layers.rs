@@ -99,7 +99,7 @@ fn only_one_module_starts_processes() {
         })
         .map(|file| file.strip_prefix(&src).unwrap().to_owned())
         .collect();
-    assert_eq!(starts, [PathBuf::from("host/process.rs")]);
+    assert_eq!(starts, [PathBuf::from("host/process/mod.rs")]);
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {

@@ -2,29 +2,37 @@
 //! Every child has its own process group (the terminal's Ctrl-C does not reach it) and a parent-death signal. That
 //! signal is tied to the *thread* that spawns (prctl(2)): spawn from a thread that outlives the child.
 
+mod before_exec;
+mod child;
+mod error;
+mod lines;
+mod words;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
-
+use self::before_exec::{die_with_us, forgo_privileges, own_session};
+use self::child::Group;
+use self::lines::read_lines;
 use super::cancel::Cancel;
+
+pub use self::child::{Left, Running};
+pub use self::error::ProcessError;
+pub use self::lines::clean_line;
+pub use self::words::{shell_quote, status_text};
 
 /// How often a waiting thread looks whether it should stop.
 const POLL: Duration = Duration::from_millis(50);
 /// How long to wait for lines that a child wrote before it ended: its readers are threads of ours, and the host may be
 /// busy.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long a child may take to end after SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
-/// Longest line passed on; the rest of a longer one is dropped, so that a child cannot fill our memory.
-const MAX_LINE: usize = 8 * 1024;
 /// Lines of output kept for error messages.
 const TAIL: usize = 30;
 
@@ -56,63 +64,6 @@ pub enum Output {
     Stdout,
     /// Standard error.
     Stderr,
-}
-
-/// What went wrong with a child.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// The program is not installed.
-    #[error("`{program}` was not found; `pipeline doctor` says which package has it")]
-    NotFound {
-        /// Program.
-        program: String,
-    },
-    /// The system would not start it.
-    #[error("could not start `{program}`: {source}")]
-    Start {
-        /// Program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It ended with another code than 0.
-    #[error("`{program}` {status}{}", tail_text(.tail))]
-    Failed {
-        /// Program.
-        program: String,
-        /// In words: "exited with code 2", "was killed by signal 9".
-        status: String,
-        /// Exit code, absent when a signal ended it.
-        code: Option<i32>,
-        /// Its last lines.
-        tail: Vec<String>,
-    },
-    /// It took too long and was stopped.
-    #[error("`{program}` did not end within {}{}", crate::size::show_duration(*.limit), tail_text(.tail))]
-    TimedOut {
-        /// Program.
-        program: String,
-        /// The limit.
-        limit: Duration,
-        /// Its last lines.
-        tail: Vec<String>,
-    },
-    /// We were asked to stop.
-    #[error("stopped")]
-    Cancelled,
-    /// Talking to it failed.
-    #[error("lost contact with `{program}`: {source}")]
-    Io {
-        /// Program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-fn tail_text(tail: &[String]) -> String {
-    tail.iter()
-        .fold(String::new(), |text, line| text + "\n  | " + line)
 }
 
 impl Cmd {
@@ -352,211 +303,6 @@ impl Cmd {
     }
 }
 
-/// A child that lives on when we are gone.
-#[derive(Debug)]
-pub struct Left {
-    child: Child,
-    program: String,
-}
-
-impl Left {
-    /// Whether it ended already, and how.
-    ///
-    /// # Errors
-    /// [`ProcessError::Io`].
-    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
-        self.child.try_wait().map_err(|source| ProcessError::Io {
-            program: self.program.clone(),
-            source,
-        })
-    }
-
-    /// Asks it to end in order (SIGTERM).
-    pub fn tell_to_end(&mut self) {
-        // One that was waited for has given its id back.
-        if matches!(self.try_wait(), Ok(None))
-            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process(pid, Signal::TERM);
-        }
-    }
-}
-
-/// A child that is alive (or not waited for yet). Dropping it kills its whole group.
-#[derive(Debug)]
-pub struct Running {
-    /// The child; its pipes may be taken.
-    pub child: Child,
-    program: String,
-    ended: Option<ExitStatus>,
-    group: Group,
-}
-
-/// Whose process group a child is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Group {
-    /// One of its own.
-    Own,
-    /// Ours.
-    Ours,
-}
-
-impl Running {
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Whether it ended, and how.
-    ///
-    /// # Errors
-    /// [`ProcessError::Io`].
-    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
-        if self.ended.is_none() {
-            let waited = self.child.try_wait();
-            self.ended = waited.map_err(|source| ProcessError::Io {
-                program: self.program.clone(),
-                source,
-            })?;
-        }
-        Ok(self.ended)
-    }
-
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// [`ProcessError::Cancelled`] when asked to stop first, [`ProcessError::Io`].
-    pub fn wait(&mut self, cancel: &Cancel) -> Result<ExitStatus, ProcessError> {
-        let mut pause = Duration::from_millis(1);
-        loop {
-            if let Some(status) = self.try_wait()? {
-                return Ok(status);
-            }
-            if cancel.sleep(pause) {
-                return Err(ProcessError::Cancelled);
-            }
-            pause = (pause * 2).min(POLL);
-        }
-    }
-
-    /// Ends it: SIGTERM to the group, some seconds of grace, SIGKILL.
-    pub fn stop(&mut self) {
-        self.signal(Signal::TERM);
-        let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline {
-            if !matches!(self.try_wait(), Ok(None)) {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        self.kill();
-    }
-
-    /// Kills the group at once and reaps the child.
-    pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        if self.ended.is_none() {
-            self.ended = self.child.wait().ok();
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        // The group may have members left after the child itself was reaped, but then its id may be somebody
-        // else's: signal only while the child is ours.
-        if self.ended.is_some() {
-            return;
-        }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = match self.group {
-                Group::Own => rustix::process::kill_process_group(pid, signal),
-                Group::Ours => rustix::process::kill_process(pid, signal),
-            };
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.try_wait(), Ok(None)) {
-            self.kill();
-        }
-    }
-}
-
-/// How a process ended, in words.
-pub fn status_text(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with code {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "ended".to_owned(),
-    }
-}
-
-/// Quotes a word for a POSIX shell where it needs it.
-pub fn shell_quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-/// Takes terminal controls out of a line: a guest must not drive the user's terminal.
-pub fn clean_line(line: &str) -> String {
-    let mut clean = String::with_capacity(line.len());
-    let mut chars = line.trim_end_matches(['\r', '\n']).chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => match chars.next() {
-                // CSI: parameters, then one letter (ECMA-48 §5.4).
-                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-                // OSC: up to BEL or ESC \ (ECMA-48 §8.3.89).
-                Some(']') => {
-                    while let Some(c) = chars.next() {
-                        if c == '\u{7}' {
-                            break;
-                        }
-                        if c == '\u{1b}' {
-                            chars.next();
-                            break;
-                        }
-                    }
-                }
-                Some('(' | ')') => drop(chars.next()),
-                _ => {}
-            },
-            '\t' => clean.push(' '),
-            // A progress line that redraws itself: what stands after the last carriage return is what one would see.
-            '\r' if chars.peek().is_some() => clean.clear(),
-            c if c.is_control() => {}
-            c => clean.push(c),
-        }
-    }
-    clean.truncate(clean.trim_end().len());
-    clean
-}
-
-/// Reads a pipe line by line on a thread of its own until it ends.
-fn read_lines(pipe: impl Read + Send + 'static, output: Output, sender: mpsc::Sender<(Output, String)>) {
-    thread::spawn(move || {
-        let mut reader = BufReader::new(pipe);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match (&mut reader).take(MAX_LINE as u64).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {
-                    let text = clean_line(&String::from_utf8_lossy(&line));
-                    if sender.send((output, text)).is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-    });
-}
-
 fn keep_tail(tail: &mut Vec<String>, line: String) {
     if line.is_empty() {
         return;
@@ -565,48 +311,6 @@ fn keep_tail(tail: &mut Vec<String>, line: String) {
         tail.remove(0);
     }
     tail.push(line);
-}
-
-#[expect(
-    unsafe_code,
-    reason = "pre_exec is the only way to set the parent-death signal; see its SAFETY"
-)]
-fn die_with_us(command: &mut std::process::Command) {
-    let us = rustix::process::getpid();
-    // SAFETY: the closure runs between fork and exec and makes two system calls; it neither allocates nor locks.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the line above.
-            if rustix::process::getppid() == Some(us) {
-                Ok(())
-            } else {
-                Err(std::io::ErrorKind::NotFound.into())
-            }
-        });
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "pre_exec is the only way to set this for a child; see its SAFETY"
-)]
-fn forgo_privileges(command: &mut std::process::Command) {
-    // SAFETY: the closure runs between fork and exec and makes one system call; it neither allocates nor locks.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::thread::set_no_new_privs(true)?));
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "pre_exec is the only way to start a session; see its SAFETY"
-)]
-fn own_session(command: &mut std::process::Command) {
-    // SAFETY: the closure runs between fork and exec and makes one system call; it neither allocates nor locks.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
-    }
 }
 
 #[cfg(test)]
@@ -659,12 +363,5 @@ mod tests {
         let cmd = Cmd::new("cat").stdin("hello\n");
         assert_eq!(cmd.read(&Cancel::default()).unwrap(), "hello\n");
         assert!(!format!("{cmd:?}").contains("hello"));
-    }
-
-    #[test]
-    fn terminal_controls_are_taken_out() {
-        assert_eq!(clean_line("\u{1b}[32mok\u{1b}[0m\r\n"), "ok");
-        assert_eq!(clean_line("10%\r20%\r\n"), "20%");
-        assert_eq!(clean_line("\u{1b}]0;title\u{7}x"), "x");
     }
 }

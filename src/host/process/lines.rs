@@ -1,0 +1,81 @@
+//! A child's output, line by line, fit to be shown.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc;
+use std::thread;
+
+use super::Output;
+
+/// Longest line passed on; the rest of a longer one is dropped, so that a child cannot fill our memory.
+const MAX_LINE: usize = 8 * 1024;
+
+/// Reads a pipe line by line on a thread of its own until it ends.
+pub(super) fn read_lines(
+    pipe: impl Read + Send + 'static,
+    output: Output,
+    sender: mpsc::Sender<(Output, String)>,
+) {
+    thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut reader).take(MAX_LINE as u64).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {
+                    let text = clean_line(&String::from_utf8_lossy(&line));
+                    if sender.send((output, text)).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Takes terminal controls out of a line: a guest must not drive the user's terminal.
+pub fn clean_line(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len());
+    let mut chars = line.trim_end_matches(['\r', '\n']).chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => match chars.next() {
+                // CSI: parameters, then one letter (ECMA-48 §5.4).
+                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
+                // OSC: up to BEL or ESC \ (ECMA-48 §8.3.89).
+                Some(']') => {
+                    while let Some(c) = chars.next() {
+                        if c == '\u{7}' {
+                            break;
+                        }
+                        if c == '\u{1b}' {
+                            chars.next();
+                            break;
+                        }
+                    }
+                }
+                Some('(' | ')') => drop(chars.next()),
+                _ => {}
+            },
+            '\t' => clean.push(' '),
+            // A progress line that redraws itself: what stands after the last carriage return is what one would see.
+            '\r' if chars.peek().is_some() => clean.clear(),
+            c if c.is_control() => {}
+            c => clean.push(c),
+        }
+    }
+    clean.truncate(clean.trim_end().len());
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_controls_are_taken_out() {
+        assert_eq!(clean_line("\u{1b}[32mok\u{1b}[0m\r\n"), "ok");
+        assert_eq!(clean_line("10%\r20%\r\n"), "20%");
+        assert_eq!(clean_line("\u{1b}]0;title\u{7}x"), "x");
+    }
+}
