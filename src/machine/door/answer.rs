@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::form::NoForm;
-use super::request::Request;
 use super::{BOOT_SCRIPT, Posted, REPORTS, Room, Visit, folder, form, lock, shown};
+use crate::host::serve::request::Request;
 
 /// Answers, and tells of it.
 pub(super) fn answer(request: &Request, stream: &UnixStream, room: &Room) {

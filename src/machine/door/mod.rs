@@ -12,7 +12,6 @@ mod answer;
 mod folder;
 mod form;
 pub mod relay;
-mod request;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,6 +27,7 @@ use std::time::Duration;
 
 use super::wire::private_folder;
 use crate::host::process::clean_line;
+use crate::host::serve::request::{self, Bounds};
 
 /// The address at which guests look, as hypervisors that run such images offer it.
 pub const ADDRESS: &str = "10.0.2.100";
@@ -40,6 +40,11 @@ pub const REPORTS: &str = ".pipeline/";
 
 /// Connections served at once; what a guest opens beyond them is closed.
 const CONNECTIONS: usize = 64;
+/// The largest form or report, and the longest time that a request may take.
+const BOUNDS: Bounds = Bounds {
+    body: 16 << 20,
+    time: Duration::from_secs(15 * 60),
+};
 /// How long a guest may keep us waiting for its next byte. Emulated guests are slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Characters of a path that are shown.
@@ -237,7 +242,7 @@ fn serve(mut stream: &UnixStream, room: &Room) {
     if limits.is_err() {
         return;
     }
-    match request::read(&mut stream) {
+    match request::read(&mut stream, BOUNDS) {
         Ok(Some(request)) => answer::answer(&request, stream, room),
         // Nothing was asked.
         Ok(None) => {}

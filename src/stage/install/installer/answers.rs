@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Stream;
-use crate::host::serve::{Bound, Request, Server};
+use crate::host::serve::{Answered, Bound, Server};
 use crate::installer::Delivery;
 use crate::machine::media::initrd;
 use crate::machine::seed;
@@ -30,7 +30,7 @@ pub(super) struct Answers {
     port: u16,
     folder: String,
     log_port: u16,
-    heard: Arc<Mutex<Vec<Request>>>,
+    heard: Arc<Mutex<Vec<Answered>>>,
     /// Serves as long as this lives.
     _server: Server,
 }
@@ -64,7 +64,7 @@ impl Answers {
             let others = work.other_seed_files.iter();
             documents.extend(others.map(|name| (name.clone(), Vec::new())));
         }
-        let heard = Arc::<Mutex<Vec<Request>>>::default();
+        let heard = Arc::<Mutex<Vec<Answered>>>::default();
         let (list, emit) = (Arc::clone(&heard), site.emit.clone());
         let server = bound.serve(documents, move |request| {
             if request.path != format!("/{REPORTS}") {
@@ -104,7 +104,7 @@ impl Answers {
     }
 
     /// The requests since the last call.
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(super) fn requests(&self) -> Vec<Answered> {
         std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

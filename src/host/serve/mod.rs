@@ -1,24 +1,26 @@
 //! A small HTTP server on loopback that hands out a few documents under a path that nobody can guess, and takes short
 //! reports. Every request is told. Knows nothing of what the documents are.
 
+pub mod request;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::request::Bounds;
 use crate::digest::hex;
 use crate::host::process::clean_line;
 
-/// Longest request line and header fields, together.
-const HEAD: usize = 16 * 1024;
-/// Most header fields.
-const FIELDS: usize = 64;
-/// Longest report.
-const BODY: usize = 256 * 1024;
+/// The longest report and the longest time for a request.
+const BOUNDS: Bounds = Bounds {
+    body: 256 * 1024,
+    time: PATIENCE,
+};
 /// Longest time for one request; emulated guests are slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Connections at once; others are closed.
@@ -30,7 +32,7 @@ const SHOWN: usize = 200;
 
 /// A request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Answered {
     /// `GET`, `HEAD`, `POST`.
     pub method: String,
     /// What was asked for, below the secret path where it was known, else as it came.
@@ -41,7 +43,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl fmt::Display for Request {
+impl fmt::Display for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.method, self.path, self.status)
     }
@@ -56,7 +58,7 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-type Told = Arc<dyn Fn(Request) + Send + Sync>;
+type Told = Arc<dyn Fn(Answered) + Send + Sync>;
 
 impl Server {
     /// A server without documents yet, so that they can name its port: give them to [`Bound::serve`].
@@ -101,7 +103,7 @@ impl Bound {
     pub fn serve(
         self,
         documents: BTreeMap<String, Vec<u8>>,
-        told: impl Fn(Request) + Send + Sync + 'static,
+        told: impl Fn(Answered) + Send + Sync + 'static,
     ) -> Server {
         let Self {
             listener,
@@ -151,156 +153,72 @@ impl Drop for Server {
 }
 
 /// One request; nothing where there was none that could be read.
-fn answer(mut stream: TcpStream, secret: &str, documents: &BTreeMap<String, Vec<u8>>) -> Option<Request> {
+fn answer(mut stream: TcpStream, secret: &str, documents: &BTreeMap<String, Vec<u8>>) -> Option<Answered> {
     stream.set_nonblocking(false).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    let asked = read(&mut stream);
-    let (mut request, found) = match asked {
+    let (mut answered, sends_body, found) = match request::read(&mut stream, BOUNDS) {
         Ok(Some(request)) => {
-            let name = request
-                .path
-                .strip_prefix('/')
-                .and_then(|path| path.strip_prefix(secret));
-            let name = name.and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
-            let found = name.as_deref().and_then(|name| documents.get(name));
-            let status = match (request.method.as_str(), &name, found) {
+            let name = request.path.strip_prefix(secret);
+            let name = name.and_then(|rest| rest.strip_prefix('/'));
+            let found = name.and_then(|name| documents.get(name));
+            let status = match (request.method.as_str(), name, found) {
                 ("GET" | "HEAD", _, Some(_)) => 200,
                 ("GET" | "HEAD", _, None) | (_, None, _) => 404,
                 ("POST", Some(_), _) => 204,
                 _ => 405,
             };
-            let path = name.map_or_else(|| request.path.clone(), |name| format!("/{name}"));
-            (
-                Request {
-                    path,
-                    status,
-                    ..request
-                },
-                found,
-            )
+            let answered = Answered {
+                path: format!("/{}", name.unwrap_or(&request.path)),
+                status,
+                body: request.body,
+                method: request.method,
+            };
+            let sends_body = answered.method != "HEAD";
+            (answered, sends_body, found)
         }
         Ok(None) => return None,
         Err(status) => {
-            let request = Request {
+            let answered = Answered {
                 method: "?".to_owned(),
                 path: "?".to_owned(),
                 status,
                 body: Vec::new(),
             };
-            (request, None)
+            (answered, true, None)
         }
     };
     let body = found
-        .filter(|_| request.status == 200)
+        .filter(|_| answered.status == 200)
         .map_or(&[][..], Vec::as_slice);
     let head = format!(
         "HTTP/1.1 {} -\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        request.status,
+        answered.status,
         body.len()
     );
-    let body = if request.method == "HEAD" { &[][..] } else { body };
+    let body = if sends_body { body } else { &[][..] };
     let sent = stream
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(body));
     // What the guest did not take, it did not get.
     if sent.is_err() {
-        request.status = 0;
+        answered.status = 0;
     }
     drop(stream.shutdown(Shutdown::Write));
-    drain(&mut stream);
-    request.path = clean_line(&request.path).chars().take(SHOWN).collect();
-    Some(request)
+    request::drain(&mut stream);
+    answered.method = shown(&answered.method);
+    answered.path = shown(&answered.path);
+    Some(answered)
 }
 
-/// Reads what the client still sends, a little: closing before would make its system throw our answer away.
-fn drain(stream: &mut TcpStream) {
-    let mut buffer = [0; 4096];
-    drop(stream.set_read_timeout(Some(Duration::from_secs(2))));
-    for _ in 0..16 {
-        if !matches!(stream.read(&mut buffer), Ok(1..)) {
-            return;
-        }
-    }
-}
-
-/// Reads a request (RFC 9112). Nothing: closed without asking. The error is the status to answer with.
-fn read(stream: &mut TcpStream) -> Result<Option<Request>, u16> {
-    let started = Instant::now();
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    let mut more = |bytes: &mut Vec<u8>| -> Result<usize, u16> {
-        if started.elapsed() > PATIENCE {
-            return Err(408);
-        }
-        let count = stream.read(&mut buffer).map_err(|_| 408_u16)?;
-        bytes.extend_from_slice(&buffer[..count]);
-        Ok(count)
-    };
-    let (mut request, length, used) = loop {
-        if bytes.len() > HEAD {
-            return Err(431);
-        }
-        if more(&mut bytes)? == 0 {
-            return if bytes.is_empty() { Ok(None) } else { Err(400) };
-        }
-        if let Some(head) = head(&bytes)? {
-            break head;
-        }
-    };
-    if length > BODY {
-        return Err(413);
-    }
-    bytes.drain(..used);
-    while bytes.len() < length {
-        if more(&mut bytes)? == 0 {
-            return Err(400);
-        }
-    }
-    bytes.truncate(length);
-    request.body = bytes;
-    Ok(Some(request))
-}
-
-/// The head once it is whole, with the length of the body and its own.
-fn head(bytes: &[u8]) -> Result<Option<(Request, usize, usize)>, u16> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut parsed = httparse::Request::new(&mut fields);
-    let used = match parsed.parse(bytes) {
-        Ok(httparse::Status::Complete(used)) => used,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(400),
-    };
-    let field = |name: &str| {
-        parsed
-            .headers
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
-    };
-    if field("transfer-encoding").is_some() {
-        return Err(411);
-    }
-    let length = match field("content-length") {
-        Some(field) => {
-            let said = std::str::from_utf8(field.value)
-                .ok()
-                .and_then(|text| text.trim().parse().ok());
-            said.ok_or(400_u16)?
-        }
-        None => 0,
-    };
-    let target = parsed.path.unwrap_or_default();
-    let request = Request {
-        method: parsed.method.unwrap_or_default().to_owned(),
-        path: target.split('?').next().unwrap_or_default().to_owned(),
-        status: 0,
-        body: Vec::new(),
-    };
-    Ok(Some((request, length, used)))
+/// A stranger's words, fit for a log.
+fn shown(text: &str) -> String {
+    clean_line(text).chars().take(SHOWN).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::sync::mpsc;
 
     use super::*;
@@ -340,7 +258,7 @@ mod tests {
                 413,
             ),
             ("rubbish\r\n\r\n".to_owned(), 400),
-            (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2 * HEAD)), 431),
+            (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(40_000)), 431),
         ] {
             let given = ask(&server, &request);
             assert!(

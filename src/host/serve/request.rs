@@ -9,32 +9,44 @@ use percent_encoding::percent_decode_str;
 const HEAD: usize = 16 * 1024;
 /// Most header fields.
 const FIELDS: usize = 64;
-/// Longest body.
-pub(super) const BODY: u64 = 16 << 20;
-/// Longest time that a whole request may take.
-const WHOLE: Duration = Duration::from_secs(15 * 60);
 /// What a client may still send after it was answered, and for how long we listen, before the connection is closed.
 const DRAIN: u64 = 1 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Request {
+pub struct Request {
+    /// As sent: `GET`, `HEAD`, `POST`.
     pub method: String,
     /// Percent-decoded, without its first slash.
     pub path: String,
+    /// What follows the `?`, as sent.
     pub query: String,
+    /// The field of this name; empty without one.
     pub content_type: String,
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// Reads a request. Nothing: the client closed without asking. The error is the status to answer with.
-pub(super) fn read(stream: &mut (impl Read + Write)) -> Result<Option<Request>, u16> {
-    let started = Instant::now();
+/// How much of a stranger's request is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Longest body in bytes.
+    pub body: u64,
+    /// Longest time for the whole request.
+    pub time: Duration,
+}
+
+/// Reads a request. Nothing: the client closed without asking.
+///
+/// # Errors
+/// The status to answer with.
+pub fn read(stream: &mut (impl Read + Write), bounds: Bounds) -> Result<Option<Request>, u16> {
+    let deadline = Instant::now() + bounds.time;
     let mut bytes = Vec::new();
     let (mut request, length, expects, used) = loop {
         let before = bytes.len();
-        more(stream, &mut bytes, HEAD - before, started)?;
+        more(stream, &mut bytes, HEAD - before, deadline)?;
         if let Some(head) = parse(&bytes)? {
             break head;
         }
@@ -45,7 +57,7 @@ pub(super) fn read(stream: &mut (impl Read + Write)) -> Result<Option<Request>, 
             return Err(431);
         }
     };
-    if length > BODY {
+    if length > bounds.body {
         return Err(413);
     }
     if expects && (bytes.len() - used) < usize::try_from(length).unwrap_or(usize::MAX) {
@@ -57,7 +69,7 @@ pub(super) fn read(stream: &mut (impl Read + Write)) -> Result<Option<Request>, 
     bytes.drain(..used);
     while bytes.len() < length {
         let before = bytes.len();
-        more(stream, &mut bytes, length - before, started)?;
+        more(stream, &mut bytes, length - before, deadline)?;
         if bytes.len() == before {
             // Cut short.
             return Err(400);
@@ -69,11 +81,11 @@ pub(super) fn read(stream: &mut (impl Read + Write)) -> Result<Option<Request>, 
 }
 
 /// Reads what is there, at most `most` bytes; nothing at the end of the stream.
-fn more(stream: &mut impl Read, bytes: &mut Vec<u8>, most: usize, started: Instant) -> Result<(), u16> {
+fn more(stream: &mut impl Read, bytes: &mut Vec<u8>, most: usize, deadline: Instant) -> Result<(), u16> {
     let mut buffer = [0; 16 * 1024];
     let most = most.min(buffer.len());
     loop {
-        if started.elapsed() > WHOLE {
+        if Instant::now() > deadline {
             return Err(408);
         }
         match stream.read(&mut buffer[..most]) {
@@ -149,7 +161,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, u64, bool, usize)>, u16> {
 }
 
 /// Reads what the client still sends: closing before would make its system throw our answer away.
-pub(super) fn drain(stream: &mut impl Read) {
+pub fn drain(stream: &mut impl Read) {
     let started = Instant::now();
     let mut buffer = [0; 16 * 1024];
     let mut left = DRAIN;
@@ -168,7 +180,11 @@ mod tests {
     use super::*;
 
     fn ask(text: &str) -> Result<Option<Request>, u16> {
-        read(&mut Cursor::new(text.as_bytes().to_vec()))
+        let bounds = Bounds {
+            body: 1000,
+            time: Duration::from_secs(60),
+        };
+        read(&mut Cursor::new(text.as_bytes().to_vec()), bounds)
     }
 
     #[test]
