@@ -147,6 +147,23 @@ fn what_cannot_be_booted_is_told_with_the_remedy() {
     }
 }
 
+#[test]
+fn a_guest_that_never_asks_for_its_boot_script_is_not_waited_for_without_end() {
+    let bench = Bench::new();
+    disk(&bench, "disk.raw", "no agent in here\n", Then::Halt);
+    bench.write("script", "exit 0\n");
+    let wait = ["--bootstrap", "script", "--wait", "--timeout", "2s"];
+    let ran = bench.run(&[&["boot", "disk.raw", "--memory", "32M"], &wait[..]].concat());
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.all());
+    for expected in [
+        "never asked for /vm-bootstrap within 2.0s",
+        "| no agent in here",
+        "is the agent installed",
+    ] {
+        assert!(ran.stderr.contains(expected), "no `{expected}`: {}", ran.all());
+    }
+}
+
 /// A terminal that somebody sits at.
 struct Terminal {
     socket: String,
