@@ -45,6 +45,9 @@ pub struct Images {
     pub initrd: String,
 }
 
+/// Stands in the table for the mirror that the host's own apt uses.
+pub const HOST_MIRROR: &str = "host";
+
 /// One entry: an installer as some versions of a family have it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +65,7 @@ pub struct Installer {
     pub file: String,
     /// The usual way of the answers.
     pub delivery: Delivery,
-    /// Where packages come from; empty: from the medium.
+    /// Where packages come from; empty: from the medium; [`HOST_MIRROR`]: see there.
     pub mirror: String,
     /// Size of the disk it is installed on, as in a manifest.
     pub disk: String,

@@ -79,9 +79,12 @@ impl BuildFacts {
             Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
             Source::Installer(source) => {
                 let known = installer::find(distro.family.name(), &distro.version);
-                let mirror = source.mirror.clone().or(known.map(|known| known.mirror.clone()));
+                let usual = known.map(|known| match known.mirror.as_str() {
+                    installer::HOST_MIRROR => "http://mirror-of-this-host.invalid/debian".to_owned(),
+                    usual => usual.to_owned(),
+                });
                 (
-                    mirror,
+                    source.mirror.clone().or(usual),
                     source.suite.clone().unwrap_or_default(),
                     Vec::new(),
                     "root".to_owned(),

@@ -36,8 +36,7 @@ pub enum PlanError {
     /// No mirror is known for a bootstrap source.
     #[error("no mirror is known for distro `{distro}` (suite {suite})")]
     #[diagnostic(help(
-        "this host's own apt configuration has none for it; write one: \
-         source = {{ bootstrap = {{ suite = \"{suite}\", mirror = \"http://…\" }} }}"
+        "this host's own apt configuration has none for it; write one into the distro's source: mirror = \"http://…\""
     ))]
     NoMirror {
         /// Distro.

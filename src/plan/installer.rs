@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::build::{BUILD_KEY, Planner, wish};
 use super::error::PlanError;
 use super::node::{Cost, FetchWork, InstallerBoot, InstallerWork, MediaAt, Stage, Work};
-use crate::installer::{self, Delivery, Installer};
+use crate::installer::{self, Delivery, HOST_MIRROR, Installer};
 use crate::manifest::context::{self, BootFacts, BuildFacts};
 use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Media, Proof, Template};
 use crate::manifest::template;
@@ -49,8 +49,9 @@ impl Planner<'_> {
             usual => usual,
         };
         let delivery = source.delivery.unwrap_or(usual);
-        let answers = answers(distro, source, known)?;
-        let boot_facts = boot_facts(source, known);
+        let mirror = self.mirror(distro, source, known)?;
+        let answers = answers(distro, source, known, &mirror)?;
+        let boot_facts = boot_facts(known, &mirror);
         let mut needs = Vec::new();
         let (boot, media) = match &source.media {
             InstallMedia::Iso(media) => {
@@ -118,6 +119,27 @@ impl Planner<'_> {
         Ok(self.add(Stage::Install, &distro.name, inputs, work, cost, &needs))
     }
 
+    /// Where packages come from.
+    fn mirror(
+        &self,
+        distro: &Distro,
+        source: &InstallerSource,
+        known: &Installer,
+    ) -> Result<String, PlanError> {
+        match &source.mirror {
+            Some(mirror) => Ok(mirror.clone()),
+            None if known.mirror == HOST_MIRROR => {
+                let of_host = self.inputs.mirrors.get(&distro.name);
+                let of_host = of_host.ok_or_else(|| PlanError::NoMirror {
+                    distro: distro.name.clone(),
+                    suite: source.suite.clone().unwrap_or_else(|| "any".to_owned()),
+                })?;
+                Ok(of_host.uri.clone())
+            }
+            None => Ok(known.mirror.clone()),
+        }
+    }
+
     /// Where a medium will be, with what stands for it in keys. A URL gets a fetch node.
     pub(super) fn medium(
         &mut self,
@@ -163,28 +185,29 @@ impl Planner<'_> {
     }
 }
 
-fn mirror<'a>(source: &'a InstallerSource, known: &'a Installer) -> &'a str {
-    source.mirror.as_deref().unwrap_or(&known.mirror)
-}
-
-fn boot_facts(source: &InstallerSource, known: &Installer) -> BootFacts {
+fn boot_facts(known: &Installer, mirror: &str) -> BootFacts {
     BootFacts {
         url: format!("{ANSWERS_FOLDER}{}", known.file),
         folder: ANSWERS_FOLDER.to_owned(),
         address: HOST_ADDRESS.to_owned(),
         port: ANSWERS_PORT.to_owned(),
         log_port: LOG_PORT.to_owned(),
-        mirror: mirror(source, known).to_owned(),
+        mirror: mirror.to_owned(),
     }
 }
 
-fn answers(distro: &Distro, source: &InstallerSource, known: &Installer) -> Result<String, PlanError> {
+fn answers(
+    distro: &Distro,
+    source: &InstallerSource,
+    known: &Installer,
+    mirror: &str,
+) -> Result<String, PlanError> {
     let Some(answers) = &distro.answers else {
         return Ok(String::new());
     };
-    let kept = boot_text(distro, "kept arguments", &known.kept, &boot_facts(source, known))?;
+    let kept = boot_text(distro, "kept arguments", &known.kept, &boot_facts(known, mirror))?;
     let facts = BuildFacts {
-        mirror: mirror(source, known).to_owned(),
+        mirror: mirror.to_owned(),
         suite: source.suite.clone().unwrap_or_default(),
         hostname: distro.name.clone(),
         build_key: BUILD_KEY.to_owned(),

@@ -1,4 +1,4 @@
-//! The package mirrors of this host, for bootstrap sources that name none. Asking apt takes most of a second, which is
+//! The package mirrors of this host, for distros that name none. Asking apt takes most of a second, which is
 //! more than the rest of a run with nothing to do; so the answer is kept in the store until apt's configuration changes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::facts;
 use crate::host::fs::Stamp;
-use crate::manifest::model::{Family, Manifest, Source};
+use crate::installer;
+use crate::manifest::model::{Distro, Family, Manifest, Source};
 use crate::plan::node::{Mirror, SecurityArchive};
 use crate::store::Store;
 
@@ -32,7 +33,7 @@ struct Note {
     mirrors: BTreeMap<String, Option<Mirror>>,
 }
 
-/// Mirrors of the selected distros that name none, by distro.
+/// Mirrors of the selected distros that name none and cannot do without, by distro.
 pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeMap<String, Mirror> {
     let images = selected.iter().filter_map(|&i| manifest.images.get(i));
     let wanted: BTreeSet<_> = images.map(|image| image.distro.as_str()).collect();
@@ -43,7 +44,7 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeM
         .iter()
         .filter(|d| wanted.contains(d.name.as_str()))
     {
-        let Source::Bootstrap(bootstrap) = &distro.source else {
+        let Some(suite) = wanted_suite(distro) else {
             continue;
         };
         let vendor = match distro.family {
@@ -51,15 +52,12 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeM
             Family::Ubuntu => "ubuntu",
             Family::Rhel | Family::Alpine => continue,
         };
-        if bootstrap.mirror.is_some() {
-            continue;
-        }
         let note = note.get_or_insert_with(|| recall(store));
-        let name = format!("{vendor}/{}", bootstrap.suite);
+        let name = format!("{vendor}/{suite}");
         let mirror = note
             .mirrors
             .entry(name)
-            .or_insert_with(|| ask(vendor, &bootstrap.suite))
+            .or_insert_with(|| ask(vendor, suite))
             .clone();
         found.extend(mirror.map(|mirror| (distro.name.clone(), mirror)));
     }
@@ -67,6 +65,19 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeM
         store.set_note(NOTE, &note);
     }
     found
+}
+
+/// The suite of a distro that is to come from the host's mirror. An archive carries all of its distribution's suites: an
+/// installer that is told none takes its own.
+fn wanted_suite(distro: &Distro) -> Option<&str> {
+    match &distro.source {
+        Source::Bootstrap(source) if source.mirror.is_none() => Some(&source.suite),
+        Source::Installer(source) if source.mirror.is_none() => {
+            let known = installer::find(distro.family.name(), &distro.version)?;
+            (known.mirror == installer::HOST_MIRROR).then(|| source.suite.as_deref().unwrap_or("stable"))
+        }
+        _ => None,
+    }
 }
 
 fn ask(vendor: &str, suite: &str) -> Option<Mirror> {

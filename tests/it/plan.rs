@@ -240,6 +240,16 @@ fn nothing_is_published_before_its_check_unless_that_is_left_out() {
     let without = plan(&bench, &["--no-check"]);
     assert_eq!(keys(&without), keys(&plain), "as if there were none");
 
+    let published = format!("{checked}\n[publish.directory]\npath = \"published\"\n");
+    bench.write("m.toml", published);
+    assert_eq!(
+        needs(&plan(&bench, &["--upload"]), "upload/debian12-5G-base@directory"),
+        serde_json::json!(["check/debian12-5G-base", "package/debian12-5G-base"])
+    );
+    let ran = bench.run(&["run", "m.toml", "--upload", "--no-check"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.stderr.contains("--no-check"), "{}", ran.all());
+
     bench.write(
         "m.toml",
         checked.replace(
