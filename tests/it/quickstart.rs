@@ -502,6 +502,10 @@ fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_
         "derived.toml",
         format!(
             r#"
+[pipeline]
+name   = "derived"
+output = "out-derived"
+
 [distros.theirs]
 family  = "debian"
 version = "12"
@@ -535,7 +539,7 @@ compress = "zstd"
     ] {
         assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
     }
-    let raw = "out/theirs-5G-grown/theirs-5G-grown.raw";
+    let raw = "out-derived/theirs-5G-grown/theirs-5G-grown.raw";
     tool(
         "zstd",
         &["-q", "-d", &format!("{raw}.zst"), "-o", "grown.raw"],
