@@ -8,6 +8,7 @@ pub mod guest;
 pub mod index;
 pub mod install;
 pub mod package;
+mod progress;
 pub mod provision;
 pub mod size;
 pub mod sums;

@@ -25,8 +25,14 @@ const ROWS: [(&str, &str, &str); 12] = [
 fn render(bench: &Bench, vars: &str, distro: &str) -> String {
     let mut manifest = format!("[vars]\n{vars}\n");
     for (name, family, version) in ROWS {
+        // Debian's is else the one of the host that the test happens to run on.
+        let mirror = match family {
+            "debian" => ", mirror = \"http://mirror.example/debian\"",
+            _ => "",
+        };
         manifest += &format!(
-            "[distros.{name}]\nfamily = \"{family}\"\nversion = \"{version}\"\nsource = {{ iso = {{ path = \"x.iso\" }} }}\n"
+            "[distros.{name}]\nfamily = \"{family}\"\nversion = \"{version}\"\n\
+             source = {{ iso = {{ path = \"x.iso\"{mirror} }} }}\n"
         );
     }
     let names: Vec<_> = ROWS.iter().map(|(name, _, _)| format!("\"{name}\"")).collect();

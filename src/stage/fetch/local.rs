@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Fault, FetchError, Reason};
-use super::part::Progress;
 use crate::digest::{Digest, Hasher};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::percent_decode;
+use crate::stage::progress::Progress;
 
 /// Bytes read at once.
 const BLOCK: usize = 1024 * 1024;
@@ -61,7 +61,7 @@ pub(super) fn verify(path: &Path, want: &Digest, cancel: &Cancel, emit: &Emitter
         progress.report(bytes, size);
         Ok(())
     })?;
-    progress.last(bytes);
+    progress.last(bytes, bytes);
     let got = hasher.finish();
     if got == *want {
         return Ok(bytes);

@@ -4,7 +4,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +12,10 @@ use crate::digest::{Digest, Hasher, sha256_hex};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::size::ByteSize;
+use crate::stage::progress::Progress;
 
 /// Bytes read at once when hashing what is there.
 const BLOCK: usize = 1024 * 1024;
-/// Least time between two progress events.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// What the note beside the file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +174,7 @@ impl<'a> Part<'a> {
     /// Ends with a complete file: the note goes.
     pub(super) fn finish(mut self) -> u64 {
         self.forget();
-        self.progress.last(self.len);
+        self.progress.last(self.len, self.len);
         self.len
     }
 
@@ -206,28 +204,4 @@ fn note_path(part: &Path) -> PathBuf {
     let mut name = part.as_os_str().to_owned();
     name.push(".from");
     name.into()
-}
-
-/// Progress events, not too many.
-#[derive(Debug)]
-pub(super) struct Progress<'a> {
-    emit: &'a Emitter,
-    last: Option<Instant>,
-}
-
-impl<'a> Progress<'a> {
-    pub(super) fn new(emit: &'a Emitter) -> Self {
-        Self { emit, last: None }
-    }
-
-    pub(super) fn report(&mut self, done: u64, total: u64) {
-        if self.last.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY) {
-            self.last = Some(Instant::now());
-            self.emit.bytes(done, total);
-        }
-    }
-
-    pub(super) fn last(&self, done: u64) {
-        self.emit.bytes(done, done);
-    }
 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 
 use super::error::UploadError;
-use super::progress::Progress;
 use super::read_back::Bytes;
 use super::{Around, Found, Item, Place, stretch, url_path};
 use crate::host::cancel::Cancel;
 use crate::host::fs::{Draft, FsError, Stamp};
+use crate::stage::progress::Progress;
 
 /// Bytes copied at once.
 const BLOCK: usize = 1 << 20;

@@ -4,7 +4,6 @@
 
 mod directory;
 pub mod error;
-mod progress;
 mod put;
 pub mod read_back;
 pub mod retry;

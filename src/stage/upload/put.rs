@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::error::UploadError;
-use super::progress::Progress;
 use super::read_back::Bytes;
 use super::{Around, Found, Item, Place, get, stretch, url_path};
 use crate::host::cancel::Cancel;
@@ -12,6 +11,7 @@ use crate::host::http::send::{Method, Outgoing};
 use crate::host::http::{Client, Get, Head};
 use crate::manifest::target::{Http, Login};
 use crate::size::MIB;
+use crate::stage::progress::Progress;
 
 /// From this size on the server is asked by the head alone first; curl does so too.
 const ASK_FROM: u64 = MIB;

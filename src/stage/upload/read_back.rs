@@ -3,11 +3,11 @@
 use std::io::Read;
 
 use super::error::UploadError;
-use super::progress::Progress;
 use crate::digest::{Digest, Hasher};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Body, HttpError};
+use crate::stage::progress::Progress;
 
 /// Bytes read at once from a file.
 const BLOCK: usize = 1 << 20;

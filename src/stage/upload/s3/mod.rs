@@ -13,7 +13,6 @@ use rusty_s3::actions::S3Action as _;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
 use super::error::UploadError;
-use super::progress::Progress;
 use super::put::looked;
 use super::read_back::Bytes;
 use super::{Around, Found, Item, Place, get, stretch, url_path};
@@ -23,6 +22,7 @@ use crate::host::http::{Client, Get, META_SHA512};
 use crate::manifest::secret::Secret;
 use crate::manifest::target::S3;
 use crate::size::MIB;
+use crate::stage::progress::Progress;
 
 /// Least size of a part, in bytes. The protocol's own is 5 MiB; a cut costs one part, a part one request.
 const PART: u64 = 16 * MIB;

@@ -9,7 +9,6 @@ use rusty_s3::actions::{CreateMultipartUpload, ListParts, S3Action as _};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::{UploadError, one_line};
-use super::super::progress::Progress;
 use super::super::{Around, Item, Place as _, stretch};
 use super::{PART, SIGNED_FOR, Store, md5_of, outgoing};
 use crate::digest::hex;
@@ -18,6 +17,7 @@ use crate::host::fs::write_atomic;
 use crate::host::http::send::{Answer, Method};
 use crate::host::http::{Get, META_SHA512};
 use crate::size::MIB;
+use crate::stage::progress::Progress;
 
 /// Most parts of an object (Amazon S3 user guide, "multipart upload limits").
 const MOST_PARTS: u64 = 10_000;

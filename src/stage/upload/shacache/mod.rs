@@ -11,7 +11,6 @@ use self::config::Config;
 use self::entry::Entry;
 use self::sign::Signer;
 use super::error::UploadError;
-use super::progress::Progress;
 use super::read_back::Bytes;
 use super::{Around, Found, Item, Metadata, Place, get, stretch};
 use crate::digest::Digest;
@@ -19,6 +18,7 @@ use crate::host::cancel::Cancel;
 use crate::host::http::send::{Method, Outgoing};
 use crate::host::http::{Client, Get};
 use crate::size::MIB;
+use crate::stage::progress::Progress;
 
 /// Most bytes read of a key's list: a hundred thousand entries of usual size.
 const LIST: u64 = 64 * MIB;

@@ -19,6 +19,7 @@ impl<'a> Progress<'a> {
         Self { emit, last: None }
     }
 
+    /// Bytes so far, told if the last time is long enough ago.
     pub(super) fn report(&mut self, done: u64, total: u64) {
         if self.last.is_none_or(|last| last.elapsed() >= EVERY) {
             self.last = Some(Instant::now());
@@ -26,6 +27,7 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// The end of it, always told.
     pub(super) fn last(&self, done: u64, total: u64) {
         self.emit.bytes(done, total.max(done));
     }
