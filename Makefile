@@ -8,6 +8,9 @@ DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Stories told at once: some wait for the images that all share, others for a guest's clock. How many guests run at once
+# is not decided here but in tests/it/support/vm.rs.
+export RUST_TEST_THREADS ?= 6
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
 

@@ -20,7 +20,7 @@ use pipeline::stage::Site;
 use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
-use crate::support::vm::QUICKSTART;
+use crate::support::vm::quickstart;
 use crate::support::{Bench, tool};
 
 /// Offset of the image's only partition.
@@ -243,7 +243,8 @@ const CASES: &[Case] = &[
 #[test]
 fn each_broken_image_fails_its_own_check_and_no_other() {
     let id = "debian12-3G-vm-bootstrap";
-    let image = QUICKSTART.bench.path(&format!("out/{id}/{id}.qcow2.gz"));
+    let story = quickstart(AT_ONCE);
+    let image = story.bench.path(&format!("out/{id}/{id}.qcow2.gz"));
     let shared = Bench::new();
     let unpack = format!("gzip -dc {} > base.qcow2", image.display());
     tool("sh", &["-c", &unpack], &shared.path(""));

@@ -5,9 +5,13 @@ use std::fs;
 use std::time::Duration;
 
 use crate::machine::tiny::{self, Then};
-use crate::support::debian_installer::netboot;
+use crate::support::debian_installer::{HalfMirror, netboot};
 use crate::support::http::Server;
+use crate::support::vm::{Guests, wait_until};
 use crate::support::{Bench, tool};
+
+/// Longest time until an installer does something, with others beside it, under emulation.
+const GUEST: Duration = Duration::from_secs(600);
 
 /// A manifest of distros with one image each.
 fn manifest(distros: &str, names: &[&str]) -> String {
@@ -26,14 +30,15 @@ fn failure<'a>(text: &'a str, distro: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("nothing failed for {distro}:\n{text}"))
 }
 
-/// Three real installers at once: one that cannot get its own parts from the plain mirror, one with answers that are
-/// none, and one that has its answers in its initial RAM disk and whose mirror is away.
+/// Three real installers at once: one that cannot get its own parts from its mirror, one with answers that are none, and
+/// one that has its answers in its initial RAM disk and whose mirror is pulled away while it reads from it.
 #[test]
 fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
     let bench = Bench::new();
     let boot = netboot();
-    let mirror = pipeline::host::facts::apt_mirror("debian", "bookworm")
-        .expect("a Debian mirror in apt's configuration");
+    let _guests = Guests::allow(3);
+    let mirror = HalfMirror::start(&bench, "mirror", &boot.kernel);
+    let pulled = HalfMirror::start(&bench, "pulled", &boot.kernel);
     // As on Debian's own media; the installer itself is that of the network.
     fs::create_dir_all(bench.path("cd/install.amd")).unwrap();
     fs::copy(&boot.kernel, bench.path("cd/install.amd/vmlinuz")).unwrap();
@@ -54,18 +59,30 @@ fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
         "broken.cfg.j2",
         "{% extends \"preseed-debian.cfg.j2\" %}\n{% block clock %}\nthis is no answer\nd-i\n{% endblock %}\n",
     );
-    let mirror = mirror.uri.trim_end_matches('/');
+    bench.write(
+        "unsigned.cfg.j2",
+        "{% extends \"preseed-debian.cfg.j2\" %}\n{% block head %}\n#_preseed_V1\n\
+         d-i debian-installer/allow_unauthenticated boolean true\n{% endblock %}\n",
+    );
+    let unsigned = "answers = \"unsigned.cfg.j2\"";
     let injected = format!("{netboot}answers_by = \"initrd\"\n");
     let distros = [
-        distro("plain", "", "iso]\npath = \"debian.iso\"\n", mirror),
-        distro("broken", "answers = \"broken.cfg.j2\"", &netboot, mirror),
-        distro("away", "", &injected, "http://10.0.2.2:9/debian"),
+        distro("plain", unsigned, "iso]\npath = \"debian.iso\"\n", &mirror.url()),
+        distro("broken", "answers = \"broken.cfg.j2\"", &netboot, &mirror.url()),
+        distro("away", unsigned, &injected, &pulled.url()),
     ];
     bench.write(
         "images.toml",
         manifest(&distros.concat(), &["plain", "broken", "away"]),
     );
+    let pulling = std::thread::spawn(move || {
+        wait_until("the installer to ask its mirror", GUEST, || {
+            pulled.asked().contains("\"GET /debian/dists/")
+        });
+        drop(pulled.server);
+    });
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    pulling.join().unwrap();
     assert_eq!(ran.code, 1, "{}", ran.all());
     let all = format!("{}{}", ran.stdout, ran.stderr);
     for (distro, what) in [

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::vm::{Guest, QUICKSTART, processes_naming, variant, wait_until};
+use crate::support::vm::{Guest, processes_naming, quickstart, variant, wait_until};
 use crate::support::{Bench, Ran, tool};
 
 /// Longest time for a guest to do one thing, under emulation on a busy machine.
@@ -44,8 +44,8 @@ fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
 
 #[test]
 fn two_images_come_out_and_a_second_run_does_nothing() {
-    let bench = &QUICKSTART.bench;
-    let first = &QUICKSTART.first;
+    let story = quickstart(0);
+    let (bench, first) = (story.bench, story.first);
     for id in [SMALL, LARGE] {
         assert!(
             first.stderr.contains(&image(id)),
@@ -144,7 +144,8 @@ fn unpack(bench: &Bench, id: &str) -> String {
 
 #[test]
 fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
-    let shared = &QUICKSTART.bench;
+    let story = quickstart(0);
+    let shared = story.bench;
     let text = shared.read("quickstart.toml");
     // Under its own name for the file, so that the other stories' manifest stays as it is.
     shared.write("changed.toml", format!("# a comment\n{text}"));
@@ -214,7 +215,8 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
 
 #[test]
 fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
-    let shared = &QUICKSTART.bench;
+    let story = quickstart(1);
+    let shared = story.bench;
     let own = r#"
 [[checks]]
 name    = "motd"
@@ -310,7 +312,8 @@ exit 0
 
 #[test]
 fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
-    let bench = &QUICKSTART.bench;
+    let story = quickstart(2);
+    let bench = story.bench;
     // qemu starts this once a connection, with the connection as its standard input and output.
     let door = bench.write(
         "door.sh",
@@ -386,10 +389,11 @@ fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
 
 #[test]
 fn a_kill_leaves_no_vm_and_no_half_file_and_costs_only_the_node_it_was_in() {
-    let shared = &QUICKSTART.bench;
+    let story = quickstart(1);
+    let shared = story.bench;
     let flavor =
         "[flavors.killed]\nsteps = [{ inline = \"echo step-is-running; sleep 5\", name = \"slow\" }]\n";
-    let text = variant("killed", flavor).replace("compress = \"none\"", "compress = \"gzip\"\nlevel = 9");
+    let text = variant("killed", flavor).replace("compress = \"none\"", "compress = \"gzip\"\nlevel = 1");
     shared.write("killed.toml", text);
     // Other stories run in the same store: only what is of this one counts.
     let ours = Path::new("debian12-killed");
@@ -482,7 +486,8 @@ rm -r root.img core.img i386-pc
 /// that each size of it is grown by booting it.
 #[test]
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
-    let shared = &QUICKSTART.bench;
+    let story = quickstart(1);
+    let shared = story.bench;
     let packages = "cloud-init fdisk btrfs-progs";
     let flavor = format!(
         "[flavors.cloud]\nsteps = [{{ run = \"guest/packages.sh\", env = {{ PACKAGES = \"{packages}\" }} }}]\n"
@@ -604,7 +609,8 @@ compress = "zstd"
 
 #[test]
 fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
-    let shared = &QUICKSTART.bench;
+    let story = quickstart(1);
+    let shared = story.bench;
     shared.write("files/motd", "hello from the host\n");
     shared.write("files/deep/er/file", "deep\n");
     shared.write(

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::vm::{QUICKSTART, variant};
-use crate::support::{Ran, tool};
+use crate::support::vm::{quickstart, variant};
+use crate::support::{Bench, Ran, tool};
 
 /// Four runs in one machine: a crash in mid-run that takes the machine down, after the maximum was changed; a plain
 /// failure; one that takes longer than a minute; success. They are counted here and not by the agent's count, which may
@@ -42,8 +42,7 @@ case $case in
 esac
 "#;
 
-fn drive(image: &str) -> Ran {
-    let bench = &QUICKSTART.bench;
+fn drive(bench: &Bench, image: &str) -> Ran {
     bench.write("agent/script", SCRIPT);
     bench.write("agent/motd", "hello from the host\n");
     bench.run(&[
@@ -108,29 +107,46 @@ fn went_by_the_contract(ran: &Ran, starter: &str) {
 
 #[test]
 fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash() {
-    let bench = &QUICKSTART.bench;
+    let story = quickstart(2);
+    let bench = story.bench;
     let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"apt-get -y purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";
     bench.write("timer.toml", variant("timer", flavor));
-    let by_cron = thread::spawn(|| drive("out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz"));
+    let image = "out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz";
+    let by_cron = thread::spawn(|| drive(bench, image));
     let built = bench.run(&["run", "timer.toml"]);
     assert_eq!(built.code, 0, "{}", built.all());
-    let by_timer = drive("out-timer/debian12-2G-timer/debian12-2G-timer.qcow2");
+    let by_timer = drive(bench, "out-timer/debian12-2G-timer/debian12-2G-timer.qcow2");
     went_by_the_contract(&by_cron.join().unwrap(), "inactive cron");
     went_by_the_contract(&by_timer, "active");
 }
 
+/// In the machine that an orchestrator gives it: no serial console, a second network card that leads nowhere.
 #[test]
-fn an_agent_that_gives_up_in_a_machine_as_an_orchestrator_has_it_is_a_failure() {
-    let bench = &QUICKSTART.bench;
-    let image = "out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz";
+fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
+    let story = quickstart(1);
+    let bench = story.bench;
+    let unpack = "gzip -dc out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz > kept.qcow2";
+    tool("sh", &["-c", unpack], &bench.path(""));
+    fs::create_dir_all(bench.path("kept")).unwrap();
+    tool(
+        "ssh-keygen",
+        &["-q", "-t", "ed25519", "-N", "", "-f", "kept/key"],
+        &bench.path(""),
+    );
+    let key = bench.read("kept/key.pub");
     bench.write(
         "hopeless",
-        "echo hopeless; echo 1 > bootstrap-max-retry; exit 5\n",
+        format!(
+            "mkdir -p -m 700 /root/.ssh\necho '{}' > /root/.ssh/authorized_keys\n\
+             echo hopeless; echo 1 > bootstrap-max-retry; exit 5\n",
+            key.trim()
+        ),
     );
     let ran = bench.run(&[
         "boot",
-        image,
+        "kept.qcow2",
+        "--write",
         "--machine",
         "kvm-orchestrator",
         "--bootstrap",
@@ -145,29 +161,6 @@ fn an_agent_that_gives_up_in_a_machine_as_an_orchestrator_has_it_is_a_failure() 
         "{}",
         ran.all()
     );
-}
-
-#[test]
-fn what_the_guest_writes_is_kept_where_asked_and_ssh_gives_the_user_a_shell() {
-    let bench = &QUICKSTART.bench;
-    let unpack = "gzip -dc out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz > kept.qcow2";
-    tool("sh", &["-c", unpack], &bench.path(""));
-    fs::create_dir_all(bench.path("kept")).unwrap();
-    tool(
-        "ssh-keygen",
-        &["-q", "-t", "ed25519", "-N", "", "-f", "kept/key"],
-        &bench.path(""),
-    );
-    let key = bench.read("kept/key.pub");
-    bench.write(
-        "let-in",
-        format!(
-            "mkdir -p -m 700 /root/.ssh\necho '{}' > /root/.ssh/authorized_keys\n",
-            key.trim()
-        ),
-    );
-    let ran = bench.run(&["boot", "kept.qcow2", "--write", "--bootstrap", "let-in", "--wait"]);
-    assert_eq!(ran.code, 0, "{}", ran.all());
     assert!(ran.stderr.contains("powering the guest off"), "{}", ran.all());
     assert!(!ran.stderr.contains("did not power off"), "{}", ran.all());
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::reference::{configure, download, server};
 use super::{says, well};
-use crate::support::vm::QUICKSTART;
+use crate::support::vm::quickstart;
 use crate::support::{Bench, tool};
 
 const IDS: [(&str, &str); 2] = [
@@ -27,7 +27,8 @@ fn lines(bench: &Bench) -> Vec<[String; 3]> {
 
 #[test]
 fn images_are_published_once_and_a_rebuilt_one_again() {
-    let built = &QUICKSTART.bench;
+    let story = quickstart(0);
+    let built = story.bench;
     // A store of its own, for a rebuild would show in the other stories; its files are links to those that are there.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quickstart-published");
     drop(std::fs::remove_dir_all(&folder));
@@ -39,7 +40,9 @@ fn images_are_published_once_and_a_rebuilt_one_again() {
     }
     let server = server(bench);
     configure(bench, &server.url("/shacache"), &server.url("/shadir"), 2048);
+    // What is checked before it is published has a story of its own; here it would only boot the rebuilt image.
     let text = built.read("quickstart.toml");
+    let text = text.replace("checks = [\"standard\", \"vm-bootstrap\"]", "");
     bench.write(
         "m.toml",
         format!("{text}\n[publish.shacache]\nconfig = \"shacache.cfg\"\n"),

@@ -1,11 +1,14 @@
 //! The real Debian installer: kernel and initial RAM disk as Debian ships them in a package, fetched once by apt from the
-//! host's own mirror into a folder below `target/`, whatever release the host is.
+//! host's own mirror into a folder below `target/`, whatever release the host is. And a mirror for it that has little.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::tool;
+use pipeline::digest::sha256_hex;
+
+use super::daemon::Daemon;
+use super::{Bench, tool};
 
 const SUITE: &str = "trixie";
 const PACKAGE: &str = "debian-installer-13-netboot-amd64";
@@ -70,4 +73,67 @@ fn fetch(folder: &Path) {
     let package = format!("dpkg-deb --fsys-tarfile {PACKAGE}_*.deb | tar -x --wildcards './{IMAGES}/*'");
     tool("sh", &["-c", &package], folder);
     tool("sh", &["-c", &format!("rm {PACKAGE}_*.deb")], folder);
+}
+
+/// A mirror on loopback, like a real one that a transfer left half done: it lists the one installer component that the
+/// kernel needs, and does not have it. Nobody signed its lists. Listens at 10.0.2.2 for a guest.
+pub struct HalfMirror {
+    pub server: Daemon,
+    log: PathBuf,
+}
+
+impl HalfMirror {
+    pub fn start(bench: &Bench, name: &str, kernel: &Path) -> Self {
+        let version = kernel_version(&fs::read(kernel).unwrap());
+        let lists = format!("{name}/debian/dists/{SUITE}");
+        let part = "main/debian-installer/binary-amd64/Packages";
+        let package = format!("loop-modules-{version}-di");
+        let component = format!(
+            "Package: {package}\nVersion: 1\nArchitecture: amd64\nProvides: loop-modules\nSection: debian-installer\n\
+             Priority: standard\nKernel-Version: {version}\nFilename: pool/{package}.udeb\nSize: 1000\n\
+             SHA256: {}\nMaintainer: Nobody <nobody@example.com>\nDescription: listed and absent\n",
+            "0".repeat(64)
+        );
+        bench.write(&format!("{lists}/{part}"), component);
+        tool("gzip", &["-nk", part], &bench.path(&lists));
+        let mut release = format!(
+            "Origin: Debian\nSuite: stable\nCodename: {SUITE}\nArchitectures: amd64\nComponents: main\nSHA256:\n"
+        );
+        for file in [part.to_owned(), format!("{part}.gz")] {
+            let bytes = fs::read(bench.path(&format!("{lists}/{file}"))).unwrap();
+            release += &format!(" {} {} {file}\n", sha256_hex(&bytes), bytes.len());
+        }
+        bench.write(&format!("{lists}/Release"), release);
+        bench.write(
+            &format!("{lists}/main/binary-amd64/Release"),
+            "Archive: stable\nComponent: main\nArchitecture: amd64\n",
+        );
+        // The installer looks its suite up by both names.
+        std::os::unix::fs::symlink(SUITE, bench.path(&format!("{name}/debian/dists/stable"))).unwrap();
+        let (folder, log) = (bench.path(name), bench.path(&format!("{name}.log")));
+        let server = Daemon::start(&log, |port| {
+            let mut command = Command::new("python3");
+            command.args(["-u", "-m", "http.server", "--bind", "127.0.0.1"]);
+            command.arg("--directory").arg(folder).arg(port.to_string());
+            command
+        });
+        Self { server, log }
+    }
+
+    /// As a guest on qemu's user network names it.
+    pub fn url(&self) -> String {
+        format!("http://10.0.2.2:{}/debian", self.server.port)
+    }
+
+    /// What it was asked for so far, a line each.
+    pub fn asked(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+/// The version in a kernel's header (Linux, Documentation/arch/x86/boot.rst: `kernel_version`, at 0x20e, points to it).
+fn kernel_version(kernel: &[u8]) -> String {
+    let at = usize::from(u16::from_le_bytes([kernel[0x20e], kernel[0x20f]])) + 0x200;
+    let text = kernel[at..].split(|byte| *byte == b' ').next().unwrap();
+    String::from_utf8(text.to_owned()).unwrap()
 }

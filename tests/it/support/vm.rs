@@ -3,21 +3,70 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Bench, Ran};
 
+/// Guests that are emulated at once, whatever the number of stories that are told at once: more than that many only
+/// keep each other waiting, and fewer leave processors idle while a guest waits for its own clock.
+const AT_ONCE: usize = 4;
+
 /// The quickstart as the README has it, built by the real program in a folder of its own.
-pub struct Quickstart {
-    pub bench: Bench,
+struct Quickstart {
+    bench: Bench,
     /// What the first run printed.
-    pub first: Ran,
+    first: Ran,
 }
 
-/// Built by whichever story comes first; the others wait for it. Later stories share its store.
-pub static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
+/// A story that plays in the quickstart's folder and store, and the guests that it may have running.
+pub struct Story {
+    pub bench: &'static Bench,
+    /// What the quickstart's first run printed.
+    pub first: &'static Ran,
+    _guests: Guests,
+}
+
+/// The quickstart, built by whichever story comes first; the others wait for it, and then until the guests that this one
+/// has at once may run.
+pub fn quickstart(guests: usize) -> Story {
+    let Quickstart { bench, first } = &*QUICKSTART;
+    let _guests = Guests::allow(guests);
+    Story {
+        bench,
+        first,
+        _guests,
+    }
+}
+
+/// Leave to run so many guests, given back when dropped.
+pub struct Guests(usize);
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+impl Guests {
+    /// Waits for it.
+    pub fn allow(guests: usize) -> Self {
+        assert!(guests <= AT_ONCE, "it would wait for ever");
+        let running = RUNNING.lock().unwrap();
+        let mut running = ENDED
+            .wait_while(running, |running| *running + guests > AT_ONCE)
+            .unwrap();
+        *running += guests;
+        Self(guests)
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap() -= self.0;
+        ENDED.notify_all();
+    }
+}
+
+static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
     // Nobody drops what is static: the folder is the same each time, and cleared at the start.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quickstart");
     let _ = fs::remove_dir_all(&folder);
@@ -32,7 +81,8 @@ pub static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
 
 /// A manifest of its own on the quickstart's install: same distro, another flavor and name, in the same store.
 pub fn variant(name: &str, flavor: &str) -> String {
-    let quickstart = QUICKSTART.bench.read("quickstart.toml");
+    let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
+    let quickstart = fs::read_to_string(quickstart).unwrap();
     let (head, _) = quickstart.split_once("[flavors.vm-bootstrap]").unwrap();
     let head = head
         .replace("\"quickstart\"", &format!("\"{name}\""))
