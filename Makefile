@@ -20,7 +20,8 @@ TESTS ?=
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
-	@echo 'make test-install LAB=DIR   a whole Debian installation, an hour without KVM (not in CI; see tests/install.sh)'
+	@echo 'make test-install LAB=DIR [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE'
+	@echo '             beside the same one in a plain qemu, to compare their times; see tests/install.sh)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
 	@echo 'make setup   only install the host packages that builds and tests need'
@@ -45,7 +46,7 @@ test-install: toolchain
 	@[ -n "$(LAB)" ] || { \
 		echo 'make: say where the program that serves a complete mirror is: make test-install LAB=DIR'; exit 2; } >&2
 	$(CARGO) build --release --locked
-	tests/install.sh $(RELEASE) $(LAB) target/test-install
+	tests/install.sh $(RELEASE) $(LAB) target/test-install $(BARE)
 
 bench: setup
 	$(CARGO) bench --locked --bench speed
