@@ -27,7 +27,7 @@ pub const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
 const POWER_OFF: Duration = Duration::from_secs(90);
 /// Lines of a step's output that an error shows.
-const TAIL: usize = 15;
+const TAIL: usize = 10;
 
 /// A disk to boot.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// busy.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Lines of output kept for error messages.
-const TAIL: usize = 30;
+const TAIL: usize = 10;
 
 /// A program to run.
 #[derive(Clone)]

@@ -7,7 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::event::Stream;
 use crate::host::serve::{Answered, Bound, Server};
 use crate::installer::Delivery;
 use crate::machine::media::initrd;
@@ -17,6 +16,7 @@ use crate::plan::installer::{ANSWERS_FOLDER, ANSWERS_PORT, HOST_ADDRESS, LOG_POR
 use crate::plan::node::InstallerWork;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::requests::RequestLog;
 
 /// What an installer reports to, beside the answers.
 const REPORTS: &str = "report";
@@ -65,10 +65,10 @@ impl Answers {
             documents.extend(others.map(|name| (name.clone(), Vec::new())));
         }
         let heard = Arc::<Mutex<Vec<Answered>>>::default();
-        let (list, emit) = (Arc::clone(&heard), site.emit.clone());
+        let (list, log) = (Arc::clone(&heard), RequestLog::open(site)?);
         let server = bound.serve(documents, move |request| {
             if request.path != format!("/{REPORTS}") {
-                emit.line(Stream::Http, request.to_string());
+                log.tell(&request);
             }
             list.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         });
