@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::host::fs::write_private;
 use crate::host::serve::{Answered, Bound, Server};
 use crate::installer::Delivery;
 use crate::machine::media::initrd;
@@ -121,7 +122,7 @@ fn write_seed(work: &InstallerWork, text: &str, site: &Site) -> Result<PathBuf, 
     let path = site.scratch.join("answers.img");
     let mut files = vec![(work.file.as_str(), text.as_bytes())];
     files.extend(work.other_seed_files.iter().map(|name| (name.as_str(), &b""[..])));
-    let written: io::Result<()> = seed::image(&work.label, &files).and_then(|bytes| fs::write(&path, bytes));
+    let written: io::Result<()> = seed::image(&work.label, &files).and_then(|bytes| write_private(&path, &bytes));
     written.map_err(|e| StageError::file("write", &path, e))?;
     Ok(path)
 }
