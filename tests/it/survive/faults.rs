@@ -171,6 +171,33 @@ fn what_goes_from_store_or_output_comes_back_also_while_a_run_goes_on() {
     good(&house, &SIZES);
 }
 
+/// Equal inputs need not give equal bytes: what is listed, published and in the output folder must be the same ones.
+#[test]
+fn an_image_that_was_packaged_anew_by_a_killed_run_replaces_the_old_one_everywhere() {
+    let bench = Bench::new();
+    let sizes = [SIZES[0]];
+    let house = mini::house(&bench.path("house"), &sizes);
+    well(&run(&house, &[]));
+    let old = fs::read(house.folder.join(mini::packed(sizes[0]))).unwrap();
+    let mut command = house.command(&["run", mini::MANIFEST, "--rebuild", "size/*", "--progress=json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    for line in std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap())) {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap_or_default();
+        if event["event"] == "node_finished" && event["node"].as_str().unwrap().starts_with("package/") {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    well(&run(&house, &[]));
+    good(&house, &sizes);
+    let new = fs::read(house.folder.join(mini::packed(sizes[0]))).unwrap();
+    let kept = fs::read(results(&house, "package")[0].join("image")).unwrap();
+    assert!(new == kept, "what is in the output folder is what the store has");
+    assert!(new != old || kept == old);
+    let again = run(&house, &[]);
+    assert!(again.code == Some(0) && again.stderr.contains("nothing to do"), "{}", again.stderr);
+}
+
 #[test]
 fn a_clock_that_jumps_costs_nothing() {
     let bench = Bench::new();
