@@ -140,42 +140,60 @@ impl Calm {
 pub struct Quota {
     node: String,
     left: u32,
-    /// Whether the next one comes just after the node's end, whatever the plan: the one while storing has been.
-    last: bool,
+    /// Whether the storing of its result was hit, or tried to.
+    stored: bool,
 }
 
 impl Quota {
-    /// Which moment of the node at the front is next. Of the kills that are left each node gets its part, those that cost
-    /// much time fewer; its last but one hits the storing, its last one the end: so each node does end.
-    fn next(&mut self, todo: &[String], calm: &Calm, left: u32, dice: &mut Dice) -> Moment {
-        let Some(front) = todo.first() else { return Moment::Starting };
+    /// Which node is to be hit next, and when in its life: the one at the front. Of the kills that are left each stage gets
+    /// its part, those that cost much time fewer; the nodes of a stage mostly run beside each other. The last but one hits
+    /// the storing of a result, the last one its end: so each node does end. None: nothing is left to do.
+    fn next(&mut self, todo: &[String], calm: &Calm, left: u32, dice: &mut Dice) -> Option<(String, Moment)> {
+        let front = todo.first()?;
         if self.node != *front {
-            let all: f64 = todo.iter().map(|node| calm.weight(node)).sum();
+            let all: f64 = todo
+                .iter()
+                .map(|node| calm.weight(node) / peers(todo, node))
+                .sum();
             let part = f64::from(left) * calm.weight(front) / all;
             let part = (0..=left).take_while(|n| f64::from(*n) <= part).last();
             *self = Self {
                 node: front.clone(),
                 left: part.unwrap_or(0).max(2),
-                last: false,
+                stored: false,
             };
         }
         self.left = self.left.saturating_sub(1);
-        match self.left {
-            0 if self.last => Moment::Ended,
+        if self.left == 0 && self.stored {
+            if is_in_store(front) {
+                return Some((front.clone(), Moment::Ended));
+            }
+            // What lies outside the store is at the front again in each run: then any of what is left will do.
+            let mut one_of = |count: usize| {
+                let roll = dice.unit() * count as f64;
+                (0..count).rfind(|n| *n as f64 <= roll)
+            };
+            let node = todo[one_of(todo.len()).unwrap_or(0)].clone();
+            let moment = Moment::ALL[1 + one_of(Moment::ALL.len() - 1).unwrap_or(0)];
+            return Some((node, moment));
+        }
+        let moment = match self.left {
             0 | 1 => {
-                self.last = true;
+                self.stored = true;
                 self.left = 1;
                 Moment::Storing
             }
-            _ if dice.unit() < 0.15 => Moment::Starting,
+            _ if dice.unit() < 0.1 => Moment::Starting,
             _ => Moment::Working,
-        }
+        };
+        Some((front.clone(), moment))
     }
+}
 
-    /// The storing of a result was hit: the next kill lets it end.
-    fn stored(&mut self) {
-        self.left = 1;
-    }
+/// How many nodes of the same stage are to be done.
+fn peers(todo: &[String], node: &str) -> f64 {
+    let stage = |node: &str| node.split('/').next().unwrap_or_default().to_owned();
+    todo.iter().filter(|other| stage(other) == stage(node)).count() as f64
 }
 
 /// What a run's kill hit.
@@ -228,14 +246,14 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
                 .filter(|(_, cached)| !cached)
                 .map(|(name, _)| name)
                 .collect();
-            let moment = quota.next(&todo, calm, left, dice);
+            let next = quota.next(&todo, calm, left, dice);
+            let (place, moment) = next.unwrap_or((String::new(), Moment::Starting));
             wanted = Some(moment);
             if moment == Moment::Starting {
                 // From the plan to somewhere in the first node.
                 until = Some(Instant::now() + dice.within(calm.start));
             } else {
-                hit.place.clone_from(&todo[0]);
-                hit.moment = moment;
+                (hit.place, hit.moment) = (place, moment);
             }
         }
         if until.is_some() || node.as_deref() != Some(hit.place.as_str()) {
@@ -246,7 +264,6 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
             // Every moment may be hit, early ones more often: a late one costs the whole work once more.
             (Moment::Working, "node_started") => Some(all.mul_f64(dice.unit().powi(4))),
             (Moment::Storing, "phase") if value["phase"] == STORING => {
-                quota.stored();
                 Some(dice.within(store.max(JUST)))
             }
             // It was quicker than we thought.
