@@ -1,18 +1,16 @@
 //! Real guests that lock us out: what a flavor's steps can break, and how soon it is known.
 
-use std::fs;
-use std::time::Duration;
-
 use serde_json::Value;
 
-use crate::support::vm::{QUICKSTART, variant};
+use crate::support::vm::{quickstart, variant};
 
 /// Longest time from the fault to its verdict, under emulation.
 const MINUTE: f64 = 60.0;
 
 #[test]
 fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_within_a_minute() {
-    let shared = &QUICKSTART.bench;
+    let story = quickstart(3);
+    let shared = story.bench;
     let closed = "systemctl mask ssh.service ssh.socket && systemctl disable ssh.service";
     let refused = "rm -rf /root/.ssh/authorized_keys";
     let stays = "ln -sf /bin/true /usr/local/sbin/reboot";
@@ -43,6 +41,4 @@ fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_wit
         let took = at(end).duration_since(at(fault.unwrap())).as_secs_f64();
         assert!(took < MINUTE, "{name} was known after {took} seconds");
     }
-    let _ = fs::remove_dir_all(shared.path("out-lockout"));
-    assert!(Duration::from_secs_f64(MINUTE) > Duration::ZERO);
 }
