@@ -404,7 +404,11 @@ mod tests {
         let (sender, events) = mpsc::channel();
         let log = std::fs::File::create(&path).unwrap();
         let console = Console::attach(host, log, Emitter::new(sender));
-        let block = [b"a line of a guest that has much to say to nobody\n".repeat(20_000), vec![]].concat();
+        let block = [
+            b"a line of a guest that has much to say to nobody\n".repeat(20_000),
+            vec![],
+        ]
+        .concat();
         let counter = thread::spawn(move || events.iter().count());
         for _ in 0..(LOGGED as usize / block.len() + 3) {
             guest.write_all(&block).unwrap();
@@ -412,7 +416,10 @@ mod tests {
         guest.write_all(b"Kernel panic - not syncing: late\n").unwrap();
         drop(guest);
         console.wait_closed(SOON * 6);
-        assert!(matches!(console.trouble(), Some(Trouble::KernelPanic(_))), "still looked at");
+        assert!(
+            matches!(console.trouble(), Some(Trouble::KernelPanic(_))),
+            "still looked at"
+        );
         assert_eq!(console.last_lines(1), ["Kernel panic - not syncing: late"]);
         assert!(counter.join().unwrap() > 1);
         let length = std::fs::metadata(&path).unwrap().len();

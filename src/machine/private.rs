@@ -30,10 +30,7 @@ impl PrivateFolder {
         let folder = tempfile::Builder::new().prefix(START).tempdir()?;
         let held = File::open(folder.path())?;
         held.try_lock_shared()?;
-        Ok(Self {
-            folder,
-            _held: held,
-        })
+        Ok(Self { folder, _held: held })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,7 +74,11 @@ mod tests {
             fs::write(path.join("console"), "").unwrap();
             path
         };
-        let (left, living, other) = (make("pipeline-vm-a"), make("pipeline-vm-b"), make("pipeline-test-c"));
+        let (left, living, other) = (
+            make("pipeline-vm-a"),
+            make("pipeline-vm-b"),
+            make("pipeline-test-c"),
+        );
         let held = File::open(&living).unwrap();
         held.try_lock_shared().unwrap();
         sweep(place.path(), YOUNG);

@@ -285,12 +285,7 @@ fn make_private(folder: &Path) -> Result<(), MachineError> {
 }
 
 /// Why there is no machine: we were asked to stop, qemu ended, or it hangs.
-fn start_failure(
-    running: &mut Running,
-    folder: &Path,
-    memory: OomWatch,
-    cancel: &Cancel,
-) -> MachineError {
+fn start_failure(running: &mut Running, folder: &Path, memory: OomWatch, cancel: &Cancel) -> MachineError {
     // The sockets end a moment before the process does.
     let deadline = Instant::now() + LAST_WORDS;
     while matches!(running.try_wait(), Ok(None)) && !cancel.is_cancelled() && Instant::now() < deadline {

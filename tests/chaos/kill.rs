@@ -102,7 +102,12 @@ impl Calm {
             }
         }
         let ended = run.end();
-        assert_eq!(ended.code, Some(0), "the run without a kill failed: {}", ended.said);
+        assert_eq!(
+            ended.code,
+            Some(0),
+            "the run without a kill failed: {}",
+            ended.said
+        );
         let time = |name: &str, from, to| {
             let at = |what| times.get(&(name.to_owned(), what));
             at(from).zip(at(to)).map(|(from, to)| to.duration_since(*from))
@@ -223,7 +228,9 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
         wanted = Some(Moment::Starting);
     }
     loop {
-        let wait = until.map_or(LONG, |until: Instant| until.saturating_duration_since(Instant::now()));
+        let wait = until.map_or(LONG, |until: Instant| {
+            until.saturating_duration_since(Instant::now())
+        });
         let said = match run.lines.recv_timeout(wait) {
             Ok(said) => said,
             Err(RecvTimeoutError::Disconnected) => break,
@@ -263,9 +270,7 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
         let in_time = match (hit.moment, what.as_str()) {
             // Every moment may be hit, early ones more often: a late one costs the whole work once more.
             (Moment::Working, "node_started") => Some(all.mul_f64(dice.unit().powi(4))),
-            (Moment::Storing, "phase") if value["phase"] == STORING => {
-                Some(dice.within(store.max(JUST)))
-            }
+            (Moment::Storing, "phase") if value["phase"] == STORING => Some(dice.within(store.max(JUST))),
             // It was quicker than we thought.
             (_, "node_finished") => Some(dice.within(JUST)),
             _ => None,
@@ -277,9 +282,11 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
 }
 
 fn note(said: &Said, hit: &mut Hit) {
-    if let (Some(node), "node_finished", "built") =
-        (&said.node, said.what.as_str(), said.value["outcome"].as_str().unwrap_or_default())
-        && is_in_store(node)
+    if let (Some(node), "node_finished", "built") = (
+        &said.node,
+        said.what.as_str(),
+        said.value["outcome"].as_str().unwrap_or_default(),
+    ) && is_in_store(node)
     {
         hit.finished.push(node.clone());
     }

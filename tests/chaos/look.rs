@@ -57,7 +57,8 @@ impl Snapshot {
             .results
             .iter()
             .filter(|(id, stamp)| self.results.get(*id) != Some(stamp));
-        gone.map(|(id, _)| format!("the result {id} is gone or replaced")).collect()
+        gone.map(|(id, _)| format!("the result {id} is gone or replaced"))
+            .collect()
     }
 
     /// What is not whole among what has changed since.
@@ -125,7 +126,9 @@ pub fn leftovers(house: &House) -> Vec<String> {
             let record: Value = serde_json::from_slice(&fs::read(entry.join("entry.json")).unwrap()).unwrap();
             for (file, facts) in record["files"].as_object().unwrap() {
                 let digests = facts["digests"].as_array().unwrap();
-                let mut digests = digests.iter().filter_map(|digest| digest.as_str()?.strip_prefix("sha256:"));
+                let mut digests = digests
+                    .iter()
+                    .filter_map(|digest| digest.as_str()?.strip_prefix("sha256:"));
                 let (sha256, found) = (digests.next().unwrap(), tool("sha256sum", &[file], &entry));
                 if !found.starts_with(sha256) {
                     left.push(format!("{}/{file}: {found}, and {sha256}", entry.display()));
@@ -140,14 +143,21 @@ pub fn leftovers(house: &House) -> Vec<String> {
 pub fn images(house: &House) -> usize {
     let mut files = BTreeMap::new();
     walk(&house.folder.join(house.places[0]), &mut files);
-    let packed: Vec<_> = files.keys().filter(|path| path.extension().is_some_and(|e| e == "gz")).collect();
+    let packed: Vec<_> = files
+        .keys()
+        .filter(|path| path.extension().is_some_and(|e| e == "gz"))
+        .collect();
     let folder = house.folder.join("judged");
     fs::create_dir_all(&folder).unwrap();
     for path in &packed {
         let unpack = format!("gzip -dc '{}' > image.qcow2", path.display());
         tool("sh", &["-c", &unpack], &folder);
         tool("qemu-img", &["check", "-q", "image.qcow2"], &folder);
-        tool("qemu-img", &["convert", "-O", "raw", "image.qcow2", "disk.raw"], &folder);
+        tool(
+            "qemu-img",
+            &["convert", "-O", "raw", "image.qcow2", "disk.raw"],
+            &folder,
+        );
         let table: Value = serde_json::from_str(&tool("sfdisk", &["--json", "disk.raw"], &folder)).unwrap();
         let partitions = table["partitiontable"]["partitions"].as_array().unwrap();
         let start = partitions.last().unwrap()["start"].as_u64().unwrap() * 512;
@@ -174,7 +184,10 @@ fn marked(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     for process in entries(Path::new("/proc")) {
         let environment = fs::read(process.join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == wanted.as_bytes())
+        {
             let line = fs::read(process.join("cmdline")).unwrap_or_default();
             found.push(String::from_utf8_lossy(&line).replace('\0', " "));
         }
@@ -193,7 +206,9 @@ fn walk(folder: &Path, files: &mut BTreeMap<PathBuf, Stamp>) {
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
@@ -207,18 +222,30 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 fn ask(program: &str, args: &[&str], folder: &Path) -> Result<(), String> {
-    let output = Command::new(program).args(args).current_dir(folder).output().unwrap();
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .unwrap();
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{program} says {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{program} says {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }
 
 /// Runs a foreign tool that must succeed, and gives what it printed.
 pub fn tool(program: &str, args: &[&str], folder: &Path) -> String {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    let output = Command::new(program).args(args).current_dir(folder).env("PATH", path).output();
-    let output = output.unwrap_or_else(|e| panic!("{program}: {e}; `make setup` installs what the tests need"));
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(folder)
+        .env("PATH", path)
+        .output();
+    let output =
+        output.unwrap_or_else(|e| panic!("{program}: {e}; `make setup` installs what the tests need"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {said}");
     String::from_utf8(output.stdout).unwrap()

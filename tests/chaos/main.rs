@@ -16,7 +16,10 @@ use chaos::{House, mini, unleash};
 fn main() -> ExitCode {
     let number = |name: &str| {
         let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+        Some(
+            text.parse::<u64>()
+                .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+        )
     };
     let kills = u32::try_from(number("KILLS").unwrap_or(200)).unwrap();
     let seed = number("SEED").unwrap_or_else(|| {

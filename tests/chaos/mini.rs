@@ -21,7 +21,11 @@ const CONTENT: usize = 6 << 20;
 pub const PLACES: [&str; 2] = ["out", "share"];
 
 fn manifest(sizes: &[&str]) -> String {
-    let sizes = sizes.iter().map(|size| format!("{size:?}")).collect::<Vec<_>>().join(", ");
+    let sizes = sizes
+        .iter()
+        .map(|size| format!("{size:?}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     format!(
         r#"
 [pipeline]
@@ -78,22 +82,33 @@ fn content() -> Vec<u8> {
         state
     };
     // Half of it compresses well.
-    (0..CONTENT / 16).flat_map(|_| [next().to_le_bytes(), [7; 8]].concat()).collect()
+    (0..CONTENT / 16)
+        .flat_map(|_| [next().to_le_bytes(), [7; 8]].concat())
+        .collect()
 }
 
 /// Puts a disk with one file system into the store, under the key of the provision node.
 fn provision(house: &House) {
-    let plan = house.command(&["plan", MANIFEST, "--format", "json"]).output().unwrap();
+    let plan = house
+        .command(&["plan", MANIFEST, "--format", "json"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&plan.stderr);
     assert!(plan.status.success(), "{said}");
     let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
     let nodes = plan["nodes"].as_array().unwrap();
-    let node = nodes.iter().find(|node| node["id"] == "provision/tiny-base").unwrap();
+    let node = nodes
+        .iter()
+        .find(|node| node["id"] == "provision/tiny-base")
+        .unwrap();
     let store = Store::open(&house.folder.join("store")).unwrap();
     let scratch = store.scratch("seed").unwrap();
     let cancel = Cancel::default();
     let key = node["key"].as_str().unwrap();
-    let Claim::Miss(slot) = store.claim("provision", key, &scratch, true, &cancel, &mut || {}).unwrap() else {
+    let Claim::Miss(slot) = store
+        .claim("provision", key, &scratch, true, &cancel, &mut || {})
+        .unwrap()
+    else {
         panic!("nobody has built it")
     };
     let root = house.folder.join("root");
@@ -108,7 +123,14 @@ fn provision(house: &House) {
         uuid: None,
     };
     disk::make_ext4(&raw, &partition, &files, &cancel).unwrap();
-    disk::convert(&raw, DiskFormat::Raw, &slot.path("disk"), DiskFormat::Qcow2, &cancel).unwrap();
+    disk::convert(
+        &raw,
+        DiskFormat::Raw,
+        &slot.path("disk"),
+        DiskFormat::Qcow2,
+        &cancel,
+    )
+    .unwrap();
     slot.commit(json!({}), json!({}), &cancel).unwrap();
     std::fs::remove_file(raw).unwrap();
     std::fs::remove_dir_all(root).unwrap();
@@ -130,10 +152,16 @@ pub fn has_content(house: &House, packed: &str) {
     );
     tool("sh", &["-c", &script], &folder);
     let table: Value = serde_json::from_str(&tool("sfdisk", &["--json", "disk.raw"], &folder)).unwrap();
-    let start = table["partitiontable"]["partitions"][0]["start"].as_u64().unwrap() * 512;
+    let start = table["partitiontable"]["partitions"][0]["start"]
+        .as_u64()
+        .unwrap()
+        * 512;
     let disk = format!("disk.raw?offset={start}");
     tool("e2fsck", &["-fn", &disk], &folder);
     tool("debugfs", &["-R", "dump /content content", &disk], &folder);
-    assert!(std::fs::read(folder.join("content")).unwrap() == content(), "{packed} has another content");
+    assert!(
+        std::fs::read(folder.join("content")).unwrap() == content(),
+        "{packed} has another content"
+    );
     std::fs::remove_dir_all(&folder).unwrap();
 }

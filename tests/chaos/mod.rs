@@ -83,7 +83,9 @@ impl House {
 /// Kills runs in `house` so many times, then lets one end, and looks at everything. `calm` is the same pipeline, which is
 /// run once without a kill, to know how long its nodes take. `told` hears what goes on.
 pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, told: &mut dyn FnMut(&str)) -> Report {
-    told(&format!("seed {seed}: first a run without a kill, to know how long things take"));
+    told(&format!(
+        "seed {seed}: first a run without a kill, to know how long things take"
+    ));
     let calm = Calm::measure(calm);
     told(&format!("it took {:.0?}", calm.took));
     let began = Instant::now();
@@ -123,7 +125,7 @@ pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, told: &mut dy
         report.lost.extend(now.lost_since(&before));
         report.halves.extend(now.halves(house, &before));
         before = now;
-        if report.kills % 20 == 0 && killed {
+        if report.kills.is_multiple_of(20) && killed {
             told(&format!(
                 "{} of {kills} kills in {:.0?}; {} results finished; the last one hit {place}, {moment}",
                 report.kills,
@@ -134,7 +136,12 @@ pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, told: &mut dy
     }
     told("now one run to its end");
     let ended = kill::to_the_end(house);
-    assert_eq!(ended.code, Some(0), "the run after all kills failed: {}", ended.said);
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "the run after all kills failed: {}",
+        ended.said
+    );
     for node in ended.built {
         *built.entry(node).or_default() += 1;
     }
@@ -169,7 +176,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}, {} kills in {:.0?}\n", self.seed, self.kills, self.took)?;
+        writeln!(
+            f,
+            "seed {}, {} kills in {:.0?}\n",
+            self.seed, self.kills, self.took
+        )?;
         write!(f, "{:42}", "killed while")?;
         for moment in Moment::ALL {
             write!(f, "{:>14}", moment.to_string())?;

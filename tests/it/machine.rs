@@ -209,7 +209,12 @@ fn a_restart_is_noticed_and_can_be_made_the_end() {
     machine.wait_console("never", LONG).unwrap();
     let error = machine.wait_reset(1, MOMENT).unwrap_err();
     assert_eq!(error.verdict(), Verdict::NoReboot);
-    assert!(error.to_string().starts_with("the guest was told to restart and did not"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("the guest was told to restart and did not"),
+        "{error}"
+    );
 
     let bench = Bench::new();
     let mut once = spec(&bench, "only once\n", Then::Reset);

@@ -99,7 +99,12 @@ mod tests {
     fn what_a_crash_left_goes_and_what_somebody_works_on_stays() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("image");
-        for name in [".image.12-0.part", ".image.12-1.part", ".image.x.12-0.part", ".image.12.part"] {
+        for name in [
+            ".image.12-0.part",
+            ".image.12-1.part",
+            ".image.x.12-0.part",
+            ".image.12.part",
+        ] {
             fs::write(folder.path().join(name), "half").unwrap();
         }
         let busy = File::open(folder.path().join(".image.12-1.part")).unwrap();

@@ -94,7 +94,18 @@ fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
             // xor ax,ax; mov es,ax
             code.extend([0x31, 0xc0, 0x8e, 0xc0]);
             // next: mov si,TABLE; mov cx,0x8000; mov ah,0x87; int 0x15: 64 KiB to where the table says
-            code.extend([0xbe, TABLE_AT as u8, 0x7c, 0xb9, 0x00, 0x80, 0xb4, 0x87, 0xcd, 0x15]);
+            code.extend([
+                0xbe,
+                TABLE_AT as u8,
+                0x7c,
+                0xb9,
+                0x00,
+                0x80,
+                0xb4,
+                0x87,
+                0xcd,
+                0x15,
+            ]);
             // inc byte [third byte of the target's base]; jnz next; inc byte [the fourth]; jmp next
             code.extend([0xfe, 0x06, TABLE_AT as u8 + 0x1c, 0x7c, 0x75, 0xf0]);
             code.extend([0xfe, 0x06, TABLE_AT as u8 + 0x1f, 0x7c, 0xeb, 0xea]);

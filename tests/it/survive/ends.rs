@@ -33,7 +33,8 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
     bench.write("empty.raw", vec![0; 1 << 20]);
     bench.write("killed.raw", tiny::disk("hello from the guest\r\n", Then::Halt));
     let names = ["panics", "leaves", "empty", "killed"];
-    let mut text = "[resources]\njobs = 4\ncpus = 4\n[flavors.base]\nsteps = [{ inline = \"true\" }]\n".to_owned();
+    let mut text =
+        "[resources]\njobs = 4\ncpus = 4\n[flavors.base]\nsteps = [{ inline = \"true\" }]\n".to_owned();
     for name in names {
         text += &format!(
             "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\ncpus = 1\n\
@@ -44,13 +45,21 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
     bench.write("m.toml", text);
     let began = Instant::now();
     let mut command = bench.command(&["run", "m.toml", "--progress=json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut verdicts, mut messages) = (Vec::new(), Vec::new());
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let node = event["node"].as_str().unwrap_or_default().to_owned();
         if node == "provision/killed-base" && event["text"] == "hello from the guest" {
-            tool("kill", &["-KILL", &qemu_of(&bench, "provision-killed-base")], Path::new("/"));
+            tool(
+                "kill",
+                &["-KILL", &qemu_of(&bench, "provision-killed-base")],
+                Path::new("/"),
+            );
         }
         if event["outcome"] == "failed" {
             verdicts.push((node, event["verdict"].as_str().unwrap().to_owned()));
@@ -80,8 +89,14 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
         let folder = run.join(format!("provision-{name}-base"));
         let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
         let verdict = read("verdict.txt");
-        assert!(verdict.starts_with(&format!("provision/{name}-base: {words}\n\n")), "{verdict}");
-        assert!(verdict.contains("  provision/console.log  the guest's serial console, as received\n"), "{verdict}");
+        assert!(
+            verdict.starts_with(&format!("provision/{name}-base: {words}\n\n")),
+            "{verdict}"
+        );
+        assert!(
+            verdict.contains("  provision/console.log  the guest's serial console, as received\n"),
+            "{verdict}"
+        );
         for file in ["qemu.argv", "qemu.stderr", "console.log"] {
             assert!(folder.join("provision").join(file).exists(), "{file}");
         }
@@ -89,8 +104,14 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
         assert!(host["memory_available_bytes"].as_u64().unwrap() > 0, "{host}");
         assert!(host["qemu"].as_str().unwrap().contains('.'), "{host}");
         let own = format!("provision/{name}-base");
-        let events: Vec<Value> = read("events.jsonl").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert!(events.iter().all(|event| event["node"] == own.as_str()), "only its own events");
+        let events: Vec<Value> = read("events.jsonl")
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert!(
+            events.iter().all(|event| event["node"] == own.as_str()),
+            "only its own events"
+        );
         assert_eq!(events.last().unwrap()["event"], "node_finished");
         let mode = fs::metadata(&folder).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
@@ -98,9 +119,18 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
     let screen = run.join("provision-panics-base/provision/screen.png");
     assert!(fs::read(screen).unwrap().starts_with(b"\x89PNG"));
     // The message has the lines that matter, and where the rest is.
-    let panicked = messages.iter().find(|message| message.contains("panicked")).unwrap();
-    assert!(panicked.contains("\n  verdict: kernel panic\n  logs of this node: "), "{panicked}");
-    assert!(panicked.lines().filter(|line| line.starts_with("  | ")).count() <= 10, "{panicked}");
+    let panicked = messages
+        .iter()
+        .find(|message| message.contains("panicked"))
+        .unwrap();
+    assert!(
+        panicked.contains("\n  verdict: kernel panic\n  logs of this node: "),
+        "{panicked}"
+    );
+    assert!(
+        panicked.lines().filter(|line| line.starts_with("  | ")).count() <= 10,
+        "{panicked}"
+    );
 }
 
 /// The qemu that works in the scratch folder of this node.
@@ -132,7 +162,13 @@ fn a_real_kernel_that_panics_is_known_by_its_words() {
         cmdline: "console=ttyS0 root=/dev/nothing".to_owned(),
     };
     let (sender, events) = mpsc::channel();
-    let mut machine = Machine::start(&spec, &bench.path("vm"), &Emitter::new(sender), &Cancel::default()).unwrap();
+    let mut machine = Machine::start(
+        &spec,
+        &bench.path("vm"),
+        &Emitter::new(sender),
+        &Cancel::default(),
+    )
+    .unwrap();
     let error = machine.wait_console("login:", LONG * 5).unwrap_err();
     drop(machine);
     assert_eq!(error.verdict(), Verdict::KernelPanic, "{error}");
@@ -183,7 +219,10 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
     let enter = group.as_ref().map_or(String::new(), |group| {
         format!("echo $$ > {}/cgroup.procs\n", group.0.display())
     });
-    let program = bench.write("qemu", format!("#!/bin/sh\n{enter}exec qemu-system-x86_64 \"$@\"\n"));
+    let program = bench.write(
+        "qemu",
+        format!("#!/bin/sh\n{enter}exec qemu-system-x86_64 \"$@\"\n"),
+    );
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let disk = bench.write("disk.raw", tiny::disk("hungry\n", Then::EatMemory));
     let mut spec = MachineSpec::with_disk(
@@ -194,7 +233,12 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
     );
     spec.program = program;
     let (sender, _events) = mpsc::channel();
-    let started = Machine::start(&spec, &bench.path("vm"), &Emitter::new(sender), &Cancel::default());
+    let started = Machine::start(
+        &spec,
+        &bench.path("vm"),
+        &Emitter::new(sender),
+        &Cancel::default(),
+    );
     let error = match started {
         Err(error) => error,
         Ok(mut machine) => {
@@ -209,13 +253,24 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
     if group.is_some() {
         assert!(matches!(error, MachineError::HostMemory { .. }), "{text}");
         assert_eq!(error.verdict(), Verdict::HostOutOfMemory);
-        assert!(text.starts_with("this host ran out of memory and its kernel killed the machine"), "{text}");
+        assert!(
+            text.starts_with("this host ran out of memory and its kernel killed the machine"),
+            "{text}"
+        );
         if rustix::process::geteuid().is_root() {
-            assert!(text.contains("Killed process") && text.contains("qemu"), "root may read who it was: {text}");
+            assert!(
+                text.contains("Killed process") && text.contains("qemu"),
+                "root may read who it was: {text}"
+            );
         }
     } else {
-        eprintln!("no control group can be made here: seen is only that a plain kill is no want of memory");
+        // Past the capture of the tests' output: whoever runs them should see it.
+        let seen = "no control group can be made here: seen is only that a plain kill is no want of memory";
+        std::io::Write::write_all(&mut std::io::stderr(), format!("{seen}\n").as_bytes()).unwrap();
         assert_eq!(error.verdict(), Verdict::GuestDied, "{text}");
-        assert!(text.contains("killed by signal 9") && !text.contains("memory"), "{text}");
+        assert!(
+            text.contains("killed by signal 9") && !text.contains("memory"),
+            "{text}"
+        );
     }
 }

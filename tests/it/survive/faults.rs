@@ -21,7 +21,12 @@ pub struct Ran {
 
 /// Runs the pipeline with these arguments more.
 pub fn run(house: &House, more: &[&str]) -> Ran {
-    let args: Vec<_> = house.args.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    let args: Vec<_> = house
+        .args
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect();
     let output = house.command(&args).output().unwrap();
     Ran {
         code: output.status.code(),
@@ -45,7 +50,11 @@ pub fn good(house: &House, sizes: &[&str]) {
     }
     for size in sizes {
         let file = mini::packed(size).replace("out/", "");
-        tool("cmp", &[&format!("out/{file}"), &format!("share/{file}")], &house.folder);
+        tool(
+            "cmp",
+            &[&format!("out/{file}"), &format!("share/{file}")],
+            &house.folder,
+        );
     }
 }
 
@@ -83,28 +92,44 @@ fn a_flipped_bit_is_found_where_it_would_be_built_upon_and_built_anew() {
     flip(&results(&house, "size")[0].join("disk"));
     let ran = run(&house, &["--rebuild", "package/*"]);
     well(&ran);
-    assert!(ran.stderr.contains("in the store is damaged (written as sha256:"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("it is taken out and built anew"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("in the store is damaged (written as sha256:"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("it is taken out and built anew"),
+        "{}",
+        ran.stderr
+    );
     good(&house, &SIZES);
 
     // In packaged images that are to be put into the output folder once more.
     for size in SIZES {
         fs::remove_file(house.folder.join(mini::packed(size))).unwrap();
     }
-    results(&house, "package").iter().for_each(|entry| flip(&entry.join("image")));
+    results(&house, "package")
+        .iter()
+        .for_each(|entry| flip(&entry.join("image")));
     let ran = run(&house, &[]);
     well(&ran);
     assert!(ran.stderr.contains("built anew"), "{}", ran.stderr);
     good(&house, &SIZES);
 
     // In what is published: its owner is told by the digests, and a run puts it right.
-    let published = house.folder.join(mini::packed(SIZES[1]).replace("out/", "share/"));
+    let published = house
+        .folder
+        .join(mini::packed(SIZES[1]).replace("out/", "share/"));
     fs::write(&published, "something else").unwrap();
     well(&run(&house, &[]));
     good(&house, &SIZES);
 
     // Records and notes of the store itself: what cannot be read counts as absent.
-    fs::write(results(&house, "package")[0].join("entry.json"), "{ \"version\": 1, ").unwrap();
+    fs::write(
+        results(&house, "package")[0].join("entry.json"),
+        "{ \"version\": 1, ",
+    )
+    .unwrap();
     for file in walk(&house.folder.join("store/latest")) {
         fs::write(file, "\0\0\0").unwrap();
     }
@@ -130,7 +155,14 @@ fn what_goes_from_store_or_output_comes_back_also_while_a_run_goes_on() {
     let bench = Bench::new();
     let house = mini::house(&bench.path("house"), &SIZES);
     well(&run(&house, &[]));
-    for gone in ["results/size", "results/sums", "locks", "latest", "runs", "secret"] {
+    for gone in [
+        "results/size",
+        "results/sums",
+        "locks",
+        "latest",
+        "runs",
+        "secret",
+    ] {
         let path = house.folder.join("store").join(gone);
         drop(fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)));
     }
@@ -144,7 +176,11 @@ fn what_goes_from_store_or_output_comes_back_also_while_a_run_goes_on() {
         let _ = fs::remove_dir_all(house.folder.join("store/results").join(stage));
     }
     let mut command = house.command(&["run", mini::MANIFEST, "--progress=json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut message = String::new();
     for line in lines {
@@ -195,7 +231,11 @@ fn an_image_that_was_packaged_anew_by_a_killed_run_replaces_the_old_one_everywhe
     assert!(new == kept, "what is in the output folder is what the store has");
     assert!(new != old || kept == old);
     let again = run(&house, &[]);
-    assert!(again.code == Some(0) && again.stderr.contains("nothing to do"), "{}", again.stderr);
+    assert!(
+        again.code == Some(0) && again.stderr.contains("nothing to do"),
+        "{}",
+        again.stderr
+    );
 }
 
 #[test]
@@ -204,13 +244,19 @@ fn a_clock_that_jumps_costs_nothing() {
     let house = mini::house(&bench.path("house"), &SIZES);
     well(&run(&house, &[]));
     let keys = || [results(&house, "size"), results(&house, "package")].concat();
-    let before: Vec<_> = keys().iter().map(|path| fs::read(path.join("entry.json")).unwrap()).collect();
+    let before: Vec<_> = keys()
+        .iter()
+        .map(|path| fs::read(path.join("entry.json")).unwrap())
+        .collect();
     for year in ["1971", "2099"] {
         let age = format!("find store out share -exec touch -h -d {year}-01-01 {{}} +");
         tool("sh", &["-c", &age], &house.folder);
         well(&run(&house, &[]));
         good(&house, &SIZES);
-        let now: Vec<_> = keys().iter().map(|path| fs::read(path.join("entry.json")).unwrap()).collect();
+        let now: Vec<_> = keys()
+            .iter()
+            .map(|path| fs::read(path.join("entry.json")).unwrap())
+            .collect();
         assert!(now == before, "nothing is built again because a clock was wrong");
     }
 }
@@ -240,8 +286,14 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
         "stage/upload/mod.rs",
         "store/entry.rs",
     ];
-    let others: Vec<_> = found.iter().filter(|path| !shown_or_recorded.contains(&path.as_str())).collect();
-    assert!(others.is_empty(), "who else asks for the time of day, and what for? {others:?}");
+    let others: Vec<_> = found
+        .iter()
+        .filter(|path| !shown_or_recorded.contains(&path.as_str()))
+        .collect();
+    assert!(
+        others.is_empty(),
+        "who else asks for the time of day, and what for? {others:?}"
+    );
 }
 
 #[test]
@@ -260,7 +312,11 @@ fn five_runs_at_once_on_one_store_and_one_output_build_everything_once() {
         let children: Vec<_> = (0..runs)
             .map(|_| {
                 let mut command = house.command(&["run", mini::MANIFEST, "--upload", "--progress=json"]);
-                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+                command
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
             })
             .collect();
         let mut built = BTreeMap::<String, u32>::new();
@@ -271,7 +327,8 @@ fn five_runs_at_once_on_one_store_and_one_output_build_everything_once() {
             for line in String::from_utf8(output.stdout).unwrap().lines() {
                 let event: Value = serde_json::from_str(line).unwrap();
                 let node = event["node"].as_str().unwrap_or_default();
-                if event["outcome"] == "built" && (node.starts_with("size/") || node.starts_with("package/")) {
+                if event["outcome"] == "built" && (node.starts_with("size/") || node.starts_with("package/"))
+                {
                     *built.entry(node.to_owned()).or_default() += 1;
                 }
             }
@@ -279,7 +336,9 @@ fn five_runs_at_once_on_one_store_and_one_output_build_everything_once() {
         assert_eq!(built.len(), 2 * SIZES.len(), "{built:?}");
         assert!(built.values().all(|count| *count == 1), "{built:?}");
         good(&house, &SIZES);
-        let scratch: Vec<_> = fs::read_dir(house.folder.join("store/scratch")).unwrap().collect();
+        let scratch: Vec<_> = fs::read_dir(house.folder.join("store/scratch"))
+            .unwrap()
+            .collect();
         assert!(scratch.is_empty(), "{scratch:?}");
     }
 }

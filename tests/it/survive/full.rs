@@ -35,13 +35,21 @@ fn inside(test: &str) -> bool {
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success() && said[0].contains("1 passed"), "{}", said.concat());
+    assert!(
+        output.status.success() && said[0].contains("1 passed"),
+        "{}",
+        said.concat()
+    );
     false
 }
 
 fn mount(folder: &Path, options: &str) {
     let folder = folder.to_str().unwrap();
-    tool("mount", &["-t", "tmpfs", "-o", options, "tmpfs", folder], Path::new("/"));
+    tool(
+        "mount",
+        &["-t", "tmpfs", "-o", options, "tmpfs", folder],
+        Path::new("/"),
+    );
 }
 
 /// Bytes in use on a file system.
@@ -68,9 +76,16 @@ fn a_full_disk_stops_a_run_at_any_write_and_nothing_is_half() {
     let mut room = 16 * 1024;
     loop {
         let size = start + room;
-        tool("mount", &["-o", &format!("remount,size={size}"), disk.to_str().unwrap()], Path::new("/"));
+        tool(
+            "mount",
+            &["-o", &format!("remount,size={size}"), disk.to_str().unwrap()],
+            Path::new("/"),
+        );
         let ran = run(&house, &[]);
-        for packed in [mini::packed(sizes[0]), mini::packed(sizes[0]).replace("out/", "share/")] {
+        for packed in [
+            mini::packed(sizes[0]),
+            mini::packed(sizes[0]).replace("out/", "share/"),
+        ] {
             let path = house.folder.join(&packed);
             if path.exists() {
                 tool("gzip", &["-t", path.to_str().unwrap()], &house.folder);
@@ -79,9 +94,18 @@ fn a_full_disk_stops_a_run_at_any_write_and_nothing_is_half() {
         if ran.code == Some(0) {
             break;
         }
-        assert!(matches!(ran.code, Some(1 | 3)), "{:?} with {room} bytes:\n{}", ran.code, ran.stderr);
+        assert!(
+            matches!(ran.code, Some(1 | 3)),
+            "{:?} with {room} bytes:\n{}",
+            ran.code,
+            ran.stderr
+        );
         let words = ran.stderr.to_lowercase().replace("\n  │ ", " ");
-        assert!(words.contains("no space left"), "with {room} bytes:\n{}", ran.stderr);
+        assert!(
+            words.contains("no space left"),
+            "with {room} bytes:\n{}",
+            ran.stderr
+        );
         assert!(words.contains("make room"), "with {room} bytes:\n{}", ran.stderr);
         messages.push(ran.stderr);
         room = room * 7 / 4;
@@ -89,12 +113,20 @@ fn a_full_disk_stops_a_run_at_any_write_and_nothing_is_half() {
     }
     assert!(messages.len() > 5, "only {} runs met a full disk", messages.len());
     // Unpacking and looking takes room too.
-    tool("mount", &["-o", "remount,size=256m", disk.to_str().unwrap()], Path::new("/"));
+    tool(
+        "mount",
+        &["-o", "remount,size=256m", disk.to_str().unwrap()],
+        Path::new("/"),
+    );
     good(&house, &sizes);
     let left = tool("find", &["out", "share", "-name", ".*.part"], &house.folder);
     assert_eq!(left, "");
     let again = run(&house, &[]);
-    assert!(again.code == Some(0) && again.stderr.contains("nothing to do"), "{}", again.stderr);
+    assert!(
+        again.code == Some(0) && again.stderr.contains("nothing to do"),
+        "{}",
+        again.stderr
+    );
 }
 
 /// The guest writes, the host has no room for it: qemu stops the guest, which would hang for ever.
@@ -110,7 +142,8 @@ fn a_guest_whose_write_finds_no_room_is_known_at_once() {
     let image = full.join("disk.raw");
     let file = fs::File::create(&image).unwrap();
     file.set_len(1 << 20).unwrap();
-    file.write_all_at(&tiny::disk("writing\n", Then::WriteFarAndPowerOff)[..512], 0).unwrap();
+    file.write_all_at(&tiny::disk("writing\n", Then::WriteFarAndPowerOff)[..512], 0)
+        .unwrap();
     let mut filler = fs::File::create(full.join("filler")).unwrap();
     while filler.write_all(&[1; 4096]).is_ok() {}
     let spec = MachineSpec::with_disk(
@@ -128,6 +161,9 @@ fn a_guest_whose_write_finds_no_room_is_known_at_once() {
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(error.verdict(), Verdict::DiskFull, "{error}");
     let text = error.to_string();
-    assert!(text.starts_with("no space left for what the guest writes"), "{text}");
+    assert!(
+        text.starts_with("no space left for what the guest writes"),
+        "{text}"
+    );
     assert!(text.ends_with("| writing"), "{text}");
 }

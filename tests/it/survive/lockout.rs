@@ -26,11 +26,22 @@ fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_wit
     shared.write("lockout.toml", text);
     let ran = shared.run(&["run", "lockout.toml", "--progress=json"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    let events: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let at = |event: &Value| event["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    for (name, word) in [("closed", "port_closed"), ("refused", "key_refused"), ("stays", "no_reboot")] {
+    for (name, word) in [
+        ("closed", "port_closed"),
+        ("refused", "key_refused"),
+        ("stays", "no_reboot"),
+    ] {
         let node = format!("provision/debian12-{name}");
-        let mine: Vec<_> = events.iter().filter(|event| event["node"] == node.as_str()).collect();
+        let mine: Vec<_> = events
+            .iter()
+            .filter(|event| event["node"] == node.as_str())
+            .collect();
         let end = mine.last().unwrap();
         assert_eq!(end["verdict"], word, "{end}");
         // The fault is there when the guest asks for a user again, or was told to restart.

@@ -22,7 +22,17 @@ fn while_machines_run_only_loopback_listens_and_a_secret_is_nowhere_to_be_seen()
     let mut loader = tiny::disk("the medium is up\r\n", Then::Halt);
     loader.truncate(2048);
     bench.write("cd/boot.img", loader);
-    let image = ["-as", "mkisofs", "-quiet", "-R", "-b", "boot.img", "-no-emul-boot", "-boot-load-size", "4"];
+    let image = [
+        "-as",
+        "mkisofs",
+        "-quiet",
+        "-R",
+        "-b",
+        "boot.img",
+        "-no-emul-boot",
+        "-boot-load-size",
+        "4",
+    ];
     let image: Vec<_> = image.into_iter().chain(["-o", "cd.iso", "cd"]).collect();
     tool("xorriso", &image, &bench.path("."));
     bench.write(
@@ -73,7 +83,10 @@ sizes  = ["1G"]
     }
 
     let children = descendants(child.id());
-    let machines = children.iter().filter(|pid| program(**pid).starts_with("qemu-system")).count();
+    let machines = children
+        .iter()
+        .filter(|pid| program(**pid).starts_with("qemu-system"))
+        .count();
     assert_eq!(machines, 2, "{said}");
     for pid in &children {
         for file in ["cmdline", "environ"] {
@@ -90,7 +103,10 @@ sizes  = ["1G"]
     let open: Vec<_> = sockets.iter().filter(|socket| !socket.2).collect();
     assert!(open.is_empty(), "others on the network can reach {open:?}");
     // The way into the disk's guest, the answers, and syslog by both.
-    assert!(sockets.iter().filter(|socket| socket.0 == "tcp").count() >= 3, "{sockets:?}");
+    assert!(
+        sockets.iter().filter(|socket| socket.0 == "tcp").count() >= 3,
+        "{sockets:?}"
+    );
     assert!(sockets.iter().any(|socket| socket.0 == "udp"), "{sockets:?}");
 
     // Others may not enter; and what lets one in is closed by itself too.
@@ -105,7 +121,12 @@ sizes  = ["1G"]
         let private = name == pipeline::machine::ssh::KEY_NAME || name == "seed.img" || name == "answers.img";
         if private {
             keys += 1;
-            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600, "{}", file.display());
+            assert_eq!(
+                fs::metadata(&file).unwrap().mode() & 0o777,
+                0o600,
+                "{}",
+                file.display()
+            );
         }
     }
     assert!(keys >= 3, "two keys and a seed, and not {keys}");
@@ -119,7 +140,11 @@ sizes  = ["1G"]
             .current_dir(bench.path(""))
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "files with the secret {when}");
+        assert_eq!(
+            String::from_utf8_lossy(&found.stdout),
+            "",
+            "files with the secret {when}"
+        );
     };
     searched("while it ran");
     tool("kill", &["-INT", &child.id().to_string()], Path::new("/"));
@@ -138,7 +163,9 @@ fn program(pid: u32) -> String {
 fn descendants(of: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // The name, in parentheses, may hold anything.
         let after = stat.rsplit(") ").next().unwrap_or_default();
@@ -150,7 +177,12 @@ fn descendants(of: u32) -> Vec<u32> {
     let mut next = 0;
     while next < found.len() {
         let above = found[next];
-        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == above)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     found.split_off(1)
@@ -160,10 +192,19 @@ fn descendants(of: u32) -> Vec<u32> {
 fn listening(pids: &[u32]) -> Vec<(&'static str, String, bool)> {
     let mut inodes = BTreeSet::new();
     for pid in pids {
-        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        for link in open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()) {
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        for link in open
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+        {
             let link = link.to_string_lossy().into_owned();
-            inodes.extend(link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')).map(str::to_owned));
+            inodes.extend(
+                link.strip_prefix("socket:[")
+                    .and_then(|rest| rest.strip_suffix(']'))
+                    .map(str::to_owned),
+            );
         }
     }
     let mut found = Vec::new();

@@ -122,7 +122,8 @@ fn write_seed(work: &InstallerWork, text: &str, site: &Site) -> Result<PathBuf, 
     let path = site.scratch.join("answers.img");
     let mut files = vec![(work.file.as_str(), text.as_bytes())];
     files.extend(work.other_seed_files.iter().map(|name| (name.as_str(), &b""[..])));
-    let written: io::Result<()> = seed::image(&work.label, &files).and_then(|bytes| write_private(&path, &bytes));
+    let written: io::Result<()> =
+        seed::image(&work.label, &files).and_then(|bytes| write_private(&path, &bytes));
     written.map_err(|e| StageError::file("write", &path, e))?;
     Ok(path)
 }
