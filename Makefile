@@ -15,13 +15,14 @@ export RUST_TEST_THREADS ?= 6
 TESTS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-install bench check setup toolchain clean
+.PHONY: help demo test test-install chaos bench check setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
 	@echo 'make test-install LAB=DIR [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE'
 	@echo '             beside the same one in a plain qemu, to compare their times; see tests/install.sh)'
+	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
 	@echo 'make setup   only install the host packages that builds and tests need'
@@ -47,6 +48,10 @@ test-install: toolchain
 		echo 'make: say where the program that serves a complete mirror is: make test-install LAB=DIR'; exit 2; } >&2
 	$(CARGO) build --release --locked
 	tests/install.sh $(RELEASE) $(LAB) target/test-install $(BARE)
+
+# KILLS, SEED and PIPELINE (a manifest, or `mini`) may be given; see tests/chaos/main.rs.
+chaos: setup
+	$(CARGO) test --locked --test chaos
 
 bench: setup
 	$(CARGO) bench --locked --bench speed

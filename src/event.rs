@@ -1,6 +1,7 @@
 //! What happens in a run, as data. Stages send, readers (bars, lines, JSON, the journal) receive; neither knows the
 //! other. No stage prints.
 
+use std::fmt;
 use std::sync::mpsc;
 
 use jiff::Timestamp;
@@ -8,6 +9,14 @@ use serde::{Deserialize, Serialize};
 
 /// Format revision of `events.jsonl`; grows when a field changes its meaning or goes away.
 pub const EVENTS_VERSION: u32 = 1;
+
+/// File in a failed node's folder with the events of that node alone.
+pub const NODE_EVENTS: &str = "events.jsonl";
+
+/// Name of a node's folder among the logs of its run.
+pub fn node_folder(id: &str) -> String {
+    id.replace('/', "-")
+}
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +63,82 @@ pub enum Outcome {
     Skipped,
     /// The run was stopped before it finished.
     Cancelled,
+}
+
+/// Why a node failed, in one word; `docs/reliability.md` tells them apart. Programs may rely on the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// A bug of ours: the node panicked.
+    Bug,
+    /// The booted image is not what the manifest promises.
+    CheckFailed,
+    /// A file system of the host is full.
+    DiskFull,
+    /// The machine ended while the guest was still needed.
+    GuestDied,
+    /// The guest's own kernel killed processes for want of memory.
+    GuestOutOfMemory,
+    /// The host's kernel killed the machine for want of memory.
+    HostOutOfMemory,
+    /// The guest's kernel panicked.
+    KernelPanic,
+    /// sshd answers and does not take the build's key.
+    KeyRefused,
+    /// The installer never asked for its answers.
+    NeverAsked,
+    /// Nothing started: firmware or boot loader found nothing, or no kernel ever said anything.
+    NeverBooted,
+    /// The guest's network never answered.
+    NoNetwork,
+    /// The guest was told to restart and did not.
+    NoReboot,
+    /// None of the others; the message tells.
+    Other,
+    /// The guest is on the network and its port 22 is closed.
+    PortClosed,
+    /// qemu did not start.
+    QemuFailed,
+    /// The guest waits in a rescue shell for somebody at its console.
+    RescueShell,
+    /// Neither console nor disk moved for too long.
+    Silence,
+    /// A step ended with a code that it must not end with, or took too long.
+    StepFailed,
+    /// The installer stands at a prompt that nobody will answer.
+    StuckAtPrompt,
+    /// Something still moved, and took longer than it may.
+    TimedOut,
+    /// A program of the host failed.
+    ToolFailed,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bug => "bug",
+            Self::CheckFailed => "check failed",
+            Self::DiskFull => "disk full",
+            Self::GuestDied => "guest died",
+            Self::GuestOutOfMemory => "guest out of memory",
+            Self::HostOutOfMemory => "host out of memory",
+            Self::KernelPanic => "kernel panic",
+            Self::KeyRefused => "key refused",
+            Self::NeverAsked => "never asked",
+            Self::NeverBooted => "never booted",
+            Self::NoNetwork => "no network",
+            Self::NoReboot => "no reboot",
+            Self::Other => "other",
+            Self::PortClosed => "port closed",
+            Self::QemuFailed => "qemu failed",
+            Self::RescueShell => "rescue shell",
+            Self::Silence => "silence",
+            Self::StepFailed => "step failed",
+            Self::StuckAtPrompt => "stuck at prompt",
+            Self::TimedOut => "timed out",
+            Self::ToolFailed => "tool failed",
+        })
+    }
 }
 
 /// How a check of a booted image ended.
@@ -185,6 +270,9 @@ pub enum What {
         /// For a failure: the whole message, several lines. For a skip: what it needed. For what is published: where.
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
+        /// For a failure: why, in one word.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verdict: Option<Verdict>,
     },
     /// Last event of a run.
     RunFinished {

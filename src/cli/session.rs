@@ -86,6 +86,7 @@ impl Session {
             seconds: started.elapsed().as_secs_f64(),
             bytes: None,
             message,
+            verdict: None,
         });
         result
     }

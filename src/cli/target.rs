@@ -6,6 +6,7 @@ use globset::Glob;
 
 use super::Exit;
 use super::report_error::report_error;
+use crate::host::process::withhold;
 use crate::manifest::load::load;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};
@@ -84,6 +85,7 @@ impl Target {
             report_error(&errors);
             Exit::Usage
         })?;
+        withhold(manifest.secret_variables());
         let selectors = Selectors {
             patterns: self.selectors.clone(),
             distro: self.distro.clone(),

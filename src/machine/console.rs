@@ -8,13 +8,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::event::{Emitter, Stream};
+use crate::event::{Emitter, Stream, Verdict};
 use crate::host::process::clean_line;
 
 /// Lines kept for searches and messages; the log file has all of them.
 const KEEP: usize = 2000;
 /// A line that grows longer is cut here, so that a guest cannot fill our memory.
 const MAX_LINE: usize = 8 * 1024;
+/// Bytes of one console that are logged and told, so that a guest cannot fill the disk; the last lines and signs of trouble
+/// are looked at ever after. A whole installation with all its packages prints less than a megabyte.
+const LOGGED: u64 = 64 << 20;
+/// Said in the log after that.
+const CUT: &str = "\r\n[pipeline: this guest has printed 64 MiB; what follows is not logged]\r\n";
+/// What a console says that waits for a user: the guest has booted.
+const PROMPT: &str = "login:";
 
 /// What a guest can say that no waiting will cure. Each carries the line that said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +55,16 @@ impl Trouble {
     pub fn read(line: &str) -> Option<Self> {
         let (_, make) = SIGNS.iter().find(|(sign, _)| line.contains(sign))?;
         Some(make(line.trim().to_owned()))
+    }
+
+    /// In one word.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::KernelPanic(_) => Verdict::KernelPanic,
+            Self::Emergency(_) => Verdict::RescueShell,
+            Self::NotBootable(_) => Verdict::NeverBooted,
+            Self::OutOfMemory(_) => Verdict::GuestOutOfMemory,
+        }
     }
 }
 
@@ -86,6 +103,8 @@ struct State {
     passed: usize,
     bytes: u64,
     last: Instant,
+    /// When it last asked for a user.
+    prompted: Option<Instant>,
     trouble: Option<Trouble>,
     /// Whether the line that told of trouble was still being printed.
     trouble_unfinished: bool,
@@ -107,6 +126,7 @@ impl Console {
             passed: 0,
             bytes: 0,
             last: Instant::now(),
+            prompted: None,
             trouble: None,
             trouble_unfinished: false,
             open: true,
@@ -148,6 +168,11 @@ impl Console {
     /// When something was last received (or the console was attached).
     pub fn last_activity(&self) -> Instant {
         self.lock().last
+    }
+
+    /// When it last asked for a user to log in, if it ever did.
+    pub fn prompted(&self) -> Option<Instant> {
+        self.lock().prompted
     }
 
     /// The first trouble seen, if any.
@@ -210,10 +235,9 @@ impl Console {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
             let chunk = &buffer[..count];
-            // A full disk must not stop the guest; what is read live goes on.
-            drop(log.write_all(chunk));
             let mut lines = Vec::new();
             let mut state = self.lock();
+            let before = state.bytes;
             state.bytes += count as u64;
             state.last = Instant::now();
             for &byte in chunk {
@@ -229,14 +253,25 @@ impl Console {
                 state.trouble = Trouble::read(&partial);
                 state.trouble_unfinished = state.trouble.is_some();
             }
+            if String::from_utf8_lossy(&state.partial).contains(PROMPT) {
+                state.prompted = Some(state.last);
+            }
+            let after = state.bytes;
             drop(state);
             self.0.1.notify_all();
-            for line in lines {
-                emit.line(Stream::Console, line);
+            // A full disk must not stop the guest; what is read live goes on.
+            if after <= LOGGED {
+                drop(log.write_all(chunk));
+                for line in lines {
+                    emit.line(Stream::Console, line);
+                }
+            } else if before <= LOGGED {
+                drop(log.write_all(CUT.as_bytes()));
+                emit.warn("the guest has printed 64 MiB on its console; what follows is not logged");
             }
         }
         let mut state = self.lock();
-        let rest = state.end_line();
+        let rest = state.end_line().filter(|_| state.bytes <= LOGGED);
         state.open = false;
         drop(state);
         self.0.1.notify_all();
@@ -359,5 +394,36 @@ mod tests {
         let lengths: Vec<_> = console.last_lines(9).iter().map(String::len).collect();
         assert_eq!(lengths, [MAX_LINE, 10]);
         drop(events);
+    }
+
+    #[test]
+    fn a_guest_that_prints_for_ever_fills_neither_disk_nor_memory() {
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (sender, events) = mpsc::channel();
+        let log = std::fs::File::create(&path).unwrap();
+        let console = Console::attach(host, log, Emitter::new(sender));
+        let block = [
+            b"a line of a guest that has much to say to nobody\n".repeat(20_000),
+            vec![],
+        ]
+        .concat();
+        let counter = thread::spawn(move || events.iter().count());
+        for _ in 0..(LOGGED as usize / block.len() + 3) {
+            guest.write_all(&block).unwrap();
+        }
+        guest.write_all(b"Kernel panic - not syncing: late\n").unwrap();
+        drop(guest);
+        console.wait_closed(SOON * 6);
+        assert!(
+            matches!(console.trouble(), Some(Trouble::KernelPanic(_))),
+            "still looked at"
+        );
+        assert_eq!(console.last_lines(1), ["Kernel panic - not syncing: late"]);
+        assert!(counter.join().unwrap() > 1);
+        let length = std::fs::metadata(&path).unwrap().len();
+        assert!(length <= LOGGED + CUT.len() as u64, "{length}");
+        assert!(std::fs::read(&path).unwrap().ends_with(CUT.as_bytes()));
     }
 }

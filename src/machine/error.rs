@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::console::Trouble;
 use super::qmp::QmpError;
 use super::ssh::SshError;
+use crate::event::Verdict;
+use crate::host::facts::OomKill;
 use crate::host::process::ProcessError;
 use crate::size::show_duration;
 
@@ -82,6 +84,34 @@ pub enum MachineError {
         /// Why.
         source: std::io::Error,
     },
+    /// The host has no room for what the guest writes; qemu has stopped it.
+    #[error(
+        "no space left for what the guest writes: qemu stopped it; make room where the store is, or choose another one \
+         (--store){console}"
+    )]
+    Full {
+        /// What the guest said.
+        console: Tail,
+    },
+    /// The host's kernel killed qemu for want of memory.
+    #[error(
+        "this host ran out of memory and its kernel killed the machine ({told}); lower `memory` of the distro or `jobs`, \
+         or stop what else needs memory{console}"
+    )]
+    HostMemory {
+        /// How that is known.
+        told: OomKill,
+        /// What the guest said.
+        console: Tail,
+    },
+    /// The guest did not restart.
+    #[error("the guest was told to restart and did not: it has neither printed nor touched its disk for {}{console}", show_duration(*.silence))]
+    NoReboot {
+        /// How long nothing moved.
+        silence: Duration,
+        /// What the guest said.
+        console: Tail,
+    },
     /// qemu could not be started, or spoken to.
     #[error(transparent)]
     Process(ProcessError),
@@ -139,6 +169,45 @@ pub enum MachineError {
         /// What the guest said.
         console: Tail,
     },
+}
+
+impl MachineError {
+    /// Why, in one word.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Ended { .. } => Verdict::GuestDied,
+            Self::Full { .. } => Verdict::DiskFull,
+            Self::Folder { source, .. } if is_full(source) => Verdict::DiskFull,
+            Self::HostMemory { .. } => Verdict::HostOutOfMemory,
+            Self::NoReboot { .. } => Verdict::NoReboot,
+            Self::Process(_) | Self::StartFailed { .. } => Verdict::QemuFailed,
+            Self::Silent { console, .. } if is_firmware(console) => Verdict::NeverBooted,
+            Self::Silent { .. } => Verdict::Silence,
+            Self::Slow { .. } => Verdict::TimedOut,
+            Self::Ssh(error) => error.verdict(),
+            Self::Trouble { trouble, .. } => trouble.verdict(),
+            Self::Unreachable { reach, console, .. } => match reach {
+                Reach::Nothing if is_firmware(console) => Verdict::NeverBooted,
+                Reach::Nothing => Verdict::NoNetwork,
+                Reach::Closed => Verdict::PortClosed,
+                Reach::Refused => Verdict::KeyRefused,
+                Reach::Failed(_) => Verdict::Other,
+            },
+            Self::Cancelled | Self::Folder { .. } | Self::Qmp(_) => Verdict::Other,
+        }
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Whether nobody but the firmware ever said anything (SeaBIOS, as qemu has it, with its network loader).
+fn is_firmware(console: &Tail) -> bool {
+    const SAYS: [&str; 5] = ["SeaBIOS", "Machine UUID", "iPXE", "Press Ctrl-B", "Booting from"];
+    let of_firmware = |line: &String| SAYS.iter().any(|start| line.trim_start().starts_with(start));
+    console.lines.iter().all(of_firmware)
 }
 
 impl From<ProcessError> for MachineError {

@@ -20,10 +20,11 @@ use super::console::Console;
 use super::error::{MachineError, Tail};
 use super::qmp::{Qmp, QmpError, QmpEvent};
 use super::spec::{Boot, Forward, MachineSpec};
-use super::watch::DiskActivity;
+use super::watch::{DiskActivity, out_of_memory};
 use super::wire::Wire;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
+use crate::host::facts::OomWatch;
 use crate::host::process::{Cmd, Running, clean_line, status_text};
 
 /// How often a waiting thread looks at everything that could end the wait.
@@ -35,7 +36,7 @@ const CONNECT: Duration = Duration::from_secs(60);
 /// How long the console may take to hand over its last words after qemu ended.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Lines shown in errors.
-pub(super) const SHOWN: usize = 20;
+pub(super) const SHOWN: usize = 10;
 
 /// File in the machine's folder: the console, as received.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -58,7 +59,12 @@ pub struct Machine {
     folder: PathBuf,
     forwards: Vec<Forward>,
     pub(super) resets: u64,
+    /// When the last of them was heard of, or the start.
+    pub(super) reset: Instant,
     pub(super) panicked: bool,
+    /// Whether qemu stopped the guest because its write found no room.
+    pub(super) full: bool,
+    pub(super) memory: OomWatch,
     pub(super) disk: DiskActivity,
 }
 
@@ -128,12 +134,13 @@ impl Machine {
         let log = OpenOptions::new().create(true).append(true).open(&console_log);
         let log = log.map_err(failed(&console_log))?;
 
+        let memory = OomWatch::begin();
         let mut running = cmd.spawn(Stdio::null(), stderr.into())?;
         let started = Instant::now();
         let alive = |running: &mut Running| matches!(running.try_wait(), Ok(None));
         let go_on = || alive(&mut running) && !cancel.is_cancelled() && started.elapsed() < CONNECT;
         let streams = wire.accept(go_on).map_err(failed(folder))?;
-        let not_started = |running: &mut Running| start_failure(running, folder, cancel);
+        let not_started = |running: &mut Running| start_failure(running, folder, memory, cancel);
         let Some((console, qmp)) = streams else {
             return Err(not_started(&mut running));
         };
@@ -154,7 +161,10 @@ impl Machine {
             folder: folder.to_owned(),
             forwards: Vec::new(),
             resets: 0,
+            reset: started,
             panicked: false,
+            full: false,
+            memory,
             disk: DiskActivity::new(),
         };
         let wanted = spec.forwards.len() + usize::from(spec.ssh);
@@ -275,7 +285,7 @@ fn make_private(folder: &Path) -> Result<(), MachineError> {
 }
 
 /// Why there is no machine: we were asked to stop, qemu ended, or it hangs.
-fn start_failure(running: &mut Running, folder: &Path, cancel: &Cancel) -> MachineError {
+fn start_failure(running: &mut Running, folder: &Path, memory: OomWatch, cancel: &Cancel) -> MachineError {
     // The sockets end a moment before the process does.
     let deadline = Instant::now() + LAST_WORDS;
     while matches!(running.try_wait(), Ok(None)) && !cancel.is_cancelled() && Instant::now() < deadline {
@@ -283,9 +293,15 @@ fn start_failure(running: &mut Running, folder: &Path, cancel: &Cancel) -> Machi
     }
     match running.try_wait() {
         _ if cancel.is_cancelled() => MachineError::Cancelled,
-        Ok(Some(status)) => MachineError::StartFailed {
-            status: status_text(status),
-            stderr: stderr_tail(folder),
+        Ok(Some(status)) => match out_of_memory(status, memory, running.id()) {
+            Some(told) => MachineError::HostMemory {
+                told,
+                console: Tail::default(),
+            },
+            None => MachineError::StartFailed {
+                status: status_text(status),
+                stderr: stderr_tail(folder),
+            },
         },
         Ok(None) => MachineError::StartFailed {
             status: "gave no sign of life on its sockets".to_owned(),

@@ -2,7 +2,7 @@
 //! Knows nothing of machines; unknown events are passed on like any other.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// Longest message; a qemu that a guest has taken over might send others.
+const MESSAGE: u64 = 16 << 20;
 /// How long the greeting and the handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
@@ -141,9 +143,9 @@ impl Qmp {
 
 /// Sorts what qemu says into answers and events until the socket ends.
 fn read(mut reader: BufReader<UnixStream>, pending: &Mutex<Pending>, events: &mpsc::Sender<QmpEvent>) {
-    let mut line = String::new();
-    while matches!(reader.read_line(&mut line), Ok(1..)) {
-        if let Ok(mut message) = serde_json::from_str::<Value>(&line) {
+    let mut line = Vec::new();
+    while matches!((&mut reader).take(MESSAGE).read_until(b'\n', &mut line), Ok(1..)) {
+        if let Ok(mut message) = serde_json::from_slice::<Value>(&line) {
             if let Some(id) = message["id"].as_u64() {
                 if let Some(waiting) = lock(pending).answers.remove(&id) {
                     // Whoever asked may have given up meanwhile.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 
+use crate::host::fs::write_private;
 use crate::size::{KIB, MIB};
 
 /// The label by which cloud-init knows the disk. Lower case is understood by all its versions.
@@ -38,7 +39,7 @@ impl Seed {
     /// # Errors
     /// [`SeedError`].
     pub fn write(&self, path: &Path) -> Result<(), SeedError> {
-        let written = self.to_bytes().and_then(|bytes| std::fs::write(path, bytes));
+        let written = self.to_bytes().and_then(|bytes| write_private(path, &bytes));
         written.map_err(|source| SeedError {
             path: path.to_owned(),
             source,

@@ -1,5 +1,6 @@
 //! Watching a machine while something is waited for: signs of life, of trouble, of the end.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::console::Trouble;
 use super::error::{MachineError, Tail};
 use super::qemu::{ANSWER, LAST_WORDS, Machine, POLL, SHOWN, stderr_tail};
+use crate::host::facts::{OomKill, OomWatch};
 use crate::host::process::status_text;
 
 /// Disk counters are asked for no more often than this.
@@ -32,6 +34,12 @@ impl DiskActivity {
     }
 }
 
+/// Whether a process that ended so was killed by the kernel for want of memory.
+pub(super) fn out_of_memory(status: ExitStatus, memory: OomWatch, process: u32) -> Option<OomKill> {
+    let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
+    killed.then(|| memory.killed(process)).flatten()
+}
+
 impl Machine {
     /// How often the guest was reset since it was started.
     pub fn resets(&mut self) -> u64 {
@@ -42,7 +50,8 @@ impl Machine {
     /// Looks once at everything that can end a wait.
     ///
     /// # Errors
-    /// [`MachineError::Cancelled`], [`MachineError::Trouble`], [`MachineError::Ended`].
+    /// [`MachineError::Cancelled`], [`MachineError::Trouble`], [`MachineError::Full`], [`MachineError::Ended`],
+    /// [`MachineError::HostMemory`].
     pub fn poll(&mut self) -> Result<(), MachineError> {
         if self.cancel().is_cancelled() {
             return Err(MachineError::Cancelled);
@@ -52,6 +61,11 @@ impl Machine {
             self.console.wait_closed(LAST_WORDS);
         }
         self.trouble()?;
+        if self.full {
+            return Err(MachineError::Full {
+                console: self.last_words(),
+            });
+        }
         ended.map_or(Ok(()), |status| Err(self.ended(status)))
     }
 
@@ -89,6 +103,12 @@ impl Machine {
         }
     }
 
+    /// Whether the guest's console has asked for a user since its last reset: it has booted then.
+    pub(super) fn prompted(&mut self) -> Option<Instant> {
+        self.take_events();
+        self.console.prompted().filter(|at| *at >= self.reset)
+    }
+
     /// The console's last lines, for errors.
     pub(super) fn last_words(&self) -> Tail {
         Tail {
@@ -124,6 +144,10 @@ impl Machine {
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {
+        if let Some(told) = out_of_memory(status, self.memory, self.id()) {
+            let console = self.last_words();
+            return MachineError::HostMemory { told, console };
+        }
         MachineError::Ended {
             status: status_text(status),
             stderr: stderr_tail(self.folder()),
@@ -134,7 +158,12 @@ impl Machine {
     fn take_events(&mut self) {
         for event in self.events.try_iter() {
             match event.name.as_str() {
-                "RESET" => self.resets += 1,
+                "RESET" => {
+                    self.resets += 1;
+                    self.reset = Instant::now();
+                }
+                // qemu stops a guest whose write found no room (`werror=enospc`, its default): nothing will move again.
+                "BLOCK_IO_ERROR" => self.full |= event.data["nospace"].as_bool() == Some(true),
                 "GUEST_PANICKED" => self.panicked = true,
                 _ => {}
             }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::argv::Sockets;
+use super::private::PrivateFolder;
 
 /// How often a waiting accept looks whether it should go on.
 const POLL: Duration = Duration::from_millis(10);
@@ -14,16 +15,15 @@ const POLL: Duration = Duration::from_millis(10);
 /// Two listening sockets in a private folder.
 #[derive(Debug)]
 pub(super) struct Wire {
-    folder: tempfile::TempDir,
+    folder: PrivateFolder,
     console: UnixListener,
     qmp: UnixListener,
 }
 
 impl Wire {
-    /// Listens. The folder is a short one of its own (0700): a Unix socket's path must be shorter than 108 bytes,
-    /// which a path inside a run's folder need not be.
+    /// Listens, in a folder of its own.
     pub(super) fn listen() -> io::Result<Self> {
-        let folder = private_folder()?;
+        let folder = PrivateFolder::new()?;
         let listen = |path: &Path| -> io::Result<UnixListener> {
             let listener = UnixListener::bind(path)?;
             listener.set_nonblocking(true)?;
@@ -68,15 +68,9 @@ impl Wire {
     }
 }
 
-fn sockets(folder: &tempfile::TempDir) -> Sockets {
+fn sockets(folder: &PrivateFolder) -> Sockets {
     Sockets {
         console: folder.path().join("console"),
         qmp: folder.path().join("qmp"),
     }
-}
-
-/// A new folder that only we may enter, with a short path.
-pub(super) fn private_folder() -> io::Result<tempfile::TempDir> {
-    // tempfile makes folders with mode 0700.
-    tempfile::Builder::new().prefix("pipeline-").tempdir()
 }

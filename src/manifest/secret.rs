@@ -1,8 +1,9 @@
 //! Secrets: known by where they are, read only when a run needs them. Nothing here prints, logs or stores a value.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::model::{EnvValue, Manifest, StepKind};
+use super::model::{EnvValue, Manifest, Source, StepKind};
 
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,5 +92,23 @@ impl Manifest {
             }
         }
         uses
+    }
+
+    /// Every variable of the environment that holds a secret of this manifest: of steps, of answers, of places.
+    pub fn secret_variables(&self) -> BTreeSet<&str> {
+        let steps = self.secrets().into_iter().map(|use_| use_.secret);
+        let answers = self.distros.iter().filter_map(|distro| match &distro.source {
+            Source::Installer(source) => source.password.as_ref(),
+            Source::Bootstrap(_) | Source::Disk(_) => None,
+        });
+        let places = self.publish.targets.iter().flat_map(|target| target.secrets());
+        steps
+            .chain(answers)
+            .chain(places.map(|(_, secret)| secret))
+            .filter_map(|secret| match secret {
+                Secret::Env(name) => Some(name.as_str()),
+                Secret::File(_) => None,
+            })
+            .collect()
     }
 }

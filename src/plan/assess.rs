@@ -6,7 +6,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::graph::Plan;
-use super::node::Node;
+use super::node::{Node, Stage};
 use super::reason::differences;
 
 /// What the plan wants to know about results.
@@ -70,13 +70,28 @@ pub fn assess(
         let force = rebuild(node) || plan.needs(index).any(|need| forced[&need]);
         forced.insert(index, force);
     }
-    let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
-    let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
-    for &index in order.iter().rev() {
-        let wanted =
-            plan.node(index).stage.is_outside() || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
-        todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
-    }
+    let todo = loop {
+        let todo = todo(plan, &present, &forced);
+        // Equal inputs need not give equal bytes: of an image that is packaged anew, because only its upload wants it, a pass
+        // of its checks and its place in the output folder are of other bytes.
+        let stale: Vec<_> = plan
+            .nodes()
+            .filter(|(index, node)| {
+                matches!(node.stage, Stage::Check | Stage::Sums)
+                    && present[index].is_ok()
+                    && plan
+                        .needs(*index)
+                        .any(|need| todo[&need] && plan.node(need).stage == Stage::Package)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        if stale.is_empty() {
+            break todo;
+        }
+        for index in stale {
+            present.insert(index, Err(None));
+        }
+    };
     let mut verdicts = BTreeMap::new();
     for (index, node) in plan.nodes() {
         let last = lookup.last(node);
@@ -106,6 +121,22 @@ pub fn assess(
         );
     }
     verdicts
+}
+
+/// Which nodes must run: what is wanted and not there, and what is forced.
+fn todo(
+    plan: &Plan,
+    present: &BTreeMap<NodeIndex, Result<(), Option<String>>>,
+    forced: &BTreeMap<NodeIndex, bool>,
+) -> BTreeMap<NodeIndex, bool> {
+    let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
+    let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
+    for &index in order.iter().rev() {
+        let wanted =
+            plan.node(index).stage.is_outside() || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
+        todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
+    }
+    todo
 }
 
 fn reason(

@@ -305,6 +305,7 @@ mod tests {
             seconds,
             bytes: None,
             message: None,
+            verdict: None,
         }
     }
 

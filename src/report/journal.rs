@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::BufWriter;
 use std::io::Seek as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,7 +14,10 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use crate::event::Event;
+use crate::event::NODE_EVENTS;
+use crate::event::Outcome;
 use crate::event::What;
+use crate::event::node_folder;
 use crate::report::json;
 
 /// Progress of one node is kept at most this often.
@@ -71,6 +77,16 @@ impl Journal {
                 Ok(())
             }),
         };
+        let written = written.and_then(|()| match (&event.what, &event.node) {
+            (
+                What::NodeFinished {
+                    outcome: Outcome::Failed,
+                    ..
+                },
+                Some(node),
+            ) => self.excerpt(node),
+            _ => Ok(()),
+        });
         written.map_err(|source| {
             self.file = State::Broken;
             JournalError {
@@ -85,6 +101,23 @@ impl Journal {
             std::fs::create_dir_all(folder)?;
         }
         File::create(&self.path)
+    }
+
+    /// Puts the events of a failed node into its own folder, where it has one, for whoever gets that folder alone.
+    fn excerpt(&self, node: &str) -> std::io::Result<()> {
+        let folder = self.path.with_file_name(node_folder(node));
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let of_node = format!("\"node\":{}", serde_json::Value::from(node));
+        let mut part = BufWriter::new(File::create(folder.join(NODE_EVENTS))?);
+        for line in BufReader::new(File::open(&self.path)?).lines() {
+            let line = line?;
+            if line.contains(&of_node) {
+                writeln!(part, "{line}")?;
+            }
+        }
+        part.flush()
     }
 
     fn is_thinned_out(&mut self, event: &Event) -> bool {

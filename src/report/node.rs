@@ -132,6 +132,7 @@ impl Node {
                 seconds,
                 bytes,
                 message,
+                verdict: _,
             } => {
                 self.state = State::Done(Done {
                     outcome: *outcome,

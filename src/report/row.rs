@@ -343,6 +343,7 @@ mod tests {
                 seconds: 125.0,
                 bytes,
                 message,
+                verdict: None,
             };
             board.apply(&Event {
                 at: at(70),

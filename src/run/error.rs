@@ -1,5 +1,6 @@
 //! What can go wrong with a run as a whole, and with one node of it.
 
+use crate::event::Verdict;
 use crate::host::fs::FsError;
 use crate::plan::error::PlanError;
 use crate::run::schedule::TooLarge;
@@ -24,6 +25,15 @@ pub enum NodeError {
 }
 
 impl NodeError {
+    /// Why, in one word.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Stage(error) => error.verdict(),
+            Self::Store(StoreError::Fs(FsError::Full { .. })) => Verdict::DiskFull,
+            Self::Gone { .. } | Self::Store(_) => Verdict::Other,
+        }
+    }
+
     /// Whether it is only that we were asked to stop.
     pub fn is_cancelled(&self) -> bool {
         match self {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::error::NodeError;
 use super::look::Delivery;
 use crate::digest::{Algorithm, Digest};
-use crate::event::{Emitter, Outcome};
+use crate::event::{Emitter, Outcome, node_folder};
 use crate::host::cancel::Cancel;
 use crate::machine::spec::Accel;
 use crate::manifest::model::Proof;
@@ -29,10 +29,10 @@ const DISK: &str = "disk";
 const KEY: &str = "build_key";
 /// Name of a fetched medium.
 const MEDIA: &str = "media";
-/// File of a failed node's logs with the whole error.
-const VERDICT: &str = "verdict.txt";
 /// Name of a packaged image.
-const IMAGE: &str = "image";
+pub(super) const IMAGE: &str = "image";
+/// Name of the digest of what was checked.
+pub(super) const CHECKED: &str = "checked";
 /// Name of the results of checks.
 pub(super) const REPORT: &str = "report.json";
 
@@ -108,7 +108,7 @@ pub fn execute(
     shared: &Shared<'_>,
     emit: &Emitter,
 ) -> Result<Done, NodeError> {
-    let name = node.id().replace('/', "-");
+    let name = node_folder(&node.id());
     let logs = shared.logs.join(&name);
     crate::host::fs::private_dir(&logs).map_err(StageError::from)?;
     let site = Site {
@@ -121,12 +121,6 @@ pub fn execute(
         program: shared.program.to_owned(),
     };
     let ran = publish(node, chain, rebuild, shared, &site);
-    if let Err(error) = &ran
-        && !error.is_cancelled()
-    {
-        // Beside the consoles and logs, for whoever gets this folder alone. The error itself is told in any case.
-        let _ = std::fs::write(site.logs.join(VERDICT), format!("{}: {error}\n", node.id()));
-    }
     // The work is done or lost either way; what cannot be removed now is swept by the next run.
     drop(crate::host::namespace::remove_tree(&site.scratch));
     ran
@@ -286,11 +280,12 @@ fn work(
             let digest = digests
                 .iter()
                 .find(|digest| digest.algorithm == Algorithm::Sha256);
+            let digest = digest.ok_or_else(|| NodeError::Gone {
+                id: packaged.address().0.to_owned(),
+            })?;
             let artifact = check::Artifact {
                 path: &packaged.path(IMAGE),
-                digest: digest.ok_or_else(|| NodeError::Gone {
-                    id: packaged.address().0.to_owned(),
-                })?,
+                digest,
             };
             // Only an install of our own put a key in that it still has.
             let installed = result(Stage::Install).ok();
@@ -298,7 +293,8 @@ fn work(
                 .filter(|entry| entry.file(KEY).is_some())
                 .map(|entry| entry.path(KEY));
             check::check(work, artifact, key.as_deref(), site, &slot.path(REPORT))?;
-            Ok(json!({}).into())
+            // A pass is one of these bytes; see `look`.
+            Ok(json!({ CHECKED: digest }).into())
         }
         Work::Sums(work) => deliver(work, &result(Stage::Package)?, shared).map(Made::from),
         Work::Upload(work) => send(node, work, &result(Stage::Package)?, shared, site),

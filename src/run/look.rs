@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::execute::{CHECKED, IMAGE};
 use crate::digest::{Algorithm, Digest};
 use crate::host::fs::Stamp;
 use crate::plan::assess::{LastBuild, Lookup};
-use crate::plan::node::{Node, SumsWork, Work};
+use crate::plan::node::{Node, Stage, SumsWork, Work};
 use crate::stage::sums;
 use crate::store::{Entry, Store};
 
@@ -43,9 +44,10 @@ impl<'a> Look<'a> {
     }
 
     /// Whether the output folder holds what the sums node put there: its record says what that was.
-    fn delivered(&self, work: &SumsWork, entry: &Entry) -> Result<(), String> {
+    fn delivered(&self, node: &Node, work: &SumsWork, entry: &Entry) -> Result<(), String> {
         let record =
             Delivery::deserialize(entry.facts()).map_err(|e| format!("its record is unreadable: {e}"))?;
+        self.same_package(node, record.digests.values())?;
         let path = work.output.join(&work.file);
         match Stamp::of(&path) {
             Ok(stamp) if stamp == record.stamp => {}
@@ -62,6 +64,29 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
+    /// Whether these digests are those of the packaged image that a node works on. Equal inputs need not give equal bytes: a
+    /// run that was killed after it had packaged an image anew has left other bytes under the same key.
+    fn same_package<'d>(
+        &self,
+        node: &Node,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Result<(), String> {
+        let key = node.inputs["package"].as_str().unwrap_or_default();
+        let entry = self.store.lookup(Stage::Package.name(), key);
+        let Some(file) = entry.as_ref().and_then(|entry| entry.file(IMAGE)) else {
+            return Ok(());
+        };
+        let same = |digest: &Digest| {
+            let of_kind = file.digests.iter().find(|d| d.algorithm == digest.algorithm);
+            of_kind.is_none_or(|found| found == digest)
+        };
+        if digests.into_iter().all(same) {
+            Ok(())
+        } else {
+            Err("the image was packaged anew since".to_owned())
+        }
+    }
+
     /// The digest that a checksum file has for an image.
     fn listed(&self, work: &SumsWork, algorithm: Algorithm) -> Option<String> {
         let mut sums = self.sums.borrow_mut();
@@ -76,7 +101,15 @@ impl<'a> Look<'a> {
 impl Lookup for Look<'_> {
     fn has(&self, node: &Node) -> Result<(), Option<String>> {
         match (self.store.lookup(node.stage.name(), &node.key), &node.work) {
-            (Some(entry), Work::Sums(work)) => self.delivered(work, &entry).map_err(Some),
+            (Some(entry), Work::Sums(work)) => self.delivered(node, work, &entry).map_err(Some),
+            (Some(entry), Work::Check(_)) => {
+                let checked = entry.facts()[CHECKED].as_str().map(str::parse::<Digest>);
+                match checked {
+                    Some(Ok(digest)) => self.same_package(node, [&digest]).map_err(Some),
+                    // One of a version that did not note it.
+                    _ => Ok(()),
+                }
+            }
             (None, Work::Sums(work)) => {
                 let path = work.output.join(&work.file);
                 Err((!path.exists()).then(|| format!("{} is not there yet", path.display())))

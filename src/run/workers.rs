@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
+use super::bundle;
 use super::error::{NodeError, RunError};
 use super::execute::{Done, REPORT, Shared, execute};
 use super::look::Delivery;
 use super::prepare::Prepared;
 use super::schedule::{Budget, Job, Schedule};
-use crate::event::{CheckResult, EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What};
+use crate::event::{CheckResult, EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What, node_folder};
 use crate::plan::assess::State;
 use crate::plan::node::{Node, Stage, Work};
 use crate::store::{Entry, Store};
@@ -213,37 +214,32 @@ fn finished(
     shared: &Shared<'_>,
     emit: &Emitter,
 ) -> Outcome {
-    let logs = shared.logs.join(node.id().replace('/', "-"));
-    let (outcome, bytes, message) = match result {
-        // What has no file in the store, such as a place in the output folder, has no size to tell.
-        Ok(Ok(done)) => (
-            done.outcome,
-            Some(done.bytes).filter(|bytes| *bytes > 0),
-            done.message,
-        ),
-        Ok(Err(error)) if error.is_cancelled() => (Outcome::Cancelled, None, None),
-        Ok(Err(error)) => (
-            Outcome::Failed,
-            None,
-            Some(format!("{error}\n  logs of this node: {}", logs.display())),
-        ),
+    let id = node.id();
+    let logs = shared.logs.join(node_folder(&id));
+    let failure = match &result {
+        Ok(Err(error)) if !error.is_cancelled() => Some(bundle::failed(&id, error, &logs, shared)),
+        Ok(_) => None,
         Err(panic) => {
             let what = panic.downcast_ref::<String>().map(String::as_str);
-            let what = what
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            let text = format!(
-                "a bug in pipeline: {what}\n  logs of this node: {}",
-                logs.display()
-            );
-            (Outcome::Failed, None, Some(text))
+            let what = what.or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(bundle::panicked(&id, what.unwrap_or("no message"), &logs, shared))
         }
+    };
+    let (outcome, bytes, message, verdict) = match (result, failure) {
+        (_, Some(told)) => (Outcome::Failed, None, Some(told.message), Some(told.verdict)),
+        // What has no file in the store, such as a place in the output folder, has no size to tell.
+        (Ok(Ok(done)), None) => {
+            let bytes = Some(done.bytes).filter(|bytes| *bytes > 0);
+            (done.outcome, bytes, done.message, None)
+        }
+        (_, None) => (Outcome::Cancelled, None, None, None),
     };
     emit.for_node(&node.id()).emit(What::NodeFinished {
         outcome,
         seconds,
         bytes,
         message,
+        verdict,
     });
     outcome
 }
@@ -255,6 +251,7 @@ fn skip(node: &Node, why: &str, emit: &Emitter) {
         seconds: 0.0,
         bytes: None,
         message,
+        verdict: None,
     };
     emit.for_node(&node.id()).emit(what);
 }

@@ -1,5 +1,6 @@
 //! What can go wrong in a stage: each message holds what a person needs to go on without running it again.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
@@ -243,6 +244,9 @@ pub enum StageError {
 impl StageError {
     /// A failed call on a file.
     pub fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return FsError::at(action, path)(source).into();
+        }
         Self::File {
             action,
             path: path.to_owned(),

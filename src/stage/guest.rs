@@ -26,8 +26,10 @@ const SETTLE: Duration = Duration::from_secs(5 * 60);
 pub const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
 const POWER_OFF: Duration = Duration::from_secs(90);
+/// Bytes of one step's output that are logged and told, so that a guest cannot fill the disk.
+const LOGGED: u64 = 256 << 20;
 /// Lines of a step's output that an error shows.
-const TAIL: usize = 15;
+const TAIL: usize = 10;
 
 /// A disk to boot.
 #[derive(Clone, Debug)]
@@ -209,14 +211,19 @@ impl<'a> Session<'a> {
             .append(true)
             .open(&log)
             .map_err(|e| StageError::file("write", &log, e))?;
-        let mut tail = Vec::new();
+        let (mut tail, mut logged) = (Vec::new(), 0);
         let (emit, hidden) = (self.site.emit.clone(), self.hidden.clone());
         let mut on_line = |_: crate::host::process::Output, line: &str| {
             // A full disk must not hide what the step says: the event carries it too.
             let line = without_secrets(&hidden, line);
-            let _ = writeln!(file, "{line}");
+            logged += line.len() as u64 + 1;
+            if logged <= LOGGED {
+                let _ = writeln!(file, "{line}");
+            }
             if !line.trim().is_empty() {
-                emit.line(Stream::Step, line.clone());
+                if logged <= LOGGED {
+                    emit.line(Stream::Step, line.clone());
+                }
                 if tail.len() == TAIL {
                     tail.remove(0);
                 }

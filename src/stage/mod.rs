@@ -10,9 +10,11 @@ pub mod install;
 pub mod package;
 mod progress;
 pub mod provision;
+pub mod requests;
 pub mod size;
 pub mod sums;
 pub mod upload;
+mod verdict;
 
 use std::path::PathBuf;
 

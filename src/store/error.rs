@@ -1,5 +1,6 @@
 //! What can go wrong with the store.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::host::fs::FsError;
@@ -35,6 +36,9 @@ pub enum StoreError {
 
 impl StoreError {
     pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return FsError::at(action, path)(source).into();
+        }
         Self::Io {
             action,
             path: path.to_owned(),

@@ -389,6 +389,23 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
     );
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
+    for (distro, verdict) in [
+        ("deaf", "never asked"),
+        ("panic", "kernel panic"),
+        ("stuck", "stuck at prompt"),
+    ] {
+        let told = ran
+            .stderr
+            .split(&format!("install {distro}: FAILED"))
+            .nth(1)
+            .unwrap();
+        let line = told.lines().find(|line| line.contains("verdict: ")).unwrap();
+        assert!(
+            line.ends_with(&format!("verdict: {verdict}")),
+            "{distro}: {}",
+            ran.all()
+        );
+    }
     for (distro, what) in [
         (
             "deaf",

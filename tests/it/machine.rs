@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pipeline::event::{Emitter, Event, What};
+use pipeline::event::{Emitter, Event, Verdict, What};
 use pipeline::host::cancel::Cancel;
 use pipeline::machine::console::Trouble;
 use pipeline::machine::ending::Stopped;
@@ -169,7 +169,10 @@ fn a_machine_is_stopped_by_the_gentlest_means_that_works() {
 #[test]
 fn a_guest_that_switches_itself_off_is_done_and_one_that_does_not_is_late() {
     let bench = Bench::new();
-    let mut machine = start(&bench, &spec(&bench, "bye\n", Then::PowerOff)).0.unwrap();
+    let mut brief = spec(&bench, "bye\n", Then::PowerOff);
+    // Its port would be asked for when it may be gone already.
+    brief.ssh = false;
+    let mut machine = start(&bench, &brief).0.unwrap();
     machine.wait_off(LONG).unwrap();
     assert_eq!(machine.console().last_lines(1), ["bye"]);
 
@@ -184,7 +187,9 @@ fn a_guest_that_switches_itself_off_is_done_and_one_that_does_not_is_late() {
         "{error}"
     );
     assert!(error.ends_with("\n  | still here"), "{error}");
-    let error = machine.wait_done(MOMENT).unwrap_err().to_string();
+    let error = machine.wait_done(MOMENT).unwrap_err();
+    assert_eq!(error.verdict(), Verdict::Silence);
+    let error = error.to_string();
     assert!(
         error.contains("neither printed nor touched its disk for 0.2s"),
         "{error}"
@@ -200,6 +205,18 @@ fn a_restart_is_noticed_and_can_be_made_the_end() {
     machine.wait_console("again", LONG).unwrap();
 
     let bench = Bench::new();
+    let mut machine = start(&bench, &spec(&bench, "never\n", Then::Halt)).0.unwrap();
+    machine.wait_console("never", LONG).unwrap();
+    let error = machine.wait_reset(1, MOMENT).unwrap_err();
+    assert_eq!(error.verdict(), Verdict::NoReboot);
+    assert!(
+        error
+            .to_string()
+            .starts_with("the guest was told to restart and did not"),
+        "{error}"
+    );
+
+    let bench = Bench::new();
     let mut once = spec(&bench, "only once\n", Then::Reset);
     once.no_reboot = true;
     let mut machine = start(&bench, &once).0.unwrap();
@@ -212,7 +229,9 @@ fn a_machine_that_cannot_start_says_why_in_the_words_of_qemu() {
     let bench = Bench::new();
     let mut missing = spec(&bench, "", Then::Halt);
     missing.disks[0].path = bench.path("no,such.raw");
-    let error = start(&bench, &missing).0.unwrap_err().to_string();
+    let error = start(&bench, &missing).0.unwrap_err();
+    assert_eq!(error.verdict(), Verdict::QemuFailed);
+    let error = error.to_string();
     assert!(
         error.starts_with("qemu did not start: it exited with code 1\n"),
         "{error}"
@@ -332,7 +351,9 @@ fn an_empty_disk_is_told_by_the_bios_on_the_console() {
     let empty = spec(&bench, "", Then::Halt);
     bench.write("disk.raw", vec![0; 1 << 20]);
     let mut machine = start(&bench, &empty).0.unwrap();
-    let error = machine.wait_console("login:", LONG).unwrap_err().to_string();
+    let error = machine.wait_console("login:", LONG).unwrap_err();
+    assert_eq!(error.verdict(), Verdict::NeverBooted);
+    let error = error.to_string();
     assert!(
         error.starts_with("the machine found nothing to boot: No bootable device."),
         "{error}"

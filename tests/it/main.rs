@@ -3,6 +3,8 @@
 
 mod answers;
 mod boot;
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod check;
 mod doctor;
 mod fetch;
@@ -20,3 +22,4 @@ mod refusals;
 mod report;
 mod run;
 mod support;
+mod survive;

@@ -119,6 +119,7 @@ fn ended(outcome: Outcome, seconds: f64, mib: Option<u64>, message: Option<&str>
         seconds,
         bytes: mib.map(|mib| mib << 20),
         message: message.map(str::to_owned),
+        verdict: None,
     }
 }
 

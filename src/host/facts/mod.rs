@@ -2,12 +2,14 @@
 //! function over a pure parser. Knows nothing of what is done with them.
 
 mod apt;
+mod oom;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::apt::{AptSecurity, AptSource, apt_mirror};
+pub use self::oom::{OomKill, OomWatch};
 
 /// Memory of the host, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,14 @@ pub fn memory() -> Option<Memory> {
 /// Processors that we may use: affinity and control group limits count.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Processes that ran or wanted to, on average over the last minute, five and fifteen (proc_loadavg(5)); none where `/proc`
+/// is not to be read.
+pub fn load() -> Option<[f64; 3]> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    let mut numbers = text.split(' ').map_while(|word| word.parse().ok());
+    Some([numbers.next()?, numbers.next()?, numbers.next()?])
 }
 
 /// Bytes free (to us, without root's reserve) on the disk that a path is or would be on.

@@ -8,8 +8,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
 use rustix::fs::CWD;
@@ -20,6 +18,8 @@ use rustix::io::Errno;
 use crate::host::cancel::Cancel;
 
 use super::FsError;
+use super::hidden::Hidden;
+use super::hidden::hold;
 use super::sparse::copy_contents;
 
 /// Whether two places may be one file.
@@ -41,34 +41,6 @@ pub struct Draft {
     hidden: Option<Hidden>,
 }
 
-/// A temporary name beside a place, taken away when it is dropped.
-#[derive(Debug)]
-struct Hidden(PathBuf);
-
-impl Hidden {
-    /// A name that no other thread, process or earlier crash of this program uses.
-    fn beside(place: &Path) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mut name = std::ffi::OsString::from(".");
-        name.push(place.file_name().unwrap_or_default());
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        name.push(format!(".{}-{number}.part", std::process::id()));
-        Self(place.with_file_name(name))
-    }
-
-    /// Renames it into its place.
-    fn rename(self, place: &Path) -> Result<(), FsError> {
-        fs::rename(&self.0, place).map_err(FsError::at("replace", place))
-        // The drop after this matters in one case: rename(2) leaves both names when they are links to one file.
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
-    }
-}
-
 impl Draft {
     /// Starts a file that will be published at `place`. Its mode is what the user's umask leaves of 0666.
     ///
@@ -78,11 +50,15 @@ impl Draft {
         let mode = Mode::from_raw_mode(0o666);
         let unnamed = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(folder_of(place), unnamed, mode) {
-            Ok(file) => Ok(Self {
-                file: file.into(),
-                place: place.to_owned(),
-                hidden: None,
-            }),
+            Ok(file) => {
+                let file = File::from(file);
+                hold(&file);
+                Ok(Self {
+                    file,
+                    place: place.to_owned(),
+                    hidden: None,
+                })
+            }
             // EISDIR is what a kernel or a file system without O_TMPFILE says to the flags it does know (open(2)).
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::named(place),
             Err(errno) => Err(FsError::at("write beside", place)(errno.into())),
@@ -96,8 +72,10 @@ impl Draft {
             .read(true)
             .write(true)
             .open(&hidden.0);
+        let file = file.map_err(FsError::at("write", &hidden.0))?;
+        hold(&file);
         Ok(Self {
-            file: file.map_err(FsError::at("write", &hidden.0))?,
+            file,
             place: place.to_owned(),
             hidden: Some(hidden),
         })
@@ -154,6 +132,9 @@ pub fn place_as(from: &Path, to: &Path, share: Share, cancel: &Cancel) -> Result
         if same_file(from, to) {
             return Ok(());
         }
+        // The lock is on the file, whatever its names.
+        let held = File::open(from).map_err(FsError::at("open", from))?;
+        hold(&held);
         let hidden = Hidden::beside(to);
         // Links fail across file systems, at a link limit, on file systems without them, and on files of others
         // (`fs.protected_hardlinks`): in each case a copy does.
@@ -184,7 +165,7 @@ pub fn sync_folder(folder: &Path) -> Result<(), FsError> {
 }
 
 /// The folder of a path; the empty parent of `name` is the working directory.
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -4,6 +4,7 @@
 mod atomic;
 mod error;
 mod hash;
+mod hidden;
 mod lock;
 mod sparse;
 mod stat;
@@ -30,3 +31,4 @@ pub use stat::can_fill;
 pub use stat::free_space;
 pub use stat::private_dir;
 pub use stat::read_small;
+pub use stat::write_private;

@@ -8,13 +8,14 @@ mod error;
 mod lines;
 mod words;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,20 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long to wait for lines that a child wrote before it ended: its readers are threads of ours, and the host may be
 /// busy.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Bytes of an output that are kept as an answer.
+const ANSWER: usize = 64 << 20;
 /// Lines of output kept for error messages.
-const TAIL: usize = 30;
+const TAIL: usize = 10;
+
+/// Variables of our own environment that no child gets.
+static WITHHELD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Keeps variables that hold secrets out of the environment of everything that is started from now on; a child that is
+/// given one by [`Cmd::env`] has it all the same.
+pub fn withhold<'n>(names: impl IntoIterator<Item = &'n str>) {
+    let mut withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner);
+    withheld.extend(names.into_iter().map(str::to_owned));
+}
 
 /// A program to run.
 #[derive(Clone)]
@@ -150,7 +163,7 @@ impl Cmd {
         } else {
             Stdio::piped()
         };
-        let mut command = std::process::Command::new(&self.program);
+        let mut command = self.bare();
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)));
@@ -187,7 +200,7 @@ impl Cmd {
     /// # Errors
     /// As [`Cmd::spawn`], and [`ProcessError::Io`]; [`ProcessError::Cancelled`] when asked to stop meanwhile.
     pub fn lend_terminal(&self, cancel: &Cancel) -> Result<ExitStatus, ProcessError> {
-        let mut command = std::process::Command::new(&self.program);
+        let mut command = self.bare();
         command.args(&self.args);
         die_with_us(&mut command);
         let child = command.spawn().map_err(|source| self.not_started(source))?;
@@ -206,13 +219,22 @@ impl Cmd {
     /// As [`Cmd::spawn`].
     pub fn leave(&self, output: std::fs::File) -> Result<Left, ProcessError> {
         let start = |source| self.not_started(source);
-        let mut command = std::process::Command::new(&self.program);
+        let mut command = self.bare();
         command.args(&self.args).stdin(Stdio::null());
         command.stdout(output.try_clone().map_err(start)?).stderr(output);
         own_session(&mut command);
         let child = command.spawn().map_err(start)?;
         let program = self.name();
         Ok(Left { child, program })
+    }
+
+    /// The program with our environment, as far as it may have it.
+    fn bare(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        for name in &*WITHHELD.lock().unwrap_or_else(PoisonError::into_inner) {
+            command.env_remove(name);
+        }
+        command
     }
 
     fn not_started(&self, source: std::io::Error) -> ProcessError {
@@ -287,14 +309,15 @@ impl Cmd {
         })
     }
 
-    /// Runs it to its end and gives its standard output.
+    /// Runs it to its end and gives its standard output; of more than 64 MiB the beginning, as some print what a guest's
+    /// disk holds.
     ///
     /// # Errors
     /// As [`Cmd::run`].
     pub fn read(&self, cancel: &Cancel) -> Result<String, ProcessError> {
         let mut text = String::new();
         self.run(cancel, None, &mut |output, line| {
-            if output == Output::Stdout {
+            if output == Output::Stdout && text.len() < ANSWER {
                 text.push_str(line);
                 text.push('\n');
             }
@@ -356,6 +379,17 @@ mod tests {
             &mut |_, _| {},
         );
         assert!(matches!(error, Err(ProcessError::TimedOut { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_withheld_reaches_no_child_unless_it_is_given() {
+        // Cargo sets it for every test.
+        let name = "CARGO_PKG_NAME";
+        let show = || sh("echo \"[$CARGO_PKG_NAME]\"");
+        withhold([name]);
+        assert_eq!(show().read(&Cancel::default()).unwrap(), "[]\n");
+        let given = show().env(name, "given");
+        assert_eq!(given.read(&Cancel::default()).unwrap(), "[given]\n");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::wire::private_folder;
+use super::private::PrivateFolder;
 use crate::host::process::clean_line;
 use crate::host::serve::request::{self, Bounds};
 
@@ -107,7 +107,7 @@ pub struct Door {
     listener: Arc<UnixListener>,
     thread: Option<thread::JoinHandle<()>>,
     socket: PathBuf,
-    _folder: tempfile::TempDir,
+    _folder: PrivateFolder,
 }
 
 impl fmt::Debug for Door {
@@ -138,7 +138,7 @@ impl Door {
     /// # Errors
     /// When the private folder or the socket cannot be made.
     pub fn open(content: Content, on_visit: impl Fn(&Visit) + Send + Sync + 'static) -> io::Result<Self> {
-        let folder = private_folder()?;
+        let folder = PrivateFolder::new()?;
         let socket = folder.path().join("door");
         let listener = Arc::new(UnixListener::bind(&socket)?);
         let files = content

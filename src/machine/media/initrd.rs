@@ -2,8 +2,9 @@
 //! (`Documentation/driver-api/early-userspace/buffer-format.rst` in its source), each compressed in its own way or not
 //! at all, so the first need not be understood.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// An archive that is not compressed must begin at a multiple of this.
@@ -15,6 +16,8 @@ const ALIGNMENT: u64 = 4;
 /// Those of writing.
 pub fn append(initrd: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).open(initrd)?;
+    // What is added may be answers with the hash of a password.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     let end = file.seek(SeekFrom::End(0))?;
     let padding = end.next_multiple_of(ALIGNMENT) - end;
     file.write_all(&[0; ALIGNMENT as usize][..usize::try_from(padding).unwrap_or(0)])?;

@@ -8,6 +8,8 @@ use std::thread;
 use super::Target;
 use crate::host::process::{Cmd, clean_line};
 
+/// Longest line of the client's own messages.
+const LINE: u64 = 8 * 1024;
 /// Lines of the client's own messages kept.
 const TALK: usize = 20;
 
@@ -69,8 +71,11 @@ pub(super) fn listen(pipe: Option<impl Read + Send + 'static>) -> Talk {
     let shared = Arc::clone(&lines);
     let thread = pipe.map(|pipe| {
         thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let line = clean_line(&line);
+            let mut reader = BufReader::new(pipe);
+            let mut line = Vec::new();
+            // A guest's banner and messages come this way: no line may fill our memory.
+            while matches!((&mut reader).take(LINE).read_until(b'\n', &mut line), Ok(1..)) {
+                let line = clean_line(&String::from_utf8_lossy(&std::mem::take(&mut line)));
                 if !line.is_empty() {
                     keep(&mut shared.lock().unwrap_or_else(PoisonError::into_inner), line);
                 }

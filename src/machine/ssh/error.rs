@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::event::Verdict;
 use crate::host::process::ProcessError;
 use crate::size::show_duration;
 
@@ -83,6 +84,23 @@ pub enum SshError {
         /// Its last lines.
         tail: Vec<String>,
     },
+}
+
+impl SshError {
+    /// Why, in one word.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Failed { .. } => Verdict::StepFailed,
+            Self::Process(_) => Verdict::ToolFailed,
+            Self::Refused { .. } => Verdict::KeyRefused,
+            Self::TimedOut { .. } => Verdict::TimedOut,
+            Self::Cancelled
+            | Self::Connect { .. }
+            | Self::File { .. }
+            | Self::Key { .. }
+            | Self::Lost { .. } => Verdict::Other,
+        }
+    }
 }
 
 impl From<ProcessError> for SshError {

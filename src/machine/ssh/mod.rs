@@ -19,7 +19,7 @@ pub use error::SshError;
 pub use key::{KEY_NAME, Key};
 
 use self::client::{client, control, keep, listen, percent_escaped};
-use super::wire::private_folder;
+use super::private::PrivateFolder;
 use crate::host::cancel::Cancel;
 use crate::host::process::{Output, ProcessError, Running, shell_quote, status_text};
 use crate::size::show_duration;
@@ -28,6 +28,8 @@ use crate::size::show_duration;
 const POLL: Duration = Duration::from_millis(20);
 /// How long a command's leftovers (a daemon that kept its outputs open) may hold the session after it has ended.
 const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are kept: a guest may print for ever.
+const ANSWER: usize = 16 << 20;
 /// ssh's own exit code; a remote command may end with it too.
 const SSH_FAILED: i32 = 255;
 
@@ -57,7 +59,7 @@ pub struct Ssh {
     role: Become,
     master: Mutex<Running>,
     /// Control socket, known hosts; goes after the connection.
-    folder: tempfile::TempDir,
+    folder: PrivateFolder,
 }
 
 impl Ssh {
@@ -74,7 +76,7 @@ impl Ssh {
         patience: Duration,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, SshError> {
-        let folder = private_folder().map_err(|source| SshError::File {
+        let folder = PrivateFolder::new().map_err(|source| SshError::File {
             path: std::env::temp_dir(),
             source,
         })?;
@@ -220,7 +222,8 @@ impl Ssh {
         }
     }
 
-    /// Runs a command that must succeed, and gives what it printed, without the last newline.
+    /// Runs a command that must succeed, and gives what it printed (of more than 16 MiB the beginning), without the last
+    /// newline.
     ///
     /// # Errors
     /// As [`Ssh::run`], and [`SshError::Failed`].
@@ -233,8 +236,10 @@ impl Ssh {
         let (mut text, mut tail) = (String::new(), Vec::new());
         let code = self.run(command, stdin, None, cancel, &mut |output, line| match output {
             Output::Stdout => {
-                text.push_str(line);
-                text.push('\n');
+                if text.len() < ANSWER {
+                    text.push_str(line);
+                    text.push('\n');
+                }
             }
             Output::Stderr => keep(&mut tail, line.to_owned()),
         })?;

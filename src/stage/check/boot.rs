@@ -2,14 +2,11 @@
 //! while it runs is `watch`'s.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::judge::Seen;
 use super::watch::Watch;
-use crate::event::Stream;
 use crate::machine::door::{ADDRESS, BOOT_SCRIPT, Content, Door, REPORTS, Visit};
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Accel, Disk, Forward, MachineSpec};
@@ -18,6 +15,7 @@ use crate::manifest::assertion::SSH;
 use crate::plan::node::MachineWish;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::requests::RequestLog;
 
 /// What Linux says when its timer does not tick while it is tried, before it has seen a disk (arch/x86, `check_timer`).
 /// An emulated one may come late when the host has no time for it.
@@ -138,21 +136,14 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
 
 /// Serves the script, and tells and logs each request.
 fn open_door(script: &str, sender: mpsc::Sender<Visit>, site: &Site) -> Result<Door, StageError> {
-    let log = site.logs.join("requests.log");
-    let file = fs::OpenOptions::new().create(true).append(true).open(&log);
-    let file = std::sync::Mutex::new(file.map_err(|e| StageError::file("write", &log, e))?);
+    let log = RequestLog::open(site)?;
     let content = Content {
         files: BTreeMap::from([(BOOT_SCRIPT.to_owned(), script.as_bytes().to_vec())]),
         ..Content::default()
     };
     let sender = std::sync::Mutex::new(sender);
-    let emit = site.emit.clone();
     let on_visit = move |visit: &Visit| {
-        emit.line(Stream::Tool, visit.to_string());
-        // A full disk must not hide what the guest says.
-        if let Ok(mut file) = file.lock() {
-            let _ = writeln!(file, "{} {visit}", jiff::Timestamp::now());
-        }
+        log.tell(visit);
         // Whoever watched may have seen enough.
         if let Ok(sender) = sender.lock() {
             let _ = sender.send(visit.clone());

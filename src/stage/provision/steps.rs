@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -202,7 +203,7 @@ fn playbook(
     fs::write(&inventory, line).map_err(|e| StageError::file("write", &inventory, e))?;
     let emit = site.emit.clone();
     let log = site.logs.join("ansible.log");
-    let mut text = String::new();
+    let mut file = fs::File::create(&log).map_err(|e| StageError::file("write", &log, e))?;
     let ran = Cmd::new("ansible-playbook")
         .arg("--inventory")
         .arg(&inventory)
@@ -216,13 +217,12 @@ fn playbook(
         )
         .env("ANSIBLE_LOCAL_TEMP", site.scratch.join("ansible"))
         .run(&site.cancel, Some(step.timeout), &mut |_, line| {
-            text.push_str(line);
-            text.push('\n');
+            // A full disk must not hide what it says: the event carries it too.
+            let _ = writeln!(file, "{line}");
             if !line.trim().is_empty() {
                 emit.line(Stream::Step, line);
             }
         });
-    fs::write(&log, text).map_err(|e| StageError::file("write", &log, e))?;
     ran.map_err(|source| match source {
         ProcessError::NotFound { .. } => StageError::NoAnsible {
             step: step.label.clone(),

@@ -17,11 +17,17 @@ pub enum Then {
     Reset,
     /// Writes itself to the disk's second sector, and switches itself off.
     WriteAndPowerOff,
+    /// The same to a sector in another page of the file.
+    WriteFarAndPowerOff,
+    /// Fills all memory above the first megabyte, and goes on where there is none. For a disk only.
+    EatMemory,
     /// Prints every byte that it reads from COM1.
     Echo,
 }
 
 const TEXT_AT: usize = 0x100;
+/// What the BIOS copies by (int 0x15, ah = 0x87).
+const TABLE_AT: usize = 0xb0;
 
 /// A raw disk with such a guest on it; of 1 MiB, as the BIOS reads nothing from a disk of less than a cylinder.
 pub fn disk(text: &str, then: Then) -> Vec<u8> {
@@ -73,11 +79,36 @@ fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
         Then::PowerOff => code.extend(POWER_OFF),
         // mov al,0xfe; out 0x64,al
         Then::Reset => code.extend([0xb0, 0xfe, 0xe6, 0x64]),
-        Then::WriteAndPowerOff => {
-            // xor ax,ax; mov es,ax; mov ax,0x301; mov bx,0x7c00; mov cx,2; mov dx,0x80; sti; int 0x13
+        Then::WriteAndPowerOff | Then::WriteFarAndPowerOff => {
+            // The first track has 63 sectors: the first one of the second head is the 64th.
+            let (sector, head) = match then {
+                Then::WriteAndPowerOff => (2, 0),
+                _ => (1, 1),
+            };
+            // xor ax,ax; mov es,ax; mov ax,0x301; mov bx,0x7c00; mov cx,SECTOR; mov dx,HEAD:0x80; sti; int 0x13
             code.extend([0x31, 0xc0, 0x8e, 0xc0, 0xb8, 0x01, 0x03, 0xbb, 0x00, 0x7c]);
-            code.extend([0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0xfb, 0xcd, 0x13]);
+            code.extend([0xb9, sector, 0x00, 0xba, 0x80, head, 0xfb, 0xcd, 0x13]);
             code.extend(POWER_OFF);
+        }
+        Then::EatMemory => {
+            // xor ax,ax; mov es,ax
+            code.extend([0x31, 0xc0, 0x8e, 0xc0]);
+            // next: mov si,TABLE; mov cx,0x8000; mov ah,0x87; int 0x15: 64 KiB to where the table says
+            code.extend([
+                0xbe,
+                TABLE_AT as u8,
+                0x7c,
+                0xb9,
+                0x00,
+                0x80,
+                0xb4,
+                0x87,
+                0xcd,
+                0x15,
+            ]);
+            // inc byte [third byte of the target's base]; jnz next; inc byte [the fourth]; jmp next
+            code.extend([0xfe, 0x06, TABLE_AT as u8 + 0x1c, 0x7c, 0x75, 0xf0]);
+            code.extend([0xfe, 0x06, TABLE_AT as u8 + 0x1f, 0x7c, 0xeb, 0xea]);
         }
         Then::Echo => {
             // next: mov dx,0x3fd; in al,dx; test al,1; jz next; mov dx,0x3f8; in al,dx; out dx,al; jmp next
@@ -90,6 +121,11 @@ fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
     let mut disk = [0; 512];
     disk[..code.len()].copy_from_slice(&code);
     // The BIOS leaves the cursor behind a line of its own.
+    if matches!(then, Then::EatMemory) {
+        // Six descriptors: of the third the source, of the fourth the target, 64 KiB each, at 0x7c00 and 1 MiB.
+        disk[TABLE_AT + 0x10..][..8].copy_from_slice(&[0xff, 0xff, 0x00, 0x7c, 0x00, 0x93, 0, 0]);
+        disk[TABLE_AT + 0x18..][..8].copy_from_slice(&[0xff, 0xff, 0x00, 0x00, 0x10, 0x93, 0, 0]);
+    }
     let text = format!("\r\n{text}");
     assert!(TEXT_AT + text.len() < 510, "the text does not fit a boot sector");
     disk[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text.as_bytes());

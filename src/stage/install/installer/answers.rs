@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::event::Stream;
+use crate::host::fs::write_private;
 use crate::host::serve::{Answered, Bound, Server};
 use crate::installer::Delivery;
 use crate::machine::media::initrd;
@@ -17,6 +17,7 @@ use crate::plan::installer::{ANSWERS_FOLDER, ANSWERS_PORT, HOST_ADDRESS, LOG_POR
 use crate::plan::node::InstallerWork;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::requests::RequestLog;
 
 /// What an installer reports to, beside the answers.
 const REPORTS: &str = "report";
@@ -65,10 +66,10 @@ impl Answers {
             documents.extend(others.map(|name| (name.clone(), Vec::new())));
         }
         let heard = Arc::<Mutex<Vec<Answered>>>::default();
-        let (list, emit) = (Arc::clone(&heard), site.emit.clone());
+        let (list, log) = (Arc::clone(&heard), RequestLog::open(site)?);
         let server = bound.serve(documents, move |request| {
             if request.path != format!("/{REPORTS}") {
-                emit.line(Stream::Http, request.to_string());
+                log.tell(&request);
             }
             list.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         });
@@ -121,7 +122,8 @@ fn write_seed(work: &InstallerWork, text: &str, site: &Site) -> Result<PathBuf, 
     let path = site.scratch.join("answers.img");
     let mut files = vec![(work.file.as_str(), text.as_bytes())];
     files.extend(work.other_seed_files.iter().map(|name| (name.as_str(), &b""[..])));
-    let written: io::Result<()> = seed::image(&work.label, &files).and_then(|bytes| fs::write(&path, bytes));
+    let written: io::Result<()> =
+        seed::image(&work.label, &files).and_then(|bytes| write_private(&path, &bytes));
     written.map_err(|e| StageError::file("write", &path, e))?;
     Ok(path)
 }

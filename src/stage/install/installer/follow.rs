@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::answers::Answers;
-use crate::event::{Emitter, Stream, Unit, What};
+use crate::event::{Emitter, Stream, Unit, Verdict, What};
 use crate::host::syslog::Syslog;
 use crate::installer::{self, Delivery, Fatal, Seen, Watch};
 use crate::machine::error::MachineError;
@@ -28,8 +28,10 @@ const LOOK: Duration = Duration::from_millis(250);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Details (packages) are told no more often than this.
 const DETAIL: Duration = Duration::from_secs(5);
+/// Bytes of syslog that are kept, so that a guest cannot fill the disk; a whole installation sends a few megabytes.
+const LOGGED: u64 = 64 << 20;
 /// Lines shown in errors.
-const SHOWN: usize = 12;
+const SHOWN: usize = 10;
 
 /// An installer that will not finish.
 #[derive(Clone, Debug)]
@@ -37,7 +39,9 @@ pub struct InstallerFailure {
     /// What happened, in our words.
     pub what: String,
     /// How far it came.
-    pub verdict: String,
+    pub reached: String,
+    /// Why, in one word.
+    pub verdict: Verdict,
     /// What to do.
     pub remedy: String,
     /// Last lines of the console.
@@ -50,7 +54,7 @@ pub struct InstallerFailure {
 
 impl fmt::Display for InstallerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.what, self.verdict)?;
+        write!(f, "{} ({})", self.what, self.reached)?;
         if !self.remedy.is_empty() {
             write!(f, "\n  {}", self.remedy)?;
         }
@@ -75,6 +79,7 @@ pub(super) struct Follow<'a> {
     site: &'a Site,
     watch: Watch,
     log: File,
+    logged: u64,
     told: Told,
     /// Console lines read.
     read: u64,
@@ -108,6 +113,7 @@ impl<'a> Follow<'a> {
             site,
             watch: Watch::new(installer::program(&work.program)),
             log: File::create(&path).map_err(|e| StageError::file("write", &path, e))?,
+            logged: 0,
             told: Told {
                 emit: site.emit.clone(),
                 phase: "starting the installer".to_owned(),
@@ -138,10 +144,11 @@ impl<'a> Follow<'a> {
                 Ok(true) => {
                     let what = "the installer ended without having asked for its answers".to_owned();
                     let remedy = "look at the console log: which kernel arguments did it get?".to_owned();
-                    return Err(self.failure(machine, what, remedy));
+                    return Err(self.failure(machine, Verdict::NeverAsked, what, remedy));
                 }
                 Err(MachineError::Trouble { trouble, .. }) => {
-                    return Err(self.failure(machine, trouble.to_string(), String::new()));
+                    let verdict = trouble.verdict();
+                    return Err(self.failure(machine, verdict, trouble.to_string(), String::new()));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -152,7 +159,12 @@ impl<'a> Follow<'a> {
                     show_duration(silence)
                 );
                 let remedy = "look at the screen and the console log for what it waits for".to_owned();
-                return Err(self.failure(machine, what, remedy));
+                let verdict = match (machine.console().bytes(), self.was_served()) {
+                    (0, _) => Verdict::NeverBooted,
+                    (_, false) => Verdict::NeverAsked,
+                    (_, true) => Verdict::Silence,
+                };
+                return Err(self.failure(machine, verdict, what, remedy));
             }
             if self.site.cancel.sleep(LOOK) {
                 return Err(MachineError::Cancelled.into());
@@ -178,8 +190,11 @@ impl<'a> Follow<'a> {
         for line in self.syslog.lines() {
             self.heard = Instant::now();
             // A full disk must not stop the guest; what is read live goes on.
-            drop(writeln!(self.log, "{line}"));
-            self.told.emit.line(Stream::Syslog, line.clone());
+            self.logged += line.len() as u64;
+            if self.logged <= LOGGED {
+                drop(writeln!(self.log, "{line}"));
+                self.told.emit.line(Stream::Syslog, line.clone());
+            }
             if tells_of_trouble(&line) {
                 if self.trouble.len() == SHOWN {
                     self.trouble.pop_front();
@@ -221,16 +236,23 @@ impl<'a> Follow<'a> {
         if !self.site.cancel.sleep(LAST_WORDS) {
             drop(self.look(machine));
         }
-        self.failure(machine, fatal.means, fatal.remedy)
+        self.failure(machine, Verdict::StuckAtPrompt, fatal.means, fatal.remedy)
     }
 
-    fn failure(&mut self, machine: &mut Machine, what: String, remedy: String) -> StageError {
+    fn failure(
+        &mut self,
+        machine: &mut Machine,
+        verdict: Verdict,
+        what: String,
+        remedy: String,
+    ) -> StageError {
         let screen = self.site.logs.join("screen.png");
         let taken = machine.screendump(&screen).is_ok();
         let lines = machine.console().last_lines(SHOWN);
         StageError::Installer(Box::new(InstallerFailure {
             what,
-            verdict: verdict(machine.console().bytes(), self.was_served(), &self.told.phase),
+            reached: reached(machine.console().bytes(), self.was_served(), &self.told.phase),
+            verdict,
             remedy,
             console: lines,
             syslog: self.trouble.iter().cloned().collect(),
@@ -270,7 +292,7 @@ impl Told {
 }
 
 /// How far an installer came.
-fn verdict(console: u64, served: bool, phase: &str) -> String {
+fn reached(console: u64, served: bool, phase: &str) -> String {
     match (console, served) {
         (0, _) => "its kernel never said anything".to_owned(),
         (_, false) => format!("it never asked for its answers; its last phase was: {phase}"),
@@ -303,10 +325,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_tell_how_far_it_came() {
-        assert_eq!(verdict(0, false, "x"), "its kernel never said anything");
-        assert!(verdict(9, false, "configuring the network").contains("never asked for its answers"));
-        assert!(verdict(9, true, "partitioning").ends_with("partitioning"));
+    fn it_is_told_how_far_it_came() {
+        assert_eq!(reached(0, false, "x"), "its kernel never said anything");
+        assert!(reached(9, false, "configuring the network").contains("never asked for its answers"));
+        assert!(reached(9, true, "partitioning").ends_with("partitioning"));
     }
 
     #[test]

@@ -1,0 +1,25 @@
+//! What happens when things go wrong from outside, and what others may see meanwhile: `docs/reliability.md` and
+//! `SECURITY.md`, line by line.
+
+mod ends;
+mod faults;
+mod full;
+mod lockout;
+mod seen;
+
+use crate::chaos::{mini, unleash};
+use crate::support::Bench;
+
+/// The short form of `make chaos`.
+#[test]
+fn killed_twenty_times_at_random_moments_nothing_is_lost_left_or_half() {
+    let bench = Bench::new();
+    let sizes = ["64M", "96M"];
+    let at = |name: &str| mini::house(&bench.path(name), &sizes);
+    let (house, calm) = (at("house"), at("calm"));
+    let report = unleash(&house, &calm, 20, 20, &mut |_| {});
+    assert!(report.is_good() && report.kills == 20, "{report}");
+    for size in sizes {
+        mini::has_content(&house, &mini::packed(size));
+    }
+}

@@ -1,0 +1,55 @@
+//! Real guests that lock us out: what a flavor's steps can break, and how soon it is known.
+
+use serde_json::Value;
+
+use crate::support::vm::{quickstart, variant};
+
+/// Longest time from the fault to its verdict, under emulation.
+const MINUTE: f64 = 60.0;
+
+#[test]
+fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_within_a_minute() {
+    let story = quickstart(3);
+    let shared = story.bench;
+    let closed = "systemctl mask ssh.service ssh.socket && systemctl disable ssh.service";
+    let refused = "rm -rf /root/.ssh/authorized_keys";
+    let stays = "ln -sf /bin/true /usr/local/sbin/reboot";
+    let mut text = variant("lockout", "");
+    let (head, _) = text.split_once("[[images]]").unwrap();
+    text = format!("{head}[resources]\njobs = 3\ncpus = 2\n");
+    for (name, step) in [("closed", closed), ("refused", refused), ("stays", stays)] {
+        text += &format!(
+            "[flavors.{name}]\nsteps = [{{ inline = \"{step}\", name = \"break\" }}, {{ reboot = true }}]\n\
+             [[images]]\ndistro = \"debian12\"\nflavor = \"{name}\"\nsizes = [\"2G\"]\n"
+        );
+    }
+    shared.write("lockout.toml", text);
+    let ran = shared.run(&["run", "lockout.toml", "--progress=json"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let events: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let at = |event: &Value| event["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    for (name, word) in [
+        ("closed", "port_closed"),
+        ("refused", "key_refused"),
+        ("stays", "no_reboot"),
+    ] {
+        let node = format!("provision/debian12-{name}");
+        let mine: Vec<_> = events
+            .iter()
+            .filter(|event| event["node"] == node.as_str())
+            .collect();
+        let end = mine.last().unwrap();
+        assert_eq!(end["verdict"], word, "{end}");
+        // The fault is there when the guest asks for a user again, or was told to restart.
+        let fault = mine.iter().rev().find(|event| {
+            let said = event["text"].as_str().unwrap_or_default();
+            event["phase"] == "rebooting" || (event["stream"] == "console" && said.contains("login:"))
+        });
+        let took = at(end).duration_since(at(fault.unwrap())).as_secs_f64();
+        assert!(took < MINUTE, "{name} was known after {took} seconds");
+    }
+}
