@@ -14,6 +14,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod screen;
 pub mod seed;
+pub mod share;
 pub mod spec;
 pub mod ssh;
 pub mod typing;
