@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod execute;
+pub mod images;
 pub mod look;
 pub mod mirrors;
 pub mod prepare;
