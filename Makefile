@@ -15,7 +15,7 @@ export RUST_TEST_THREADS ?= 6
 TESTS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-install bench check setup toolchain clean
+.PHONY: help demo test test-install bench check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
@@ -24,6 +24,7 @@ help:
 	@echo '             beside the same one in a plain qemu, to compare their times; see tests/install.sh)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
+	@echo 'make docs    write docs/cli.md anew from the program itself'
 	@echo 'make setup   only install the host packages that builds and tests need'
 
 demo: toolchain
@@ -55,6 +56,9 @@ check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
+
+docs: toolchain
+	$(CARGO) run --locked --quiet -- reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 
 setup: toolchain
 	$(CARGO) build --locked

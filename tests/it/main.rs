@@ -4,6 +4,7 @@
 mod answers;
 mod boot;
 mod check;
+mod daily;
 mod doctor;
 mod fetch;
 mod guest;
