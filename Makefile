@@ -15,7 +15,7 @@ export RUST_TEST_THREADS ?= 6
 TESTS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-install chaos bench check setup toolchain clean
+.PHONY: help demo test test-install chaos bench check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
@@ -25,6 +25,7 @@ help:
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
+	@echo 'make docs    write docs/cli.md anew from the program itself'
 	@echo 'make setup   only install the host packages that builds and tests need'
 
 demo: toolchain
@@ -60,6 +61,9 @@ check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
+
+docs: toolchain
+	$(CARGO) run --locked --quiet -- reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 
 setup: toolchain
 	$(CARGO) build --locked

@@ -1,9 +1,9 @@
 //! The formats of disk image files that we read and write, under the names that `qemu-img` and file names use.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Format of a disk image file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
     /// The bytes of the disk (sparse).

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Format revision of `events.jsonl`; grows when a field changes its meaning or goes away.
+/// Format revision of events as JSON (docs/events.md); grows when a field changes its meaning or goes away.
 pub const EVENTS_VERSION: u32 = 1;
 
 /// File in a failed node's folder with the events of that node alone.
@@ -19,12 +19,12 @@ pub fn node_folder(id: &str) -> String {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// When, by the host's clock.
     pub at: Timestamp,
     /// The node it is about, as in the plan (`provision/debian12-base`); none for the run as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// What.
     #[serde(flatten)]
@@ -32,7 +32,7 @@ pub struct Event {
 }
 
 /// Where a line of text comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// The guest's serial console.
@@ -48,7 +48,7 @@ pub enum Stream {
 }
 
 /// How a node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Work was done and its result is in the store (or the output folder).
@@ -66,7 +66,7 @@ pub enum Outcome {
 }
 
 /// Why a node failed, in one word; `docs/reliability.md` tells them apart. Programs may rely on the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// A bug of ours: the node panicked.
@@ -169,7 +169,7 @@ pub struct CheckResult {
 }
 
 /// A node of the run, for readers that show all of them from the start.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// As in the plan: `size/debian12-50G-base`.
     pub id: String,
@@ -180,12 +180,12 @@ pub struct NodeInfo {
     /// Whether the store has its result already.
     pub cached: bool,
     /// Seconds an earlier run took for it, where one is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<f64>,
 }
 
 /// A published image, for the closing summary.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageInfo {
     /// Image id.
     pub id: String,
@@ -198,12 +198,12 @@ pub struct ImageInfo {
     /// Whether this run wrote it (false: it was there already).
     pub built: bool,
     /// Whether checks that the manifest wants of it were left out.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unchecked: bool,
 }
 
 /// The kinds of event.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// First event of a run.
@@ -214,6 +214,12 @@ pub enum What {
         run: String,
         /// Folder of this run's logs; empty for what keeps none (and has no run id either).
         folder: String,
+        /// Name of the pipeline; empty for what has none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pipeline: String,
+        /// The manifest, as an absolute path; empty for what has none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        manifest: String,
         /// All nodes in an order in which they could run.
         nodes: Vec<NodeInfo>,
     },
@@ -265,13 +271,13 @@ pub enum What {
         /// Wall time in seconds.
         seconds: f64,
         /// Bytes of its result, where it has one.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u64>,
         /// For a failure: the whole message, several lines. For a skip: what it needed. For what is published: where.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
         /// For a failure: why, in one word.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         verdict: Option<Verdict>,
     },
     /// Last event of a run.
@@ -286,6 +292,9 @@ pub enum What {
         failed: usize,
         /// Nodes that never started because of a failure or a stop.
         skipped: usize,
+        /// Whether somebody stopped it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        interrupted: bool,
         /// Wall time in seconds.
         seconds: f64,
         /// The images selected, in manifest order, as far as they exist now.
@@ -294,7 +303,7 @@ pub enum What {
 }
 
 /// Unit of a [`What::Progress`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Bytes.
@@ -325,6 +334,11 @@ impl Emitter {
             sender: self.sender.clone(),
             node: Some(node.to_owned()),
         }
+    }
+
+    /// The node it is bound to.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// Sends an event. A reader that has gone away is no concern of the sender.

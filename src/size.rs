@@ -31,7 +31,7 @@ pub enum SizeError {
     #[error("`{0}` is larger than any disk")]
     TooLarge(String),
     /// Not `<number><unit>`.
-    #[error("`{0}` is not a duration; write a number and s, m or h, as in \"90s\" or \"15m\"")]
+    #[error("`{0}` is not a duration; write a number and s, m, h or d, as in \"90s\" or \"15m\"")]
     Duration(String),
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Reads a duration: `90s`, `15m`, `2h`, or a sum of those (`1h30m`).
+/// Reads a duration: `90s`, `15m`, `2h`, `30d`, or a sum of those (`1h30m`).
 ///
 /// # Errors
 /// [`SizeError::Duration`] when the text is anything else.
@@ -109,6 +109,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, SizeError> {
             's' => 1,
             'm' => 60,
             'h' => 3600,
+            'd' => 24 * 3600,
             _ => return Err(bad()),
         };
         let part = number.take().and_then(|n| n.checked_mul(unit)).ok_or_else(bad)?;
@@ -130,6 +131,11 @@ pub fn show_duration(duration: Duration) -> String {
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
     }
+}
+
+/// The same for seconds as events have them.
+pub fn show_seconds(seconds: f64) -> String {
+    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ pub enum Typed {
 pub const HELP: &str =
     "Ctrl-A X ends the machine, Ctrl-A P presses its power button, Ctrl-A Ctrl-A sends one Ctrl-A";
 
+/// The keys of somebody who is only attached to a machine that is not theirs.
+pub const ATTACHED_HELP: &str =
+    "Ctrl-A X leaves the console, and the machine goes on; Ctrl-A Ctrl-A sends one Ctrl-A";
+
 /// Reads keys; a Ctrl-A may come in one piece and its letter in the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keys {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use super::Exit;
 use super::report_error::{out, report_error};
 use super::session::{Session, node};
+use super::show::ShowArgs;
 use super::target::Target;
 use crate::digest::{Algorithm, Digest};
 use crate::event::{NodeInfo, Outcome};
 use crate::manifest::model::Manifest;
 use crate::manifest::target;
-use crate::report::Progress;
 use crate::stage::index;
 use crate::stage::upload::read_back::Want;
 use crate::stage::upload::{UploadError, check_url};
@@ -26,9 +26,8 @@ use crate::stage::upload::{UploadError, check_url};
 pub struct Args {
     #[command(flatten)]
     target: Target,
-    /// How to show progress: bars on a terminal, plain lines elsewhere
-    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
-    progress: Progress,
+    #[command(flatten)]
+    show: ShowArgs,
 }
 
 /// A published URL and what must be there.
@@ -64,7 +63,7 @@ fn check(args: &Args) -> Result<Exit, Exit> {
         report_error(error.as_ref());
         return Err(Exit::Failed);
     }
-    let session = Session::start(args.progress, listings.iter().map(shown).collect())?;
+    let session = Session::start(&args.show, listings.iter().map(shown).collect())?;
     let mut bad = 0;
     for listing in &listings {
         let read = session.perform(
@@ -85,7 +84,7 @@ fn check(args: &Args) -> Result<Exit, Exit> {
             break;
         }
         bad += usize::from(read.is_err());
-        if args.progress != Progress::Json {
+        if args.show.is_text() {
             out(&format!(
                 "{:<6}  {}  {}\n",
                 verdict(&read),

@@ -1,14 +1,27 @@
 //! The command line: one verb a file. Each calls what it needs and prints; stdout is for data, stderr for talk.
 
+mod attach;
 pub mod boot;
 pub mod check_urls;
 pub mod doctor;
+pub mod explain;
+pub mod gc;
+pub mod logs;
+pub mod ls;
 pub mod plan;
+pub mod reference;
 pub mod render;
 pub mod report_error;
 pub mod run;
+pub mod runs;
 mod session;
+mod shell;
+pub mod show;
+pub mod ssh;
+pub mod store;
+mod table;
 pub mod target;
+mod time;
 pub mod upload;
 pub mod upload_file;
 pub mod validate;
@@ -16,7 +29,7 @@ pub mod validate;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::machine::door::relay;
 
@@ -34,6 +47,20 @@ enum Verb {
     Run(run::Args),
     /// Show what a run would do and why
     Plan(plan::Args),
+    /// Say what a node's key is made of and what has changed since it was last built
+    Explain(explain::Args),
+    /// List the images of a manifest as they are now
+    Ls(ls::Args),
+    /// List past and present runs
+    Runs(runs::Args),
+    /// Show what happened in a run, or in one node of it
+    Logs(logs::Args),
+    /// Enter a VM of a run that goes on, or one that was kept after a failure
+    Ssh(ssh::Args),
+    /// Look into the store of results: list, verify, pin
+    Store(store::Args),
+    /// Remove results and logs that nobody needs
+    Gc(gc::Args),
     /// Publish what is built, without building anything
     Upload(upload::Args),
     /// Read everything that is published, and tell what is gone or is something else now
@@ -54,6 +81,13 @@ enum Verb {
     Boot(boot::Args),
     /// Look whether this host can build images, and print what to do where it cannot
     Doctor(doctor::Args),
+    /// Print completions for a shell
+    Completions(reference::Completions),
+    /// Write man pages
+    Man(reference::Man),
+    /// For `make docs`: docs/cli.md
+    #[command(hide = true)]
+    Reference,
 }
 
 /// Exit codes, documented in the README: scripts rely on them.
@@ -78,6 +112,13 @@ pub fn main() -> ExitCode {
     let exit = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Ls(args) => ls::run(&args),
+        Verb::Runs(args) => runs::run(&args),
+        Verb::Logs(args) => logs::run(&args),
+        Verb::Ssh(args) => ssh::run(&args),
+        Verb::Store(args) => store::run(&args),
+        Verb::Gc(args) => gc::run(&args),
         Verb::Upload(args) => upload::run(args),
         Verb::CheckUrls(args) => check_urls::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),
@@ -87,6 +128,9 @@ pub fn main() -> ExitCode {
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
         Verb::Boot(args) => boot::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completions(args) => reference::completions(&args, &mut Cli::command()),
+        Verb::Man(args) => reference::man(&args, Cli::command()),
+        Verb::Reference => reference::reference(&mut Cli::command()),
     };
     ExitCode::from(exit as u8)
 }

@@ -9,19 +9,22 @@ use jiff::Zoned;
 use super::Exit;
 use super::plan::{Format, print};
 use super::report_error::{report_error, talk};
+use super::shell;
+use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::report::summary::RunSummary;
-use crate::report::{self, Options, Progress, Verbosity, junit};
+use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
-use crate::store::Store;
+use crate::stage::aftermath::OnError;
+use crate::store::{Gate, Store};
 
 /// Arguments of `pipeline run`.
 #[derive(Debug, clap::Args)]
@@ -50,17 +53,41 @@ pub struct Args {
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) jobs: Option<u32>,
-    /// Stop everything at the first failure instead of only what hangs on it
-    #[arg(long)]
-    pub(super) fail_fast: bool,
-    /// How to show progress: bars on a terminal, plain lines elsewhere
-    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
-    pub(super) progress: Progress,
+    #[command(flatten)]
+    pub(super) failure: FailureArgs,
+    /// What becomes of a VM in which something failed
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = AfterError::Abort, conflicts_with = "dry_run")]
+    pub(super) on_error: AfterError,
+    #[command(flatten)]
+    pub(super) show: ShowArgs,
     /// Show consoles' and steps' output too (plain lines only)
     #[arg(long, short)]
     pub(super) verbose: bool,
     #[command(flatten)]
     pub(super) store: StoreArgs,
+}
+
+/// What a failure does to the rest.
+#[derive(Debug, Default, clap::Args)]
+pub struct FailureArgs {
+    /// After a failure, go on with all that does not hang on it; the default
+    #[arg(long, overrides_with = "fail_fast")]
+    keep_going: bool,
+    /// Stop everything at the first failure instead of only what hangs on it
+    #[arg(long, overrides_with = "keep_going")]
+    fail_fast: bool,
+}
+
+/// What becomes of a VM in which something failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AfterError {
+    /// It is ended; its console, screen and logs are kept
+    #[default]
+    Abort,
+    /// Its disk and key are kept too: `pipeline ssh` starts it again, until `pipeline gc` removes it
+    Keep,
+    /// You get a shell in it, on this terminal; the failure takes its course when you leave
+    Shell,
 }
 
 /// Times that a run plans anew because a stored result turned out damaged.
@@ -108,7 +135,17 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     if let Some(path) = &args.junit {
         ready_for_junit(path)?;
     }
+    let on_error = shell::on_error(args.on_error)?;
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
+    let cancel = Cancel::default();
+    // From what is looked up here until it is declared, nobody may take it away.
+    let gate = || {
+        let mut waiting = || talk("waiting: the store is being cleaned up\n");
+        store
+            .gate(&cancel, &mut waiting)
+            .map_err(|error| refuse(&error.into()))
+    };
+    let held = gate()?;
     let mut prepared = prepare(&store)?;
     let warnings = preflight(&prepared).map_err(|error| refuse(&error))?;
 
@@ -116,16 +153,21 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let logs = store.run_folder(&id);
     private_dir(&logs).map_err(|error| refuse(&RunError::Store(error.into())))?;
     let scratch = store.scratch(&id).map_err(|error| refuse(&error.into()))?;
+    let declare = |held: Gate, prepared: &Prepared| {
+        let declared = store.declare(&held, &id, &prepared.needs());
+        declared.map_err(|error| refuse(&error.into()))
+    };
+    declare(held, &prepared)?;
     let (sender, receiver) = mpsc::channel();
     let emit = Emitter::new(sender);
-    let cancel = Cancel::default();
     let listening = signals::listen(&cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
     let verbosity = if args.verbose {
         Verbosity::Verbose
     } else {
         Verbosity::Normal
     };
-    let mut options = Options::detect(args.progress, verbosity, |name| std::env::var(name).ok());
+    let mut options = args.show.options(verbosity);
+    let silent = options.progress == Progress::None;
     options.journal = Some(logs.join("events.jsonl"));
     let style = options.style;
     let reader = thread::spawn(move || report::run(&receiver, options));
@@ -139,18 +181,22 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         if sound {
             break;
         }
+        let held = gate()?;
         prepared = prepare(&store)?;
+        declare(held, &prepared)?;
     }
     if !sound {
         emit.warn("the store keeps coming back damaged; look at its disk");
     }
-    let result = carry(args, &manifest, &prepared, &id, &store, &scratch, &cancel, &emit);
+    let result = carry(
+        args, &manifest, &prepared, &id, &store, &scratch, &on_error, &cancel, &emit,
+    );
     drop(listening);
     drop(emit);
     drop(scratch);
     let summary = reader.join().ok().filter(|_| result.is_ok());
     if let Some(summary) = &summary
-        && args.progress != Progress::Json
+        && !silent
     {
         talk(&summary.render(style));
     }
@@ -193,6 +239,7 @@ fn carry(
     id: &str,
     store: &Store,
     scratch: &crate::store::Scratch,
+    on_error: &OnError,
     cancel: &Cancel,
     emit: &Emitter,
 ) -> Result<Tally, RunError> {
@@ -206,13 +253,17 @@ fn carry(
     let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
     let ids: Vec<_> = manifest.images.iter().map(|image| image.id.clone()).collect();
     let logs = store.run_folder(id);
+    let path = std::path::absolute(&manifest.path).unwrap_or_else(|_| manifest.path.clone());
     // Asked once, at the start: the file may be replaced while a long run goes on.
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
     let shared = Shared {
         store,
         scratch,
+        run: id,
+        on_error,
         logs: &logs,
         pipeline: &manifest.name,
+        manifest: &path,
         accel: (&accel).into(),
         cpus: budget.cpus,
         program: &program,
@@ -220,7 +271,7 @@ fn carry(
         ids: &ids,
         cancel,
     };
-    let on_failure = if args.fail_fast {
+    let on_failure = if args.failure.fail_fast {
         OnFailure::FailFast
     } else {
         OnFailure::KeepGoing

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::Exit;
 use super::report_error::report_error;
+use super::show::ShowArgs;
 use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
 use crate::host::cancel::Cancel;
 use crate::report::summary::RunSummary;
-use crate::report::{self, Options, Progress, Verbosity};
+use crate::report::{self, Verbosity};
 use crate::run::signals::{self, Listening};
 use crate::stage::upload::UploadError;
 
@@ -39,19 +40,21 @@ impl Session {
     ///
     /// # Errors
     /// [`Exit::Host`], after saying why on stderr.
-    pub fn start(progress: Progress, nodes: Vec<NodeInfo>) -> Result<Self, Exit> {
+    pub fn start(show: &ShowArgs, nodes: Vec<NodeInfo>) -> Result<Self, Exit> {
         let (sender, receiver) = mpsc::channel();
         let (emit, cancel) = (Emitter::new(sender), Cancel::default());
         let listening = signals::listen(&cancel, &emit).map_err(|error| {
             report_error(miette::miette!("cannot listen for Ctrl-C: {error}").as_ref());
             Exit::Host
         })?;
-        let options = Options::detect(progress, Verbosity::Normal, |name| std::env::var(name).ok());
+        let options = show.options(Verbosity::Normal);
         let reader = thread::spawn(move || report::run(&receiver, options));
         emit.emit(What::RunStarted {
             version: EVENTS_VERSION,
             run: String::new(),
             folder: String::new(),
+            pipeline: String::new(),
+            manifest: String::new(),
             nodes,
         });
         Ok(Self {

@@ -2,21 +2,22 @@
 
 use std::path::PathBuf;
 
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 
 use super::Exit;
 use super::report_error::report_error;
 use crate::host::process::withhold;
 use crate::manifest::load::load;
-use crate::manifest::model::Manifest;
+use crate::manifest::model::{Image, Manifest};
 use crate::manifest::select::{Selectors, select};
 use crate::plan::build::Wanted;
-use crate::plan::node::Node;
+use crate::plan::node::{Node, Stage, Work};
 use crate::run::prepare::{Prepared, prepare};
+use crate::size::{ByteSize, SizeError};
 use crate::store::Store;
 
 /// A manifest and which of its images.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Target {
     /// The manifest
     #[arg(value_name = "MANIFEST")]
@@ -54,8 +55,9 @@ pub struct UploadArgs {
 /// Which nodes to build whatever the store has.
 #[derive(Debug, Default, clap::Args)]
 pub struct RebuildArgs {
-    /// Build this again and what hangs on it: a node id or a glob, as in install/debian12 or 'provision/*'
-    #[arg(long, value_name = "NODE")]
+    /// Build this again and what hangs on it: a node as in install/debian12, an image, a pattern of either, or a term as in
+    /// distro=debian12
+    #[arg(long, value_name = "SELECTOR")]
     rebuild: Vec<String>,
 }
 
@@ -97,6 +99,26 @@ impl Target {
             Exit::Usage
         })?;
         Ok((manifest, selected))
+    }
+
+    /// The same without selectors that name nodes, and those: ids of images have no slash in them.
+    pub fn part_nodes(&self) -> (Self, Vec<String>) {
+        let (nodes, images): (Vec<_>, Vec<_>) = self
+            .selectors
+            .iter()
+            .cloned()
+            .partition(|selector| selector.contains('/'));
+        let target = Self {
+            selectors: images,
+            ..self.clone()
+        };
+        (target, nodes)
+    }
+
+    /// Whether nothing narrows it down: every image is meant.
+    pub fn is_all(&self) -> bool {
+        let narrowing = [&self.selectors, &self.distro, &self.size, &self.flavor];
+        narrowing.into_iter().all(Vec::is_empty)
     }
 
     /// The manifest's path as typed.
@@ -141,32 +163,28 @@ impl RebuildArgs {
         store: &Store,
         wanted: Wanted,
     ) -> Result<Prepared, Exit> {
-        let mut globs = Vec::new();
+        let mut whats = Vec::new();
         for text in &self.rebuild {
-            let glob = Glob::new(text).map_err(|error| {
-                report_error(miette::miette!("--rebuild {text}: {error}").as_ref());
+            let what = Rebuild::read(text).map_err(|cause| {
+                report_error(miette::miette!("--rebuild {text}: {cause}").as_ref());
                 Exit::Usage
             })?;
-            globs.push((text, glob.compile_matcher()));
+            whats.push((text, what));
         }
-        let matches = |node: &Node| {
-            globs
-                .iter()
-                .any(|(_, g)| g.is_match(node.id()) || g.is_match(&node.subject))
-        };
+        let matches = |node: &Node| whats.iter().any(|(_, what)| what.matches(node, manifest));
         let prepared = prepare(manifest, selected, store, wanted, &matches).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;
-        for (text, glob) in &globs {
+        for (text, what) in &whats {
             if !prepared
                 .plan
                 .nodes()
-                .any(|(_, n)| glob.is_match(n.id()) || glob.is_match(&n.subject))
+                .any(|(_, node)| what.matches(node, manifest))
             {
                 let error = miette::miette!(
-                    help =
-                        "`pipeline plan --format json` lists the nodes; one is named like install/debian12",
+                    help = "name a node such as install/debian12 (`pipeline plan --format json` lists them), an image, a \
+                            pattern of either, or a term such as distro=debian12, flavor=base or size=50G",
                     "--rebuild {text} matches no node of this plan"
                 );
                 report_error(error.as_ref());
@@ -174,5 +192,50 @@ impl RebuildArgs {
             }
         }
         Ok(prepared)
+    }
+}
+
+/// What is to be built again. What hangs on it follows.
+enum Rebuild {
+    /// Nodes by id, or by subject: an image's own nodes.
+    Nodes(GlobMatcher),
+    /// Installs of these distros.
+    Distro(GlobMatcher),
+    /// Provisions of these flavors.
+    Flavor(GlobMatcher),
+    /// Images of this size.
+    Size(ByteSize),
+}
+
+impl Rebuild {
+    fn read(text: &str) -> Result<Self, String> {
+        let glob = |text: &str| {
+            Glob::new(text)
+                .map(|glob| glob.compile_matcher())
+                .map_err(|e| e.to_string())
+        };
+        match text.split_once('=') {
+            Some(("distro", name)) => glob(name).map(Self::Distro),
+            Some(("flavor", name)) => glob(name).map(Self::Flavor),
+            Some(("size", size)) => size
+                .parse()
+                .map(Self::Size)
+                .map_err(|error: SizeError| error.to_string()),
+            _ => glob(text).map(Self::Nodes),
+        }
+    }
+
+    fn matches(&self, node: &Node, manifest: &Manifest) -> bool {
+        let subject = &node.subject;
+        match self {
+            Self::Nodes(glob) => glob.is_match(node.id()) || glob.is_match(subject),
+            Self::Distro(glob) => node.stage == Stage::Install && glob.is_match(subject),
+            Self::Flavor(glob) => {
+                let made = |image: &Image| *subject == format!("{}-{}", image.distro, image.flavor);
+                let mut images = manifest.images.iter().filter(|image| made(image));
+                node.stage == Stage::Provision && images.any(|image| glob.is_match(&image.flavor))
+            }
+            Self::Size(size) => matches!(&node.work, Work::Size(work) if work.size == size.0),
+        }
     }
 }

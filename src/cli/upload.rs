@@ -1,9 +1,9 @@
 //! `pipeline upload`: publishes what is built, and builds nothing.
 
 use super::Exit;
-use super::run::{self, Scope, run_scope};
+use super::run::{self, AfterError, FailureArgs, Scope, run_scope};
+use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs};
-use crate::report::Progress;
 
 /// Arguments of `pipeline upload`.
 #[derive(Debug, clap::Args)]
@@ -21,12 +21,10 @@ pub struct Args {
     /// Uploads at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
-    /// Stop everything at the first failure instead of only what hangs on it
-    #[arg(long)]
-    fail_fast: bool,
-    /// How to show progress: bars on a terminal, plain lines elsewhere
-    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
-    progress: Progress,
+    #[command(flatten)]
+    failure: FailureArgs,
+    #[command(flatten)]
+    show: ShowArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -41,8 +39,9 @@ pub fn run(args: Args) -> Exit {
         checks: CheckArgs::default(),
         junit: None,
         jobs: args.jobs,
-        fail_fast: args.fail_fast,
-        progress: args.progress,
+        failure: args.failure,
+        on_error: AfterError::Abort,
+        show: args.show,
         verbose: false,
         store: args.store,
     };

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::report_error::{out, report_error};
 use super::session::{Session, node};
+use super::show::ShowArgs;
 use crate::digest::Algorithm;
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::host::fs::{FsError, hash_file, read_small};
 use crate::manifest::target::Verify;
-use crate::report::Progress;
 use crate::stage::index::list::UrlLine;
 use crate::stage::upload::retry::Policy;
 use crate::stage::upload::shacache::Shacache;
@@ -51,9 +51,8 @@ pub struct Args {
     /// Only ask for its size afterwards instead of reading it back
     #[arg(long)]
     head: bool,
-    /// How to show progress: bars on a terminal, plain lines elsewhere
-    #[arg(long, value_name = "auto|bars|plain|json", default_value = "auto")]
-    progress: Progress,
+    #[command(flatten)]
+    show: ShowArgs,
 }
 
 /// Runs the verb.
@@ -74,7 +73,7 @@ fn upload(args: &Args) -> Result<Exit, Exit> {
     let place = Shacache::open(config, &key).map_err(|error| wrong(&error.to_string()))?;
 
     let file = node("upload", &args.file.display().to_string());
-    let session = Session::start(args.progress, vec![file.clone()])?;
+    let session = Session::start(&args.show, vec![file.clone()])?;
     for warning in warnings {
         session.emit.warn(warning);
     }
@@ -89,7 +88,9 @@ fn upload(args: &Args) -> Result<Exit, Exit> {
     session.finish();
     match sent {
         Ok((line, _)) => {
-            out(&format!("{line}\n"));
+            if args.show.is_text() {
+                out(&format!("{line}\n"));
+            }
             Ok(Exit::Ok)
         }
         Err(error) if error.is_cancelled() => Ok(Exit::Interrupted),

@@ -7,6 +7,7 @@ use crate::manifest::{self, Manifest};
 
 use super::Exit;
 use super::report_error::report_error;
+use super::table::counted;
 
 /// Arguments of `pipeline validate`.
 #[derive(Debug, clap::Args)]
@@ -56,9 +57,4 @@ fn summary(manifest: &Manifest) -> String {
         counted(manifest.flavors.len(), "flavor"),
         counted(manifest.images.len(), "image"),
     )
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
 }

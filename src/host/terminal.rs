@@ -2,7 +2,7 @@
 //! every key passed on as it is typed. Knows nothing of what is drawn there.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +17,66 @@ pub fn stderr_size() -> Option<(usize, usize)> {
     // A serial line or a bare pseudo-terminal has no idea of its size and says 0.
     let or = |value: u16, default: usize| if value == 0 { default } else { usize::from(value) };
     Some((or(size.ws_col, 80), or(size.ws_row, 24)))
+}
+
+/// Who has the terminal of a program that draws on it: the one who draws, or somebody who borrowed it.
+static LENDING: (Mutex<Lending>, Condvar) = (Mutex::new(Lending::Ours), Condvar::new());
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lending {
+    /// The one who draws has it.
+    Ours,
+    /// Somebody waits for it.
+    Wanted,
+    /// Somebody has it.
+    Lent,
+}
+
+/// The terminal, borrowed: nothing is drawn on it until this is dropped.
+#[derive(Debug)]
+pub struct Borrowed(());
+
+/// How long the one who draws may take to give it away; it looks several times a second, if it is there at all.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Borrows the terminal from whoever draws on it, after whoever else borrowed it. None: `go_on` says no.
+pub fn borrow(mut go_on: impl FnMut() -> bool) -> Option<Borrowed> {
+    let (state, changed) = &LENDING;
+    let mut lending = state.lock().unwrap_or_else(PoisonError::into_inner);
+    while *lending != Lending::Ours {
+        if !go_on() {
+            return None;
+        }
+        let waited = changed.wait_timeout(lending, PATIENCE / 20);
+        lending = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    *lending = Lending::Wanted;
+    let wanted = |lending: &mut Lending| *lending == Lending::Wanted;
+    let waited = changed.wait_timeout_while(lending, PATIENCE, wanted);
+    // Nobody draws: it is free.
+    *waited.unwrap_or_else(PoisonError::into_inner).0 = Lending::Lent;
+    Some(Borrowed(()))
+}
+
+/// For the one who draws, before each drawing: whether somebody has the terminal. Whoever waits for it gets it, after
+/// `clear` has taken away what is drawn.
+pub fn hand_over(clear: &mut dyn FnMut()) -> bool {
+    let (state, changed) = &LENDING;
+    let mut lending = state.lock().unwrap_or_else(PoisonError::into_inner);
+    if *lending == Lending::Wanted {
+        clear();
+        *lending = Lending::Lent;
+        changed.notify_all();
+    }
+    *lending == Lending::Lent
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let (state, changed) = &LENDING;
+        *state.lock().unwrap_or_else(PoisonError::into_inner) = Lending::Ours;
+        changed.notify_all();
+    }
 }
 
 /// A terminal that passes every key on at once, Ctrl-C and the like too, and shows none by itself. As before when this

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ const LOGGED: u64 = 64 << 20;
 const CUT: &str = "\r\n[pipeline: this guest has printed 64 MiB; what follows is not logged]\r\n";
 /// What a console says that waits for a user: the guest has booted.
 const PROMPT: &str = "login:";
+
+/// Lines that somebody who attaches gets to begin with: about a screen.
+const BACKLOG: usize = 24;
 
 /// What a guest can say that no waiting will cure. Each carries the line that said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +112,8 @@ struct State {
     trouble: Option<Trouble>,
     /// Whether the line that told of trouble was still being printed.
     trouble_unfinished: bool,
+    /// Others who read along.
+    taps: Vec<UnixStream>,
     open: bool,
 }
 
@@ -129,6 +135,7 @@ impl Console {
             prompted: None,
             trouble: None,
             trouble_unfinished: false,
+            taps: Vec::new(),
             open: true,
         };
         let console = Self(Arc::new((Mutex::new(state), Condvar::new())));
@@ -158,6 +165,19 @@ impl Console {
             unfinished,
             state.total,
         )
+    }
+
+    /// Lets somebody read along: they get the last lines now and every byte from now on, until the stream ends, they go
+    /// away, or they do not keep up.
+    pub fn tap(&self, to: UnixStream) {
+        let mut state = self.lock();
+        let skip = state.lines.len().saturating_sub(BACKLOG);
+        let lines = state.lines.iter().skip(skip);
+        let mut backlog: Vec<u8> = lines.flat_map(|line| line.bytes().chain(*b"\r\n")).collect();
+        backlog.extend(&state.partial);
+        if state.open && pass_on(&to, &backlog) {
+            state.taps.push(to);
+        }
     }
 
     /// Bytes received so far.
@@ -240,6 +260,7 @@ impl Console {
             let before = state.bytes;
             state.bytes += count as u64;
             state.last = Instant::now();
+            state.taps.retain(|tap| pass_on(tap, chunk));
             for &byte in chunk {
                 if byte != b'\n' {
                     state.partial.push(byte);
@@ -273,6 +294,10 @@ impl Console {
         let mut state = self.lock();
         let rest = state.end_line().filter(|_| state.bytes <= LOGGED);
         state.open = false;
+        for tap in state.taps.drain(..) {
+            // They hear of the end, whoever else holds this socket.
+            let _ = tap.shutdown(std::net::Shutdown::Both);
+        }
         drop(state);
         self.0.1.notify_all();
         if let Some(line) = rest {
@@ -283,6 +308,17 @@ impl Console {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives all of it away at once or not at all: false when the other side is gone or too slow.
+fn pass_on(to: &UnixStream, bytes: &[u8]) -> bool {
+    use rustix::net::SendFlags;
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let given = bytes.is_empty() || rustix::net::send(to, bytes, flags) == Ok(bytes.len());
+    if !given {
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    }
+    given
 }
 
 impl State {
@@ -383,6 +419,32 @@ mod tests {
             assert!(trouble.contains(meant), "{said}: {trouble}");
         }
         assert_eq!(Trouble::read("Booting from Hard Disk..."), None);
+    }
+
+    #[test]
+    fn others_read_along_and_the_slow_are_let_go() {
+        let (mut guest, console, _events) = console();
+        guest.write_all(b"one\r\nlogin: ").unwrap();
+        console.wait_for("login:", SOON).unwrap();
+        let ((mut here, there), (_slow, to_slow)) =
+            (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        console.tap(there);
+        console.tap(to_slow);
+        let mut seen = [0; 12];
+        here.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"one\r\nlogin: ");
+        let reader = thread::spawn(move || {
+            let mut rest = Vec::new();
+            here.read_to_end(&mut rest).unwrap();
+            rest.len()
+        });
+        for _ in 0..2000 {
+            guest.write_all(&[b'x'; 1000]).unwrap();
+        }
+        drop(guest);
+        console.wait_closed(SOON);
+        assert!(reader.join().unwrap() > 1000);
+        assert!(console.lock().taps.is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod screen;
 pub mod seed;
+pub mod share;
 pub mod spec;
 pub mod ssh;
 pub mod typing;

@@ -17,7 +17,7 @@ mod parse;
 mod read;
 pub mod secret;
 pub mod select;
-mod suggest;
+pub mod suggest;
 pub mod target;
 pub mod template;
 

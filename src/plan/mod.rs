@@ -4,6 +4,7 @@
 pub mod assess;
 pub mod build;
 pub mod error;
+pub mod explain;
 pub mod families;
 pub mod graph;
 pub mod installer;

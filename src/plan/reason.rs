@@ -35,6 +35,7 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
             "steps" => steps("step", before, value, &mut phrases),
             "checks" => steps("check", before, value, &mut phrases),
             "questions" => phrases.push("this version of pipeline checks differently".to_owned()),
+            "password" => phrases.push("its password changed".to_owned()),
             "answers" => phrases.push("its answers changed".to_owned()),
             "seal" => phrases.push("the sealing script changed".to_owned()),
             _ => phrases.push(changed(name, before, value)),
@@ -44,7 +45,7 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
 }
 
 /// A string under such a name in a sizes' or package's inputs is the key of another node; a number is a plain size.
-fn is_upstream(name: &str, value: &Value) -> bool {
+pub(super) fn is_upstream(name: &str, value: &Value) -> bool {
     UPSTREAM.contains(&name) && value.is_string()
 }
 
@@ -115,7 +116,7 @@ fn steps(noun: &str, before: Option<&Value>, now: &Value, phrases: &mut Vec<Stri
 }
 
 /// Steps by label; the second of two equal labels becomes `label (2)`.
-fn by_label<'v>(noun: &str, steps: Option<&'v Value>) -> BTreeMap<String, &'v Value> {
+pub(super) fn by_label<'v>(noun: &str, steps: Option<&'v Value>) -> BTreeMap<String, &'v Value> {
     let mut found = BTreeMap::new();
     for step in steps.and_then(Value::as_array).into_iter().flatten() {
         let label = step.get(noun).and_then(Value::as_str).unwrap_or("?");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use petgraph::dot::{Config, Dot};
 use petgraph::graph::NodeIndex;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use super::assess::{State, Verdict};
 use super::graph::Plan;
 use super::node::{Stage, Work};
-use crate::size::{ByteSize, show_duration};
+use crate::size::{ByteSize, show_seconds};
 
 /// Verdicts by node.
 pub type Verdicts = BTreeMap<NodeIndex, Verdict>;
@@ -155,10 +154,6 @@ pub fn totals_text(totals: &Totals) -> String {
         parts.push(format!("no experience yet with {} of them", totals.unknown));
     }
     format!("{}.\n", parts.join("; "))
-}
-
-fn show_seconds(seconds: f64) -> String {
-    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// All nodes that an image's last nodes hang on, in the order in which they run, and themselves.

@@ -80,6 +80,13 @@ impl Bars {
         self.drawn = Some(Instant::now());
     }
 
+    /// Takes the rows away until they are drawn again.
+    pub(super) fn clear(&mut self) {
+        self.bar.set_message("");
+        self.bar.tick();
+        self.drawn = None;
+    }
+
     /// Takes the rows away; what was said stays.
     pub(super) fn finish(self) {
         self.bar.finish_and_clear();

@@ -293,6 +293,8 @@ mod tests {
                 version: 1,
                 run: "r".to_owned(),
                 folder: "f".to_owned(),
+                pipeline: String::new(),
+                manifest: String::new(),
                 nodes,
             },
         });

@@ -1,4 +1,4 @@
-//! Events as plain lines with a clock in front: for CI logs, pipes and `--progress=plain`.
+//! Events as plain lines with a clock in front: for CI logs, pipes, `--progress=plain` and `pipeline logs`.
 //! Each line stands for itself; nothing redraws, so progress is told sparingly.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::report::node::since;
 use crate::report::style::Role;
 use crate::report::style::Style;
 use crate::size::ByteSize;
-use crate::size::show_duration;
+use crate::size::show_seconds;
 
 /// Progress of a node is told when it moved by this many hundredths …
 const TELL_STEP: u64 = 10;
@@ -94,7 +94,7 @@ impl Lines {
                 node.map_or_else(Vec::new, |node| self.finished(node))
             }
             What::RunFinished { seconds, failed, .. } => {
-                let took = seconds_text(*seconds);
+                let took = show_seconds(*seconds);
                 let word = if *failed > 0 {
                     format!("run failed after {took}")
                 } else {
@@ -189,7 +189,7 @@ impl Lines {
         let State::Done(done) = &node.state else {
             return Vec::new();
         };
-        let took = seconds_text(done.seconds);
+        let took = show_seconds(done.seconds);
         let size = done
             .bytes
             .map_or_else(String::new, |bytes| format!(", {}", ByteSize(bytes)));
@@ -218,8 +218,4 @@ impl Lines {
             }
         }
     }
-}
-
-fn seconds_text(seconds: f64) -> String {
-    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }

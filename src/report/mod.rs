@@ -8,6 +8,7 @@ pub mod json;
 pub mod junit;
 pub mod lines;
 pub mod node;
+pub mod past;
 pub mod row;
 pub mod style;
 pub mod summary;
@@ -25,6 +26,7 @@ use jiff::tz::TimeZone;
 
 use crate::event::Event;
 use crate::event::What;
+use crate::host::terminal;
 use crate::report::bars::Bars;
 use crate::report::board::Board;
 use crate::report::journal::Journal;
@@ -45,13 +47,23 @@ pub enum Progress {
     Bars,
     /// One line for each thing that happened.
     Plain,
-    /// One JSON object for each event.
+    /// Nothing but what the run ends with.
+    None,
+}
+
+/// What goes to standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Nothing, or what the verb itself prints for people.
+    #[default]
+    Text,
+    /// Every event as a JSON object on a line of its own.
     Json,
 }
 
 /// Not one of the words of [`Progress`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kind of progress; write auto, bars, plain or json")]
+#[error("`{0}` is not a kind of progress; write auto, bars, plain or none (events as JSON: --format json)")]
 pub struct ProgressError(pub String);
 
 impl FromStr for Progress {
@@ -62,7 +74,7 @@ impl FromStr for Progress {
             "auto" => Ok(Self::Auto),
             "bars" => Ok(Self::Bars),
             "plain" => Ok(Self::Plain),
-            "json" => Ok(Self::Json),
+            "none" => Ok(Self::None),
             _ => Err(ProgressError(text.to_owned())),
         }
     }
@@ -88,8 +100,10 @@ pub struct Options {
     pub style: Style,
     /// Clock of the plain lines.
     pub zone: TimeZone,
-    /// Where plain lines and JSON go. (Bars always go to standard error.)
+    /// Where plain lines go. (Bars always go to standard error.)
     pub out: Box<dyn Write + Send>,
+    /// Where events go as JSON, where they are wanted.
+    pub events: Option<Box<dyn Write + Send>>,
     /// The run's `events.jsonl`, where one is kept.
     pub journal: Option<PathBuf>,
 }
@@ -106,27 +120,31 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Options for this process: JSON to standard output (it is data), all else to standard error.
-    /// `env` looks up an environment variable.
-    pub fn detect(progress: Progress, verbosity: Verbosity, env: impl Fn(&str) -> Option<String>) -> Self {
+    /// Options for this process: JSON to standard output (it is data), all else to standard error, where a program that
+    /// reads JSON gets no progress unless that is asked for. `env` looks up an environment variable.
+    pub fn detect(
+        progress: Progress,
+        format: Format,
+        verbosity: Verbosity,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         let terminal = std::io::stderr().is_terminal();
         // A terminal that cannot move its cursor gets lines.
         let moves = terminal && env("TERM").is_some_and(|term| term != "dumb");
-        let progress = match (progress, moves) {
-            (Progress::Auto, true) => Progress::Bars,
-            (Progress::Auto, false) => Progress::Plain,
-            (asked, _) => asked,
+        let progress = match (progress, format, moves) {
+            (Progress::Auto, Format::Json, _) => Progress::None,
+            (Progress::Auto, Format::Text, true) => Progress::Bars,
+            (Progress::Auto, Format::Text, false) => Progress::Plain,
+            (asked, _, _) => asked,
         };
-        let out: Box<dyn Write + Send> = match progress {
-            Progress::Json => Box::new(std::io::stdout()),
-            _ => Box::new(std::io::stderr()),
-        };
+        let stdout = || -> Box<dyn Write + Send> { Box::new(std::io::stdout()) };
         Self {
             progress,
             verbosity,
             style: Style::detect(terminal, env),
             zone: TimeZone::system(),
-            out,
+            out: Box::new(std::io::stderr()),
+            events: (format == Format::Json).then(stdout),
             journal: None,
         }
     }
@@ -156,13 +174,16 @@ pub fn run(receiver: &Receiver<Event>, options: Options) -> RunSummary {
 struct Reporter {
     board: Board,
     screen: Screen,
+    events: Option<Box<dyn Write + Send>>,
     journal: Option<Journal>,
+    /// What could not be shown while the terminal was lent to somebody.
+    held: Vec<Event>,
 }
 
 enum Screen {
     Bars(Bars),
     Lines(Lines, Box<dyn Write + Send>),
-    Json(Box<dyn Write + Send>),
+    Dark,
 }
 
 impl Reporter {
@@ -173,17 +194,20 @@ impl Reporter {
             style,
             zone,
             out,
+            events,
             journal,
         } = options;
         let screen = match progress {
             Progress::Bars => Screen::Bars(Bars::new(style, verbosity)),
-            Progress::Json => Screen::Json(out),
+            Progress::None => Screen::Dark,
             Progress::Auto | Progress::Plain => Screen::Lines(Lines::new(style, verbosity, zone), out),
         };
         Self {
             board: Board::default(),
             screen,
+            events,
             journal: journal.map(Journal::create),
+            held: Vec::new(),
         }
     }
 
@@ -193,7 +217,7 @@ impl Reporter {
             .journal
             .as_mut()
             .and_then(|journal| journal.write(event).err());
-        self.show(event);
+        self.tell(event);
         if let Some(error) = broken {
             let warning = Event {
                 at: event.at,
@@ -203,7 +227,35 @@ impl Reporter {
                 },
             };
             self.board.apply(&warning);
-            self.show(&warning);
+            self.tell(&warning);
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        if let Some(out) = &mut self.events {
+            write_line(out, &json::line(event));
+        }
+        if self.is_lent() {
+            self.held.push(event.clone());
+        } else {
+            self.show_held();
+            self.show(event);
+        }
+    }
+
+    /// Whether somebody else has the terminal; whoever wants it gets it here.
+    fn is_lent(&mut self) -> bool {
+        let screen = &mut self.screen;
+        terminal::hand_over(&mut || {
+            if let Screen::Bars(bars) = screen {
+                bars.clear();
+            }
+        })
+    }
+
+    fn show_held(&mut self) {
+        for event in std::mem::take(&mut self.held) {
+            self.show(&event);
         }
     }
 
@@ -215,17 +267,22 @@ impl Reporter {
                     write_line(out, &line);
                 }
             }
-            Screen::Json(out) => write_line(out, &json::line(event)),
+            Screen::Dark => {}
         }
     }
 
     fn tick(&mut self) {
+        if self.is_lent() {
+            return;
+        }
+        self.show_held();
         if let Screen::Bars(bars) = &mut self.screen {
             bars.draw(&self.board);
         }
     }
 
-    fn finish(self) -> RunSummary {
+    fn finish(mut self) -> RunSummary {
+        self.show_held();
         if let Screen::Bars(bars) = self.screen {
             bars.finish();
         }

@@ -228,6 +228,8 @@ mod tests {
                     version: 1,
                     run,
                     folder,
+                    pipeline: String::new(),
+                    manifest: String::new(),
                     nodes,
                 },
             ),

@@ -1,7 +1,5 @@
 //! What is said when a run is over: which images there are and where, what it took, what failed, what to do next.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::event::CheckOutcome;
@@ -16,7 +14,7 @@ use crate::report::style::Style;
 use crate::report::style::columns;
 use crate::report::style::pad;
 use crate::size::ByteSize;
-use crate::size::show_duration;
+use crate::size::show_seconds;
 
 /// Nodes named in the line that tells where the time went.
 const LONGEST: usize = 3;
@@ -131,7 +129,7 @@ impl RunSummary {
         if self.ended == Ended::Cut {
             return style.paint(Role::Bad, "the run ended without a word; see its logs");
         }
-        let took = seconds_text(self.seconds);
+        let took = show_seconds(self.seconds);
         if self.built + self.failed + self.skipped == 0 {
             let mut all = count(self.cached, "in the store");
             if self.present > 0 {
@@ -208,7 +206,7 @@ impl RunSummary {
         let longest: Vec<_> = built
             .iter()
             .take(LONGEST)
-            .map(|(node, seconds)| format!("{} {}", node.title(), seconds_text(*seconds)))
+            .map(|(node, seconds)| format!("{} {}", node.title(), show_seconds(*seconds)))
             .collect();
         Some(format!("longest: {}", longest.join(", ")))
     }
@@ -245,8 +243,4 @@ impl RunSummary {
 fn count(number: usize, word: &str) -> String {
     let noun = if number == 1 { "node" } else { "nodes" };
     format!("{number} {noun} {word}")
-}
-
-fn seconds_text(seconds: f64) -> String {
-    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }

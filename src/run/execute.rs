@@ -13,13 +13,15 @@ use crate::event::{Emitter, Outcome, node_folder};
 use crate::host::cancel::Cancel;
 use crate::machine::spec::Accel;
 use crate::manifest::model::Proof;
+use crate::plan::explain;
 use crate::plan::node::{DiskWork, IndexWork, MediaAt, Node, Stage, SumsWork, UploadWork, Work};
+use crate::stage::aftermath::OnError;
 use crate::stage::error::StageError;
 use crate::stage::index::catalog::{Listed, Place};
 use crate::stage::index::list::UrlLine;
 use crate::stage::upload::{self, Around, Item, Receipt};
 use crate::stage::{Site, check, fetch, index, install, package, provision, size, sums};
-use crate::store::{Claim, Entry, Scratch, Slot, Store};
+use crate::store::{Address, Claim, Entry, Scratch, Slot, Store};
 
 /// The phase of a node that another run has.
 const WAITING: &str = "another run is building this; waiting for its result";
@@ -42,10 +44,16 @@ pub struct Shared<'a> {
     pub store: &'a Store,
     /// This run's place in it.
     pub scratch: &'a Scratch,
+    /// The run.
+    pub run: &'a str,
+    /// What becomes of a machine that failed.
+    pub on_error: &'a OnError,
     /// Folder of the run's logs.
     pub logs: &'a Path,
     /// Name of the pipeline.
     pub pipeline: &'a str,
+    /// Its manifest, absolute.
+    pub manifest: &'a Path,
     /// How VMs are run.
     pub accel: Accel,
     /// Virtual CPUs that a VM may have.
@@ -114,6 +122,8 @@ pub fn execute(
     let site = Site {
         scratch: shared.scratch.folder(&name)?,
         logs,
+        keep: shared.store.kept_folder(shared.run, &name),
+        on_error: shared.on_error.clone(),
         emit: emit.clone(),
         cancel: shared.cancel.clone(),
         accel: shared.accel,
@@ -121,6 +131,13 @@ pub fn execute(
         program: shared.program.to_owned(),
     };
     let ran = publish(node, chain, rebuild, shared, &site);
+    if site.keep.is_dir() {
+        let built = chain
+            .iter()
+            .filter(|n| shared.store.lookup(n.stage.name(), &n.key).is_some());
+        let built = built.map(|n| Address::new(n.stage.name(), &n.key));
+        shared.store.hold_for_kept(&site.keep, built.collect())?;
+    }
     // The work is done or lost either way; what cannot be removed now is swept by the next run.
     drop(crate::host::namespace::remove_tree(&site.scratch));
     ran
@@ -151,6 +168,9 @@ fn publish(
             claim => break claim,
         }
     };
+    for (digest, text) in explain::texts(&node.work) {
+        shared.store.keep_text(&digest, text);
+    }
     let (entry, outcome, message) = match claim {
         Claim::Hit(entry) => {
             shared
@@ -163,6 +183,7 @@ fn publish(
             });
         }
         Claim::Miss(mut slot) => {
+            slot.build_for(shared.pipeline, &node.subject);
             let made = work(node, chain, shared, site, &mut slot)?;
             site.emit.phase("storing the result");
             let entry = slot.commit(node.inputs.clone(), made.facts, shared.cancel)?;

@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod error;
 pub mod execute;
+pub mod images;
 pub mod look;
 pub mod mirrors;
 pub mod prepare;

@@ -21,7 +21,7 @@ use crate::plan::node::{Action, Door, Node, WayIn, Work};
 use crate::size::{GIB, MIB};
 use crate::stage::error::StageError;
 use crate::stage::upload;
-use crate::store::{Store, StoreError};
+use crate::store::{Address, Needs, Store, StoreError};
 
 /// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
 const HOST_MEMORY: u64 = 512 * MIB;
@@ -43,6 +43,20 @@ impl Prepared {
         self.plan
             .nodes()
             .filter(|(index, _)| self.verdicts[index].state == State::Todo)
+    }
+
+    /// The results that the plan takes from the store or builds.
+    pub fn needs(&self) -> Needs {
+        let used = self
+            .plan
+            .nodes()
+            .filter(|(index, _)| self.verdicts[index].state != State::Unneeded);
+        Needs {
+            pipeline: self.plan.pipeline.clone(),
+            results: used
+                .map(|(_, node)| Address::new(node.stage.name(), &node.key))
+                .collect(),
+        }
     }
 
     /// Leaves only the publication of what is built. Nothing else is to run then.

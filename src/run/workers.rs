@@ -12,11 +12,12 @@ use petgraph::graph::NodeIndex;
 
 use super::bundle;
 use super::error::{NodeError, RunError};
-use super::execute::{Done, REPORT, Shared, execute};
+use super::execute::{Done, Shared, execute};
+use super::images::results;
 use super::look::Delivery;
 use super::prepare::Prepared;
 use super::schedule::{Budget, Job, Schedule};
-use crate::event::{CheckResult, EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What, node_folder};
+use crate::event::{EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What, node_folder};
 use crate::plan::assess::State;
 use crate::plan::node::{Node, Stage, Work};
 use crate::store::{Entry, Store};
@@ -160,6 +161,7 @@ pub fn carry_out(
             .count(),
         failed: tally.failed,
         skipped: tally.skipped,
+        interrupted: tally.interrupted,
         seconds: started.elapsed().as_secs_f64(),
         images: images(prepared, shared.store),
     });
@@ -182,6 +184,8 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         version: EVENTS_VERSION,
         run: run.to_owned(),
         folder: shared.logs.display().to_string(),
+        pipeline: shared.pipeline.to_owned(),
+        manifest: shared.manifest.display().to_string(),
         nodes: nodes.collect(),
     });
     // What earlier runs found out counts as much as what this one will.
@@ -200,9 +204,7 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
 
 /// Tells the results of checks that the store remembers.
 fn tell_checks(entry: &Entry, emit: &Emitter) {
-    let results = std::fs::read(entry.path(REPORT)).ok();
-    let results = results.and_then(|text| serde_json::from_slice::<Vec<CheckResult>>(&text).ok());
-    for result in results.unwrap_or_default() {
+    for result in results(entry).unwrap_or_default() {
         emit.emit(What::Check { result, cached: true });
     }
 }

@@ -16,7 +16,9 @@ use crate::manifest::model::Access;
 use crate::manifest::template;
 use crate::plan::node::{Door, GuestAccess, MachineWish};
 use crate::stage::Site;
+use crate::stage::aftermath::{self, OnError, Origin};
 use crate::stage::error::StageError;
+use crate::stage::presence::Present;
 
 /// How long a guest may show no sign of life (console, disk) before it counts as stuck, under KVM.
 const SILENCE: Duration = Duration::from_secs(3 * 60);
@@ -45,7 +47,10 @@ pub struct GuestDisk {
 /// A booted guest.
 #[derive(Debug)]
 pub struct Session<'a> {
+    present: Present,
     machine: Machine,
+    origin: Origin,
+    key: Option<(Key, String)>,
     ssh: Option<Ssh>,
     site: &'a Site,
     hidden: Vec<String>,
@@ -120,6 +125,11 @@ impl<'a> Session<'a> {
     ) -> Result<Self, StageError> {
         site.emit.phase("booting");
         let (memory, cpus) = site.grant(wish);
+        let origin = Origin {
+            disk: disk.clone(),
+            boot: boot.clone(),
+            wish,
+        };
         let mut spec = MachineSpec::with_disk(name, site.accel, memory, Disk::new(&disk.path, disk.format));
         spec.cpus = cpus;
         spec.boot = boot;
@@ -132,7 +142,10 @@ impl<'a> Session<'a> {
             &site.cancel,
         )?;
         Ok(Self {
+            present: Present::tell(name, &machine, site),
             machine,
+            origin,
+            key: None,
             ssh: None,
             site,
             hidden: Vec::new(),
@@ -146,6 +159,8 @@ impl<'a> Session<'a> {
     pub fn enter(&mut self, key: &Key, user: &str) -> Result<(), StageError> {
         self.site.emit.phase("waiting for ssh");
         let silence = scaled(self.site.accel, SILENCE);
+        self.key = Some((key.clone(), user.to_owned()));
+        self.present.login(&self.machine, key, user, self.site);
         let ssh = self.machine.wait_ssh(key, user, silence)?;
         self.ssh = Some(if user == "root" { ssh } else { ssh.with_sudo() });
         Ok(())
@@ -285,11 +300,46 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Asks the guest to power off and waits for it: the disk is then as the guest wants it to be.
+    /// Does the work that the guest was booted for, and powers it off: the disk is then as the guest wants it to be. What
+    /// becomes of the machine when the work fails is as the user wants it.
     ///
     /// # Errors
-    /// [`StageError::Machine`] when it does not.
-    pub fn power_off(mut self) -> Result<(), StageError> {
+    /// Those of the work, and [`StageError::Machine`] when the guest does not power off.
+    pub fn through(
+        mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let Err(error) = work(&mut self) else {
+            return self.power_off();
+        };
+        if !error.is_cancelled() {
+            self.fail(&error);
+        }
+        Err(error)
+    }
+
+    /// What the user wants of a machine whose work failed.
+    fn fail(mut self, error: &StageError) {
+        let site = self.site;
+        match &site.on_error {
+            OnError::Abort => {}
+            OnError::Shell(show) if self.ssh.is_some() && !self.machine.is_off() => {
+                site.emit.phase("failed; somebody looks into the machine");
+                show(self.present.presence(), &error.to_string());
+            }
+            OnError::Shell(_) => site.emit.warn("no shell: the guest has let nobody in"),
+            OnError::Keep => {
+                let key = self.key.as_ref().map(|(key, user)| (key, user.as_str()));
+                drop(self.present);
+                let kept = aftermath::keep(self.machine, self.ssh, &self.origin, key, error, site);
+                if let Err(error) = kept {
+                    site.emit.warn(format!("the machine could not be kept: {error}"));
+                }
+            }
+        }
+    }
+
+    fn power_off(mut self) -> Result<(), StageError> {
         self.site.emit.phase("powering off");
         let limit = scaled(self.site.accel, POWER_OFF);
         let order = "PATH=$PATH:/usr/sbin:/sbin; poweroff";

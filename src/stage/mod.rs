@@ -1,6 +1,7 @@
 //! The kinds of work, one file or folder each. A stage gets plain data and a scratch folder, does its work and leaves
 //! files; it knows nothing of the graph, the scheduler or other stages' insides.
 
+pub mod aftermath;
 pub mod check;
 pub mod error;
 pub mod fetch;
@@ -8,6 +9,7 @@ pub mod guest;
 pub mod index;
 pub mod install;
 pub mod package;
+pub mod presence;
 mod progress;
 pub mod provision;
 pub mod requests;
@@ -18,6 +20,7 @@ mod verdict;
 
 use std::path::PathBuf;
 
+use self::aftermath::OnError;
 use crate::event::{Emitter, Stream};
 use crate::host::cancel::Cancel;
 use crate::host::process::Output;
@@ -32,6 +35,10 @@ pub struct Site {
     pub scratch: PathBuf,
     /// Folder of the node's logs; kept.
     pub logs: PathBuf,
+    /// Where a machine goes that failed and is to be kept; made when that happens.
+    pub keep: PathBuf,
+    /// What becomes of a machine that failed.
+    pub on_error: OnError,
     /// Where to say what happens.
     pub emit: Emitter,
     /// Whether to stop.

@@ -83,11 +83,12 @@ fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -
         format: DiskFormat::Raw,
         seed,
     };
-    let mut session = Session::boot("grow", disk, Boot::Disk, work.machine, site)?;
-    session.enter(&key, &work.guest.user)?;
-    session.settle(&work.guest)?;
-    site.emit.phase("growing the file system from inside");
-    session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
-    seal(&mut session, &key, &work.guest.user, site)?;
-    session.power_off()
+    let session = Session::boot("grow", disk, Boot::Disk, work.machine, site)?;
+    session.through(|session| {
+        session.enter(&key, &work.guest.user)?;
+        session.settle(&work.guest)?;
+        site.emit.phase("growing the file system from inside");
+        session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
+        seal(session, &key, &work.guest.user, site)
+    })
 }

@@ -33,6 +33,9 @@ pub(super) struct Record {
     pub(super) version: u32,
     pub(super) stage: String,
     pub(super) key: String,
+    /// What it was first built for: pipeline and subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) built_for: Option<(String, String)>,
     /// What the key was made of.
     pub(super) inputs: serde_json::Value,
     pub(super) created: Timestamp,
@@ -71,6 +74,7 @@ impl Record {
             version: VERSION,
             stage: stage.to_owned(),
             key: key.to_owned(),
+            built_for: None,
             inputs: serde_json::Value::Null,
             created: Timestamp::now(),
             seconds: 0.0,
@@ -156,6 +160,12 @@ impl Entry {
             }
         }
         Ok(())
+    }
+
+    /// Pipeline and subject that it was first built for, where that is remembered.
+    pub fn built_for(&self) -> Option<(&str, &str)> {
+        let (pipeline, subject) = self.record.built_for.as_ref()?;
+        Some((pipeline, subject))
     }
 
     /// The stage and the key it is stored under.

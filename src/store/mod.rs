@@ -7,21 +7,32 @@
 //! STORE/latest/<pipeline>/<stage>/<subject>.json   the key last built for a subject: reasons and expected times
 //! STORE/locks/<stage>-<key>.lock        held while a node is being built
 //! STORE/scratch/<run>/                  work in progress; removed when its run is gone
-//! STORE/runs/<run>/                     events.jsonl and logs; boot-… of a machine that somebody tried: logs only
+//! STORE/runs/<run>/                     events.jsonl, logs, what it needs; boot-… of a machine that somebody tried: logs only
+//! STORE/kept/<run>/<node>/              the disk of a machine that failed, with the keys to it
+//! STORE/texts/<digest>                  scripts that keys have by digest, so that changes can be shown
+//! STORE/pins/<name>.json                what a clean-up leaves alone; gate.lock: between runs that start and clean-ups
 //! STORE/<name>.json                     notes: facts of the host that take long to find out
 //! STORE/secret                          keys the fingerprints of secrets; never leaves this store
 //! ```
 
 mod entry;
 mod error;
+pub mod gc;
+mod inventory;
+mod kept;
+mod lease;
+pub mod pins;
 mod secret;
 mod slot;
+mod texts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use entry::{Entry, FileRecord, Latest};
 pub use error::StoreError;
+pub use inventory::{Inventory, KeptFolder, RunFolder, Stored};
+pub use lease::{Address, AddressError, Gate, Needs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use slot::{Claim, Slot};

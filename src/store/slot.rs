@@ -17,6 +17,9 @@ use crate::host::namespace;
 /// How often a run looks whether another one has finished the node it waits for.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Longest time that a look at a lock takes it, on a busy host.
+const GLANCE: Duration = Duration::from_secs(2);
+
 /// What a claim found.
 #[derive(Debug)]
 pub enum Claim {
@@ -48,8 +51,21 @@ pub struct Slot {
 impl Scratch {
     pub(super) fn new(root: &Path, run: &str) -> Result<Self, StoreError> {
         let lock = root.join(format!("{run}.lock"));
-        let held = host_fs::try_lock(&lock)?
-            .ok_or_else(|| StoreError::io("lock", &lock, std::io::ErrorKind::WouldBlock.into()))?;
+        // Somebody who asks whether this run is alive holds it for a moment.
+        let started = Instant::now();
+        let held = loop {
+            match host_fs::try_lock(&lock)? {
+                Some(held) => break held,
+                None if started.elapsed() < GLANCE => std::thread::sleep(GLANCE / 100),
+                None => {
+                    return Err(StoreError::io(
+                        "lock",
+                        &lock,
+                        std::io::ErrorKind::WouldBlock.into(),
+                    ));
+                }
+            }
+        };
         let folder = root.join(run);
         host_fs::private_dir(&folder)?;
         Ok(Self {
@@ -134,6 +150,11 @@ impl Slot {
     /// Where to write a file of the result.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Remembers what it is built for, for those who look into the store.
+    pub fn build_for(&mut self, pipeline: &str, subject: &str) {
+        self.record.built_for = Some((pipeline.to_owned(), subject.to_owned()));
     }
 
     /// Gives digests of a file that were made while it was written, so that it need not be read again. One by

@@ -16,6 +16,7 @@ use pipeline::plan::build::Wanted;
 use pipeline::plan::node::Stage;
 use pipeline::run::execute::{Shared, execute};
 use pipeline::run::prepare::prepare;
+use pipeline::stage::aftermath::OnError;
 use pipeline::store::{Claim, Store};
 use serde_json::json;
 
@@ -102,8 +103,11 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let shared = Shared {
         store: &store,
         scratch: &scratch,
+        run: "fill",
+        on_error: &OnError::Abort,
         logs: &store.run_folder("fill"),
         pipeline: &manifest.name,
+        manifest: &manifest.path,
         accel: Accel::Tcg,
         cpus: 1,
         program: Path::new(env!("CARGO_BIN_EXE_pipeline")),

@@ -17,6 +17,7 @@ use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
 use pipeline::plan::node::{CheckWork, MachineWish, WayIn};
 use pipeline::size::{ByteSize, GIB, MIB};
 use pipeline::stage::Site;
+use pipeline::stage::aftermath::OnError;
 use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
@@ -337,6 +338,8 @@ fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<Stag
     let site = Site {
         scratch: bench.path("scratch"),
         logs: bench.path("logs"),
+        keep: bench.path("kept"),
+        on_error: OnError::Abort,
         emit: Emitter::new(sender).for_node("check/broken"),
         cancel: Cancel::default(),
         accel: Accel::Tcg,

@@ -369,6 +369,15 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
             "Traceback (most recent call last):\r\n  x\r\n",
             Then::Halt,
         ),
+        // As Debian 13's installer was seen to say it, with a disk of 600 MiB.
+        (
+            "small",
+            "debian",
+            "seed",
+            "Partition disks\r\n---------------\r\n!! ERROR: Failed to partition the selected disk\r\n\
+             This probably happened because the selected disk or free space is too small\r\n",
+            Then::Halt,
+        ),
         (
             "good",
             "rhel",
@@ -385,7 +394,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
     }
     bench.write(
         "images.toml",
-        manifest(&distros, &["deaf", "panic", "stuck", "good"]),
+        manifest(&distros, &["deaf", "panic", "stuck", "small", "good"]),
     );
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
@@ -393,6 +402,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         ("deaf", "never asked"),
         ("panic", "kernel panic"),
         ("stuck", "stuck at prompt"),
+        ("small", "stuck at prompt"),
     ] {
         let told = ran
             .stderr
@@ -416,6 +426,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
             "the guest's kernel panicked: Kernel panic - not syncing: VFS: no root",
         ),
         ("stuck", "Anaconda crashed (it had its answers"),
+        ("small", "the disk is too small for what the answers want on it"),
     ] {
         assert!(failure(&ran.stderr, distro).contains(what), "{}", ran.all());
     }

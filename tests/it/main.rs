@@ -6,6 +6,7 @@ mod boot;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod check;
+mod daily;
 mod doctor;
 mod fetch;
 mod guest;

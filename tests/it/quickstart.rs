@@ -164,6 +164,42 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
         .unwrap();
     assert!(install.ends_with("cached"), "{}", plan.all());
     assert!(plan.stdout.contains("to do: motd changed"), "{}", plan.all());
+    let explained = shared.run(&["explain", "changed.toml", "provision/debian12-vm-bootstrap"]);
+    for line in [
+        "changed.toml: steps.motd.script",
+        "-echo 'Made by pipeline.' > /etc/motd",
+        "+echo 'made by pipeline.' > /etc/motd",
+    ] {
+        assert!(
+            explained.stdout.contains(line),
+            "no `{line}` in\n{}",
+            explained.all()
+        );
+    }
+    let listed = shared.run(&["ls", "changed.toml"]);
+    assert!(
+        listed.stdout.contains("0 current, 2 outdated"),
+        "{}",
+        listed.all()
+    );
+    let listed = shared.run(&["ls", "quickstart.toml", "--format", "json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let small = &listed["images"][0];
+    assert_eq!(
+        (&small["state"], &small["checks"]["count"]),
+        (&"current".into(), &9.into())
+    );
+    let sums = shared.read("out/SHA512SUM.txt");
+    assert!(
+        sums.starts_with(
+            small["digests"][0]
+                .as_str()
+                .unwrap()
+                .strip_prefix("sha512:")
+                .unwrap()
+        ),
+        "{small}"
+    );
 
     // A check that is new is asked of what is built already.
     let own = "[[checks]]\nname = \"web\"\nport = 80\nimages = \"*-3G-*\"\n\n[publish]";

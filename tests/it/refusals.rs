@@ -153,7 +153,7 @@ fn words_of_no_meaning_are_refused_with_those_that_have_one() {
     assert_said(
         &ran,
         2,
-        &["`loud` is not a kind of progress", "auto, bars, plain or json"],
+        &["`loud` is not a kind of progress", "auto, bars, plain or none"],
     );
     let text = bench.read("m.toml").replace("\"3G\"", "\"99999999T\"");
     bench.write("m.toml", text);

@@ -55,6 +55,7 @@ fn options(progress: Progress, verbosity: Verbosity, paper: &Paper) -> Options {
         style: Style::PLAIN,
         zone: TimeZone::UTC,
         out: Box::new(paper.clone()),
+        events: None,
         journal: None,
     }
 }
@@ -94,6 +95,8 @@ fn started(nodes: Vec<NodeInfo>) -> What {
         version: 1,
         run: "20260203-040500".to_owned(),
         folder: "store/runs/20260203-040500".to_owned(),
+        pipeline: "fleet".to_owned(),
+        manifest: "/srv/images.toml".to_owned(),
         nodes,
     }
 }
@@ -197,6 +200,7 @@ fn a_good_run() -> Vec<Event> {
                 cached: 2,
                 failed: 0,
                 skipped: 0,
+                interrupted: false,
                 seconds: 148.2,
                 images: vec![image(3, true), image(20, false)],
             },
@@ -236,6 +240,7 @@ fn a_failing_run() -> Vec<Event> {
                 cached: 1,
                 failed: 1,
                 skipped: 1,
+                interrupted: false,
                 seconds: 9.0,
                 images: vec![image(20, false)],
             },
@@ -335,6 +340,7 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
                 cached: 1,
                 failed: 0,
                 skipped: 0,
+                interrupted: false,
                 seconds: 0.04,
                 images: vec![image(3, false)],
             },
@@ -358,7 +364,8 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
 fn programs_get_one_object_a_line_and_the_journal_holds_the_same() {
     let bench = Bench::new();
     let paper = Paper::default();
-    let mut options = options(Progress::Json, Verbosity::Normal, &paper);
+    let mut options = options(Progress::None, Verbosity::Normal, &Paper::default());
+    options.events = Some(Box::new(paper.clone()));
     options.journal = Some(bench.path("runs/1/events.jsonl"));
     watch(&a_failing_run(), options);
 
@@ -473,6 +480,7 @@ fn a_run_with_checks() -> Vec<Event> {
                 present: 0,
                 failed: 2,
                 skipped: 1,
+                interrupted: false,
                 seconds: 9.0,
                 images: vec![ImageInfo {
                     unchecked: true,

@@ -84,7 +84,10 @@ impl Site {
             Exit::Host
         };
         let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
-        let id = format!("boot-{}", run_id());
+        // Scratch place and logs have one name, by which a clean-up knows that the machine is alive.
+        let name = args.supervise.as_deref().and_then(Path::file_name);
+        let name = name.map(|name| name.to_string_lossy().into_owned());
+        let id = name.unwrap_or_else(|| format!("boot-{}", run_id()));
         let logs = args.supervise.clone().unwrap_or_else(|| store.run_folder(&id));
         private_dir(&logs).map_err(|error| host(&error))?;
         let scratch = store.scratch(&id).map_err(|error| host(&error))?;

@@ -19,18 +19,35 @@ pub struct FileLock {
     _file: File,
 }
 
+/// Who else may hold a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nobody.
+    Exclusive,
+    /// Others who share it.
+    Shared,
+}
+
 /// Takes the lock of this file (made where it is not there) if nobody holds it, else gives `None`.
 ///
 /// # Errors
 /// [`FsError::Io`].
 pub fn try_lock(path: &Path) -> Result<Option<FileLock>, FsError> {
+    try_lock_as(path, Kind::Exclusive)
+}
+
+fn try_lock_as(path: &Path, kind: Kind) -> Result<Option<FileLock>, FsError> {
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path);
     let file = file.map_err(FsError::at("open the lock", path))?;
-    match file.try_lock() {
+    let locked = match kind {
+        Kind::Exclusive => file.try_lock(),
+        Kind::Shared => file.try_lock_shared(),
+    };
+    match locked {
         Ok(()) => Ok(Some(FileLock { _file: file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(source)) => Err(FsError::at("lock", path)(source)),
@@ -43,9 +60,21 @@ pub fn try_lock(path: &Path) -> Result<Option<FileLock>, FsError> {
 /// # Errors
 /// [`FsError::Cancelled`] when asked to stop while waiting, [`FsError::Io`].
 pub fn lock(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<FileLock, FsError> {
+    wait(path, Kind::Exclusive, cancel, waiting)
+}
+
+/// The same, beside others who take it by this function; only [`lock`] keeps one out.
+///
+/// # Errors
+/// As [`lock`].
+pub fn lock_shared(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<FileLock, FsError> {
+    wait(path, Kind::Shared, cancel, waiting)
+}
+
+fn wait(path: &Path, kind: Kind, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<FileLock, FsError> {
     let mut told = false;
     loop {
-        if let Some(lock) = try_lock(path)? {
+        if let Some(lock) = try_lock_as(path, kind)? {
             return Ok(lock);
         }
         if !told {
@@ -81,5 +110,7 @@ mod tests {
             drop(first);
             assert!(second.join().unwrap());
         });
+        let both = [&cancel, &cancel].map(|_| lock_shared(&path, &Cancel::default(), &mut || {}));
+        assert!(both.iter().all(Result::is_ok) && try_lock(&path).unwrap().is_none());
     }
 }

@@ -21,6 +21,7 @@ pub use hash::HashThreads;
 pub use hash::hash_file;
 pub use lock::FileLock;
 pub use lock::lock;
+pub use lock::lock_shared;
 pub use lock::try_lock;
 pub use sparse::Block;
 pub use sparse::BlockReader;

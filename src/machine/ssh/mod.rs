@@ -21,7 +21,7 @@ pub use key::{KEY_NAME, Key};
 use self::client::{client, control, keep, listen, percent_escaped};
 use super::private::PrivateFolder;
 use crate::host::cancel::Cancel;
-use crate::host::process::{Output, ProcessError, Running, shell_quote, status_text};
+use crate::host::process::{Cmd, Output, ProcessError, Running, shell_quote, status_text};
 use crate::size::show_duration;
 
 /// How often a waiting thread looks whether it should stop.
@@ -49,6 +49,25 @@ pub struct Target {
 pub(super) enum Become {
     Nobody,
     Root,
+}
+
+/// OpenSSH's client for somebody at a terminal (or with a command of their own), in a guest that was made a minute ago: its
+/// host key is new each time, and on loopback there is nobody in between.
+pub fn login(target: &Target, key: &Path) -> Cmd {
+    let options = [
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "LogLevel=ERROR",
+        "PreferredAuthentications=publickey",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+    ];
+    let options = options.into_iter().flat_map(|option| ["-o", option]);
+    Cmd::new("ssh")
+        .args(["-F", "/dev/null", "-i"])
+        .arg(percent_escaped(key))
+        .args(options)
+        .args(["-p", &target.port.to_string(), "-l", &target.user, &target.host])
 }
 
 /// A connection. Dropping it ends it.

@@ -15,6 +15,7 @@ use crate::manifest::assertion::SSH;
 use crate::plan::node::MachineWish;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::presence::Present;
 use crate::stage::requests::RequestLog;
 
 /// What Linux says when its timer does not tick while it is tried, before it has seen a disk (arch/x86, `check_timer`).
@@ -124,11 +125,13 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     site.emit
         .phase(format!("{}: waiting for a sign of life", plan.name));
     let machine = Machine::start(&spec, &folder, &site.emit, &site.cancel)?;
+    let present = Present::tell(plan.name, &machine, site);
     let mut watch = Watch::new(machine, visits, site);
     let seen = watch.all(plan);
     // A picture says what the console may not; a machine that has ended has none.
     let mut machine = watch.machine;
     let _ = machine.screendump(&folder.join(SCREEN_FILE));
+    drop(present);
     machine.stop(Duration::ZERO);
     drop(door);
     seen

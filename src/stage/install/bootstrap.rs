@@ -178,7 +178,7 @@ fn boot_loader(
         format: DiskFormat::Raw,
         seed: None,
     };
-    let mut session = Session::boot(
+    let session = Session::boot(
         "first boot",
         disk,
         Boot::Kernel {
@@ -189,15 +189,16 @@ fn boot_loader(
         work.machine,
         site,
     )?;
-    session.enter(key, "root")?;
-    site.emit.phase("installing the boot loader");
     let script = "set -eu\n\
         export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
         echo 'grub-pc grub-pc/install_devices multiselect /dev/vda' | debconf-set-selections\n\
         grub-install --target=i386-pc /dev/vda\n\
         update-grub\n";
-    session.script("boot loader", script, BOOT_LOADER_LIMIT)?;
-    session.power_off()
+    session.through(|session| {
+        session.enter(key, "root")?;
+        site.emit.phase("installing the boot loader");
+        session.script("boot loader", script, BOOT_LOADER_LIMIT)
+    })
 }
 
 #[cfg(test)]

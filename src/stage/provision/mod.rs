@@ -38,12 +38,13 @@ pub fn provision(
         format: DiskFormat::Qcow2,
         seed,
     };
-    let mut session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
-    session.enter(&key, &work.guest.user)?;
-    session.settle(&work.guest)?;
-    steps::run_all(&work.steps, &mut session, &key, site)?;
-    seal(&mut session, &key, &work.guest.user, site)?;
-    session.power_off()?;
+    let session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
+    session.through(|session| {
+        session.enter(&key, &work.guest.user)?;
+        session.settle(&work.guest)?;
+        steps::run_all(&work.steps, session, &key, site)?;
+        seal(session, &key, &work.guest.user, site)
+    })?;
     site.emit.phase("compacting the disk");
     disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;
     Ok(())

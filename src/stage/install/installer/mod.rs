@@ -22,6 +22,7 @@ use crate::plan::node::{InstallerWork, MediaAt};
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::presence::Present;
 
 pub use self::follow::InstallerFailure;
 
@@ -75,12 +76,14 @@ pub fn installer(
     }
     site.emit.phase("starting the installer");
     let mut machine = Machine::start(&spec, &site.logs.join("installer"), &site.emit, &site.cancel)?;
+    let present = Present::tell("installer", &machine, site);
     let mut follow = Follow::new(work, &answers, &syslog, site)?;
     if !typed.is_empty() {
         site.emit.phase("typing the boot command");
         machine.type_keys(&typed, follow.silence())?;
     }
     follow.run(&mut machine)?;
+    drop(present);
     drop(machine);
     drop(answers);
     site.emit.phase("compacting the disk");

@@ -1,0 +1,290 @@
+//! `pipeline explain`: what keys are made of, and why they miss. Changes nothing.
+
+use globset::Glob;
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Exit;
+use super::report_error::{out, report_error};
+use super::show::OutputFormat;
+use super::table::stdout_style;
+use super::target::{CheckArgs, StoreArgs, Target, UploadArgs, wanted};
+use super::time::moment;
+use crate::manifest::model::Manifest;
+use crate::plan::assess::State;
+use crate::plan::explain::{Change, Origins, changes, parts, shown, texts};
+use crate::plan::node::Node;
+use crate::report::style::{Role, Style};
+use crate::run::prepare::{Prepared, prepare};
+use crate::size::{ByteSize, show_seconds};
+use crate::store::{Latest, Store};
+
+/// Longest value that a line shows.
+const SHOWN: usize = 60;
+/// Digits of a key that tell it from others.
+const KEY: usize = 12;
+
+/// Arguments of `pipeline explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    pipeline explain images.toml                    what must run, and what has changed\n  \
+    pipeline explain images.toml 'debian12-50G-*'   all nodes of these images\n  \
+    pipeline explain images.toml install/debian12   one node, with all its key is made of\n\n\
+    A node whose key is in the store does not run. A key is the SHA-256 of everything that its result depends on; what is \
+    told here is the difference to the key that was last built for the same node. Secrets are never shown.")]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    upload: UploadArgs,
+    #[command(flatten)]
+    checks: CheckArgs,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Exit {
+    match explain(args) {
+        Ok(()) => Exit::Ok,
+        Err(exit) => exit,
+    }
+}
+
+/// A node explained. The fields are an interface.
+#[derive(Serialize)]
+struct Explained<'a> {
+    id: String,
+    state: State,
+    reason: &'a str,
+    key: &'a str,
+    /// What was last built for it.
+    last: Option<Last>,
+    /// What differs from that; empty where nothing does, and where nothing was built.
+    changes: Vec<Change>,
+    inputs: Value,
+}
+
+#[derive(Serialize)]
+struct Last {
+    key: String,
+    created: jiff::Timestamp,
+    seconds: f64,
+    bytes: u64,
+}
+
+fn explain(args: &Args) -> Result<(), Exit> {
+    let (target, nodes) = args.target.part_nodes();
+    let (manifest, selected) = target.load()?;
+    let store = Store::peek(&args.store.folder());
+    let wanted = wanted(&args.checks, &args.upload);
+    let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false).map_err(|error| {
+        report_error(&error);
+        Exit::Usage
+    })?;
+    let chosen = choose(&prepared, &nodes, !args.target.is_all())?;
+    let explained: Vec<_> = chosen
+        .iter()
+        .map(|index| one(&manifest, &prepared, &store, *index))
+        .collect();
+    match args.format {
+        OutputFormat::Json => {
+            let all = serde_json::json!({ "version": 1, "pipeline": manifest.name, "nodes": explained });
+            out(&format!("{all:#}\n"));
+        }
+        OutputFormat::Text => {
+            let style = stdout_style();
+            if explained.is_empty() {
+                out("Nothing must run: every key is in the store.\n");
+            }
+            // What is told in a line stands with its neighbours, what takes more by itself.
+            let mut long = false;
+            for (position, one) in explained.iter().enumerate() {
+                let text = text(one, !nodes.is_empty(), style);
+                let was_long = std::mem::replace(&mut long, text.lines().count() > 1);
+                if position > 0 && (long || was_long) {
+                    out("\n");
+                }
+                out(&text);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The nodes that are meant: those named, else all of the images named, else those that must run.
+fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<NodeIndex>, Exit> {
+    let mut globs = Vec::new();
+    for text in nodes {
+        let glob = Glob::new(text).map_err(|error| {
+            report_error(miette::miette!("`{text}` is not a pattern: {error}").as_ref());
+            Exit::Usage
+        })?;
+        let glob = glob.compile_matcher();
+        if !prepared.plan.nodes().any(|(_, node)| glob.is_match(node.id())) {
+            let ids: Vec<_> = prepared.plan.nodes().map(|(_, node)| node.id()).collect();
+            let help = crate::manifest::suggest::remedy(text, "nodes", ids.iter().map(String::as_str));
+            report_error(miette::miette!(help = help, "no node of this plan is `{text}`").as_ref());
+            return Err(Exit::Usage);
+        }
+        globs.push(glob);
+    }
+    let is_meant = |index: &NodeIndex, node: &Node| {
+        if globs.is_empty() {
+            images || prepared.verdicts[index].state == State::Todo
+        } else {
+            globs.iter().any(|glob| glob.is_match(node.id()))
+        }
+    };
+    let nodes = prepared
+        .plan
+        .nodes()
+        .filter(|(index, node)| is_meant(index, node));
+    Ok(nodes.map(|(index, _)| index).collect())
+}
+
+fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: NodeIndex) -> Explained<'a> {
+    let node = prepared.plan.node(index);
+    let verdict = &prepared.verdicts[&index];
+    let latest = store.latest(&prepared.plan.pipeline, node.stage.name(), &node.subject);
+    let of_now = texts(&node.work);
+    let known = |digest: &str| {
+        let now = of_now.iter().find(|(known, _)| known == digest);
+        now.map(|(_, text)| (*text).to_owned())
+            .or_else(|| store.text(digest))
+    };
+    let differs = |latest: &Latest| {
+        let origins = Origins::of(manifest, node);
+        changes(&latest.inputs, &node.inputs, &origins, &known)
+    };
+    Explained {
+        id: node.id(),
+        state: verdict.state,
+        reason: &verdict.reason,
+        key: &node.key,
+        changes: latest.as_ref().map(differs).unwrap_or_default(),
+        last: latest.map(|latest| Last {
+            key: latest.key,
+            created: latest.created,
+            seconds: latest.seconds,
+            bytes: latest.bytes,
+        }),
+        inputs: shown(&node.inputs),
+    }
+}
+
+fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
+    let (state, role) = match one.state {
+        State::Cached => ("in the store", Role::Good),
+        State::Todo => ("to do", Role::Attention),
+        State::Unneeded => ("not needed", Role::Dim),
+    };
+    let reason = match one.reason {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let mut text = format!(
+        "{}  {}{reason}\n",
+        style.paint(Role::Strong, &one.id),
+        style.paint(role, state)
+    );
+    if !with_parts && one.changes.is_empty() {
+        return text;
+    }
+    let short = |key: &str| key.get(..KEY).unwrap_or(key).to_owned();
+    text += &format!("  key         {}\n", short(one.key));
+    if let Some(last) = &one.last {
+        let size = match last.bytes {
+            0 => String::new(),
+            bytes => format!(", {}", ByteSize(bytes)),
+        };
+        let took = show_seconds(last.seconds);
+        text += &format!(
+            "  last built  {}, {}, in {took}{size}\n",
+            short(&last.key),
+            moment(last.created)
+        );
+    }
+    if with_parts {
+        text += "  made of\n";
+        let parts = parts(&one.inputs);
+        let width = parts
+            .iter()
+            .map(|(field, _)| field.chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(40);
+        for (field, value) in parts {
+            text += &format!(
+                "    {field:<width$}  {}\n",
+                style.paint(Role::Plain, &brief(&value))
+            );
+        }
+    }
+    if !one.changes.is_empty() {
+        text += "  changed\n";
+    }
+    for change in &one.changes {
+        text += &format!("    {}\n", line(change, style));
+        for line in change.diff.iter().flat_map(|diff| diff.lines()) {
+            let role = match line.as_bytes().first() {
+                Some(b'-') => Role::Bad,
+                Some(b'+') => Role::Good,
+                Some(b'@') => Role::Busy,
+                _ => Role::Plain,
+            };
+            text += &format!("      {}\n", style.paint(role, line));
+        }
+    }
+    text
+}
+
+fn line(change: &Change, style: Style) -> String {
+    let place = change
+        .file
+        .as_ref()
+        .map_or_else(String::new, |file| format!("{file}: "));
+    let what = if change.diff.is_some() {
+        String::new()
+    } else {
+        let arrow = style.pick(" → ", " -> ");
+        format!(
+            "  {}{arrow}{}",
+            sized(&change.field, &change.old),
+            sized(&change.field, &change.new)
+        )
+    };
+    format!("{place}{}{what}", style.paint(Role::Strong, &change.field))
+}
+
+/// A value on a line; sizes in the units of people.
+fn sized(field: &str, value: &Value) -> String {
+    match (field, value.as_u64()) {
+        ("size" | "disk", Some(bytes)) => ByteSize(bytes).to_string(),
+        _ => brief(value),
+    }
+}
+
+fn brief(value: &Value) -> String {
+    let text = match value {
+        Value::Null => return "nothing".to_owned(),
+        Value::String(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            return format!("{}…", &text[..KEY]);
+        }
+        Value::String(text) if text.contains('\n') => return format!("{} lines", text.lines().count()),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(|item| !item.is_object()) => {
+            items.iter().map(brief).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    if text.chars().count() > SHOWN {
+        text.chars().take(SHOWN - 1).collect::<String>() + "…"
+    } else {
+        text
+    }
+}

@@ -1,0 +1,472 @@
+//! Takes away what nobody needs: results, logs of runs, kept machines, half downloads. What goes is decided by [`select`],
+//! which is pure.
+//!
+//! Safe against runs that go on and against one that starts at this moment:
+//!
+//! 1. A run holds the lock of its scratch place (`scratch/<run>.lock`) for as long as it lives.
+//! 2. It shares the gate (`gate.lock`), looks up what it needs, writes that down (`runs/<run>/needs.json`: the addresses of
+//!    all results that it takes *or builds*), and leaves the gate. From then on it may rely on every one of them.
+//! 3. A clean-up takes the gate for itself. So each run is before its step 2, and will see what is left; or after it, and
+//!    what it wrote down is seen here. Results that a living run, a pin or a kept machine lists are not touched.
+//! 4. What goes is renamed into `scratch/` while the gate is held: a result is whole or absent, at every moment. The gate is
+//!    left, and only then the bytes are removed. Killed between, the next sweep of `scratch/` removes the rest.
+//! 5. Locks of keys are removed under the same gate, where no living run lists the key: whoever could wait for such a
+//!    lock would have written its key down.
+//!
+//! A run's end needs no word: its lock is free as soon as its process is gone, however that went.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use super::inventory::{Inventory, KeptFolder, RunFolder, Stored};
+use super::lease::Address;
+use super::{Store, StoreError, pins, slot};
+use crate::host::cancel::Cancel;
+use crate::host::{fs as host_fs, namespace};
+
+/// A download or upload that nobody has gone on with for so long is given up.
+const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A text that no key names is younger than this when its run has yet to write the key down.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// What is to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Logs of all but so many runs of each pipeline, and results that none of those needs; what they need stays.
+    pub keep_runs: Option<usize>,
+    /// What was not used since then.
+    pub unused_since: Option<Timestamp>,
+    /// After that the least recently used results, until the results take no more than this, in bytes.
+    pub max_bytes: Option<u64>,
+}
+
+/// Why something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its record or its files are not whole: no run would take it.
+    Broken,
+    /// No kept run needs it.
+    Unneeded,
+    /// Nobody used it for long.
+    Unused,
+    /// The store is too large.
+    Space,
+}
+
+/// What goes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Doomed {
+    /// Results.
+    pub results: Vec<(Stored, Why)>,
+    /// Logs of runs.
+    pub runs: Vec<RunFolder>,
+    /// Kept machines.
+    pub kept: Vec<KeptFolder>,
+    /// Bytes by which the rest is still larger than was asked for: all of that is needed.
+    pub over: u64,
+}
+
+impl Doomed {
+    /// Bytes that become free.
+    pub fn bytes(&self) -> u64 {
+        let results: u64 = self.results.iter().map(|(result, _)| result.own_bytes).sum();
+        let runs: u64 = self.runs.iter().map(|run| run.bytes).sum();
+        let kept: u64 = self.kept.iter().map(|kept| kept.bytes).sum();
+        results + runs + kept
+    }
+
+    /// Whether all may stay.
+    pub fn is_empty(&self) -> bool {
+        self.results.is_empty() && self.runs.is_empty() && self.kept.is_empty()
+    }
+}
+
+/// Decides what goes.
+pub fn select(inventory: &Inventory, policy: Policy) -> Doomed {
+    let (kept_runs, old_runs) = part_runs(inventory, policy);
+    let kept = inventory.kept.iter().filter(|kept| {
+        let goes = old_runs.iter().any(|run| run.id == kept.run);
+        let orphan = !inventory.runs.iter().any(|run| run.id == kept.run);
+        !kept.in_use && (goes || orphan)
+    });
+    let kept: Vec<_> = kept.cloned().collect();
+
+    let mut held: BTreeSet<&Address> = inventory.pins.values().flatten().collect();
+    let staying = inventory.kept.iter().filter(|one| !kept.contains(one));
+    held.extend(staying.flat_map(|one| &one.needs));
+    held.extend(
+        inventory
+            .runs
+            .iter()
+            .filter(|run| run.running)
+            .flat_map(results_of),
+    );
+    let of_kept_runs: BTreeSet<&Address> = kept_runs.iter().copied().flat_map(results_of).collect();
+    if policy.keep_runs.is_some() {
+        held.extend(&of_kept_runs);
+    }
+
+    let why = |result: &Stored| match policy {
+        _ if !result.whole => Some(Why::Broken),
+        Policy {
+            keep_runs: Some(_), ..
+        } if !of_kept_runs.contains(&result.address) => Some(Why::Unneeded),
+        Policy {
+            unused_since: Some(since),
+            ..
+        } if result.used < since => Some(Why::Unused),
+        _ => None,
+    };
+    let free = inventory
+        .results
+        .iter()
+        .filter(|result| !held.contains(&result.address));
+    let mut results: Vec<_> = free
+        .clone()
+        .filter_map(|result| Some((result.clone(), why(result)?)))
+        .collect();
+    let mut over = 0;
+    if let Some(most) = policy.max_bytes {
+        let gone: u64 = results.iter().map(|(result, _)| result.own_bytes).sum();
+        let mut left = inventory.result_bytes() - gone;
+        // The least recently used are first.
+        for result in free.filter(|result| why(result).is_none()) {
+            if left <= most {
+                break;
+            }
+            left -= result.own_bytes;
+            results.push((result.clone(), Why::Space));
+        }
+        over = left.saturating_sub(most);
+    }
+    Doomed {
+        results,
+        runs: old_runs.into_iter().cloned().collect(),
+        kept,
+        over,
+    }
+}
+
+fn results_of(run: &RunFolder) -> impl Iterator<Item = &Address> {
+    run.needs.iter().flat_map(|needs| &needs.results)
+}
+
+/// The runs that stay and those that go. What says of no pipeline that it is its run (a machine that somebody tried) is
+/// counted as of one.
+fn part_runs(inventory: &Inventory, policy: Policy) -> (Vec<&RunFolder>, Vec<&RunFolder>) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    inventory.runs.iter().partition(|run| {
+        let pipeline = run.needs.as_ref().map_or("", |needs| needs.pipeline.as_str());
+        let number = seen.entry(pipeline).or_default();
+        *number += 1;
+        let within = policy.keep_runs.is_none_or(|count| *number <= count);
+        let young = policy.unused_since.is_none_or(|since| run.changed >= since);
+        let pinned = inventory.pins.contains_key(&pins::of_run(&run.id));
+        run.running || pinned || (within && young)
+    })
+}
+
+impl Store {
+    /// Cleans up. Gives what went; `told` hears of it before the bytes are removed, and `waiting` when a run is just
+    /// starting.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is half removed then.
+    pub fn collect(
+        &self,
+        policy: Policy,
+        cancel: &Cancel,
+        waiting: &mut dyn FnMut(),
+        told: &mut dyn FnMut(&Doomed),
+    ) -> Result<Doomed, StoreError> {
+        let gate = self.shut_gate(cancel, waiting)?;
+        let inventory = self.inventory();
+        let doomed = select(&inventory, policy);
+        let mut away = Vec::new();
+        for (result, _) in &doomed.results {
+            let Address { stage, key } = &result.address;
+            away.extend(self.put_away(&self.result_folder(stage, key))?);
+        }
+        for folder in doomed
+            .runs
+            .iter()
+            .map(|run| &run.path)
+            .chain(doomed.kept.iter().map(|kept| &kept.path))
+        {
+            away.extend(self.put_away(folder)?);
+        }
+        self.remove_locks(&inventory);
+        drop(gate);
+        told(&doomed);
+        for folder in away {
+            // What cannot be removed now is swept by the next run.
+            let _ = namespace::remove_tree(&folder);
+        }
+        slot::sweep(&self.root.join("scratch"));
+        self.remove_stale();
+        Ok(doomed)
+    }
+
+    /// Reads a result back and compares its digests, as a run does with what it builds from.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Cancelled`], [`StoreError::Fs`].
+    pub fn verify(&self, address: &Address, cancel: &Cancel) -> Result<(), StoreError> {
+        let damaged = |what: &str| StoreError::Damaged {
+            path: self.result_folder(&address.stage, &address.key),
+            what: what.to_owned(),
+        };
+        let entry = self.lookup(&address.stage, &address.key);
+        let entry =
+            entry.ok_or_else(|| damaged("its record or one of its files is missing or has another size"))?;
+        entry.verify(cancel)
+    }
+
+    /// Folder of a result.
+    pub fn result_path(&self, address: &Address) -> PathBuf {
+        self.result_folder(&address.stage, &address.key)
+    }
+
+    fn put_away(&self, folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let parent = folder
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy();
+        let away = format!("evicted-{parent}-{name}-{}", std::process::id());
+        let away = self.root.join("scratch").join(away);
+        match fs::rename(folder, &away) {
+            Ok(()) => Ok(Some(away)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("remove", folder, source)),
+        }
+    }
+
+    /// Locks of keys that nobody can be waiting for.
+    fn remove_locks(&self, inventory: &Inventory) {
+        let living = inventory.runs.iter().filter(|run| run.running);
+        let living = living.filter_map(|run| run.needs.as_ref());
+        let needed: BTreeSet<_> = living
+            .flat_map(|needs| &needs.results)
+            .map(pins::of_result)
+            .collect();
+        for file in fs::read_dir(self.root.join("locks"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = file.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            if !needed.contains(&*name)
+                && let Ok(Some(_held)) = host_fs::try_lock(&path)
+            {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    /// Downloads nobody goes on with, and texts that no key names.
+    fn remove_stale(&self) {
+        let age = |path: &Path| {
+            let changed = fs::metadata(path).and_then(|found| found.modified()).ok()?;
+            SystemTime::now().duration_since(changed).ok()
+        };
+        for file in fs::read_dir(self.root.join("scratch"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = file.path();
+            let part = path.extension().is_some_and(|end| end == "part" || end == "json");
+            if part && path.is_file() && age(&path).is_some_and(|age| age > STALE) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        let mut named = String::new();
+        read_all(&self.root.join("latest"), &mut named);
+        for file in fs::read_dir(self.root.join("texts"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = file.path();
+            let digest = file.file_name().to_string_lossy().into_owned();
+            if !named.contains(&digest) && age(&path).is_some_and(|age| age > FRESH) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+fn read_all(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            read_all(&path, text);
+        } else if let Ok(more) = fs::read_to_string(&path) {
+            text.push_str(&more);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::lease::Needs;
+    use super::super::{Claim, Scratch};
+    use super::*;
+
+    fn address(name: &str) -> Address {
+        Address::new("size", name)
+    }
+
+    fn build(store: &Store, scratch: &Scratch, name: &str) {
+        let cancel = Cancel::default();
+        let claim = store.claim("size", name, scratch, false, &cancel, &mut || {});
+        let Claim::Miss(slot) = claim.unwrap() else {
+            panic!("nothing was built yet")
+        };
+        fs::write(slot.path("disk"), vec![7; 8192]).unwrap();
+        slot.commit(json!({}), json!({}), &cancel).unwrap();
+    }
+
+    fn declare(store: &Store, run: &str, names: &[&str]) {
+        let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
+        let needs = Needs {
+            pipeline: "p".to_owned(),
+            results: names.iter().map(|name| address(name)).collect(),
+        };
+        store.declare(&gate, run, &needs).unwrap();
+    }
+
+    fn collect(store: &Store, policy: Policy) -> Vec<String> {
+        let doomed = store
+            .collect(policy, &Cancel::default(), &mut || {}, &mut |_| {})
+            .unwrap();
+        let mut names: Vec<_> = doomed
+            .results
+            .into_iter()
+            .map(|(result, _)| result.address.key)
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Three results: one that a living run needs, one that is pinned, one that is anybody's.
+    #[test]
+    fn what_a_living_run_or_a_pin_needs_stays_whatever_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let living = store.scratch("1-living").unwrap();
+        for name in ["needed", "pinned", "free"] {
+            build(&store, &living, name);
+        }
+        declare(&store, "1-living", &["needed", "tocome"]);
+        let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
+        store.pin(&gate, "mine", &[address("pinned")].into()).unwrap();
+        drop(gate);
+        let all = Policy {
+            max_bytes: Some(0),
+            keep_runs: Some(0),
+            unused_since: Some(Timestamp::MAX),
+        };
+        assert_eq!(collect(&store, all), ["free"]);
+        assert!(store.lookup("size", "needed").is_some() && store.lookup("size", "pinned").is_some());
+        assert_eq!(store.runs().len(), 1, "logs of a living run stay");
+        assert!(store.unpin("mine").unwrap() && !store.unpin("mine").unwrap());
+        drop(living);
+        assert_eq!(collect(&store, all), ["needed", "pinned"]);
+        assert!(
+            store.runs().is_empty()
+                && fs::read_dir(folder.path().join("scratch"))
+                    .unwrap()
+                    .next()
+                    .is_none()
+        );
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first_and_kept_runs_hold_what_they_need() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let scratch = store.scratch("9-build").unwrap();
+        for (name, age) in [("a", 30), ("b", 20), ("c", 10)] {
+            build(&store, &scratch, name);
+            let record = store.result_folder("size", name).join("entry.json");
+            let used = SystemTime::now() - Duration::from_secs(age * 3600);
+            fs::File::open(record).unwrap().set_modified(used).unwrap();
+        }
+        drop(scratch);
+        let each = store.results()[0].own_bytes;
+        assert!(each >= 8192);
+        declare(&store, "1-old", &["b"]);
+        declare(&store, "2-new", &["a"]);
+        let order: Vec<_> = store
+            .results()
+            .into_iter()
+            .map(|result| result.address.key)
+            .collect();
+        assert_eq!(order, ["c", "b", "a"], "declaring is using");
+        let room = |bytes| Policy {
+            max_bytes: Some(bytes),
+            ..Policy::default()
+        };
+        let plan = select(&store.inventory(), room(each));
+        assert_eq!(plan.results.len(), 2);
+        let kept = Policy {
+            keep_runs: Some(1),
+            ..room(0)
+        };
+        let plan = select(&store.inventory(), kept);
+        assert_eq!((plan.results.len(), plan.runs.len(), plan.over), (2, 1, each));
+        assert_eq!(collect(&store, room(each)), ["b", "c"]);
+    }
+
+    /// Whoever looks up and declares under the gate finds afterwards what it found before.
+    #[test]
+    fn a_run_that_starts_during_clean_ups_keeps_what_it_saw() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let everything = Policy {
+                    max_bytes: Some(0),
+                    keep_runs: Some(0),
+                    ..Policy::default()
+                };
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    collect(&store, everything);
+                }
+            });
+            let mut seen = 0;
+            for round in 0..40 {
+                let run = format!("{round}-run");
+                let scratch = store.scratch(&run).unwrap();
+                if store.lookup("size", "x").is_none() {
+                    declare(&store, &run, &["x"]);
+                    build(&store, &scratch, "x");
+                }
+                let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
+                let there = store.lookup("size", "x").is_some();
+                let needs = Needs {
+                    pipeline: "p".to_owned(),
+                    results: [address("x")].into(),
+                };
+                store.declare(&gate, &run, &needs).unwrap();
+                drop(gate);
+                std::thread::sleep(Duration::from_millis(2));
+                seen += usize::from(there);
+                assert_eq!(store.lookup("size", "x").is_some(), there, "round {round}");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(seen > 0);
+        });
+    }
+}
