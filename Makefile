@@ -15,7 +15,7 @@ export RUST_TEST_THREADS ?= 6
 TESTS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-install chaos bench check setup toolchain clean
+.PHONY: help docs demo test test-install chaos bench check setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
@@ -25,6 +25,7 @@ help:
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
+	@echo 'make docs    write docs/manifest.md anew, from the description of the manifest'
 	@echo 'make setup   only install the host packages that builds and tests need'
 
 demo: toolchain
@@ -52,6 +53,10 @@ test-install: toolchain
 # KILLS, SEED and PIPELINE (a manifest, or `mini`) may be given; see tests/chaos/main.rs.
 chaos: setup
 	$(CARGO) test --locked --test chaos
+
+docs: toolchain
+	$(CARGO) run --quiet --locked -- schema --format markdown > docs/manifest.md.new
+	mv docs/manifest.md.new docs/manifest.md
 
 bench: setup
 	$(CARGO) bench --locked --bench speed
