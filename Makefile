@@ -25,7 +25,7 @@ help:
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
-	@echo 'make docs    write docs/cli.md anew from the program itself'
+	@echo 'make docs    write docs/cli.md and docs/manifest.md anew, from the program itself'
 	@echo 'make setup   only install the host packages that builds and tests need'
 
 demo: toolchain
@@ -64,6 +64,7 @@ check: toolchain
 
 docs: toolchain
 	$(CARGO) run --locked --quiet -- reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+	$(CARGO) run --locked --quiet -- schema --format markdown > docs/manifest.md.new && mv docs/manifest.md.new docs/manifest.md
 
 setup: toolchain
 	$(CARGO) build --locked

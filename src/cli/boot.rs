@@ -15,7 +15,7 @@ use jiff::Zoned;
 
 use super::Exit;
 use super::report_error::{out, report_error, talk};
-use super::target::StoreArgs;
+use super::target::{DefineArgs, StoreArgs};
 use crate::machine::spec::{Board, Forward};
 use crate::report::style::Style;
 use crate::size::{ByteSize, parse_duration};
@@ -77,6 +77,8 @@ pub struct Args {
     /// Longest time for --wait and for --ssh to get in
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    define: DefineArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// For --detach itself: keep the machine, with its logs in this folder

@@ -5,7 +5,9 @@ pub mod boot;
 pub mod check_urls;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod gc;
+pub mod init;
 pub mod logs;
 pub mod ls;
 pub mod plan;
@@ -14,6 +16,7 @@ pub mod render;
 pub mod report_error;
 pub mod run;
 pub mod runs;
+pub mod schema;
 mod session;
 mod shell;
 pub mod show;
@@ -32,6 +35,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::machine::door::relay;
+#[cfg(feature = "nickel")]
+use crate::manifest::nickel;
 
 /// Builds VM images from one manifest: one install for each distro, every size derived from it, nothing done twice.
 #[derive(Debug, Parser)]
@@ -69,6 +74,12 @@ enum Verb {
     UploadFile(upload_file::Args),
     /// Check a manifest and everything it names, and report all mistakes at once
     Validate(validate::Args),
+    /// Print a manifest's data in another language
+    Export(export::Args),
+    /// Make a small manifest to start from
+    Init(init::Args),
+    /// Print what a manifest may say: a JSON Schema for editors, the library for Nickel
+    Schema(schema::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
     Render(render::Args),
     /// For qemu only: one connection of a guest's to its HTTP door
@@ -77,6 +88,10 @@ enum Verb {
         /// Socket of the server
         socket: PathBuf,
     },
+    /// For `.ncl` manifests only: evaluates one, bounded in time and memory
+    #[cfg(feature = "nickel")]
+    #[command(name = nickel::VERB, hide = true)]
+    EvaluateNickel,
     /// Start an image in a machine of its own, to look at it or to see its boot script run
     Boot(boot::Args),
     /// Look whether this host can build images, and print what to do where it cannot
@@ -123,9 +138,15 @@ pub fn main() -> ExitCode {
         Verb::CheckUrls(args) => check_urls::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Export(args) => export::run(&args),
+        Verb::Init(args) => init::run(&args),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Render(args) => render::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
+        // The parent reads standard error where the answer is not whole.
+        #[cfg(feature = "nickel")]
+        Verb::EvaluateNickel => nickel::serve().map_or(Exit::Failed, |()| Exit::Ok),
         Verb::Boot(args) => boot::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => reference::completions(&args, &mut Cli::command()),

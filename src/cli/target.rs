@@ -1,14 +1,16 @@
 //! What verbs about a manifest share: the manifest, which of its images, and the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobMatcher};
 
 use super::Exit;
 use super::report_error::report_error;
 use crate::host::process::withhold;
-use crate::manifest::load::load;
+use crate::manifest::load::{load_with, open};
 use crate::manifest::model::{Image, Manifest};
+use crate::manifest::overrides::Override;
+use crate::manifest::parse;
 use crate::manifest::select::{Selectors, select};
 use crate::plan::build::Wanted;
 use crate::plan::node::{Node, Stage, Work};
@@ -16,12 +18,29 @@ use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, SizeError};
 use crate::store::Store;
 
+/// Values of a manifest that are given with the command.
+#[derive(Debug, Default, clap::Args)]
+pub struct DefineArgs {
+    /// Give a key of the manifest another value, written as in TOML (or as a bare text): -D vars.keymap=fr
+    #[arg(short = 'D', long = "define", value_name = "KEY=VALUE")]
+    define: Vec<Override>,
+}
+
+/// A manifest.
+#[derive(Debug, clap::Args)]
+pub struct ManifestArgs {
+    /// The manifest: images.toml or, in Nickel, images.ncl
+    #[arg(value_name = "MANIFEST")]
+    manifest: PathBuf,
+    #[command(flatten)]
+    define: DefineArgs,
+}
+
 /// A manifest and which of its images.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Target {
-    /// The manifest
-    #[arg(value_name = "MANIFEST")]
-    manifest: PathBuf,
+    #[command(flatten)]
+    source: ManifestArgs,
     /// Images: ids or globs, as in 'debian12-50G-*', or terms, as in size=50G; all when absent
     #[arg(value_name = "SELECTOR")]
     selectors: Vec<String>,
@@ -77,16 +96,51 @@ pub fn wanted(checks: &CheckArgs, upload: &UploadArgs) -> Wanted {
     }
 }
 
+impl DefineArgs {
+    /// Loads a manifest; says what is wrong with it.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`], after saying why on stderr.
+    pub fn load(&self, manifest: &Path) -> Result<Manifest, Exit> {
+        load_with(manifest, &self.define).map_err(|errors| {
+            report_error(&errors);
+            Exit::Usage
+        })
+    }
+}
+
+impl ManifestArgs {
+    /// Loads it; says what is wrong with it.
+    ///
+    /// # Errors
+    /// As [`DefineArgs::load`].
+    pub fn load(&self) -> Result<Manifest, Exit> {
+        self.define.load(&self.manifest)
+    }
+
+    /// Reads, or evaluates, and checks it, and gives its data.
+    ///
+    /// # Errors
+    /// As [`DefineArgs::load`].
+    pub fn evaluate(&self) -> Result<parse::Node, Exit> {
+        let found = open(&self.manifest, &self.define.define).and_then(|document| {
+            let tree = document.tree().clone();
+            document.check().map(|_| tree)
+        });
+        found.map_err(|errors| {
+            report_error(&errors);
+            Exit::Usage
+        })
+    }
+}
+
 impl Target {
     /// Loads the manifest and finds the images; says what is wrong with either.
     ///
     /// # Errors
     /// [`Exit::Usage`], after saying why on stderr.
     pub fn load(&self) -> Result<(Manifest, Vec<usize>), Exit> {
-        let manifest = load(&self.manifest).map_err(|errors| {
-            report_error(&errors);
-            Exit::Usage
-        })?;
+        let manifest = self.source.load()?;
         withhold(manifest.secret_variables());
         let selectors = Selectors {
             patterns: self.selectors.clone(),
@@ -123,7 +177,7 @@ impl Target {
 
     /// The manifest's path as typed.
     pub fn path(&self) -> &PathBuf {
-        &self.manifest
+        &self.source.manifest
     }
 }
 

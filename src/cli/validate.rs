@@ -1,19 +1,19 @@
 //! `pipeline validate`.
 
 use std::io::Write;
-use std::path::PathBuf;
 
-use crate::manifest::{self, Manifest};
+use crate::manifest::Manifest;
 
 use super::Exit;
 use super::report_error::report_error;
 use super::table::counted;
+use super::target::ManifestArgs;
 
 /// Arguments of `pipeline validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The manifest
-    manifest: PathBuf,
+    #[command(flatten)]
+    source: ManifestArgs,
     /// Print the id of every image instead of a summary, one a line
     #[arg(long)]
     list: bool,
@@ -21,12 +21,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Exit {
-    let manifest = match manifest::load(&args.manifest) {
+    let manifest = match args.source.load() {
         Ok(manifest) => manifest,
-        Err(errors) => {
-            report_error(&errors);
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     for warning in &manifest.warnings {
         report_error(warning);
@@ -50,8 +47,12 @@ fn summary(manifest: &Manifest) -> String {
         0 => "all good".to_owned(),
         count => counted(count, "warning"),
     };
+    let imports = match manifest.imports.len() {
+        0 => String::new(),
+        count => format!(" (with {})", counted(count, "imported file")),
+    };
     format!(
-        "{}: {}, {}, {}, {end}\n",
+        "{}{imports}: {}, {}, {}, {end}\n",
         manifest.path.display(),
         counted(manifest.distros.len(), "distro"),
         counted(manifest.flavors.len(), "flavor"),

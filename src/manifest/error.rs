@@ -10,6 +10,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
 pub use super::kind::ProblemKind;
+use super::sources::Sources;
 
 /// A text that problems point into: the manifest or a template, with its name.
 pub type Source = Arc<NamedSource<Arc<str>>>;
@@ -21,10 +22,18 @@ pub type Span = Range<usize>;
 #[derive(Clone)]
 pub struct Problem {
     kind: ProblemKind,
-    source: Source,
-    labels: Vec<LabeledSpan>,
+    place: Place,
+    /// Places in other texts that belong to it.
+    others: Vec<Place>,
     /// Where in the manifest it belongs, for the order of reports.
     position: usize,
+}
+
+/// A text with some of it underlined.
+#[derive(Clone)]
+struct Place {
+    source: Option<Source>,
+    labels: Vec<LabeledSpan>,
 }
 
 /// Everything that was wrong, in the order of the manifest.
@@ -37,7 +46,7 @@ pub struct ManifestErrors {
 /// Collects problems while a manifest is read.
 #[derive(Debug)]
 pub struct Problems {
-    source: Source,
+    sources: Sources,
     list: RefCell<Vec<Problem>>,
 }
 
@@ -90,7 +99,75 @@ impl Diagnostic for Problem {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        (!self.labels.is_empty()).then_some(&self.source as &dyn SourceCode)
+        self.place.source_code()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.place.labels()
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.others.iter().map(|place| place as &dyn Diagnostic)))
+    }
+}
+
+impl Place {
+    /// Labels that carry spans of all texts, by the text that they are in: the first primary one's text comes first.
+    fn all(sources: &Sources, labels: Vec<LabeledSpan>) -> Vec<Self> {
+        let mut places: Vec<Self> = Vec::new();
+        let (primary, others): (Vec<_>, Vec<_>) = labels.into_iter().partition(LabeledSpan::primary);
+        for label in primary.into_iter().chain(others) {
+            let span = label.offset()..label.offset() + label.len();
+            let Some((source, local)) = sources.find(&span) else {
+                continue;
+            };
+            let text = label.label().map(str::to_owned);
+            let label = if label.primary() {
+                LabeledSpan::new_primary_with_span(text, local)
+            } else {
+                LabeledSpan::new_with_span(text, local)
+            };
+            let is_there = |place: &&mut Self| {
+                place
+                    .source
+                    .as_ref()
+                    .is_some_and(|there| Arc::ptr_eq(there, source))
+            };
+            match places.iter_mut().find(is_there) {
+                Some(place) => place.labels.push(label),
+                None => places.push(Self {
+                    source: Some(Arc::clone(source)),
+                    labels: vec![label],
+                }),
+            }
+        }
+        places
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.source.as_ref().map_or("", |source| source.name());
+        write!(f, "in {name}")
+    }
+}
+
+impl std::error::Error for Place {}
+
+impl Diagnostic for Place {
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Advice)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        let source = self.source.as_ref().filter(|_| !self.labels.is_empty());
+        source.map(|source| source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -101,7 +178,7 @@ impl Diagnostic for Problem {
 impl ManifestErrors {
     /// One problem of a file that could not be read at all.
     pub(super) fn unreadable(path: PathBuf, cause: String, remedy: String) -> Self {
-        let problems = Problems::new(&path.display().to_string(), Arc::from(""));
+        let problems = Problems::new(Sources::new([]));
         problems.add_somewhere(ProblemKind::Unreadable { cause, remedy });
         problems.into_errors(path)
     }
@@ -129,17 +206,27 @@ impl Diagnostic for ManifestErrors {
 }
 
 impl Problems {
-    /// No problem yet in this manifest.
-    pub fn new(name: &str, text: Arc<str>) -> Self {
+    /// No problem yet in these texts.
+    pub fn new(sources: Sources) -> Self {
         Self {
-            source: Arc::new(NamedSource::new(name, text)),
+            sources,
             list: RefCell::default(),
         }
     }
 
+    /// The texts.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Gives the texts back, for what comes next.
+    pub fn into_sources(self) -> Sources {
+        self.sources
+    }
+
     /// A problem at one place of the manifest.
     pub fn add(&self, span: &Span, kind: ProblemKind) {
-        let label = LabeledSpan::new_primary_with_span(Some(kind.label().to_owned()), span.clone());
+        let label = primary(&kind, span);
         self.push(kind, span.start, vec![label]);
     }
 
@@ -153,32 +240,56 @@ impl Problems {
         if first.0 == second {
             return self.add(second, kind);
         }
-        let labels = vec![
-            LabeledSpan::new_with_span(Some(first.1.to_owned()), first.0.clone()),
-            LabeledSpan::new_primary_with_span(Some(kind.label().to_owned()), second.clone()),
-        ];
+        let labels = vec![secondary(first.0, first.1), primary(&kind, second)];
         self.push(kind, second.start, labels);
+    }
+
+    /// A problem of several places, each with what it is; those to look at first are marked.
+    pub fn add_labelled<'a>(
+        &self,
+        labels: impl IntoIterator<Item = (&'a Span, &'a str, bool)>,
+        kind: ProblemKind,
+    ) {
+        let mut position = 0;
+        let labels: Vec<_> = labels
+            .into_iter()
+            .map(|(span, text, is_primary)| {
+                let mut label = secondary(span, text);
+                if is_primary {
+                    position = span.start;
+                    label =
+                        LabeledSpan::new_primary_with_span(label.label().map(str::to_owned), *label.inner());
+                }
+                label
+            })
+            .collect();
+        self.push(kind, position, labels);
     }
 
     /// A problem inside a file that the manifest names at `named`.
     pub fn add_elsewhere(&self, named: &Span, source: Source, span: Option<Span>, kind: ProblemKind) {
-        let label = |span| LabeledSpan::new_primary_with_span(Some(kind.label().to_owned()), span);
-        let labels = span.map(label).into_iter().collect();
-        let position = named.start;
+        let labels = span.map(|span| primary(&kind, &span)).into_iter().collect();
         self.list.borrow_mut().push(Problem {
             kind,
-            source,
-            labels,
-            position,
+            place: Place {
+                source: Some(source),
+                labels,
+            },
+            others: Vec::new(),
+            position: named.start,
         });
     }
 
     fn push(&self, kind: ProblemKind, position: usize, labels: Vec<LabeledSpan>) {
-        let source = Arc::clone(&self.source);
+        let mut places = Place::all(&self.sources, labels).into_iter();
+        let nowhere = || Place {
+            source: None,
+            labels: Vec::new(),
+        };
         self.list.borrow_mut().push(Problem {
             kind,
-            source,
-            labels,
+            place: places.next().unwrap_or_else(nowhere),
+            others: places.collect(),
             position,
         });
     }
@@ -201,4 +312,13 @@ impl Problems {
         list.sort_by_key(|p| p.position);
         list
     }
+}
+
+fn primary(kind: &ProblemKind, span: &Span) -> LabeledSpan {
+    LabeledSpan::new_primary_with_span(Some(kind.label().to_owned()), span.clone())
+}
+
+fn secondary(span: &Span, text: &str) -> LabeledSpan {
+    let text = Some(text.to_owned()).filter(|text| !text.is_empty());
+    LabeledSpan::new_with_span(text, span.clone())
 }

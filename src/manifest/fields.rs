@@ -140,6 +140,8 @@ impl<'a> Fields<'a> {
     /// Ends the reading: keys that nobody asked for are mistakes.
     pub fn finish(self) {
         let asked = self.asked.borrow();
+        #[cfg(test)]
+        recorder::record(&self.path, &asked);
         for entry in self.unknown() {
             let remedy = suggest::remedy(&entry.key, "known keys", asked.iter().copied());
             let (key, path) = (entry.key.clone(), self.path.clone());
@@ -312,5 +314,24 @@ impl<'a> Field<'a> {
             named: RefCell::default(),
             problems: self.problems,
         })
+    }
+}
+
+/// Which keys were asked for in which table, for the test that holds the description against the reader.
+#[cfg(test)]
+pub mod recorder {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static ASKED: RefCell<Vec<(String, Vec<&'static str>)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn record(path: &str, asked: &[&'static str]) {
+        ASKED.with_borrow_mut(|all| all.push((path.to_owned(), asked.to_owned())));
+    }
+
+    /// All that this thread read so far.
+    pub fn take() -> Vec<(String, Vec<&'static str>)> {
+        ASKED.take()
     }
 }

@@ -96,6 +96,14 @@ pub enum ProblemKind {
         /// How much it allows.
         allowed: String,
     },
+    /// What Nickel itself found.
+    #[error("{cause}")]
+    Nickel {
+        /// In its words.
+        cause: String,
+        /// In ours.
+        remedy: Option<String>,
+    },
     /// Nothing to build.
     #[error("the manifest has no images")]
     NoImages,
@@ -243,6 +251,7 @@ impl ProblemKind {
             Self::File { .. } => "manifest::file",
             Self::MissingKey { .. } => "manifest::missing_key",
             Self::NeverFits { .. } => "manifest::never_fits",
+            Self::Nickel { .. } => "manifest::nickel",
             Self::NoImages => "manifest::no_images",
             Self::OneOf { .. } => "manifest::one_of",
             Self::OutputPath { .. } => "manifest::output_path",
@@ -277,7 +286,11 @@ impl ProblemKind {
             Self::File { .. } => "this file",
             Self::MissingKey { .. } => "in this table",
             Self::NeverFits { .. } => "more than there is",
-            Self::NoImages | Self::Syntax(_) | Self::Template { .. } | Self::Unreadable { .. } => "here",
+            Self::Nickel { .. }
+            | Self::NoImages
+            | Self::Syntax(_)
+            | Self::Template { .. }
+            | Self::Unreadable { .. } => "here",
             Self::OneOf { .. } => "exactly one is wanted",
             Self::Reserved { .. } => "the program sets this one",
             Self::TooSmall { .. } => "too small",
@@ -317,7 +330,7 @@ impl ProblemKind {
                     .to_owned()
             }
             Self::Reserved { .. } => "choose another name; the program gives this one its value".to_owned(),
-            Self::Template { remedy, .. } => return remedy.clone(),
+            Self::Nickel { remedy, .. } | Self::Template { remedy, .. } => return remedy.clone(),
             Self::TooSmall { distro, .. } => {
                 format!("take a larger size, or a smaller `distros.{distro}.disk`: images only grow")
             }

@@ -1,6 +1,6 @@
 //! A manifest file to a checked manifest: reads, then asks the others in turn. The entry of this layer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::check::Check;
@@ -10,17 +10,48 @@ use super::fields::Fields;
 use super::files::{FileError, Files};
 use super::model::Manifest;
 use super::names;
-use super::parse;
+use super::overrides::Override;
+use super::parse::{self, Node};
 use super::read::{self, Reading};
+use super::sources::Sources;
 
 /// Where published images go, unless the manifest says otherwise.
 const OUTPUT: &str = "out";
+/// What messages call the place of values that were given with `-D`.
+const COMMAND_LINE: &str = "the command line";
+const OPTION: &str = "-D ";
+
+/// A manifest as data: read, or evaluated, but not looked at yet.
+#[derive(Debug)]
+pub struct Document {
+    path: PathBuf,
+    folder: PathBuf,
+    tree: Node,
+    sources: Sources,
+    imports: Vec<PathBuf>,
+}
 
 /// Reads a manifest and every file that it names, and checks all of it.
 ///
 /// # Errors
 /// Every mistake that was found, in the order of the manifest.
 pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
+    load_with(path, &[])
+}
+
+/// The same, with values that the command line gives.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, overrides: &[Override]) -> Result<Manifest, ManifestErrors> {
+    open(path, overrides)?.check()
+}
+
+/// Reads a manifest: Nickel where its name ends in `.ncl`, else TOML.
+///
+/// # Errors
+/// It cannot be read or evaluated.
+pub fn open(path: &Path, overrides: &[Override]) -> Result<Document, ManifestErrors> {
     let refuse = |cause: String, remedy: String| ManifestErrors::unreadable(path.to_owned(), cause, remedy);
     let absolute = std::path::absolute(path);
     let absolute = absolute
@@ -32,14 +63,37 @@ pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
     let shown = path.parent().unwrap_or(Path::new(""));
     let text = Files::new(folder, shown, folder).text(file);
     let text = text.map_err(|error| refuse(error.to_string(), remedy(&error)))?;
-    check_text(path, folder, &text)
+    if path.extension().is_some_and(|extension| extension == "ncl") {
+        #[cfg(feature = "nickel")]
+        {
+            let found = super::nickel::evaluate(path, &absolute, &text, overrides)?;
+            return Ok(Document {
+                path: path.to_owned(),
+                folder: folder.to_owned(),
+                tree: found.tree,
+                sources: found.sources,
+                imports: found.imports,
+            });
+        }
+        #[cfg(not(feature = "nickel"))]
+        return Err(refuse(
+            format!(
+                "`{}` is Nickel, which this program was built without",
+                path.display()
+            ),
+            "build it with its default features, or give it TOML: \
+             `pipeline export --format toml` of a program that has it writes that"
+                .to_owned(),
+        ));
+    }
+    read_toml(path, folder, &text, overrides)
 }
 
 /// What to do about a manifest that cannot be read; other files have other remedies.
 fn remedy(error: &FileError) -> String {
     match error {
         FileError::Missing { near, .. } if near.is_empty() => {
-            "name the manifest, such as images.toml".to_owned()
+            "name the manifest, such as images.toml; `pipeline init` makes one to start from".to_owned()
         }
         FileError::NotText(_) => "write the manifest in UTF-8".to_owned(),
         FileError::Folder(_) => "name the manifest in it".to_owned(),
@@ -47,9 +101,21 @@ fn remedy(error: &FileError) -> String {
     }
 }
 
-fn check_text(path: &Path, folder: &Path, text: &Arc<str>) -> Result<Manifest, ManifestErrors> {
-    let problems = Problems::new(&path.display().to_string(), Arc::clone(text));
-    let tree = match parse::parse(text) {
+fn read_toml(
+    path: &Path,
+    folder: &Path,
+    text: &Arc<str>,
+    overrides: &[Override],
+) -> Result<Document, ManifestErrors> {
+    let name = path.display().to_string();
+    let lines = overrides.iter().map(|o| format!("{OPTION}{}\n", o.text));
+    let typed: Arc<str> = lines.collect::<String>().into();
+    let mut texts = vec![(name, Arc::clone(text))];
+    if !overrides.is_empty() {
+        texts.push((COMMAND_LINE.to_owned(), typed));
+    }
+    let problems = Problems::new(Sources::new(texts));
+    let mut tree = match parse::parse(text) {
         Ok(tree) => tree,
         Err(errors) => {
             for (span, message) in errors {
@@ -58,45 +124,88 @@ fn check_text(path: &Path, folder: &Path, text: &Arc<str>) -> Result<Manifest, M
             return Err(problems.into_errors(path.to_owned()));
         }
     };
-    let root = Fields::root(&tree, &problems);
-    // Nothing but a name is read from the disk for `[pipeline]`, so any folder will do.
-    let nowhere = Files::new(folder, folder, folder);
-    let pipeline = read::pipeline(
-        Reading {
-            text,
-            problems: &problems,
-            files: &nowhere,
-        },
-        &root,
-    );
-    let output = pipeline.output.unwrap_or_else(|| OUTPUT.into());
-    let absolute_output = std::path::absolute(&output).unwrap_or_else(|_| output.clone());
-    let files = Files::new(folder, path.parent().unwrap_or(Path::new("")), &absolute_output);
-    let reading = Reading {
-        text,
-        problems: &problems,
-        files: &files,
-    };
-    let draft = read::draft(reading, &root);
-    root.finish();
-    let check = Check::new(reading, &draft);
-    let flavors = check.run();
-    let images = expand::images(&check);
+    // Texts have a byte between them.
+    let mut start = text.len() + 1;
+    for given in overrides {
+        start += OPTION.len();
+        if let Err((span, kind)) = given.apply(&mut tree, start) {
+            problems.add(&span, kind);
+        }
+        start += given.text.len() + 1;
+    }
     if !problems.is_fine() {
         return Err(problems.into_errors(path.to_owned()));
     }
-    check.warn_unused();
-    Ok(Manifest {
+    Ok(Document {
         path: path.to_owned(),
         folder: folder.to_owned(),
-        name: pipeline.name.unwrap_or_else(|| names::from_stem(path)),
-        output,
-        vars: draft.vars,
-        resources: draft.resources,
-        distros: draft.distros.into_iter().map(|draft| draft.distro).collect(),
-        flavors,
-        images,
-        publish: draft.publish,
-        warnings: problems.into_list(),
+        tree,
+        sources: problems.into_sources(),
+        imports: Vec::new(),
     })
+}
+
+impl Document {
+    /// The data.
+    pub fn tree(&self) -> &Node {
+        &self.tree
+    }
+
+    /// Makes a manifest of it, and checks everything that it names.
+    ///
+    /// # Errors
+    /// Every mistake that was found, in the order of the manifest.
+    pub fn check(self) -> Result<Manifest, ManifestErrors> {
+        let Self {
+            path,
+            folder,
+            tree,
+            sources,
+            imports,
+        } = self;
+        let problems = Problems::new(sources);
+        let root = Fields::root(&tree, &problems);
+        // Nothing but a name is read from the disk for `[pipeline]`, so any folder will do.
+        let nowhere = Files::new(&folder, &folder, &folder);
+        let text = problems.sources().text();
+        let pipeline = read::pipeline(
+            Reading {
+                text,
+                problems: &problems,
+                files: &nowhere,
+            },
+            &root,
+        );
+        let output = pipeline.output.unwrap_or_else(|| OUTPUT.into());
+        let absolute_output = std::path::absolute(&output).unwrap_or_else(|_| output.clone());
+        let files = Files::new(&folder, path.parent().unwrap_or(Path::new("")), &absolute_output);
+        let reading = Reading {
+            text,
+            problems: &problems,
+            files: &files,
+        };
+        let draft = read::draft(reading, &root);
+        root.finish();
+        let check = Check::new(reading, &draft);
+        let flavors = check.run();
+        let images = expand::images(&check);
+        if !problems.is_fine() {
+            return Err(problems.into_errors(path));
+        }
+        check.warn_unused();
+        Ok(Manifest {
+            name: pipeline.name.unwrap_or_else(|| names::from_stem(&path)),
+            path,
+            folder,
+            imports,
+            output,
+            vars: draft.vars,
+            resources: draft.resources,
+            distros: draft.distros.into_iter().map(|draft| draft.distro).collect(),
+            flavors,
+            images,
+            publish: draft.publish,
+            warnings: problems.into_list(),
+        })
+    }
 }

@@ -24,6 +24,8 @@ pub struct Manifest {
     pub path: PathBuf,
     /// Its folder; relative paths in the manifest start here.
     pub folder: PathBuf,
+    /// Files that it imports (Nickel), absolute.
+    pub imports: Vec<PathBuf>,
     /// `pipeline.name`, by default the file's stem.
     pub name: String,
     /// Output folder, absolute or relative to the working directory.

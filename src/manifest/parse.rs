@@ -1,6 +1,7 @@
 //! TOML text to a plain tree that keeps the span of every key and value.
 //! Knows TOML, nothing of what a manifest means; the readers know the tree, nothing of TOML.
 
+use serde::{Deserialize, Serialize};
 use toml_edit::{Document, Item, Table, TableLike};
 use toml_parser::parser::{self, EventKind, RecursionGuard, ValidateWhitespace};
 
@@ -10,7 +11,7 @@ use super::error::Span;
 const DEPTH: u32 = 80;
 
 /// A value and its place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
     /// The value's text; a table's header; the key where nothing else was written.
     pub span: Span,
@@ -19,7 +20,7 @@ pub struct Node {
 }
 
 /// Kinds of value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Value {
     /// `"x"`.
     Text(String),
@@ -38,7 +39,7 @@ pub enum Value {
 }
 
 /// A key of a table with its value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The key.
     pub key: String,

@@ -35,6 +35,13 @@ pub fn section(folder: &Path) {
         "  plan of 1,000 images, empty store        {:>7.1} ms",
         time(&folder, &["plan", "thousand.toml"])
     );
+    for name in ["images.toml", "images.ncl"] {
+        let path = format!("{}/pipelines/{name}", env!("CARGO_MANIFEST_DIR"));
+        println!(
+            "  plan of the fleet, {name:<12}          {:>7.1} ms",
+            time(&folder, &["plan", &path])
+        );
+    }
     fill(&folder, "fifteen.toml", &manifest(5, 3));
     println!(
         "  run of 15 images, all done already       {:>7.1} ms",

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use super::{Args, refuse};
 use crate::cli::Exit;
 use crate::cli::report_error::report_error;
-use crate::manifest::load::load;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};
 
@@ -24,11 +23,9 @@ pub(super) struct Target {
 /// Finds it.
 pub(super) fn find(args: &Args) -> Result<Target, Exit> {
     let path = &args.image;
-    if path.extension().is_some_and(|extension| extension == "toml") {
-        let manifest = load(path).map_err(|errors| {
-            report_error(&errors);
-            Exit::Usage
-        })?;
+    let is_manifest = |extension| extension == "toml" || extension == "ncl";
+    if path.extension().is_some_and(is_manifest) {
+        let manifest = args.define.load(path)?;
         return of_manifest(args, &manifest);
     }
     if let Some(id) = &args.id {

@@ -257,7 +257,7 @@ fn has_virtualisation(cpuinfo: &str) -> bool {
 }
 
 /// Reads os-release(5): shell-like assignments.
-fn parse_os_release(text: &str) -> OsRelease {
+pub fn parse_os_release(text: &str) -> OsRelease {
     let field = |name: &str| {
         let assigned = text.lines().filter_map(|line| line.trim().split_once('='));
         let value = assigned
