@@ -24,7 +24,7 @@ fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_wit
         );
     }
     shared.write("lockout.toml", text);
-    let ran = shared.run(&["run", "lockout.toml", "--progress=json"]);
+    let ran = shared.run(&["run", "lockout.toml", "--format=json"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
     let events: Vec<Value> = ran
         .stdout
