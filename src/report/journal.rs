@@ -124,7 +124,11 @@ impl Journal {
         match event.what {
             What::Progress { done, total, .. } if done < total || total == 0 => {
                 let last = self.progress.get(&event.node);
-                let soon = last.is_some_and(|last| event.at.duration_since(*last) < PROGRESS_EVERY);
+                // A clock that was set back must not silence a node until it has caught up.
+                let soon = last.is_some_and(|last| {
+                    let after = event.at.duration_since(*last);
+                    !after.is_negative() && after < PROGRESS_EVERY
+                });
                 if !soon {
                     self.progress.insert(event.node.clone(), event.at);
                 }
@@ -164,7 +168,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("runs/1/events.jsonl");
         let mut journal = Journal::create(path.clone());
-        for (second, done) in [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 9)] {
+        // In the end the clock is set back by an hour.
+        for (second, done) in [
+            (0, 1),
+            (0, 2),
+            (0, 3),
+            (1, 4),
+            (1, 5),
+            (-3600, 6),
+            (-3600, 7),
+            (-3599, 9),
+        ] {
             let (total, unit) = (9, Unit::Bytes);
             let progress = What::Progress { done, total, unit };
             journal.write(&event(second, progress)).unwrap();
@@ -174,7 +188,7 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["done"].clone())
             .collect();
-        assert_eq!(done, [1, 4, 9]);
+        assert_eq!(done, [1, 4, 6, 9]);
     }
 
     #[test]

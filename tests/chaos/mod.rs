@@ -75,7 +75,7 @@ impl House {
 
     fn run(&self) -> Command {
         let mut args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        args.push("--progress=json");
+        args.push("--format=json");
         self.command(&args)
     }
 }

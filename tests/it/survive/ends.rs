@@ -44,7 +44,7 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
     }
     bench.write("m.toml", text);
     let began = Instant::now();
-    let mut command = bench.command(&["run", "m.toml", "--progress=json"]);
+    let mut command = bench.command(&["run", "m.toml", "--format=json"]);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -175,7 +175,7 @@ fn what_goes_from_store_or_output_comes_back_also_while_a_run_goes_on() {
         // A packaged image needs no size to be put where it belongs.
         let _ = fs::remove_dir_all(house.folder.join("store/results").join(stage));
     }
-    let mut command = house.command(&["run", mini::MANIFEST, "--progress=json"]);
+    let mut command = house.command(&["run", mini::MANIFEST, "--format=json"]);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -215,7 +215,7 @@ fn an_image_that_was_packaged_anew_by_a_killed_run_replaces_the_old_one_everywhe
     let house = mini::house(&bench.path("house"), &sizes);
     well(&run(&house, &[]));
     let old = fs::read(house.folder.join(mini::packed(sizes[0]))).unwrap();
-    let mut command = house.command(&["run", mini::MANIFEST, "--rebuild", "size/*", "--progress=json"]);
+    let mut command = house.command(&["run", mini::MANIFEST, "--rebuild", "size/*", "--format=json"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     for line in std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap())) {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap_or_default();
@@ -311,7 +311,7 @@ fn five_runs_at_once_on_one_store_and_one_output_build_everything_once() {
         fs::create_dir(house.folder.join("share")).unwrap();
         let children: Vec<_> = (0..runs)
             .map(|_| {
-                let mut command = house.command(&["run", mini::MANIFEST, "--upload", "--progress=json"]);
+                let mut command = house.command(&["run", mini::MANIFEST, "--upload", "--format=json"]);
                 command
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())

@@ -16,7 +16,7 @@ fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_wit
     let stays = "ln -sf /bin/true /usr/local/sbin/reboot";
     let mut text = variant("lockout", "");
     let (head, _) = text.split_once("[[images]]").unwrap();
-    text = format!("{head}[resources]\njobs = 3\ncpus = 2\n");
+    text = format!("{head}[resources]\njobs = 3\ncpus = 6\n");
     for (name, step) in [("closed", closed), ("refused", refused), ("stays", stays)] {
         text += &format!(
             "[flavors.{name}]\nsteps = [{{ inline = \"{step}\", name = \"break\" }}, {{ reboot = true }}]\n\
@@ -24,7 +24,7 @@ fn a_closed_port_a_refused_key_and_a_restart_that_never_comes_are_told_apart_wit
         );
     }
     shared.write("lockout.toml", text);
-    let ran = shared.run(&["run", "lockout.toml", "--progress=json"]);
+    let ran = shared.run(&["run", "lockout.toml", "--format=json"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
     let events: Vec<Value> = ran
         .stdout
