@@ -6,6 +6,7 @@ pub mod check_urls;
 pub mod doctor;
 pub mod explain;
 pub mod gc;
+pub mod import;
 pub mod logs;
 pub mod ls;
 pub mod plan;
@@ -71,6 +72,8 @@ enum Verb {
     Validate(validate::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
     Render(render::Args),
+    /// Make a manifest of what another tool builds its images from
+    Import(import::Args),
     /// For qemu only: one connection of a guest's to its HTTP door
     #[command(name = relay::VERB, hide = true)]
     DoorRelay {
@@ -108,7 +111,7 @@ pub enum Exit {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(import::with_two_dashes(std::env::args_os()));
     let exit = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Verb::UploadFile(args) => upload_file::run(&args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Render(args) => render::run(&args),
+        Verb::Import(args) => import::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
         Verb::Boot(args) => boot::run(&args),
