@@ -145,7 +145,12 @@ impl<'a> Build<'a> {
     pub fn note(&self, weight: Weight, key: &str, text: impl Into<String>) {
         let node = self.option(key);
         let subject = match node.and_then(Node::text) {
-            Some(_) if key.contains("password") => key.to_owned(),
+            // A password can stand in the midst of these.
+            _ if key.contains("password")
+                || ["shutdown_command", "boot_command", "boot_steps"].contains(&key) =>
+            {
+                key.to_owned()
+            }
             _ => node.map_or(key.to_owned(), |node| format!("{key} = {}", node.short())),
         };
         self.desk.note(

@@ -168,9 +168,7 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         system.version = version;
     }
     distro.system = system.clone();
-    let Some(known) = installer::find(system.family, &system.version) else {
-        return None;
-    };
+    let known = installer::find(system.family, &system.version)?;
     answered(build, known, words, wanted, &mut distro, &mut source);
     distro.source = source;
     Some(distro)

@@ -247,7 +247,11 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
     Ok(Imported {
         manifest,
         distros: fleet.distros.len(),
-        images: fleet.images.iter().map(|image| image.sizes.len()).sum(),
+        images: fleet
+            .images
+            .iter()
+            .map(|images| images.sizes.len() * images.distros.len())
+            .sum(),
         files: desk.files.into_inner(),
         notes: desk.notes.into_inner(),
     })
@@ -292,10 +296,7 @@ fn jobs<'r>(request: &'r Request, plan: Option<&Plan>, desk: &Desk<'_>) -> Resul
             known.iter().position(fits)
         });
         let at = found.or_else(|| {
-            let read = |path: &String| match desk.text(path) {
-                Some(text) => Some((path.clone(), text)),
-                None => None,
-            };
+            let read = |path: &String| desk.text(path).map(|text| (path.clone(), text));
             let (path, text) = command.templates.iter().find_map(read)?;
             let shown = path::relative(&request.folder, &path);
             let input = Input {

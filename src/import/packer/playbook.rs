@@ -371,8 +371,12 @@ impl Reading<'_, '_> {
                     match value.split_once('=') {
                         Some((name, value)) => command.vars.push((name.to_owned(), value.to_owned())),
                         None => {
-                            self.desk
-                                .note(Weight::Lost, Some(place), format!("-var {value}"), "has no value")
+                            self.desk.note(
+                                Weight::Lost,
+                                Some(place),
+                                format!("-var {value}"),
+                                "has no value",
+                            );
                         }
                     }
                 }

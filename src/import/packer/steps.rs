@@ -342,6 +342,10 @@ fn inline(
     steps: &mut Vec<Step>,
 ) {
     let mut lines = Vec::new();
+    let password = build
+        .option("ssh_password")
+        .and_then(Node::text)
+        .unwrap_or_default();
     for node in block.options.get("inline").map(Node::items).unwrap_or_default() {
         let Some(text) = node.text() else { continue };
         let mut line = String::new();
@@ -386,7 +390,7 @@ fn inline(
                 }
             }
         }
-        lines.push(line);
+        lines.push(without_sudo(line, &password));
     }
     let mut has_reboot = false;
     if reboots {
@@ -437,6 +441,19 @@ fn inline(
     }
 }
 
+/// A command without the password that it told sudo: steps run as root.
+fn without_sudo(line: String, password: &str) -> String {
+    if password.is_empty() || password.contains("{{") {
+        return line;
+    }
+    let mut line = line;
+    for quote in ["", "'", "\""] {
+        let start = format!("echo {quote}{password}{quote} | sudo -S ");
+        line = line.replace(&start, "");
+    }
+    line
+}
+
 fn secret(name: &str) -> Value {
     let mut table = InlineTable::new();
     table.insert("env", Value::from(name));
@@ -470,7 +487,18 @@ fn environment(build: &Build<'_>, block: &Block, shared: &mut Shared) {
         }
         let written = match go::pieces(&value, &build.scope).as_slice() {
             [Piece::Secret(of)] => secret(&go::env_name(of)),
-            [Piece::Env(of)] => secret(of),
+            [Piece::Env(of)] => {
+                note(
+                    build,
+                    block,
+                    Weight::Todo,
+                    "environment_vars",
+                    format!(
+                        "{name}: `export {of}=…` before a run, if only to nothing: Packer took it as empty where it was not set"
+                    ),
+                );
+                secret(of)
+            }
             pieces
                 if go::is_secret_name(&name)
                     && !pieces.is_empty()
@@ -597,17 +625,35 @@ fn is_agent(text: &str) -> bool {
         if let Some((_, rest)) = line.split_once("<<") {
             let marker = rest
                 .trim_start_matches('-')
-                .trim()
                 .split_whitespace()
                 .next()
                 .unwrap_or_default();
             end = Some(marker.trim_matches(['\'', '"', '\\']).to_owned());
         }
-        if !line.split(['&', ';', '|']).all(is_harmless) {
+        if !unquoted(line).split(['&', ';', '|']).all(is_harmless) {
             return false;
         }
     }
     end.is_none()
+}
+
+/// A line without what is within quotes.
+fn unquoted(line: &str) -> String {
+    let mut quote: Option<char> = None;
+    let outside = line.chars().filter(|c| match quote {
+        Some(end) => {
+            if *c == end {
+                quote = None;
+            }
+            false
+        }
+        None if matches!(c, '\'' | '"') => {
+            quote = Some(*c);
+            false
+        }
+        None => true,
+    });
+    outside.collect()
 }
 
 fn is_harmless(command: &str) -> bool {

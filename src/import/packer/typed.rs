@@ -119,6 +119,7 @@ fn plain(build: &Build<'_>, text: &str) -> Option<String> {
             "<spacebar>" => " ",
             "<enter>" | "<return>" => "\n",
             "<f10>" | "<leftctrlon>" => "\n",
+            wait if wait.starts_with("<wait") => " ",
             _ => "\u{0}",
         }
     });
@@ -289,7 +290,7 @@ fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
         | "kbd-chooser/method"
         | "console-setup/modelcode" => {}
         "language" | "country" | "debian-installer/language" | "debian-installer/country" => {
-            words.arguments.push(word.to_owned())
+            words.arguments.push(word.to_owned());
         }
         "time/zone" => set(words, "timezone", value),
         "passwd/username" => set(words, "username", value),

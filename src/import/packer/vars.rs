@@ -1,5 +1,7 @@
 //! User variables as the manifest's vars: which are kept, what they are called there, and which are not.
 
+use std::collections::BTreeSet;
+
 use super::build::{Build, Desk};
 use super::fold::Key;
 use crate::import::note::Weight;
@@ -23,6 +25,20 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], desk: &Desk<'_>) -> Vec<(Key, Vec<K
     keys.dedup();
     keys.sort_unstable();
     keys.dedup();
+    let varying = |name: &str| {
+        keys.iter().any(|key| {
+            let of_key = builds.iter().filter(|(of, _)| of == key);
+            let values: BTreeSet<_> = of_key
+                .filter_map(|(_, build)| Some(build.scope.vars.get(name)?.value.clone()))
+                .collect();
+            values.len() > 1
+        })
+    };
+    let names: BTreeSet<String> = builds
+        .iter()
+        .flat_map(|(_, build)| build.scope.vars.keys().cloned())
+        .collect();
+    let varying: BTreeSet<String> = names.into_iter().filter(|name| varying(name)).collect();
     let mut all = Vec::new();
     for key in keys {
         let of_key: Vec<usize> = (0..builds.len()).filter(|at| builds[*at].0 == key).collect();
@@ -52,7 +68,7 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], desk: &Desk<'_>) -> Vec<(Key, Vec<K
             let mut values: Vec<_> = of_key.iter().filter_map(known).map(|known| known.value).collect();
             values.sort_unstable();
             values.dedup();
-            if values.len() > 1 {
+            if varying.contains(&variable.name) {
                 let text = format!(
                     "differs from build to build ({}), so it is written where it is used",
                     values.join(", ")

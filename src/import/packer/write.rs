@@ -72,6 +72,7 @@ fn head(desk: &Desk<'_>) -> Table {
     let request = desk.request;
     let shown = |input: &super::Config| match input {
         super::Config::Json(input) => input.shown.clone(),
+        super::Config::Hcl { shown, folder, .. } if shown == "." => path::name(folder).to_owned(),
         super::Config::Hcl { shown, .. } => shown.clone(),
     };
     let mut sources: Vec<_> = request.configs.iter().map(shown).collect();

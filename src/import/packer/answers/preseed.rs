@@ -39,7 +39,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
             "passwd/username" => made.text("username", &value),
             "passwd/user-fullname" => made.text("fullname", &value),
             "passwd/user-password" | "passwd/user-password-again" | "passwd/user-password-crypted" => {
-                made.has_password = true
+                made.has_password = true;
             }
             "passwd/root-login" | "passwd/make-user" => {}
             "passwd/root-password" | "passwd/root-password-again" | "passwd/root-password-crypted" => {
@@ -134,7 +134,7 @@ fn entries(text: &str) -> Vec<Entry> {
                 comment: std::mem::take(&mut comment),
             });
         }
-        open = line.ends_with('\\') && !(line.trim_start().starts_with('#') && !open);
+        open = (open || !line.trim_start().starts_with('#')) && line.ends_with('\\');
     }
     entries
 }

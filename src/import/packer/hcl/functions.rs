@@ -8,6 +8,7 @@ use hcl::eval::{Context, FuncArgs, FuncDef, ParamType};
 use hcl::value::Map;
 
 type Given = Result<Value, String>;
+type Function = fn(FuncArgs) -> Given;
 
 /// Declares all of them.
 pub fn declare(context: &mut Context<'_>) {
@@ -18,7 +19,7 @@ pub fn declare(context: &mut Context<'_>) {
     }
 }
 
-const FUNCTIONS: &[(&str, fn(FuncArgs) -> Given)] = &[
+const FUNCTIONS: &[(&str, Function)] = &[
     ("abspath", |args| first(&args)),
     ("basename", |args| {
         on_text(&args, |text| {
@@ -133,7 +134,7 @@ const FUNCTIONS: &[(&str, fn(FuncArgs) -> Given)] = &[
             .or_else(|| args.get(2).cloned())
             .ok_or("no such key".to_owned())
     }),
-    ("lower", |args| on_text(&args, |text| text.to_lowercase())),
+    ("lower", |args| on_text(&args, str::to_lowercase)),
     ("max", |args| extreme(&args, |a, b| a > b)),
     ("merge", |args| {
         let mut merged = Map::new();
@@ -238,7 +239,7 @@ const FUNCTIONS: &[(&str, fn(FuncArgs) -> Given)] = &[
         })
     }),
     ("try", |args| first(&args)),
-    ("upper", |args| on_text(&args, |text| text.to_uppercase())),
+    ("upper", |args| on_text(&args, str::to_uppercase)),
     ("urlencode", |args| {
         on_text(&args, |text| {
             percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()

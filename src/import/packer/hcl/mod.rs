@@ -232,6 +232,11 @@ impl<'r> Reading<'r> {
                 },
             );
             values.insert(name.clone(), value);
+            if plain.is_none() {
+                let what = format!("variable {name}");
+                let text = "a list or a map: its values are written where they are used";
+                self.notes.add(Weight::Decided, Some(&place), what, text);
+            }
             if let Some(plain) = plain {
                 self.variables.push(Variable {
                     known: Known {

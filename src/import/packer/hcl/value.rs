@@ -149,8 +149,10 @@ impl Names {
     /// # Errors
     /// As [`Names::evaluate`].
     pub fn template(text: &str, values: &Hcl) -> Result<String, String> {
-        let mut names = Self::default();
-        names.largest = weight(values);
+        let mut names = Self {
+            largest: weight(values),
+            ..Self::default()
+        };
         for (name, value) in values.as_object().into_iter().flatten() {
             names.declare(name, value.clone(), value.clone());
         }
