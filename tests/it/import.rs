@@ -141,7 +141,11 @@ fn a_configuration_in_hcl_becomes_a_manifest() {
     good(&ran);
     // The stamp in the name of the file is that of the day.
     let today = jiff::Timestamp::now().strftime("%Y%m%d").to_string();
-    let files = written(&bench, &ran).replace(&today, "[TODAY]");
+    let folder = bench.path(".").canonicalize().unwrap();
+    let folder = folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let files = written(&bench, &ran)
+        .replace(&today, "[TODAY]")
+        .replace(&folder, "[FOLDER]");
     insta::assert_snapshot!("hcl_manifest", files);
     insta::assert_snapshot!("hcl_report", ran.stderr.replace(&today, "[TODAY]"));
     for text in [&files, &ran.stderr] {
