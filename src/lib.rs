@@ -8,6 +8,7 @@ pub mod disk_format;
 pub mod event;
 pub mod guest;
 pub mod host;
+pub mod import;
 pub mod installer;
 pub mod machine;
 pub mod manifest;

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod gc;
+pub mod import;
 pub mod init;
 pub mod logs;
 pub mod ls;
@@ -82,6 +83,8 @@ enum Verb {
     Schema(schema::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
     Render(render::Args),
+    /// Make a manifest of what another tool builds its images from
+    Import(import::Args),
     /// For qemu only: one connection of a guest's to its HTTP door
     #[command(name = relay::VERB, hide = true)]
     DoorRelay {
@@ -123,7 +126,7 @@ pub enum Exit {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(import::with_two_dashes(std::env::args_os()));
     let exit = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Render(args) => render::run(&args),
+        Verb::Import(args) => import::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
         // The parent reads standard error where the answer is not whole.

@@ -17,11 +17,12 @@ const VALUES: [&str; 7] = [
 ];
 
 /// Each module with what it may import beside the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
     ("manifest", &["host"]),
+    ("import", &["manifest"]),
     ("plan", &["manifest"]),
     ("stage", &["host", "machine", "manifest", "plan"]),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
@@ -30,7 +31,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     (
         "cli",
         &[
-            "boot", "host", "machine", "manifest", "plan", "report", "run", "stage", "store",
+            "boot", "host", "import", "machine", "manifest", "plan", "report", "run", "stage", "store",
         ],
     ),
 ];

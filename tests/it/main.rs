@@ -10,6 +10,7 @@ mod daily;
 mod doctor;
 mod fetch;
 mod guest;
+mod import;
 mod init;
 mod installer;
 mod layers;

@@ -1,0 +1,150 @@
+//! A value with the place it stands at, whatever language it was written in. Knows no tool's keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// A value and where it begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What is there.
+    pub value: Value,
+    /// Where.
+    pub place: Place,
+}
+
+/// What JSON, YAML and HCL can all say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A number, as written.
+    Number(String),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// Names with values, in the order they were written.
+    Map(Vec<(String, Node)>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl Node {
+    /// A node.
+    pub fn new(value: Value, place: &Place) -> Self {
+        let place = place.clone();
+        Self { value, place }
+    }
+
+    /// A text.
+    pub fn text_at(text: impl Into<String>, place: &Place) -> Self {
+        Self::new(Value::Text(text.into()), place)
+    }
+
+    /// A scalar as a text: Packer takes `"2"` for 2 and `"true"` for true everywhere.
+    pub fn text(&self) -> Option<String> {
+        match &self.value {
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Number(text) | Value::Text(text) => Some(text.clone()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// The items of a list; of anything else, itself.
+    pub fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            Value::Null => &[],
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// The entries of a map.
+    pub fn entries(&self) -> &[(String, Self)] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The value of a key; the last one counts, as in JSON.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        let found = self.entries().iter().rev().find(|(name, _)| name == key);
+        found
+            .map(|(_, node)| node)
+            .filter(|node| node.value != Value::Null)
+    }
+
+    /// A key's scalar as a text.
+    pub fn text_of(&self, key: &str) -> Option<String> {
+        self.get(key)?.text()
+    }
+
+    /// All scalars of a key's list as texts.
+    pub fn texts_of(&self, key: &str) -> Vec<String> {
+        self.get(key)
+            .map(|node| node.items().iter().filter_map(Self::text).collect())
+            .unwrap_or_default()
+    }
+
+    /// The value for people, on one line and short.
+    pub fn short(&self) -> String {
+        let whole = match &self.value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Number(text) => text.clone(),
+            Value::Text(text) => format!("{:?}", shortened(text)),
+            Value::List(items) if items.is_empty() => "[]".to_owned(),
+            Value::List(items) => format!(
+                "[{}{}]",
+                items[0].short(),
+                if items.len() > 1 { ", …" } else { "" }
+            ),
+            Value::Map(_) => "{ … }".to_owned(),
+        };
+        shortened(&whole)
+    }
+
+    /// The same tree with every text changed.
+    pub fn map_texts(&self, change: &dyn Fn(&str) -> String) -> Self {
+        let value = match &self.value {
+            Value::Text(text) => Value::Text(change(text)),
+            Value::List(items) => Value::List(items.iter().map(|item| item.map_texts(change)).collect()),
+            Value::Map(entries) => {
+                let changed = entries
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.map_texts(change)));
+                Value::Map(changed.collect())
+            }
+            other => other.clone(),
+        };
+        Self::new(value, &self.place)
+    }
+}
+
+/// Longest value that a message shows.
+const SHORT: usize = 60;
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= SHORT {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(SHORT).collect();
+    short.push('…');
+    short
+}

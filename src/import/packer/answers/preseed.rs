@@ -1,0 +1,177 @@
+//! Preseed files of the Debian installer. Their form: `owner question type value`, a backslash at the end goes on.
+
+use std::collections::BTreeSet;
+
+use super::{Added, Answer, Converted, Quote, squeezed};
+use crate::import::note::Weight;
+
+/// An answer as it stands in the file.
+struct Entry {
+    line: usize,
+    raw: String,
+    comment: String,
+}
+
+pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) -> Converted {
+    let mut made = Converted::default();
+    let (mut kept, mut late) = (String::new(), String::new());
+    let (mut scheme, mut host, mut folder) = ("http".to_owned(), String::new(), String::new());
+    let (mut disk, mut own_end) = (Vec::new(), Vec::new());
+    for entry in entries(text) {
+        let joined = entry.raw.replace("\\\n", " ");
+        let mut words = joined.split_whitespace();
+        let (question, value) = match (words.next(), words.next(), words.next()) {
+            (Some(_), Some(question), Some(_)) => (question.to_owned(), words.collect::<Vec<_>>().join(" ")),
+            _ => (String::new(), String::new()),
+        };
+        let value = quote.plain(&value);
+        let list = |split: char| -> Vec<String> {
+            let parts = value.split(split).map(str::trim).filter(|part| !part.is_empty());
+            parts.map(str::to_owned).collect()
+        };
+        match question.as_str() {
+            "debian-installer/locale" => made.text("locale", &value),
+            "keyboard-configuration/xkb-keymap"
+            | "keyboard-configuration/layoutcode"
+            | "console-setup/layoutcode"
+            | "console-keymaps-at/keymap" => made.text("keymap", &value),
+            "time/zone" => made.text("timezone", &value),
+            "passwd/username" => made.text("username", &value),
+            "passwd/user-fullname" => made.text("fullname", &value),
+            "passwd/user-password" | "passwd/user-password-again" | "passwd/user-password-crypted" => {
+                made.has_password = true;
+            }
+            "passwd/root-login" | "passwd/make-user" => {}
+            "passwd/root-password" | "passwd/root-password-again" | "passwd/root-password-crypted" => {
+                made.note(Weight::Lost, entry.line, question, "a password for root; the build logs in as root by a key, and root has no password in the image");
+            }
+            "mirror/country" => {}
+            "mirror/protocol" => scheme = value,
+            "mirror/http/hostname" | "mirror/https/hostname" => host = value,
+            "mirror/http/directory" | "mirror/https/directory" => folder = value,
+            "mirror/http/proxy" | "mirror/https/proxy" | "mirror/ftp/proxy" if value.is_empty() => {}
+            "mirror/suite" => made.suite = Some(value),
+            "pkgsel/include" => {
+                let packages = value.split_whitespace().map(str::to_owned).collect();
+                made.var("packages", Answer::List(packages));
+            }
+            "tasksel/first" => made.var("tasks", Answer::List(list(','))),
+            "apt-setup/services-select" => made.var("services", Answer::List(list(','))),
+            "preseed/late_command" => {
+                let raw = entry
+                    .raw
+                    .splitn(4, char::is_whitespace)
+                    .nth(3)
+                    .unwrap_or_default();
+                let raw = raw.trim_start_matches(['\\', '\n', ' ', '\t']);
+                late = raw.trim_end().trim_end_matches(';').to_owned();
+            }
+            "netcfg/get_hostname" | "netcfg/hostname" | "netcfg/get_domain" => {
+                made.note(Weight::Decided, entry.line, question, "the machine is called as its distro while it is built; every clone gets a name of its own");
+            }
+            name if name.starts_with("partman") => disk.push((entry.line, question)),
+            name if name.starts_with("grub-installer/") => disk.push((entry.line, question)),
+            name if name.starts_with("finish-install/reboot")
+                || name.starts_with("debian-installer/exit")
+                || name == "cdrom-detect/eject" =>
+            {
+                own_end.push(entry.line);
+            }
+            _ if known.contains(&squeezed(&joined)) => {}
+            _ => {
+                kept.push_str(&quote.quoted(&entry.comment));
+                kept.push_str(&quote.quoted(&entry.raw));
+                kept.push('\n');
+            }
+        }
+    }
+    if let Some((line, _)) = disk.first() {
+        let mut names: Vec<_> = disk.iter().map(|(_, name)| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let text = "partitions and boot loader are the built-in answers': one ext4 file system, last on the disk, so that every \
+                    size is made from one installation; swap is `swap` of the vars (a file)";
+        made.note(Weight::Decided, *line, names.join(", "), text);
+    }
+    if let Some(line) = own_end.first() {
+        made.note(
+            Weight::Decided,
+            *line,
+            "end of the installation",
+            "the machine switches off: that is the sign that the build waits for",
+        );
+    }
+    if !host.is_empty() {
+        made.mirror = Some(format!("{scheme}://{host}/{}", folder.trim_matches('/')));
+    }
+    if !kept.is_empty() {
+        made.blocks.push(("packages", Added::Lines(kept)));
+    }
+    if !late.is_empty() {
+        made.blocks.push(("late", Added::Command(quote.quoted(&late))));
+    }
+    made
+}
+
+fn entries(text: &str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let (mut comment, mut open) = (String::new(), false);
+    for (number, line) in text.lines().enumerate() {
+        if open {
+            if let Some(entry) = entries.last_mut() {
+                entry.raw.push('\n');
+                entry.raw.push_str(line);
+            }
+        } else if line.trim().is_empty() {
+            comment.clear();
+        } else if line.trim_start().starts_with('#') {
+            comment.push_str(line);
+            comment.push('\n');
+        } else {
+            entries.push(Entry {
+                line: number + 1,
+                raw: line.trim_start().to_owned(),
+                comment: std::mem::take(&mut comment),
+            });
+        }
+        open = (open || !line.trim_start().starts_with('#')) && line.ends_with('\\');
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_vars_say_is_vars_and_the_rest_is_kept() {
+        let text = "# Language\nd-i debian-installer/locale string en_US.UTF-8\n\
+                    d-i mirror/http/hostname string deb.example\nd-i mirror/http/directory string /debian\n\
+                    d-i partman-auto/method string regular\n\
+                    # Firmware\nd-i hw-detect/load_firmware boolean true\n\
+                    d-i passwd/user-password password hunter2\nd-i pkgsel/include string vim \\\n  curl\n\
+                    d-i preseed/late_command string \\\n  in-target touch /{{x}}; \\\n  true;\n";
+        let made = convert(text, Quote::File, &BTreeSet::new());
+        assert_eq!(made.mirror.as_deref(), Some("http://deb.example/debian"));
+        assert!(made.has_password);
+        let template = made.template("preseed-debian.cfg.j2").unwrap();
+        assert!(
+            template.contains("# Firmware\nd-i hw-detect/load_firmware boolean true\n"),
+            "{template}"
+        );
+        assert!(
+            template.contains(
+                "{{ super() | trim }}; set +e; \\\n  in-target touch /{{ \"{\" }}{x}}; \\\n  true\n"
+            ),
+            "{template}"
+        );
+        assert!(
+            !template.contains("hunter2") && !template.contains("partman"),
+            "{template}"
+        );
+        assert!(
+            made.vars
+                .contains(&("packages", Answer::List(vec!["vim".into(), "curl".into()])))
+        );
+    }
+}

@@ -1,0 +1,384 @@
+//! Builds that differ by the size of their disk alone become one distro with sizes; lists of steps that are the same
+//! become one flavor.
+
+use std::collections::BTreeSet;
+
+use toml_edit::Value;
+
+use super::build::{Build, Desk};
+use super::distro::{self, Distro};
+use super::steps::{self, Step};
+use super::vars::Kept;
+use crate::import::node::{Node, Place};
+use crate::import::note::Weight;
+use crate::installer;
+use crate::size::{ByteSize, MIB};
+
+/// A builder of a template: their numbers.
+pub type Key = (usize, usize);
+
+/// What one build is in a manifest.
+#[derive(Clone, Debug)]
+pub struct Made {
+    key: Key,
+    /// Its distro.
+    distro: Distro,
+    /// What is done inside.
+    steps: Vec<Step>,
+    /// The flavor's name, where the build's name has one.
+    flavor: Option<String>,
+    /// Size of its disk, as the manifest writes it.
+    size: String,
+    /// The build's name.
+    pub name: String,
+    /// Folder and name of its file.
+    pub file: (String, String),
+    place: Place,
+}
+
+/// All builds, folded.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// `[vars]`.
+    pub vars: Vec<Kept>,
+    /// `[distros.*]`.
+    pub distros: Vec<Distro>,
+    /// `[flavors.*]`: names with steps.
+    pub flavors: Vec<(String, Vec<Step>)>,
+    /// `[[images]]`.
+    pub images: Vec<Images>,
+}
+
+/// One `[[images]]` table.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// Names of its distros.
+    pub distros: Vec<String>,
+    /// Name of its flavor.
+    pub flavor: String,
+    /// Its sizes.
+    pub sizes: Vec<String>,
+    /// Its ids, a template.
+    pub id: String,
+    /// Distro, id, folder and name of each file.
+    pub files: Vec<(String, String, (String, String))>,
+}
+
+/// Reads a build.
+pub fn made(key: Key, build: &Build<'_>) -> Option<Made> {
+    let distro = distro::read(build)?;
+    let (_, flavor) = distro::names(build);
+    let folder = build
+        .text("output_directory")
+        .unwrap_or_else(|| format!("output-{}", build.name()));
+    Some(Made {
+        key,
+        steps: steps::read(build),
+        distro,
+        flavor,
+        size: size(build),
+        name: build.name().to_owned(),
+        file: (folder, build.scope.vm_name.clone()),
+        place: build.place().clone(),
+    })
+}
+
+/// Packer's `disk_size`: a bare number is MiB.
+fn size(build: &Build<'_>) -> String {
+    let written = build.text("disk_size").unwrap_or_else(|| "40960M".to_owned());
+    let number = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = written[number.len()..].to_uppercase();
+    let text = match unit.trim_end_matches('B').trim_end_matches('I') {
+        "" => format!("{number}M"),
+        unit => format!("{number}{unit}"),
+    };
+    let fits = |size: &ByteSize| size.0 >= MIB && size.0.is_multiple_of(512);
+    match text.parse::<ByteSize>().ok().filter(fits) {
+        Some(_) => {
+            if unit.is_empty() && build.option("disk_size").is_some() {
+                let size = text.trim_end_matches('M');
+                build.note(Weight::Decided, "disk_size", format!("MiB in Packer, so {size} is written {text}; `50G` would be 50 GiB, a little more than 50000M"));
+            }
+            text
+        }
+        None => {
+            build.note(
+                Weight::Todo,
+                "disk_size",
+                "not a size; Packer's default of 40960M is taken",
+            );
+            "40960M".to_owned()
+        }
+    }
+}
+
+/// Folds builds.
+pub fn fold(all: Vec<Made>, kept: Vec<(Key, Vec<Kept>)>, desk: &Desk<'_>) -> Fleet {
+    let mut fleet = Fleet::default();
+    shared_vars(&all, &kept, &mut fleet);
+    let mut names: Vec<(String, String)> = Vec::new();
+    let mut flavors: Vec<(String, Vec<Step>)> = Vec::new();
+    for one in all {
+        let mut distro = one.distro.clone();
+        own_vars(&one, &kept, &fleet.vars, &mut distro);
+        let text = shown(&distro);
+        let known = names
+            .iter()
+            .find(|(_, known)| *known == text)
+            .map(|(name, _)| name.clone());
+        let distro_name = known.unwrap_or_else(|| {
+            let name = free(&distro.name, |name| {
+                fleet.distros.iter().any(|distro| distro.name == name)
+            });
+            if name != distro.name {
+                desk.note(
+                    Weight::Decided,
+                    Some(&one.place),
+                    format!("build {}", one.name),
+                    format!(
+                        "another system than `{}` under the same name, so it is `{name}`",
+                        distro.name
+                    ),
+                );
+            }
+            distro.name.clone_from(&name);
+            names.push((name.clone(), text));
+            fleet.distros.push(distro);
+            name
+        });
+        let wanted = one.flavor.clone().unwrap_or_else(|| usual_flavor(&one.steps));
+        let flavor = flavor(&mut flavors, &wanted, &one, &distro_name);
+        add(&mut fleet, one, &distro_name, flavor, desk);
+    }
+    fleet.flavors = flavors;
+    disks(&mut fleet, desk);
+    merge(&mut fleet);
+    fleet
+}
+
+/// The distro as a text, to see whether two are the same.
+fn shown(distro: &Distro) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("{} {:?} {}\n", distro.name, distro.system, distro.kind);
+    let source = distro
+        .source
+        .iter()
+        .map(|(key, value, _)| format!("{key} = {value}"));
+    let keys = distro.keys.iter().map(|(key, value)| format!("{key} = {value}"));
+    let vars = distro
+        .vars
+        .iter()
+        .map(|(key, value)| format!("vars.{key} = {value}"));
+    for line in source.chain(keys).chain(vars) {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    (1..)
+        .map(|number| {
+            if number == 1 {
+                name.to_owned()
+            } else {
+                format!("{name}-{number}")
+            }
+        })
+        .find(|name| !taken(name))
+        .unwrap_or_default()
+}
+
+/// Variables that have one value in all templates.
+fn shared_vars(all: &[Made], kept: &[(Key, Vec<Kept>)], fleet: &mut Fleet) {
+    let used: BTreeSet<Key> = all.iter().map(|one| one.key).collect();
+    let kept: Vec<_> = kept.iter().filter(|(key, _)| used.contains(key)).collect();
+    for var in kept.iter().flat_map(|(_, vars)| vars) {
+        let same = |other: &Kept| other.name != var.name || other.value == var.value;
+        let shared = kept.iter().flat_map(|(_, vars)| vars).all(same);
+        if shared && !fleet.vars.iter().any(|known| known.name == var.name) {
+            fleet.vars.push(var.clone());
+        }
+    }
+}
+
+/// The others go to the distro; so does what its answers say in another way.
+fn own_vars(one: &Made, kept: &[(Key, Vec<Kept>)], shared: &[Kept], distro: &mut Distro) {
+    let kept = kept
+        .iter()
+        .find(|(key, _)| *key == one.key)
+        .map(|(_, vars)| vars.as_slice())
+        .unwrap_or_default();
+    let own = kept
+        .iter()
+        .filter(|var| !shared.iter().any(|known| known.name == var.name));
+    let mut vars: Vec<(String, Value)> = Vec::new();
+    for var in own {
+        vars.push((var.name.clone(), Value::from(var.value.as_str())));
+    }
+    for (name, value) in std::mem::take(&mut distro.vars) {
+        let same = |known: &Kept| known.name == name && value.as_str() == Some(&known.value);
+        if shared.iter().any(same) {
+            continue;
+        }
+        vars.retain(|(known, _)| *known != name);
+        vars.push((name, value));
+    }
+    distro.vars = vars;
+}
+
+fn usual_flavor(steps: &[Step]) -> String {
+    let has_agent = steps
+        .iter()
+        .any(|step| step.keys.iter().any(|(key, _)| *key == "install"));
+    if has_agent { "vm-bootstrap" } else { "base" }.to_owned()
+}
+
+/// The flavor with these steps: by its own name, or one with the distro's.
+fn flavor(flavors: &mut Vec<(String, Vec<Step>)>, wanted: &str, one: &Made, distro: &str) -> String {
+    let text = |steps: &[Step]| steps.iter().map(Step::show).collect::<Vec<_>>();
+    let same =
+        |(name, steps): &&(String, Vec<Step>)| name.starts_with(wanted) && text(steps) == text(&one.steps);
+    if let Some((name, _)) = flavors.iter().find(same) {
+        return name.clone();
+    }
+    let taken = |name: &str| flavors.iter().any(|(known, _)| known == name);
+    let name = if taken(wanted) {
+        free(&format!("{wanted}-{distro}"), taken)
+    } else {
+        wanted.to_owned()
+    };
+    flavors.push((name.clone(), one.steps.clone()));
+    name
+}
+
+/// Adds the image of a build.
+fn add(fleet: &mut Fleet, one: Made, distro: &str, flavor: String, desk: &Desk<'_>) {
+    let id = distro::plain_name(&one.name);
+    let file = (distro.to_owned(), id.clone(), one.file.clone());
+    let template = id_template(&id, distro, &one.size);
+    let fits =
+        |images: &&mut Images| images.distros == [distro] && images.flavor == flavor && images.id == template;
+    match fleet.images.iter_mut().find(fits) {
+        Some(images) if images.sizes.contains(&one.size) => {
+            desk.note(
+                Weight::Decided,
+                Some(&one.place),
+                format!("build {}", one.name),
+                "the same image as another build: it is there once",
+            );
+        }
+        Some(images) => {
+            images.sizes.push(one.size);
+            images.files.push(file);
+        }
+        None => fleet.images.push(Images {
+            distros: vec![distro.to_owned()],
+            flavor,
+            sizes: vec![one.size],
+            id: template,
+            files: vec![file],
+        }),
+    }
+}
+
+/// The id as a template, so that one table can have several sizes: `debian12-50G-x` of 50000M.
+fn id_template(id: &str, distro: &str, size: &str) -> String {
+    let (start, rest) = match id.strip_prefix(distro) {
+        Some(rest) => ("{{ distro }}".to_owned(), rest.to_owned()),
+        None => (String::new(), id.to_owned()),
+    };
+    let whole = |text: &str| -> Option<(String, String)> {
+        let at = rest.find(text)?;
+        let (before, after) = (&rest[..at], &rest[at + text.len()..]);
+        let parted = !before.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && !after.starts_with(|c: char| c.is_ascii_alphanumeric());
+        parted.then(|| (before.to_owned(), after.to_owned()))
+    };
+    let short = size.strip_suffix("000M").map(|number| format!("{number}G"));
+    let found = short
+        .as_deref()
+        .and_then(whole)
+        .map(|parts| (parts, "{{ size | replace(\"000M\", \"G\") }}"));
+    let found = found.or_else(|| whole(size).map(|parts| (parts, "{{ size }}")));
+    match found {
+        Some(((before, after), size)) => format!("{start}{before}{size}{after}"),
+        None => format!("{start}{rest}"),
+    }
+}
+
+/// Ids that would be the same get the size; disks that are too large for the smallest image become smaller.
+fn disks(fleet: &mut Fleet, desk: &Desk<'_>) {
+    for images in &mut fleet.images {
+        if images.sizes.len() > 1 && !images.id.contains("size") {
+            images.id.push_str("-{{ size }}");
+            desk.note(
+                Weight::Decided,
+                None,
+                format!("images of {}", images.distros.join(", ")),
+                "builds of several sizes had one name; the size is in it now",
+            );
+        }
+    }
+    for distro in &mut fleet.distros {
+        let of_distro = fleet
+            .images
+            .iter()
+            .filter(|images| images.distros.contains(&distro.name));
+        let smallest = of_distro
+            .flat_map(|images| &images.sizes)
+            .filter_map(|size| Some((size.parse::<ByteSize>().ok()?, size)))
+            .min();
+        let usual = installer::find(distro.system.family, &distro.system.version)
+            .and_then(|known| known.disk.parse::<ByteSize>().ok());
+        if let (Some((bytes, text)), Some(usual)) = (smallest, usual.filter(|_| distro.kind == "iso"))
+            && bytes < usual
+        {
+            distro.keys.push(("disk", Value::from(text.as_str())));
+        }
+    }
+}
+
+/// Tables that differ by their distro alone become one.
+fn merge(fleet: &mut Fleet) {
+    let mut merged: Vec<Images> = Vec::new();
+    for images in std::mem::take(&mut fleet.images) {
+        match merged.last_mut() {
+            Some(last)
+                if last.flavor == images.flavor
+                    && last.sizes == images.sizes
+                    && last.id == images.id
+                    && last.id.contains("distro") =>
+            {
+                last.distros.extend(images.distros);
+                last.files.extend(images.files);
+            }
+            _ => merged.push(images),
+        }
+    }
+    fleet.images = merged;
+}
+
+/// Whether a node says yes.
+pub fn is_true(node: Option<&Node>) -> bool {
+    node.and_then(Node::text).is_some_and(|text| text == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_become_templates() {
+        let size = "{{ size | replace(\"000M\", \"G\") }}";
+        assert_eq!(
+            id_template("debian12-50G-vm", "debian12", "50000M"),
+            format!("{{{{ distro }}}}-{size}-vm")
+        );
+        assert_eq!(
+            id_template("noble-20G", "noble", "20G"),
+            "{{ distro }}-{{ size }}"
+        );
+        assert_eq!(id_template("debian", "debian", "20G"), "{{ distro }}");
+        assert_eq!(id_template("x-150G", "debian", "50000M"), "x-150G");
+    }
+}

@@ -1,0 +1,476 @@
+//! Packer's own templates (Go's `text/template` with Packer's functions): cut into pieces that are known now, and those
+//! that only a build knows. Knows no keys.
+//!
+//! Functions and names are those of Packer's documentation ("Template Engine") and of its SDK's `interpolate/funcs.go`.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+/// Variables that refer to each other this deep are going round in a circle.
+const DEEPEST: usize = 8;
+/// Longest text that variables may grow to.
+const LONGEST: usize = 64 * 1024;
+
+/// What is known of a user variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its value, everything in it resolved.
+    pub value: String,
+    /// It must not be written down.
+    pub secret: bool,
+    /// Its value comes from this variable of the environment.
+    pub env: Option<String>,
+    /// What the manifest's `[vars]` call it; absent: it is not one of them.
+    pub kept: Option<String>,
+}
+
+/// What a template may use.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// User variables.
+    pub vars: BTreeMap<String, Known>,
+    /// Folder of the template.
+    pub template_dir: String,
+    /// Name of the build.
+    pub build_name: String,
+    /// Name of the machine (`vm_name`): `.Name` in what is typed.
+    pub vm_name: String,
+    /// The time of the import, in seconds since 1970.
+    pub now: i64,
+}
+
+/// A part of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Known now.
+    Text(String),
+    /// Known now, but another one tomorrow.
+    Now(String),
+    /// A variable that the manifest keeps, and filters of minijinja on it.
+    Var {
+        /// Its name in the manifest.
+        name: String,
+        /// Such as `upper`.
+        filters: Vec<&'static str>,
+        /// What it is now.
+        value: String,
+    },
+    /// A secret variable: its name.
+    Secret(String),
+    /// A variable of the environment.
+    Env(String),
+    /// Known to a build alone: `.HTTPIP`.
+    Context(String),
+    /// Nobody knows: the action as it was written.
+    Unknown(String),
+}
+
+/// The pieces of a text.
+pub fn pieces(text: &str, scope: &Scope) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let Some(length) = rest[start..].find("}}") else {
+            break;
+        };
+        push(&mut pieces, Piece::Text(rest[..start].to_owned()));
+        let raw = &rest[start..start + length + 2];
+        push(&mut pieces, action(raw, scope));
+        rest = &rest[start + length + 2..];
+    }
+    push(&mut pieces, Piece::Text(rest.to_owned()));
+    pieces
+}
+
+fn push(pieces: &mut Vec<Piece>, piece: Piece) {
+    match (pieces.last_mut(), piece) {
+        (_, Piece::Text(text)) if text.is_empty() => {}
+        (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+        (_, piece) => pieces.push(piece),
+    }
+}
+
+/// Words of an action, stage by stage of its pipe.
+fn stages(raw: &str) -> Vec<Vec<String>> {
+    let inner = raw.trim_start_matches("{{").trim_end_matches("}}");
+    let inner = inner.trim_start_matches('-').trim_end_matches('-');
+    let mut stages = vec![Vec::new()];
+    let mut chars = inner.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '|' => stages.push(Vec::new()),
+            '`' | '"' => {
+                let mut word = String::new();
+                while let Some(c) = chars.next() {
+                    match c {
+                        '\\' if matches!(chars.peek(), Some('"' | '\\')) => word.extend(chars.next()),
+                        end if end == '`' || end == '"' => break,
+                        other => word.push(other),
+                    }
+                }
+                if let Some(stage) = stages.last_mut() {
+                    stage.push(word);
+                }
+            }
+            c if c.is_whitespace() => {}
+            c => {
+                let mut word = c.to_string();
+                while let Some(next) = chars.next_if(|c| !c.is_whitespace() && !matches!(c, '|' | '`' | '"'))
+                {
+                    word.push(next);
+                }
+                if let Some(stage) = stages.last_mut() {
+                    stage.push(word);
+                }
+            }
+        }
+    }
+    stages
+}
+
+/// The words of a text that is one action and nothing else.
+pub fn lone(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
+    (!inner.contains("{{") && !inner.contains("}}"))
+        .then(|| stages(text).into_iter().next())
+        .flatten()
+}
+
+fn action(raw: &str, scope: &Scope) -> Piece {
+    let mut piece: Option<Piece> = None;
+    for stage in stages(raw) {
+        let words: Vec<&str> = stage.iter().map(String::as_str).collect();
+        let next = match (&piece, words.as_slice()) {
+            (None, words) => first(words, scope),
+            (Some(before), words) => filtered(before, words),
+        };
+        match next {
+            Some(next) => piece = Some(next),
+            None => return Piece::Unknown(raw.to_owned()),
+        }
+    }
+    piece.unwrap_or_else(|| Piece::Unknown(raw.to_owned()))
+}
+
+fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
+    Some(match words {
+        ["user", name] => variable(name, scope)?,
+        ["env", name] => Piece::Env((*name).to_owned()),
+        ["timestamp"] => Piece::Now(scope.now.to_string()),
+        ["isotime"] => Piece::Now(time(scope.now, "2006-01-02T15:04:05Z")),
+        ["isotime", layout] => Piece::Now(time(scope.now, layout)),
+        ["build_name"] | ["build", "Name" | "BuildName"] => Piece::Text(scope.build_name.clone()),
+        ["build_type"] => Piece::Text("qemu".to_owned()),
+        ["template_dir"] => Piece::Text(scope.template_dir.clone()),
+        ["pwd"] => Piece::Text(".".to_owned()),
+        [".Name"] => Piece::Text(scope.vm_name.clone()),
+        [".BuildName"] => Piece::Text(scope.build_name.clone()),
+        [".BuilderType" | ".Provider"] => Piece::Text("qemu".to_owned()),
+        ["build", name] => Piece::Context(format!("build {name}")),
+        [name] if name.starts_with('.') => Piece::Context((*name).to_owned()),
+        [function, argument] => filtered(&Piece::Text((*argument).to_owned()), &[function])?,
+        ["split", text, separator, index] => {
+            let index: usize = index.parse().ok()?;
+            Piece::Text(text.split(separator).nth(index)?.to_owned())
+        }
+        ["replace_all" | "replace", from, to, text] => Piece::Text(text.replace(from, to)),
+        _ => return None,
+    })
+}
+
+fn variable(name: &str, scope: &Scope) -> Option<Piece> {
+    let known = scope.vars.get(name)?;
+    Some(if known.secret {
+        Piece::Secret(name.to_owned())
+    } else if let Some(env) = &known.env {
+        Piece::Env(env.clone())
+    } else if let Some(kept) = &known.kept {
+        Piece::Var {
+            name: kept.clone(),
+            filters: Vec::new(),
+            value: known.value.clone(),
+        }
+    } else {
+        Piece::Text(known.value.clone())
+    })
+}
+
+fn filtered(before: &Piece, words: &[&str]) -> Option<Piece> {
+    let (filter, change): (&'static str, fn(&str) -> String) = match words {
+        ["upper"] => ("upper", |text| text.to_uppercase()),
+        ["lower"] => ("lower", |text| text.to_lowercase()),
+        ["title"] => ("title", |text| text.to_owned()),
+        ["clean_resource_name" | "clean_image_name" | "clean_ami_name"] => ("", clean),
+        ["urlquery"] => ("urlencode", |text| text.to_owned()),
+        [] => return Some(before.clone()),
+        _ => return None,
+    };
+    Some(match before {
+        Piece::Text(text) => Piece::Text(change(text)),
+        Piece::Now(text) => Piece::Now(change(text)),
+        Piece::Var { value, .. } if filter.is_empty() => Piece::Text(change(value)),
+        Piece::Var { name, filters, value } => {
+            let mut filters = filters.clone();
+            filters.push(filter);
+            Piece::Var {
+                name: name.clone(),
+                filters,
+                value: change(value),
+            }
+        }
+        Piece::Context(name) => Piece::Context(name.clone()),
+        Piece::Secret(_) | Piece::Env(_) | Piece::Unknown(_) => return None,
+    })
+}
+
+/// What Packer leaves of a name for images.
+fn clean(text: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.chars().map(|c| if fits(c) { c } else { '-' }).collect()
+}
+
+/// A time in Go's layout, in UTC.
+fn time(now: i64, layout: &str) -> String {
+    const LAYOUTS: [(&str, &str); 16] = [
+        ("2006", "%Y"),
+        ("January", "%B"),
+        ("Monday", "%A"),
+        ("Jan", "%b"),
+        ("Mon", "%a"),
+        ("MST", "UTC"),
+        ("-0700", "+0000"),
+        ("Z07:00", "Z"),
+        ("15", "%H"),
+        ("01", "%m"),
+        ("02", "%d"),
+        ("03", "%I"),
+        ("04", "%M"),
+        ("05", "%S"),
+        ("06", "%y"),
+        ("PM", "%p"),
+    ];
+    let Ok(now) = jiff::Timestamp::from_second(now) else {
+        return String::new();
+    };
+    let now = now.to_zoned(TimeZone::UTC);
+    let (mut text, mut rest) = (String::new(), layout);
+    while let Some(c) = rest.chars().next() {
+        match LAYOUTS.iter().find(|(go, _)| rest.starts_with(go)) {
+            Some((go, ours)) => {
+                text.push_str(&now.strftime(*ours).to_string());
+                rest = &rest[go.len()..];
+            }
+            None => {
+                text.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    text
+}
+
+/// A text in which all is resolved that can be. What only a build knows, and secrets, stay as they were written.
+pub fn resolve(text: &str, scope: &Scope) -> String {
+    let whole = pieces(text, scope).into_iter().map(|piece| match piece {
+        Piece::Text(text) | Piece::Now(text) | Piece::Unknown(text) => text,
+        Piece::Var { value, .. } => value,
+        Piece::Secret(name) => format!("{{{{user `{name}`}}}}"),
+        Piece::Env(name) => format!("{{{{env `{name}`}}}}"),
+        Piece::Context(name) => format!("{{{{ {name} }}}}"),
+    });
+    whole.collect()
+}
+
+/// A template of the manifest's: kept variables stay variables, `context` translates what only a build knows.
+///
+/// # Errors
+/// The first action that has no translation, as it was written.
+pub fn jinja(text: &str, scope: &Scope, context: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut result = String::new();
+    for piece in pieces(text, scope) {
+        match piece {
+            Piece::Text(text) | Piece::Now(text) => result.push_str(&escape(&text)),
+            Piece::Var { name, filters, .. } => {
+                let filters: String = filters.iter().map(|filter| format!(" | {filter}")).collect();
+                result.push_str(&format!("{{{{ {name}{filters} }}}}"));
+            }
+            Piece::Context(name) => match context(&name) {
+                Some(text) => result.push_str(&text),
+                None => return Err(format!("{{{{ {name} }}}}")),
+            },
+            Piece::Secret(name) => return Err(format!("{{{{user `{name}`}}}}")),
+            Piece::Env(name) => return Err(format!("{{{{env `{name}`}}}}")),
+            Piece::Unknown(raw) => return Err(raw),
+        }
+    }
+    Ok(result)
+}
+
+/// A text that minijinja gives back as it is.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let next = rest.as_bytes().get(at + 1);
+        escaped.push_str(&rest[..at]);
+        // A brace at the end could meet one that the template puts behind it.
+        if matches!(next, None | Some(b'{' | b'%' | b'#')) {
+            escaped.push_str("{{ \"{\" }}");
+        } else {
+            escaped.push('{');
+        }
+        rest = &rest[at + 1..];
+    }
+    escaped + rest
+}
+
+/// The variables with their values, in which other variables and functions are resolved.
+pub fn settle(defaults: &[(String, Known)], scope: &Scope) -> BTreeMap<String, Known> {
+    let mut scope = scope.clone();
+    scope.vars = defaults.iter().cloned().collect();
+    for _ in 0..DEEPEST {
+        let mut settled = scope.vars.clone();
+        for known in settled.values_mut() {
+            if !known.value.contains("{{") {
+                continue;
+            }
+            let inside = pieces(&known.value, &scope);
+            if let [Piece::Env(name)] = inside.as_slice() {
+                (known.env, known.value) = (Some(name.clone()), String::new());
+                continue;
+            }
+            known.secret |= inside.iter().any(|piece| matches!(piece, Piece::Secret(_)));
+            let value = resolve(&known.value, &scope);
+            if value.len() <= LONGEST {
+                known.value = value;
+            }
+        }
+        if settled == scope.vars {
+            break;
+        }
+        scope.vars = settled;
+    }
+    scope.vars
+}
+
+/// Whether a name speaks of something that must not be written down.
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "private_key",
+        "api_key",
+        "apikey",
+        "access_key",
+        "credential",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
+        && !name.ends_with("_file")
+        && !name.ends_with("_path")
+}
+
+/// The variable of the environment that a secret is asked from.
+pub fn env_name(name: &str) -> String {
+    let fits = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().map(fits).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
+        format!("_{name}")
+    } else {
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope() -> Scope {
+        let known = |value: &str, kept: Option<&str>| Known {
+            value: value.to_owned(),
+            kept: kept.map(str::to_owned),
+            ..Known::default()
+        };
+        let mut scope = Scope {
+            vm_name: "packer-x".to_owned(),
+            now: 1_700_000_000,
+            ..Scope::default()
+        };
+        scope.vars.insert("size".to_owned(), known("50", None));
+        scope.vars.insert("who".to_owned(), known("a b", Some("who")));
+        let secret = Known {
+            value: "hunter2".to_owned(),
+            secret: true,
+            ..Known::default()
+        };
+        scope.vars.insert("pw".to_owned(), secret);
+        scope
+    }
+
+    #[test]
+    fn what_is_known_is_resolved_and_the_rest_stays() {
+        let scope = scope();
+        assert_eq!(resolve("{{user `size`}}000", &scope), "50000");
+        assert_eq!(resolve("{{ user \"who\" | upper }}", &scope), "A B");
+        assert_eq!(
+            resolve("{{ .Name }} {{isotime `20060102-1504`}}", &scope),
+            "packer-x 20231114-2213"
+        );
+        assert_eq!(resolve("{{ user `who` | clean_resource_name }}", &scope), "a-b");
+        assert_eq!(
+            resolve("{{.HTTPIP}} {{user `pw`}} {{nope", &scope),
+            "{{ .HTTPIP }} {{user `pw`}} {{nope"
+        );
+    }
+
+    #[test]
+    fn kept_variables_become_minijinja() {
+        let scope = scope();
+        let context = |name: &str| (name == ".HTTPIP").then(|| "{{ host.address }}".to_owned());
+        let text = jinja(
+            "x={{user `who` | lower}} {{ .HTTPIP }} {% raw {#",
+            &scope,
+            &context,
+        );
+        assert_eq!(
+            text.unwrap(),
+            "x={{ who | lower }} {{ host.address }} {{ \"{\" }}% raw {{ \"{\" }}#"
+        );
+        assert_eq!(
+            jinja("{{user `pw`}}", &scope, &context),
+            Err("{{user `pw`}}".to_owned())
+        );
+        assert_eq!(
+            jinja("{{ .Else }}", &scope, &context),
+            Err("{{ .Else }}".to_owned())
+        );
+    }
+
+    #[test]
+    fn variables_in_circles_end() {
+        let circle = ["a", "b"].map(|name| {
+            let other = if name == "a" { "b" } else { "a" };
+            let value = format!("{{{{user `{other}`}}}}{{{{user `{other}`}}}}");
+            (
+                name.to_owned(),
+                Known {
+                    value,
+                    ..Known::default()
+                },
+            )
+        });
+        assert!(settle(&circle, &Scope::default())["a"].value.len() <= LONGEST);
+    }
+}

@@ -1,0 +1,596 @@
+//! The playbook that runs Packer: which templates it builds with which variables, and what it does with the results.
+//! Only the shape is understood that such playbooks have: commands in tasks with lists of items.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use regex::Regex;
+
+use super::build::Desk;
+use super::fold::Fleet;
+use super::{Fault, Input};
+use crate::import::node::{Node, Place, Value};
+use crate::import::note::Weight;
+use crate::import::{path, yaml};
+
+/// Items of all tasks.
+const MOST_ITEMS: usize = 2000;
+/// Keys of a task that bring items.
+const LOOPS: [&str; 5] = [
+    "with_items",
+    "loop",
+    "with_list",
+    "with_nested",
+    "with_flattened_items",
+];
+/// Keys of a task that are commands.
+const COMMANDS: [&str; 6] = [
+    "shell",
+    "command",
+    "ansible.builtin.shell",
+    "ansible.builtin.command",
+    "ansible.legacy.shell",
+    "ansible.legacy.command",
+];
+
+/// What the playbook does.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Its runs of Packer.
+    pub builds: Vec<Command>,
+    /// It compresses: how, and where it says so.
+    pub compress: Option<(&'static str, Place)>,
+    /// It writes checksum files.
+    pub checksums: Vec<(&'static str, Place)>,
+    /// It uploads to a shacache.
+    pub shacache: Option<Place>,
+    /// Items of tasks that are not runs of Packer: what they say of a distro.
+    matrix: Vec<Item>,
+}
+
+/// One run of Packer.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Where the template could be.
+    pub templates: Vec<String>,
+    /// As it is written.
+    pub written: String,
+    /// `-var`.
+    pub vars: Vec<(String, String)>,
+    /// `-var-file`.
+    pub var_files: Vec<Input>,
+    /// Where.
+    pub place: Place,
+}
+
+/// What a task says of a distro.
+#[derive(Clone, Debug)]
+struct Item {
+    values: BTreeMap<String, String>,
+    task: String,
+    place: Place,
+}
+
+struct Reading<'r, 'd> {
+    desk: &'r Desk<'d>,
+    folder: String,
+    plan: Plan,
+    items: usize,
+}
+
+/// Reads a playbook.
+///
+/// # Errors
+/// Where it is none, or never runs Packer.
+pub fn read(input: &Input, desk: &Desk<'_>) -> Result<Plan, Vec<Fault>> {
+    let shown = Arc::from(input.shown.as_str());
+    let root = yaml::read(&shown, &input.text).map_err(|error| {
+        vec![Fault::new(
+            &error.place,
+            format!("this is no YAML: {}", error.cause),
+            "name the playbook that runs Packer",
+        )]
+    })?;
+    let mut reading = Reading {
+        desk,
+        folder: path::folder(&input.path),
+        plan: Plan::default(),
+        items: 0,
+    };
+    for play in root.items() {
+        let vars = play.get("vars").cloned();
+        for key in ["pre_tasks", "tasks", "post_tasks", "handlers"] {
+            for task in play.get(key).map(Node::items).unwrap_or_default() {
+                reading.task(task, vars.as_ref(), 0);
+            }
+        }
+        for key in ["roles", "import_playbook"] {
+            if let Some(node) = play.get(key) {
+                desk.note(
+                    Weight::Lost,
+                    Some(&node.place),
+                    format!("{key} = {}", node.short()),
+                    "is not followed; if Packer is run there, give that file with --ansible",
+                );
+            }
+        }
+    }
+    if reading.plan.builds.is_empty() {
+        let remedy = "tasks that run `packer build` by `shell` or `command` are understood; without --ansible the templates \
+                      are imported with their own variables";
+        return Err(vec![Fault::new(
+            &root.place,
+            "this playbook never runs `packer build`",
+            remedy,
+        )]);
+    }
+    Ok(reading.plan)
+}
+
+impl Reading<'_, '_> {
+    fn task(&mut self, task: &Node, vars: Option<&Node>, depth: usize) {
+        if depth > 8 {
+            return;
+        }
+        for key in ["block", "rescue", "always"] {
+            for inner in task.get(key).map(Node::items).unwrap_or_default() {
+                self.task(inner, vars, depth + 1);
+            }
+        }
+        let command = COMMANDS.iter().find_map(|key| {
+            let node = task.get(key)?;
+            let text = node.text().or_else(|| node.text_of("cmd"));
+            let text = text
+                .or_else(|| Some(node.texts_of("argv").join(" ")))
+                .filter(|text| !text.is_empty())?;
+            Some((text, node))
+        });
+        let name = task.text_of("name").unwrap_or_else(|| "a task".to_owned());
+        let items = self.items(task, vars);
+        let Some((text, node)) = command else {
+            let ours = ["block", "name"];
+            let what = task
+                .entries()
+                .iter()
+                .find(|(key, _)| !ours.contains(&key.as_str()));
+            if let Some((key, node)) = what.filter(|_| task.get("block").is_none()) {
+                self.desk.note(
+                    Weight::Lost,
+                    Some(&node.place),
+                    format!("task {name}: {key}"),
+                    "is not part of building images; keep it in a playbook of its own if it is still needed",
+                );
+            }
+            return;
+        };
+        let words = text.replace("\\\n", " ");
+        let is_build = words.contains("packer") && words.split_whitespace().any(|word| word == "build");
+        let chdir = task
+            .get("args")
+            .and_then(|args| args.text_of("chdir"))
+            .or_else(|| node.text_of("chdir"));
+        let mut known = false;
+        if is_build {
+            known = true;
+            for item in &items {
+                let text = filled(&words, item, vars);
+                let chdir = chdir.as_ref().map(|chdir| filled(chdir, item, vars));
+                self.build(&text, chdir.as_deref(), item, node);
+            }
+            self.told(task, &name);
+        }
+        for (mark, kind) in [
+            ("gzip", "gzip"),
+            ("pigz", "gzip"),
+            ("zstd", "zstd"),
+            ("xz ", "xz"),
+        ] {
+            if !is_build && words.contains(mark) && self.plan.compress.is_none() {
+                self.plan.compress = Some((kind, node.place.clone()));
+            }
+            known |= words.contains(mark);
+        }
+        for (mark, kind) in [
+            ("sha512sum", "sha512"),
+            ("sha256sum", "sha256"),
+            ("md5sum", "md5"),
+        ] {
+            if words.contains(mark) {
+                known = true;
+                if !self.plan.checksums.iter().any(|(known, _)| *known == kind) {
+                    self.plan.checksums.push((kind, node.place.clone()));
+                }
+            }
+        }
+        if ["shacache", "networkcache", "shadir"]
+            .iter()
+            .any(|mark| words.contains(mark))
+            || name.to_lowercase().contains("shacache")
+        {
+            known = true;
+            self.plan.shacache.get_or_insert_with(|| node.place.clone());
+        }
+        if task
+            .get("ignore_errors")
+            .is_some_and(|node| node.text().is_some_and(|text| text == "true"))
+            && known
+        {
+            self.desk.note(
+                Weight::Decided,
+                Some(&node.place),
+                format!("task {name}: ignore_errors"),
+                "a failure went unnoticed; now it ends its image, and nothing of it is listed or uploaded",
+            );
+        }
+        if !known {
+            self.desk.note(Weight::Lost, Some(&node.place), format!("task {name}"), format!("runs `{}`, which has no place in a manifest; run it before or after `pipeline run` if it is still needed", first_words(&words)));
+        }
+        if !is_build {
+            for (values, place) in items.into_iter().filter(|(values, _)| values.len() > 1) {
+                self.plan.matrix.push(Item {
+                    values,
+                    task: name.clone(),
+                    place,
+                });
+            }
+        }
+    }
+
+    /// What else a task says about its runs of Packer.
+    fn told(&self, task: &Node, name: &str) {
+        for (key, node) in task.entries() {
+            let text = match key.as_str() {
+                "name" => continue,
+                key if LOOPS.contains(&key) || COMMANDS.contains(&key) => continue,
+                "args" if node.get("creates").is_some() => {
+                    "skipped what had an output folder; here work is kept by everything that went into it, and is done anew when that changes"
+                }
+                "args" | "register" | "tags" => continue,
+                "async" | "poll" | "throttle" => {
+                    "ran builds beside each other; the program does so by itself, within memory and processors"
+                }
+                "when" => {
+                    "a condition: all of the items are in the manifest; `pipeline run … SELECTOR` builds some of them"
+                }
+                "environment" => "environment of Packer; variables of the template are taken from -var alone",
+                _ => continue,
+            };
+            self.desk.note(
+                Weight::Decided,
+                Some(&node.place),
+                format!("task {name}: {key}"),
+                text,
+            );
+        }
+    }
+
+    /// The items of a task, each as names with values; a plain item is called `item`.
+    fn items(&mut self, task: &Node, vars: Option<&Node>) -> Vec<(BTreeMap<String, String>, Place)> {
+        let Some(list) = LOOPS
+            .iter()
+            .find_map(|key| task.get(key).map(|node| (*key, node)))
+        else {
+            return vec![(BTreeMap::new(), task.place.clone())];
+        };
+        let (key, mut node) = list;
+        if let Some(text) = node.text()
+            && let Some(found) = variable(&text).and_then(|name| vars?.get(&name))
+        {
+            node = found;
+        }
+        let lists: Vec<Vec<&Node>> = if key == "with_nested" {
+            node.items()
+                .iter()
+                .map(|list| list.items().iter().collect())
+                .collect()
+        } else {
+            vec![
+                node.items()
+                    .iter()
+                    .flat_map(|item| {
+                        if key == "with_items" {
+                            item.items().iter().collect()
+                        } else {
+                            vec![item]
+                        }
+                    })
+                    .collect(),
+            ]
+        };
+        let mut rows: Vec<Vec<&Node>> = vec![Vec::new()];
+        for list in lists {
+            if rows.len().saturating_mul(list.len()) + self.items > MOST_ITEMS {
+                self.desk.note(
+                    Weight::Todo,
+                    Some(&node.place),
+                    key,
+                    "has more items than are looked at; some builds are missing",
+                );
+                break;
+            }
+            rows = rows
+                .iter()
+                .flat_map(|row| list.iter().map(move |item| [row.as_slice(), &[*item]].concat()))
+                .collect();
+        }
+        self.items += rows.len();
+        rows.into_iter()
+            .filter_map(|row| {
+                let place = row.last()?.place.clone();
+                let mut values = BTreeMap::new();
+                match row.as_slice() {
+                    [one] => add("item", one, &mut values),
+                    several => {
+                        for (at, node) in several.iter().enumerate() {
+                            add(&format!("item.{at}"), node, &mut values);
+                        }
+                    }
+                }
+                Some((values, place))
+            })
+            .collect()
+    }
+
+    fn build(
+        &mut self,
+        text: &str,
+        chdir: Option<&str>,
+        (_, place): &(BTreeMap<String, String>, Place),
+        node: &Node,
+    ) {
+        let base = path::join(&self.folder, chdir.unwrap_or("."));
+        let words = words(text);
+        let at = words.iter().position(|word| word == "build").unwrap_or_default();
+        let mut command = Command {
+            templates: Vec::new(),
+            written: String::new(),
+            vars: Vec::new(),
+            var_files: Vec::new(),
+            place: place.clone(),
+        };
+        let mut rest = words.into_iter().skip(at + 1);
+        let place = &node.place;
+        while let Some(word) = rest.next() {
+            if matches!(
+                word.as_str(),
+                "|" | ">" | ">>" | "&&" | ";" | "||" | "2>&1" | "&>"
+            ) {
+                break;
+            }
+            let (flag, inline) = match word.split_once('=') {
+                Some((flag, value)) if word.starts_with('-') => (flag.to_owned(), Some(value.to_owned())),
+                _ => (word.clone(), None),
+            };
+            if !flag.starts_with('-') {
+                command.written = word;
+                continue;
+            }
+            match flag.trim_start_matches('-') {
+                "var" => {
+                    let value = inline.or_else(|| rest.next()).unwrap_or_default();
+                    match value.split_once('=') {
+                        Some((name, value)) => command.vars.push((name.to_owned(), value.to_owned())),
+                        None => {
+                            self.desk.note(
+                                Weight::Lost,
+                                Some(place),
+                                format!("-var {value}"),
+                                "has no value",
+                            );
+                        }
+                    }
+                }
+                "var-file" => {
+                    let written = inline.or_else(|| rest.next()).unwrap_or_default();
+                    let found = path::join(&base, &written);
+                    match self.desk.text(&found) {
+                        Some(text) => command.var_files.push(Input {
+                            shown: path::relative(&self.desk.request.folder, &found),
+                            path: found,
+                            text,
+                        }),
+                        None => self.desk.note(
+                            Weight::Todo,
+                            Some(place),
+                            format!("-var-file {written}"),
+                            "there is no such file",
+                        ),
+                    }
+                }
+                "only" | "except" => {
+                    let names = inline.or_else(|| rest.next()).unwrap_or_default();
+                    self.desk.note(Weight::Todo, Some(place), format!("-{} {names}", flag.trim_start_matches('-')), "chose among the builds of a template; all of them are in the manifest: take out what is not wanted");
+                }
+                "on-error" | "parallel-builds" | "parallel" => {
+                    let value = inline.or_else(|| rest.next()).unwrap_or_default();
+                    self.desk.note(Weight::Decided, Some(place), format!("{flag} {value}"), "how Packer behaved; builds run beside each other, and what fails leaves its logs and screen");
+                }
+                _ => self.desk.note(
+                    Weight::Decided,
+                    Some(place),
+                    flag,
+                    "how Packer behaved; has no meaning here",
+                ),
+            }
+        }
+        command.templates = vec![
+            path::join(&base, &command.written),
+            path::join(&self.desk.request.folder, &command.written),
+            path::join(&self.folder, &command.written),
+        ];
+        command.templates.dedup();
+        self.plan.builds.push(command);
+    }
+}
+
+fn add(name: &str, node: &Node, values: &mut BTreeMap<String, String>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, node) in entries {
+                values.extend(node.text().map(|text| (format!("{name}.{key}"), text)));
+            }
+        }
+        Value::List(items) => {
+            for (at, node) in items.iter().enumerate() {
+                values.extend(node.text().map(|text| (format!("{name}.{at}"), text)));
+            }
+        }
+        _ => values.extend(node.text().map(|text| (name.to_owned(), text))),
+    }
+}
+
+static BRACES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{\{\s*([^}|]*?)\s*(?:\|[^}]*)?\}\}").ok());
+
+/// The variable that a text is.
+fn variable(text: &str) -> Option<String> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    Some(inner.trim().to_owned())
+}
+
+/// A text with its items and variables filled in; what is not known stays.
+fn filled(text: &str, (values, _): &(BTreeMap<String, String>, Place), vars: Option<&Node>) -> String {
+    let Some(braces) = BRACES.as_ref() else {
+        return text.to_owned();
+    };
+    let fill = |text: &str| {
+        braces
+            .replace_all(text, |found: &regex::Captures<'_>| {
+                let name = found[1]
+                    .replace("['", ".")
+                    .replace("[\"", ".")
+                    .replace(['[', ']', '\'', '"'], ".");
+                let name = name
+                    .split('.')
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(".");
+                let known = values.get(&name).cloned().or_else(|| vars?.text_of(&name));
+                known.unwrap_or_else(|| found[0].to_owned())
+            })
+            .into_owned()
+    };
+    // A variable of the play can name another one.
+    fill(&fill(text))
+}
+
+/// Words of a shell command, without quotes.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(end), c) if c == end => quote = None,
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, ';' | '>' | '|') => {
+                words.extend(word.take());
+                words.push(c.to_string());
+            }
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+fn first_words(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().take(6).collect();
+    words.join(" ")
+}
+
+/// Tells where the lists of other tasks say something else than the builds.
+pub fn compare(plan: &Plan, fleet: &Fleet, desk: &Desk<'_>) {
+    let mut seen = std::collections::BTreeSet::new();
+    for item in &plan.matrix {
+        let Some(distro) = item
+            .values
+            .values()
+            .find_map(|value| fleet.distros.iter().find(|distro| distro.name == *value))
+        else {
+            continue;
+        };
+        let version = item
+            .values
+            .iter()
+            .find(|(key, _)| key.ends_with(".version"))
+            .map(|(_, value)| value.clone());
+        if let Some(version) = version.filter(|version| *version != distro.system.version)
+            && seen.insert((distro.name.clone(), version.clone()))
+        {
+            let text = format!(
+                "says version {version} of {}, which is {}: the manifest has it once, from its medium",
+                distro.name, distro.system.version
+            );
+            desk.note(
+                Weight::Decided,
+                Some(&item.place),
+                format!("task {}", item.task),
+                text,
+            );
+        }
+        let size = item
+            .values
+            .iter()
+            .find(|(key, _)| key.ends_with("size"))
+            .map(|(_, value)| value.clone());
+        if let Some(size) = size {
+            let images = fleet
+                .images
+                .iter()
+                .filter(|images| images.distros.contains(&distro.name));
+            let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+            let known = images
+                .flat_map(|images| &images.sizes)
+                .any(|known| digits(known).trim_end_matches("000") == digits(&size).trim_end_matches("000"));
+            if !known {
+                let text = format!(
+                    "names size {size} of {}, which no build makes: it is not in the manifest",
+                    distro.name
+                );
+                desk.note(
+                    Weight::Decided,
+                    Some(&item.place),
+                    format!("task {}", item.task),
+                    text,
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_words_and_items() {
+        assert_eq!(
+            words("packer build -var 'a=b c' -var=\"d=1\" x.json>>log; echo"),
+            [
+                "packer", "build", "-var", "a=b c", "-var=d=1", "x.json", ">", ">", "log", ";", "echo"
+            ]
+        );
+        let place = Place {
+            file: Arc::from("p.yml"),
+            line: 1,
+        };
+        let values = [
+            ("item.size".to_owned(), "50".to_owned()),
+            ("item.0".to_owned(), "x".to_owned()),
+        ]
+        .into();
+        assert_eq!(
+            filled(
+                "{{item.size}} {{ item['size'] }} {{ item[0] }} {{ other }}",
+                &(values, place),
+                None
+            ),
+            "50 50 x {{ other }}"
+        );
+    }
+}

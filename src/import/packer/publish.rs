@@ -1,0 +1,270 @@
+//! What becomes of results: names of the files, compression, checksums, places of publication.
+
+use std::collections::BTreeMap;
+
+use super::build::{Build, Desk};
+use super::fold::{Fleet, Key};
+use super::options::{self, Fate};
+use super::playbook::Plan;
+use super::template::Block;
+use crate::import::note::Weight;
+use crate::import::path;
+
+/// `[publish]`.
+#[derive(Clone, Debug, Default)]
+pub struct Publish {
+    /// `format`.
+    pub format: String,
+    /// `compress`.
+    pub compress: &'static str,
+    /// `level`.
+    pub level: Option<i64>,
+    /// `checksums`.
+    pub checksums: Vec<&'static str>,
+    /// `file`, a template; absent: the usual one.
+    pub file: Option<String>,
+    /// A `[publish.shacache]` table.
+    pub shacache: bool,
+}
+
+/// Reads it.
+pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, desk: &Desk<'_>) -> Publish {
+    let mut publish = Publish {
+        format: "qcow2".to_owned(),
+        compress: "none",
+        ..Publish::default()
+    };
+    let mut formats: Vec<String> = Vec::new();
+    for (_, build) in builds {
+        let format = build.text("format").unwrap_or_else(|| "qcow2".to_owned());
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+        for block in &build.builder.post_processors {
+            post_processor(build, block, &mut publish, desk);
+        }
+    }
+    match formats.first().map(String::as_str) {
+        Some(format @ ("qcow2" | "raw")) => publish.format = format.to_owned(),
+        Some(format) => desk.note(
+            Weight::Lost,
+            None,
+            format!("format = {format}"),
+            "images are qcow2 or raw; qcow2 is taken",
+        ),
+        None => {}
+    }
+    if formats.len() > 1 {
+        desk.note(Weight::Lost, None, format!("formats {}", formats.join(", ")), "a manifest has one format for all its images: the first is taken; write another manifest for the others");
+    }
+    if let Some(plan) = plan {
+        if let Some((kind, place)) = &plan.compress {
+            publish.compress = kind;
+            desk.note(
+                Weight::Decided,
+                Some(place),
+                "compression by the playbook",
+                format!("`compress = \"{kind}\"`: a file appears whole, or not at all"),
+            );
+        }
+        for (kind, place) in &plan.checksums {
+            if !publish.checksums.contains(kind) {
+                publish.checksums.push(kind);
+            }
+            desk.note(
+                Weight::Decided,
+                Some(place),
+                format!("{kind}sum by the playbook"),
+                "`checksums`: a line is written when its image is; the lines of others stay",
+            );
+        }
+        if let Some(place) = &plan.shacache {
+            publish.shacache = true;
+            desk.note(Weight::Decided, Some(place), "upload to a shacache by the playbook", "`[publish.shacache]`: `pipeline run --upload` (or UPLOAD=yes) sends what is not there, and reads it back");
+        }
+    }
+    // The order of the playbook is that of chance; this is the usual one.
+    publish
+        .checksums
+        .sort_by_key(|kind| ["sha512", "sha256", "md5"].iter().position(|known| known == kind));
+    publish.file = file(fleet, &publish, desk);
+    publish
+}
+
+fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
+    let place = Some(&block.options.place);
+    let subject = format!("post-processor {}", block.kind);
+    let lost = |key: &str, text: &str| {
+        let place = block.options.get(key).map(|node| &node.place);
+        desk.note(Weight::Lost, place, format!("{}: {key}", block.kind), text);
+    };
+    match block.kind.as_str() {
+        "compress" => {
+            let output = block
+                .options
+                .text_of("output")
+                .map(|text| build.resolve(&text))
+                .unwrap_or_default();
+            let format = block.options.text_of("format").map(|text| build.resolve(&text));
+            let kind = format.unwrap_or_else(|| output.rsplit('.').next().unwrap_or_default().to_owned());
+            publish.compress = match kind.as_str() {
+                "gz" | "gzip" | "pgz" | "bgzf" | "tar.gz" | "" => "gzip",
+                "xz" => "xz",
+                "zst" | "zstd" => "zstd",
+                other => {
+                    desk.note(
+                        Weight::Lost,
+                        place,
+                        format!("{subject}: {other}"),
+                        "compression here is gzip, xz or zstd; zstd is taken",
+                    );
+                    "zstd"
+                }
+            };
+            if kind.starts_with("tar") {
+                desk.note(
+                    Weight::Lost,
+                    place,
+                    format!("{subject}: {kind}"),
+                    "an archive; images are compressed as they are, without one",
+                );
+            }
+            let level = block
+                .options
+                .text_of("compression_level")
+                .and_then(|text| build.resolve(&text).parse::<i64>().ok());
+            publish.level = level.filter(|level| (1..=9).contains(level));
+            if !output.is_empty() {
+                lost(
+                    "output",
+                    "name of the compressed file; `publish.file` names all files",
+                );
+            }
+            if block.options.get("keep_input_artifact").is_some() {
+                lost(
+                    "keep_input_artifact",
+                    "kept the uncompressed file too; the compressed one is what is published",
+                );
+            }
+        }
+        "checksum" => {
+            let types = block.options.texts_of("checksum_types");
+            let types = if types.is_empty() {
+                vec!["md5".to_owned()]
+            } else {
+                types
+            };
+            for kind in types {
+                match ["sha512", "sha256", "md5"]
+                    .into_iter()
+                    .find(|known| *known == kind)
+                {
+                    Some(known) if publish.checksums.contains(&known) => {}
+                    Some(known) => publish.checksums.push(known),
+                    None => desk.note(
+                        Weight::Lost,
+                        place,
+                        format!("{subject}: {kind}"),
+                        "checksums here are sha512, sha256 and md5",
+                    ),
+                }
+            }
+            if block.options.get("output").is_some() {
+                lost(
+                    "output",
+                    "name of the checksum file; here it is SHA512SUM.txt, SHA256SUM.txt or MD5SUM.txt of the output folder, with a line for each image",
+                );
+            }
+        }
+        kind => {
+            let fate = options::POST_PROCESSORS
+                .iter()
+                .find(|(known, _)| *known == kind)
+                .map(|(_, fate)| *fate);
+            let (weight, text) = match fate {
+                Some(Fate::Ours(text) | Fate::Taken(text)) => (Weight::Decided, text),
+                Some(Fate::Lost(text)) => (Weight::Lost, text),
+                None => (
+                    Weight::Lost,
+                    "not known here; do it with the published image, after `pipeline run`",
+                ),
+            };
+            desk.note(weight, place, subject, text);
+            for (key, node) in block.options.entries() {
+                desk.note(
+                    Weight::Lost,
+                    Some(&node.place),
+                    format!("post-processor {kind}: {key} = {}", node.short()),
+                    "went with that post-processor",
+                );
+            }
+        }
+    }
+}
+
+/// The template for names of files that most images agree on; the others are told.
+fn file(fleet: &Fleet, publish: &Publish, desk: &Desk<'_>) -> Option<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let files: Vec<_> = fleet.images.iter().flat_map(|images| &images.files).collect();
+    let templates: Vec<_> = files
+        .iter()
+        .map(|(distro, id, (folder, name))| template(distro, id, folder, name, &publish.format))
+        .collect();
+    for template in &templates {
+        *counts.entry(template.clone()).or_default() += 1;
+    }
+    // One name for all images would not do.
+    let apart = |template: &String| files.len() < 2 || template.contains("{{ id }}");
+    let best = counts
+        .iter()
+        .filter(|(template, _)| apart(template))
+        .max_by_key(|(_, count)| **count)?
+        .0
+        .clone();
+    for ((_, id, (folder, name)), template) in files.iter().zip(&templates) {
+        if *template != best {
+            let text = format!(
+                "was written to {folder}/{name}; names of all files follow one template, which most of the images agree on: {best}"
+            );
+            desk.note(Weight::Lost, None, format!("image {id}"), text);
+        }
+    }
+    Some(best)
+}
+
+fn template(distro: &str, id: &str, folder: &str, name: &str, format: &str) -> String {
+    let plain = path::plain(&format!("{folder}/{name}"));
+    let parts = plain
+        .trim_start_matches('/')
+        .split('/')
+        .filter(|part| *part != "..");
+    let parts: Vec<_> = parts.map(super::distro::plain_name).collect();
+    let text = parts.join("/");
+    let text = if text.contains(id) {
+        text.replace(id, "{{ id }}")
+    } else {
+        text.replace(distro, "{{ distro }}")
+    };
+    let dotted = format!(".{format}");
+    match text.strip_suffix(&dotted) {
+        Some(start) => format!("{start}.{{{{ format }}}}{{{{ suffix }}}}"),
+        None => format!("{text}{{{{ suffix }}}}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_become_a_template() {
+        assert_eq!(
+            template("d", "d-50G-x", "output-d-50G-x", "packer-d-50G-x", "qcow2"),
+            "output-{{ id }}/packer-{{ id }}{{ suffix }}"
+        );
+        assert_eq!(
+            template("d", "d-1", "../builds", "d-1.qcow2", "qcow2"),
+            "builds/{{ id }}.{{ format }}{{ suffix }}"
+        );
+    }
+}

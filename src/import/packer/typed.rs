@@ -1,0 +1,377 @@
+//! What was typed into a boot loader: recognised as the start of a known installer, with the arguments that carry over;
+//! or kept as a `boot_command`.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::build::Build;
+use super::go::{self, Piece};
+use super::system::System;
+use crate::boot_command;
+use crate::import::node::Node;
+use crate::import::note::Weight;
+use crate::installer;
+
+/// Stands for `{{ .HTTPIP }}:{{ .HTTPPort }}` while words are looked at.
+const SERVER: char = '\u{e000}';
+/// Stands for a secret.
+const SECRET: char = '\u{e001}';
+
+/// How an installer is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Its kernel directly: the keys meant nothing else.
+    Direct(Words),
+    /// By typing, still: the text, as a template of the manifest's.
+    Keys(String),
+    /// Nothing was typed.
+    Nothing,
+}
+
+/// What the keys said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The version that has this installer, where it is another one than the medium's.
+    pub version: Option<String>,
+    /// Path of the answers on Packer's server; absent: they came in another way.
+    pub answers: Option<String>,
+    /// Vars of the answers.
+    pub vars: Vec<(&'static str, String)>,
+    /// Arguments that the installer still gets.
+    pub arguments: Vec<String>,
+    /// Arguments that the installed system keeps.
+    pub kept: Vec<String>,
+    /// A password was typed.
+    pub has_password: bool,
+    /// What was typed, for people, without secrets.
+    pub shown: String,
+}
+
+/// All that was typed, as one text of Packer's.
+fn whole(build: &Build<'_>) -> Option<String> {
+    let mut text: String = build
+        .option("boot_command")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Node::text)
+        .collect();
+    for step in build.option("boot_steps").map(Node::items).unwrap_or_default() {
+        if let [keys, description @ ..] = step.items() {
+            text += &keys.text().unwrap_or_default();
+            for description in description.iter().filter_map(Node::text) {
+                build.note(
+                    Weight::Decided,
+                    "boot_steps",
+                    format!("described as: {description}"),
+                );
+            }
+        }
+    }
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// Reads what was typed.
+pub fn read(build: &Build<'_>, system: &System, answers: &[String]) -> Start {
+    let Some(text) = whole(build) else {
+        return Start::Nothing;
+    };
+    match recognised(build, system, &text) {
+        Some(words) => {
+            for key in ["boot_command", "boot_steps"] {
+                if build.option(key).is_some() {
+                    build.note(Weight::Decided, key, "only started the installer: its kernel is started directly instead, and nobody types");
+                }
+            }
+            if build.option("boot_wait").is_some() {
+                build.note(
+                    Weight::Decided,
+                    "boot_wait",
+                    "a pause before typing; nobody types",
+                );
+            }
+            Start::Direct(words)
+        }
+        None => kept(build, &text, answers),
+    }
+}
+
+static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"<[A-Za-z0-9]+(?: [^>]*)?>").ok());
+static SERVERS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{\{ \.HTTPIP \}\}:\{\{ \.HTTPPort \}\}").ok());
+
+/// Words, with line ends as words of their own.
+fn plain(build: &Build<'_>, text: &str) -> Option<String> {
+    let mut plain = String::new();
+    for piece in go::pieces(text, &build.scope) {
+        match piece {
+            Piece::Text(text) | Piece::Now(text) => plain.push_str(&text),
+            Piece::Var { value, .. } => plain.push_str(&value),
+            Piece::Secret(_) => plain.push(SECRET),
+            Piece::Env(name) => plain.push_str(&format!("${name}")),
+            Piece::Context(name) => plain.push_str(&format!("{{{{ {name} }}}}")),
+            Piece::Unknown(_) => return None,
+        }
+    }
+    let plain = KEYS.as_ref()?.replace_all(&plain, |found: &regex::Captures<'_>| {
+        match found[0].to_lowercase().as_str() {
+            "<spacebar>" => " ",
+            "<enter>" | "<return>" => "\n",
+            "<f10>" | "<leftctrlon>" => "\n",
+            wait if wait.starts_with("<wait") => " ",
+            _ => "\u{0}",
+        }
+    });
+    // Keys between letters part nothing that was typed in one go, but they end the word before a new line.
+    Some(
+        SERVERS
+            .as_ref()?
+            .replace_all(&plain, SERVER.to_string().as_str())
+            .replace('\u{0}', ""),
+    )
+}
+
+fn recognised(build: &Build<'_>, system: &System, text: &str) -> Option<Words> {
+    let plain = plain(build, text)?;
+    let unquoted: String = plain
+        .chars()
+        .filter(|c| !matches!(c, '"' | '\'' | '\\'))
+        .collect();
+    let has = |text: &str| unquoted.contains(text);
+    let program = match system.family {
+        "debian" if has("preseed/url=") || has("preseed/file=") || has(" url=") || has("auto") => {
+            "debian-installer"
+        }
+        "ubuntu" if has("autoinstall") || has("nocloud") || has("/casper/vmlinuz") => "subiquity",
+        "ubuntu"
+            if has("preseed/url=") || has("preseed/file=") || has(" url=") || has("/install/vmlinuz") =>
+        {
+            "debian-installer"
+        }
+        "rhel" if has("ks=") => "anaconda",
+        _ => return None,
+    };
+    let of = |version: &str| installer::find(system.family, version).map(|known| known.program.as_str());
+    let version = [&system.version, &system.exact]
+        .into_iter()
+        .find(|version| of(version) == Some(program))?;
+    let mut words = Words {
+        version: (*version != system.version).then(|| version.clone()),
+        ..Words::default()
+    };
+    let mut behind_line = false;
+    for word in unquoted.split_whitespace() {
+        if word == "---" || word == "--" {
+            behind_line = true;
+            continue;
+        }
+        word_of(program, word, behind_line, &mut words);
+    }
+    words.shown = shown(&unquoted);
+    Some(words)
+}
+
+/// What was typed, on one line, without secrets and strange letters.
+fn shown(unquoted: &str) -> String {
+    let words = unquoted
+        .split_whitespace()
+        .map(|word| match word.split_once('=') {
+            Some((key, _)) if key.contains("password") => format!("{key}=…"),
+            _ => word.replace(SERVER, "HOST:PORT").replace(SECRET, "…"),
+        });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Where on Packer's server something is.
+fn on_server(value: &str) -> Option<String> {
+    let (_, path) = value.split_once(SERVER)?;
+    Some(path.trim_start_matches('/').to_owned())
+}
+
+fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    if let Some(path) = on_server(word) {
+        // `ds=nocloud-net;s=http://…/` names the folder.
+        words.answers = Some(if program == "subiquity" {
+            format!("{path}user-data")
+        } else {
+            path
+        });
+        return;
+    }
+    // What the program tells installers by itself, and words of boot loaders.
+    let is_ours = matches!(
+        key,
+        "auto"
+            | "auto-install/enable"
+            | "priority"
+            | "debconf/priority"
+            | "debconf/frontend"
+            | "DEBIAN_FRONTEND"
+            | "preseed/url"
+            | "url"
+            | "preseed/file"
+            | "fb"
+            | "framebuffer"
+            | "vga"
+            | "console"
+            | "quiet"
+            | "splash"
+            | "noprompt"
+            | "autoinstall"
+            | "ds"
+            | "cloud-config-url"
+            | "inst.text"
+            | "text"
+            | "inst.cmdline"
+            | "cmdline"
+            | "inst.ks"
+            | "ks"
+            | "inst.stage2"
+            | "inst.repo"
+            | "ip"
+            | "net.ifnames"
+            | "biosdevname"
+            | "linux"
+            | "linuxefi"
+            | "linux16"
+            | "initrd"
+            | "initrdefi"
+            | "initrd16"
+            | "boot"
+            | "set"
+            | "gfxpayload"
+            | "install"
+            | "c"
+            | "e"
+            | "netcfg/get_hostname"
+            | "netcfg/get_domain"
+            | "netcfg/choose_interface"
+            | "interface"
+            | "hostname"
+            | "domain"
+            | "rescue/enable"
+            | "desktop"
+            | "DEBCONF_DEBUG"
+            | "netcfg/dhcp_timeout"
+            | "keyboard-configuration/toggle"
+            | "BOOT_IMAGE"
+            | "file"
+            | "debian-installer/framebuffer"
+            | "debian-installer/allow_unauthenticated_ssl"
+    ) || key.starts_with("/install")
+        || key.starts_with("/casper")
+        || key.contains("vmlinuz")
+        || word.contains("initrd")
+        || key.starts_with('(');
+    if is_ours {
+        return;
+    }
+    match key {
+        "passwd/user-password"
+        | "passwd/user-password-again"
+        | "passwd/root-password"
+        | "passwd/root-password-again"
+        | "passwd/user-password-crypted"
+        | "passwd/root-password-crypted" => words.has_password = true,
+        _ if value.contains(SECRET) => words.has_password = true,
+        "locale" | "debian-installer/locale" | "debian-installer" => set(words, "locale", value),
+        "keymap"
+        | "keyboard-configuration/xkb-keymap"
+        | "console-keymaps-at/keymap"
+        | "console-setup/layoutcode"
+        | "keyboard-configuration/layoutcode" => set(words, "keymap", value),
+        "keyboard-configuration/layout" => set(words, "keymap", &layout(value)),
+        "keyboard-configuration/variant"
+        | "keyboard-configuration/modelcode"
+        | "console-setup/ask_detect"
+        | "keyboard-configuration/ask_detect"
+        | "kbd-chooser/method"
+        | "console-setup/modelcode" => {}
+        "language" | "country" | "debian-installer/language" | "debian-installer/country" => {
+            words.arguments.push(word.to_owned());
+        }
+        "time/zone" => set(words, "timezone", value),
+        "passwd/username" => set(words, "username", value),
+        "passwd/user-fullname" => set(words, "fullname", value),
+        _ if behind_line => words.kept.push(word.to_owned()),
+        _ => words.arguments.push(word.to_owned()),
+    }
+}
+
+fn set(words: &mut Words, name: &'static str, value: &str) {
+    if value.is_empty() {
+        return;
+    }
+    // `debian-installer=en_US.UTF-8` says more than `locale=en_US`, whichever comes first.
+    match words.vars.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) if value.len() > known.len() => value.clone_into(known),
+        Some(_) => {}
+        None => words.vars.push((name, value.to_owned())),
+    }
+}
+
+/// The X layout by its name in the installer's list.
+fn layout(name: &str) -> String {
+    match name.to_lowercase().as_str() {
+        "usa" | "us" | "english" => "us".to_owned(),
+        "uk" => "gb".to_owned(),
+        "germany" | "german" => "de".to_owned(),
+        "france" | "french" => "fr".to_owned(),
+        short => short.to_owned(),
+    }
+}
+
+/// The text as a template of the manifest's, its keys checked.
+fn kept(build: &Build<'_>, text: &str, answers: &[String]) -> Start {
+    let context = |name: &str| match name {
+        ".HTTPIP" => Some("{{ host.address }}".to_owned()),
+        ".HTTPPort" => Some("{{ host.port }}".to_owned()),
+        _ => None,
+    };
+    let made = go::jinja(text, &build.scope, &context).map_err(|action| {
+        format!("`{action}` in it is known to Packer alone (or is a secret, which must not be typed); write the line by hand")
+    });
+    let mut made = match made {
+        Ok(made) => made,
+        Err(cause) => {
+            build.note(Weight::Todo, "boot_command", cause);
+            return Start::Nothing;
+        }
+    };
+    // Answers are at a place that nobody can guess, not at the root of a server.
+    let server = "http://{{ host.address }}:{{ host.port }}/";
+    for answer in answers {
+        made = made.replace(&format!("{server}{answer}"), "{{ host.url }}");
+    }
+    made = made.replace(server, "{{ host.folder }}").replace('\n', "<enter>");
+    let wait = build.text("boot_wait").unwrap_or_else(|| "10s".to_owned());
+    if !wait.starts_with('-') && !wait.starts_with('0') {
+        let wait = wait.trim_end_matches("ms");
+        made = format!(
+            "<wait{}>{made}",
+            if wait.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("{wait}s")
+            } else {
+                wait.to_owned()
+            }
+        );
+    }
+    if let Err(errors) = boot_command::parse(&boot_command::mask(&made)) {
+        let causes: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        build.note(
+            Weight::Todo,
+            "boot_command",
+            format!(
+                "cannot be typed as it is: {}; write it by hand",
+                causes.join("; ")
+            ),
+        );
+        return Start::Nothing;
+    }
+    let text = "not recognised as the start of a known installer, so it is still typed, after the pause of `boot_wait`; media \
+                whose kernel can be started directly need none of it";
+    build.note(Weight::Decided, "boot_command", text);
+    Start::Keys(made)
+}
