@@ -13,9 +13,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export RUST_TEST_THREADS ?= 6
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
+# What `make fuzz` attacks (a file of tests/fuzz/targets), and for how long.
+TARGET ?=
+SECONDS ?= 600
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-install chaos bench check docs setup toolchain clean
+.PHONY: help demo test test-install chaos bench fuzz check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
@@ -26,6 +29,8 @@ help:
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
 	@echo 'make docs    write docs/cli.md and docs/manifest.md anew, from the program itself'
+	@echo 'make fuzz TARGET=packer SECONDS=600   look for input that breaks a reader (needs cargo-fuzz; not in CI); targets:'
+	@echo '        $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs)))'
 	@echo 'make setup   only install the host packages that builds and tests need'
 
 demo: toolchain
@@ -57,10 +62,24 @@ chaos: setup
 bench: setup
 	$(CARGO) bench --locked --bench speed
 
+# What is found on the way stays below target/: the corpora in tests/fuzz change by hand alone. What breaks a reader is
+# left in tests/fuzz/artifacts.
+fuzz: toolchain
+	@[ -f "tests/fuzz/targets/$(TARGET).rs" ] || { \
+		echo 'make: say what to attack: make fuzz TARGET=…, one of'; \
+		echo '      $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs)))'; exit 2; } >&2
+	@command -v cargo-fuzz >/dev/null && command -v c++ >/dev/null || { \
+		echo 'make: cargo-fuzz or the C++ compiler it needs is missing; install them (cargo install cargo-fuzz --locked;'; \
+		echo '      Debian, Ubuntu: apt-get install g++) and start again'; exit 3; } >&2
+	@mkdir -p target/fuzz/corpus/$(TARGET)
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none --codegen-units 16 \
+		$(TARGET) target/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET) -- \
+		-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096
+
 check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck $$(grep -rlE '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
+	shellcheck $$(grep -rlE --exclude-dir=corpus --exclude-dir=artifacts '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
 
 docs: toolchain
 	$(CARGO) run --locked --quiet -- reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md

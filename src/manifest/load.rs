@@ -89,6 +89,16 @@ pub fn open(path: &Path, overrides: &[Override]) -> Result<Document, ManifestErr
     read_toml(path, folder, &text, overrides)
 }
 
+/// Checks a text as if it stood in the file `path`, which is not read; the files that it names are looked for in that
+/// file's folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(path: &Path, text: &str) -> Result<Manifest, ManifestErrors> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    read_toml(path, folder, &Arc::from(text), &[])?.check()
+}
+
 /// What to do about a manifest that cannot be read; other files have other remedies.
 fn remedy(error: &FileError) -> String {
     match error {

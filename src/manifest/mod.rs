@@ -29,5 +29,5 @@ pub mod target;
 pub mod template;
 
 pub use error::ManifestErrors;
-pub use load::{load, load_with};
+pub use load::{load, load_text, load_with};
 pub use model::Manifest;
