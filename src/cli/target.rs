@@ -19,7 +19,7 @@ use crate::size::{ByteSize, SizeError};
 use crate::store::Store;
 
 /// Values of a manifest that are given with the command.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct DefineArgs {
     /// Give a key of the manifest another value, written as in TOML (or as a bare text): -D vars.keymap=fr
     #[arg(short = 'D', long = "define", value_name = "KEY=VALUE")]
@@ -27,7 +27,7 @@ pub struct DefineArgs {
 }
 
 /// A manifest.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ManifestArgs {
     /// The manifest: images.toml or, in Nickel, images.ncl
     #[arg(value_name = "MANIFEST")]
