@@ -373,7 +373,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         (
             "small",
             "debian",
-            "seed",
+            "http",
             "Partition disks\r\n---------------\r\n!! ERROR: Failed to partition the selected disk\r\n\
              This probably happened because the selected disk or free space is too small\r\n",
             Then::Halt,

@@ -118,7 +118,8 @@ fn keys_are_typed_when_the_console_shows_that_somebody_reads_them() {
     let typed = pipeline::boot_command::actions(&pipeline::boot_command::parse(text).unwrap());
     machine.type_keys(&typed, LONG).unwrap();
     let shown = machine.wait_console("#", LONG).unwrap();
-    assert_eq!(shown, "auto url=\"http://x/~{a}_b\" HELD &|<#");
+    // The prompt's own blank may come behind what was waited for.
+    assert_eq!(shown.trim_start(), "auto url=\"http://x/~{a}_b\" HELD &|<#");
 
     let never = pipeline::boot_command::parse("<waitFor 'login:' 1s>").unwrap();
     let error = machine
