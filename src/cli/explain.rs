@@ -1,6 +1,5 @@
 //! `pipeline explain`: what keys are made of, and why they miss. Changes nothing.
 
-use globset::Glob;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +10,7 @@ use super::show::OutputFormat;
 use super::table::stdout_style;
 use super::target::{CheckArgs, StoreArgs, Target, UploadArgs, wanted};
 use super::time::moment;
+use crate::manifest::glob;
 use crate::manifest::model::Manifest;
 use crate::plan::assess::State;
 use crate::plan::explain::{Change, Origins, changes, parts, shown, texts};
@@ -120,11 +120,10 @@ fn explain(args: &Args) -> Result<(), Exit> {
 fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<NodeIndex>, Exit> {
     let mut globs = Vec::new();
     for text in nodes {
-        let glob = Glob::new(text).map_err(|error| {
-            report_error(miette::miette!("`{text}` is not a pattern: {error}").as_ref());
+        let glob = glob::compile(text).map_err(|cause| {
+            report_error(miette::miette!("`{text}` is not a pattern: {cause}").as_ref());
             Exit::Usage
         })?;
-        let glob = glob.compile_matcher();
         if !prepared.plan.nodes().any(|(_, node)| glob.is_match(node.id())) {
             let ids: Vec<_> = prepared.plan.nodes().map(|(_, node)| node.id()).collect();
             let help = crate::manifest::suggest::remedy(text, "nodes", ids.iter().map(String::as_str));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use globset::{Glob, GlobMatcher};
+use globset::GlobSet;
 use jiff::tz::TimeZone;
 
 use super::Exit;
@@ -16,6 +16,7 @@ use super::table::stdout_style;
 use super::target::StoreArgs;
 use super::time::moment;
 use crate::event::{Event, Outcome, What};
+use crate::manifest::glob;
 use crate::report::Verbosity;
 use crate::report::board::Board;
 use crate::report::lines::Lines;
@@ -292,16 +293,14 @@ fn tell(
     Ok(())
 }
 
-fn matcher(node: &str) -> Result<GlobMatcher, Exit> {
-    Glob::new(node)
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| {
-            report_error(miette::miette!("`{node}` is not a pattern: {error}").as_ref());
-            Exit::Usage
-        })
+fn matcher(node: &str) -> Result<GlobSet, Exit> {
+    glob::compile(node).map_err(|cause| {
+        report_error(miette::miette!("`{node}` is not a pattern: {cause}").as_ref());
+        Exit::Usage
+    })
 }
 
-fn matches(glob: &GlobMatcher, id: &str) -> bool {
+fn matches(glob: &GlobSet, id: &str) -> bool {
     glob.is_match(id)
         || id
             .split_once('/')
@@ -311,7 +310,7 @@ fn matches(glob: &GlobMatcher, id: &str) -> bool {
 struct Teller {
     board: Board,
     lines: Lines,
-    wanted: Option<GlobMatcher>,
+    wanted: Option<GlobSet>,
     told: usize,
     over: bool,
 }

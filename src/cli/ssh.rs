@@ -4,8 +4,6 @@ mod kept;
 
 use std::path::Path;
 
-use globset::Glob;
-
 use super::Exit;
 use super::attach::{Left, attach};
 use super::report_error::{out, report_error, talk};
@@ -13,6 +11,7 @@ use super::table::{Table, stdout_style, stdout_width};
 use super::target::StoreArgs;
 use crate::host::cancel::Cancel;
 use crate::host::process::ProcessError;
+use crate::manifest::glob;
 use crate::report::style::{Role, Style};
 use crate::stage::aftermath::Kept;
 use crate::stage::presence::{self, Presence};
@@ -123,12 +122,10 @@ fn enter(args: &Args) -> Result<Exit, Exit> {
 /// Running VMs first, then kept ones, those of newer runs first.
 fn find(store: &Store, args: &Args) -> Result<Vec<Found>, Exit> {
     let glob = |text: &str| {
-        Glob::new(text)
-            .map(|glob| glob.compile_matcher())
-            .map_err(|error| {
-                report_error(miette::miette!("`{text}` is not a pattern: {error}").as_ref());
-                Exit::Usage
-            })
+        glob::compile(text).map_err(|cause| {
+            report_error(miette::miette!("`{text}` is not a pattern: {cause}").as_ref());
+            Exit::Usage
+        })
     };
     let glob = args.node.as_deref().map(glob).transpose()?;
     let scratch = store.root().join("scratch");

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobMatcher};
+use globset::GlobSet;
 
 use super::Exit;
 use super::report_error::report_error;
 use crate::host::process::withhold;
+use crate::manifest::glob;
 use crate::manifest::load::{load_with, open};
 use crate::manifest::model::{Image, Manifest};
 use crate::manifest::overrides::Override;
@@ -252,30 +253,25 @@ impl RebuildArgs {
 /// What is to be built again. What hangs on it follows.
 enum Rebuild {
     /// Nodes by id, or by subject: an image's own nodes.
-    Nodes(GlobMatcher),
+    Nodes(GlobSet),
     /// Installs of these distros.
-    Distro(GlobMatcher),
+    Distro(GlobSet),
     /// Provisions of these flavors.
-    Flavor(GlobMatcher),
+    Flavor(GlobSet),
     /// Images of this size.
     Size(ByteSize),
 }
 
 impl Rebuild {
     fn read(text: &str) -> Result<Self, String> {
-        let glob = |text: &str| {
-            Glob::new(text)
-                .map(|glob| glob.compile_matcher())
-                .map_err(|e| e.to_string())
-        };
         match text.split_once('=') {
-            Some(("distro", name)) => glob(name).map(Self::Distro),
-            Some(("flavor", name)) => glob(name).map(Self::Flavor),
+            Some(("distro", name)) => glob::compile(name).map(Self::Distro),
+            Some(("flavor", name)) => glob::compile(name).map(Self::Flavor),
             Some(("size", size)) => size
                 .parse()
                 .map(Self::Size)
                 .map_err(|error: SizeError| error.to_string()),
-            _ => glob(text).map(Self::Nodes),
+            _ => glob::compile(text).map(Self::Nodes),
         }
     }
 

@@ -116,8 +116,8 @@ impl Notes {
                 }
                 let head = head.join(", ");
                 let gap = if head.is_empty() { "" } else { "  " };
-                let _ = writeln!(text, "  {head}{gap}{}", note.subject);
-                for line in wrapped(&note.text, WIDTH - 6) {
+                let _ = writeln!(text, "  {}{gap}{}", printable(&head), printable(&note.subject));
+                for line in wrapped(&printable(&note.text), WIDTH - 6) {
                     let _ = writeln!(text, "      {line}");
                 }
             }
@@ -125,6 +125,13 @@ impl Notes {
         }
         text
     }
+}
+
+/// A stranger's words, fit for a terminal and for a TOML comment: without control characters.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// Text in lines of at most so many characters, broken at blanks.
@@ -143,4 +150,27 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn notes_hold_no_control_characters() {
+        let place = Place {
+            file: Arc::from("a\0.json"),
+            line: 1,
+        };
+        let mut notes = Notes::default();
+        notes.add(Weight::Lost, Some(&place), "disk\u{7f}size\r", "says \u{1b}[2J");
+        let shown = notes.show();
+        assert!(shown.contains("disk size"), "{shown}");
+        assert!(
+            shown.lines().all(|line| !line.contains(char::is_control)),
+            "{shown:?}"
+        );
+    }
 }

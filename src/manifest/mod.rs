@@ -11,6 +11,7 @@ mod expand;
 pub mod export;
 mod fields;
 mod files;
+pub mod glob;
 mod kind;
 pub mod load;
 pub mod model;

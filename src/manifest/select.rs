@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobSet;
 use miette::Diagnostic;
 
 use crate::size::ByteSize;
 
+use super::glob;
 use super::model::{Image, Manifest};
 use super::suggest;
 
@@ -62,10 +63,10 @@ pub enum SelectError {
 
 /// One thing to match an image against.
 enum Term {
-    Id(GlobMatcher),
-    Distro(GlobMatcher),
+    Id(GlobSet),
+    Distro(GlobSet),
     Size(ByteSize),
-    Flavor(GlobMatcher),
+    Flavor(GlobSet),
 }
 
 /// The images that are meant, as indices into `manifest.images`, in manifest order.
@@ -139,11 +140,10 @@ impl Term {
                 .map(Self::Size)
                 .map_err(|error| SelectError::BadSize(error.to_string()));
         }
-        let glob = GlobBuilder::new(text).build().map_err(|error| {
-            let (pattern, cause) = (text.to_owned(), error.kind().to_string());
+        let glob = glob::compile(text).map_err(|cause| {
+            let pattern = text.to_owned();
             SelectError::BadPattern { pattern, cause }
         })?;
-        let glob = glob.compile_matcher();
         Ok(match key {
             "distro" => Self::Distro(glob),
             "flavor" => Self::Flavor(glob),

@@ -53,6 +53,12 @@ pub enum Fault {
     },
 }
 
+/// Work of one rendering, in the engine's own unit: an instruction, or 64 bytes. Answers take some thousands.
+const FUEL: u64 = 2_000_000;
+/// Longest expression or statement, in bytes. The engine's compiler goes as deep as an expression has operators, and a
+/// stack has an end.
+const LONGEST: usize = 4096;
+
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = environment();
     for (name, text) in builtin::TEMPLATES {
@@ -74,6 +80,8 @@ fn environment() -> Environment<'static> {
     // Names and shell scripts are no HTML, whatever a template's name ends with.
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(true);
+    // A loop in a loop, or a width of a thousand million, is a mistake to be told, not to be waited for.
+    environment.set_fuel(Some(FUEL));
     environment
 }
 
@@ -85,13 +93,63 @@ pub fn render(template: &Template, context: &Context) -> Result<String, Template
     render_text(&ENVIRONMENT, &template.name, &template.text, context)
 }
 
+fn compile<'t>(
+    environment: &'t Environment<'static>,
+    name: &'t str,
+    text: &'t str,
+) -> Result<minijinja::Template<'t, 't>, minijinja::Error> {
+    if let Some(line) = monster(text) {
+        let cause =
+            format!("line {line} begins an expression of more than {LONGEST} bytes; cut it with `set`");
+        return Err(minijinja::Error::new(ErrorKind::SyntaxError, cause));
+    }
+    environment.template_from_named_str(name, text)
+}
+
+/// The line of an expression or statement that is too long to be compiled.
+fn monster(text: &str) -> Option<usize> {
+    let mut at = 0;
+    while let Some(start) = text[at..].find("{").map(|found| at + found) {
+        let close = match text.as_bytes().get(start + 1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            _ => {
+                at = start + 1;
+                continue;
+            }
+        };
+        let length = inside(&text[start + 2..], close);
+        if length > LONGEST {
+            return Some(text[..start].matches('\n').count() + 1);
+        }
+        at = start + 2 + length;
+    }
+    None
+}
+
+/// Bytes in front of what closes; what stands in quotes closes nothing. Nothing closes: no expression, so 0.
+fn inside(text: &str, close: &str) -> usize {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            _ if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(end), byte) if byte == end => quote = None,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, _) if text.as_bytes()[at..].starts_with(close.as_bytes()) => return at,
+            _ => {}
+        }
+    }
+    0
+}
+
 fn render_text(
     environment: &Environment<'static>,
     name: &str,
     text: &str,
     context: &Context,
 ) -> Result<String, TemplateError> {
-    let compiled = environment.template_from_named_str(name, text);
+    let compiled = compile(environment, name, text);
     let rendered = compiled.and_then(|template| template.render(values(context)));
     rendered.map_err(|error| TemplateError::from_engine(&error, name, text, context))
 }
@@ -173,7 +231,7 @@ impl<'t> Compiled<'t> {
     /// # Errors
     /// A syntax error.
     pub fn new(name: &'t str, text: &'t str) -> Result<Self, TemplateError> {
-        let template = ENVIRONMENT.template_from_named_str(name, text);
+        let template = compile(&ENVIRONMENT, name, text);
         let template =
             template.map_err(|error| TemplateError::from_engine(&error, name, text, &Context::new()))?;
         Ok(Self { name, text, template })
@@ -204,7 +262,7 @@ fn lint_in(
     text: &str,
     context: &Context,
 ) -> Vec<TemplateError> {
-    let template = match environment.template_from_named_str(name, text) {
+    let template = match compile(environment, name, text) {
         Ok(template) => template,
         Err(error) => return vec![TemplateError::from_engine(&error, name, text, context)],
     };
@@ -291,14 +349,21 @@ impl TemplateError {
                 return fault;
             }
         }
-        let remedy = (error.kind() == ErrorKind::TemplateNotFound).then(|| {
-            let names = builtin::TEMPLATES.iter().map(|(name, _)| *name);
-            format!(
-                "only built-in templates can be extended or included; {}",
-                suggest::remedy("", "built-in templates", names)
-            )
-        });
+        let remedy = match error.kind() {
+            ErrorKind::TemplateNotFound => {
+                let names = builtin::TEMPLATES.iter().map(|(name, _)| *name);
+                let list = suggest::remedy("", "built-in templates", names);
+                Some(format!(
+                    "only built-in templates can be extended or included; {list}"
+                ))
+            }
+            ErrorKind::OutOfFuel => Some("take loops out of it, or make what they make smaller".to_owned()),
+            _ => None,
+        };
         let cause = match error.detail() {
+            _ if error.kind() == ErrorKind::OutOfFuel => {
+                "it takes too long, or makes too much text".to_owned()
+            }
             Some(detail) => format!("{}: {detail}", error.kind()),
             None => error.kind().to_string(),
         };
@@ -379,6 +444,36 @@ fn value(json: &serde_json::Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_that_never_end_or_make_monsters_are_refused() {
+        let refused = |text: &str| lint("t", text, &Context::new()).remove(0).to_string();
+        for text in [
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "{{ 'a' | indent(99999999999999999) }}",
+            "{{ '%99999999999d' | format(1) }}",
+            "{{ '%.99999999999f' | format(1.5) }}",
+            "{{ [1] | batch(9999999999, 0) }}",
+        ] {
+            assert!(
+                refused(text).contains("takes too long"),
+                "{text}: {}",
+                refused(text)
+            );
+        }
+        for text in [
+            format!("\n{{{{ 1{} }}}}", "+1".repeat(20_000)),
+            format!("\n{{% if '}}}}%}}' ~ a{} %}}{{% endif %}}", ".a".repeat(20_000)),
+        ] {
+            assert!(
+                refused(&text).contains("line 2 begins an expression"),
+                "{}",
+                refused(&text)
+            );
+        }
+        let long = format!("{{{{ 1 }}}}{{# {0} #}}{0} {{ {{{{ 2 }}}}", "'".repeat(9000));
+        assert!(lint("t", &long, &Context::new()).is_empty());
+    }
 
     fn context(pairs: &[(&str, &str)]) -> Context {
         pairs

@@ -9,8 +9,10 @@ use jiff::tz::TimeZone;
 
 /// Variables that refer to each other this deep are going round in a circle.
 const DEEPEST: usize = 8;
-/// Longest text that variables may grow to.
+/// Longest text that variables may grow to, and that one action may make.
 const LONGEST: usize = 64 * 1024;
+/// What all actions of a text may make of it, in bytes.
+const MOST: usize = 16 * LONGEST;
 
 /// What is known of a user variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,9 +68,10 @@ pub enum Piece {
     Unknown(String),
 }
 
-/// The pieces of a text.
+/// The pieces of a text. What would make a monster of it is as unknown as what is not understood.
 pub fn pieces(text: &str, scope: &Scope) -> Vec<Piece> {
     let mut pieces = Vec::new();
+    let mut made = 0;
     let mut rest = text;
     while let Some(start) = rest.find("{{") {
         let Some(length) = rest[start..].find("}}") else {
@@ -76,7 +79,17 @@ pub fn pieces(text: &str, scope: &Scope) -> Vec<Piece> {
         };
         push(&mut pieces, Piece::Text(rest[..start].to_owned()));
         let raw = &rest[start..start + length + 2];
-        push(&mut pieces, action(raw, scope));
+        let piece = action(raw, scope);
+        made += match &piece {
+            Piece::Text(text) | Piece::Now(text) => text.len(),
+            Piece::Var { value, .. } => value.len(),
+            _ => 0,
+        };
+        let unknown = || Piece::Unknown(raw.to_owned());
+        push(
+            &mut pieces,
+            Some(piece).filter(|_| made <= MOST).unwrap_or_else(unknown),
+        );
         rest = &rest[start + length + 2..];
     }
     push(&mut pieces, Piece::Text(rest.to_owned()));
@@ -175,7 +188,13 @@ fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
             let index: usize = index.parse().ok()?;
             Piece::Text(text.split(separator).nth(index)?.to_owned())
         }
-        ["replace_all" | "replace", from, to, text] => Piece::Text(text.replace(from, to)),
+        ["replace_all" | "replace", from, to, text] => {
+            let grown = text.matches(from).count().saturating_mul(to.len());
+            if grown > LONGEST {
+                return None;
+            }
+            Piece::Text(text.replace(from, to))
+        }
         _ => return None,
     })
 }
@@ -332,6 +351,7 @@ pub fn settle(defaults: &[(String, Known)], scope: &Scope) -> BTreeMap<String, K
     scope.vars = defaults.iter().cloned().collect();
     for _ in 0..DEEPEST {
         let mut settled = scope.vars.clone();
+        let mut made = 0;
         for known in settled.values_mut() {
             if !known.value.contains("{{") {
                 continue;
@@ -343,6 +363,10 @@ pub fn settle(defaults: &[(String, Known)], scope: &Scope) -> BTreeMap<String, K
             }
             known.secret |= inside.iter().any(|piece| matches!(piece, Piece::Secret(_)));
             let value = resolve(&known.value, &scope);
+            made += value.len();
+            if made > MOST {
+                return scope.vars;
+            }
             if value.len() <= LONGEST {
                 known.value = value;
             }
@@ -456,6 +480,19 @@ mod tests {
             jinja("{{ .Else }}", &scope, &context),
             Err("{{ .Else }}".to_owned())
         );
+    }
+
+    #[test]
+    fn no_text_becomes_a_monster() {
+        let mut scope = scope();
+        let long = "x".repeat(LONGEST);
+        scope.vars.get_mut("size").unwrap().value.clone_from(&long);
+        let many = "{{user `size`}}".repeat(1000);
+        let resolved = resolve(&many, &scope);
+        assert!(resolved.len() < 2 * MOST, "{}", resolved.len());
+        assert!(resolved.ends_with("{{user `size`}}"));
+        let grow = format!("{{{{ replace_all `x` `{long}` `{long}` }}}}");
+        assert_eq!(resolve(&grow, &scope), grow);
     }
 
     #[test]

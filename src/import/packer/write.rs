@@ -8,7 +8,7 @@ use super::distro::Distro;
 use super::fold::Fleet;
 use super::publish::Publish;
 use super::steps::Step;
-use crate::import::note::wrapped;
+use crate::import::note::{printable, wrapped};
 use crate::import::path;
 
 /// Width of comments.
@@ -54,13 +54,6 @@ fn comments(lines: &[String], blank: bool) -> String {
     let lines = lines.iter().flat_map(|line| wrapped(&printable(line), WIDTH));
     let text: String = lines.map(|line| format!("# {line}\n")).collect();
     format!("{start}{text}")
-}
-
-/// Without what a TOML comment cannot hold.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 fn titled(table: &mut Table, lines: &[String]) {

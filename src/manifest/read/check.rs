@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobSet;
 use regex::Regex;
 
 use crate::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
 use crate::manifest::error::Span;
 use crate::manifest::fields::{Field, Fields};
+use crate::manifest::glob;
 use crate::manifest::parse::Value;
 use crate::size::parse_duration;
 
@@ -71,7 +72,7 @@ pub struct Pattern {
     /// As written.
     pub spot: Spot,
     /// The same, compiled.
-    pub glob: GlobMatcher,
+    pub glob: GlobSet,
 }
 
 pub(super) fn read_all(root: &Fields<'_>) -> Vec<CheckDraft> {
@@ -228,12 +229,11 @@ fn patterns(table: &Fields<'_>, key: &'static str, example: &str) -> Vec<Pattern
     }
     let pattern = |field: &Field<'_>| {
         let glob = field.parsed(example, |text| {
-            let glob = GlobBuilder::new(text).build();
-            glob.map_err(|error| format!("`{text}` is not a pattern: {}", error.kind()))
+            glob::compile(text).map_err(|cause| format!("`{text}` is not a pattern: {cause}"))
         })?;
         Some(Pattern {
             spot: Spot::new(field, field.text(example)?),
-            glob: glob.compile_matcher(),
+            glob,
         })
     };
     items.iter().filter_map(pattern).collect()

@@ -30,7 +30,11 @@ fuzz_target!(|text: &str| {
         Err(errors) => {
             assert!(!errors.is_empty());
             for error in errors {
-                assert!(text.get(error.span.clone()).is_some(), "{:?} is no place", error.span);
+                assert!(
+                    text.get(error.span.clone()).is_some(),
+                    "{:?} is no place",
+                    error.span
+                );
                 let _ = error.fault.to_string();
             }
         }

@@ -10,7 +10,11 @@ use pipeline::stage::upload::shacache::config::Config;
 fuzz_target!(|text: &str| {
     match Config::parse(Path::new("shacache.cfg"), text) {
         Ok(config) => {
-            for url in [&config.download_cache, &config.upload_cache, &config.upload_directory] {
+            for url in [
+                &config.download_cache,
+                &config.upload_cache,
+                &config.upload_directory,
+            ] {
                 assert!(url.starts_with("https://") || url.starts_with("http://"), "{url}");
             }
         }

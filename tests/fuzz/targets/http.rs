@@ -19,7 +19,13 @@ const BOUNDS: Bounds = Bounds {
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    let whole = read(&mut Guest { bytes, piece: usize::MAX }, BOUNDS);
+    let whole = read(
+        &mut Guest {
+            bytes,
+            piece: usize::MAX,
+        },
+        BOUNDS,
+    );
     let pieces = read(&mut Guest { bytes, piece: 7 }, BOUNDS);
     assert_eq!(whole, pieces, "it depends on how the bytes arrive");
 
@@ -40,7 +46,10 @@ fuzz_target!(|bytes: &[u8]| {
     let answer = ask(&door, bytes).unwrap_or_default();
     let is_http = answer.is_empty() || answer.starts_with(b"HTTP/1.1 ");
     assert!(is_http, "answered {:?}", String::from_utf8_lossy(&answer));
-    assert!(!String::from_utf8_lossy(&answer).contains("kept secret"), "a path led out");
+    assert!(
+        !String::from_utf8_lossy(&answer).contains("kept secret"),
+        "a path led out"
+    );
     drop(door);
     let mut there: Vec<_> = fs::read_dir(bench.path())
         .expect("the folder is there")

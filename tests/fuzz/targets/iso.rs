@@ -15,7 +15,8 @@ use pipeline::machine::media::iso::Iso;
 const START: u64 = 16 * 2048;
 const LENGTH: u64 = 96 * 2048;
 
-static IMAGE: LazyLock<File> = LazyLock::new(|| tempfile::tempfile().expect("there is room for a small file"));
+static IMAGE: LazyLock<File> =
+    LazyLock::new(|| tempfile::tempfile().expect("there is room for a small file"));
 static HOOK: Once = Once::new();
 
 fuzz_target!(|bytes: &[u8]| {
@@ -38,7 +39,13 @@ fuzz_target!(|bytes: &[u8]| {
     let path = PathBuf::from(format!("/proc/self/fd/{}", IMAGE.as_raw_fd()));
     match Iso::open(&path) {
         Ok(iso) => {
-            for name in ["install.amd/vmlinuz", "/casper/initrd", ".treeinfo", "../x", "A/B/C"] {
+            for name in [
+                "install.amd/vmlinuz",
+                "/casper/initrd",
+                ".treeinfo",
+                "../x",
+                "A/B/C",
+            ] {
                 let _ = iso.has(name);
                 match iso.text(name) {
                     Ok(text) => assert!(iso.has(name) && !text.is_empty()),

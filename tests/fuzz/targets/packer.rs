@@ -45,7 +45,9 @@ fuzz_target!(|bytes: &[u8]| {
                 let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
                 request.vars.extend(pairs);
             }
-            _ if name.ends_with(".vars.json") || name.ends_with(".pkrvars.hcl") => request.var_files.push(input),
+            _ if name.ends_with(".vars.json") || name.ends_with(".pkrvars.hcl") => {
+                request.var_files.push(input)
+            }
             _ if name.ends_with(".pkr.hcl") => hcl.push(input),
             _ if name.ends_with(".json") => json.push(Config::Json(input)),
             _ => {}

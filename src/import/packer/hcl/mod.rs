@@ -22,6 +22,8 @@ use crate::import::note::{Notes, Weight};
 
 /// Largest value of a variable or a local, in bytes.
 const LARGEST: usize = 64 * 1024;
+/// Locals that are made of locals may be so deep, where each stands above what it is made of.
+const DEEPEST: usize = 32;
 
 struct File {
     text: Text,
@@ -279,7 +281,7 @@ impl<'r> Reading<'r> {
             }
         }
         let (mut values, mut actions) = (Map::new(), Map::new());
-        loop {
+        for _ in 0..DEEPEST {
             self.names
                 .declare("local", Hcl::Object(values.clone()), Hcl::Object(actions.clone()));
             let before = pending.len();
@@ -305,7 +307,7 @@ impl<'r> Reading<'r> {
                 .names
                 .raw(expression, text)
                 .err()
-                .unwrap_or_else(|| "it is too large".to_owned());
+                .unwrap_or_else(|| "it is too large, or its locals name each other too deep".to_owned());
             self.notes.add(
                 Weight::Todo,
                 Some(&place),

@@ -15,6 +15,10 @@ use crate::import::packer::go::{self, Scope};
 
 /// Work that all expressions of a configuration may make, in steps of their evaluation (an upper bound of them).
 const MOST_WORK: u64 = 1 << 28;
+/// Work that any expression makes, however short it is.
+const LEAST_WORK: u64 = 1 << 13;
+/// Splats of one expression (`[*]`, `.*`): each goes deeper into the stack.
+const MOST_SPLATS: usize = 256;
 
 /// A text and where its lines begin.
 #[derive(Clone, Debug)]
@@ -163,6 +167,9 @@ impl Names {
 
     /// Refuses what could take for ever: loops in loops over large values.
     fn afford(&self, text: &str) -> Result<(), String> {
+        if text.matches("[*]").count() + text.matches(".*").count() > MOST_SPLATS {
+            return Err(format!("more than {MOST_SPLATS} splats are not evaluated"));
+        }
         let loops = text.matches("for").count().min(16);
         let names = text.matches(['.', '$']).count();
         let base = u64::try_from(text.len().max(self.largest) + 1).unwrap_or(u64::MAX);
@@ -170,9 +177,11 @@ impl Names {
         for _ in 0..loops {
             work = work.saturating_mul(base);
         }
-        let total = self.work.get().saturating_add(work);
+        let total = self.work.get().saturating_add(work).saturating_add(LEAST_WORK);
         if total > MOST_WORK {
-            return Err("loops over values of this size are not evaluated".to_owned());
+            return Err(
+                "so many expressions, or loops over values of this size, are not evaluated".to_owned(),
+            );
         }
         self.work.set(total);
         Ok(())

@@ -128,7 +128,7 @@ impl Config {
         };
         let mut values = BTreeMap::new();
         for (key, option) in &raw {
-            let value = interpolate(&raw, &option.value, 0);
+            let value = interpolate(&raw, &option.value);
             values.insert(
                 key.as_str(),
                 value.map_err(|cause| fail(Some(option.line), cause))?,
@@ -316,6 +316,20 @@ mod tests {
         assert_eq!(config.upload_cache, "http://a/up");
         assert_eq!(config.download_directory.as_deref(), Some("http://b/x%20"));
         assert_eq!(config.certificates, "one\n\ntwo");
+    }
+
+    #[test]
+    fn values_made_of_values_stay_bounded() {
+        let mut text = format!("{URLS}k0 = x\n");
+        for level in 1..10 {
+            let before = format!("%(k{})s", level - 1);
+            text.push_str(&format!("k{level} = {}\n", before.repeat(10)));
+        }
+        assert!(
+            refused(&text).contains("larger than any value"),
+            "{}",
+            refused(&text)
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 const DEFAULTS: &str = "DEFAULT";
 /// Deepest `%(name)s` in `%(name)s` (ConfigParser's MAX_INTERPOLATION_DEPTH).
 const DEPTH: u32 = 10;
+/// Bytes of all values that one value is made of.
+const MOST: usize = 1 << 20;
 
 /// A value and the line of its key.
 #[derive(Clone, Debug)]
@@ -114,11 +116,27 @@ pub(super) fn section(text: &str, wanted: &str) -> Result<Option<Section>, (usiz
 }
 
 /// ConfigParser's basic interpolation: `%%` is a percent sign, `%(name)s` another value, any other `%` a mistake.
-pub(super) fn interpolate(section: &Section, value: &str, depth: u32) -> Result<String, String> {
+pub(super) fn interpolate(section: &Section, value: &str) -> Result<String, String> {
+    let mut text = String::with_capacity(value.len());
+    fill(section, value, 0, &mut { MOST }, &mut text)?;
+    Ok(text)
+}
+
+/// `left`: bytes of values that may still be walked through. Depth alone does not bound them: ten values that each name
+/// the next one ten times have ten thousand million ends.
+fn fill(
+    section: &Section,
+    value: &str,
+    depth: u32,
+    left: &mut usize,
+    text: &mut String,
+) -> Result<(), String> {
     if depth > DEPTH {
         return Err("its `%(…)s` go in a circle".to_owned());
     }
-    let mut text = String::with_capacity(value.len());
+    *left = left
+        .checked_sub(value.len() + 1)
+        .ok_or("its `%(…)s` make it larger than any value; name fewer of them")?;
     let mut rest = value;
     while let Some(at) = rest.find('%') {
         text.push_str(&rest[..at]);
@@ -131,12 +149,12 @@ pub(super) fn interpolate(section: &Section, value: &str, depth: u32) -> Result<
             let Some(option) = section.get(&name) else {
                 return Err(format!("`%({name})s` names no key"));
             };
-            text.push_str(&interpolate(section, &option.value, depth + 1)?);
+            fill(section, &option.value, depth + 1, left, text)?;
             rest = after;
         } else {
             return Err("a `%` stands alone; write it twice: %%".to_owned());
         }
     }
     text.push_str(rest);
-    Ok(text)
+    Ok(())
 }
