@@ -23,7 +23,8 @@ pub fn read(file: &Arc<str>, text: &str) -> Result<Node, JsonError> {
         let cause = cause.split(" at line ").next().unwrap_or_default().to_owned();
         let place = Place {
             file: Arc::clone(file),
-            line: error.line().max(1),
+            // Where the text ends too early, serde_json counts the line behind it.
+            line: error.line().clamp(1, text.lines().count().max(1)),
         };
         return Err(JsonError { cause, place });
     }

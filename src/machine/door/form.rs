@@ -77,7 +77,7 @@ fn parts<'a>(parameters: &str, body: &'a [u8]) -> Option<Vec<Field<'a>>> {
     while !rest.starts_with(b"--") {
         let part = rest.strip_prefix(b"\r\n")?;
         let end = find(part, format!("\r\n{delimiter}").as_bytes())?;
-        let head_end = find(part, b"\r\n\r\n").filter(|at| *at < end)?;
+        let head_end = find(part, b"\r\n\r\n").filter(|at| at + 4 <= end)?;
         let head = std::str::from_utf8(&part[..head_end]).ok()?;
         let name = head.split("\r\n").find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -138,6 +138,8 @@ mod tests {
             b"--X",
             b"--X\r\n\r\nno name\r\n--X--",
             b"--X\r\nA: b\r\n--X--",
+            // The blank line below the head is the line break before the delimiter too.
+            b"--X\r\nContent-Disposition: form-data; name=path\r\n\r\n--X--",
         ] {
             assert_eq!(read("multipart/form-data; boundary=X", body), Err(NoForm::Fields));
         }
