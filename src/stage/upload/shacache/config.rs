@@ -241,7 +241,9 @@ fn url(value: &str) -> Result<String, String> {
     let rest = value
         .strip_prefix("https://")
         .or_else(|| value.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let host = rest
+        .and_then(|rest| rest.split(['/', '?', '#']).next())
+        .unwrap_or_default();
     if host.is_empty() || value.contains(char::is_whitespace) {
         return Err(format!("`{value}` is not an http:// or https:// URL"));
     }
@@ -316,6 +318,17 @@ mod tests {
         assert_eq!(config.upload_cache, "http://a/up");
         assert_eq!(config.download_directory.as_deref(), Some("http://b/x%20"));
         assert_eq!(config.certificates, "one\n\ntwo");
+    }
+
+    #[test]
+    fn a_url_has_a_host() {
+        for url in ["http:///x", "http://?x", "https://#x"] {
+            let text = URLS.replace("http://a/dir", url);
+            assert!(
+                refused(&text).contains("is not an http:// or https:// URL"),
+                "{url}"
+            );
+        }
     }
 
     #[test]
