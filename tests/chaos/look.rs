@@ -101,8 +101,8 @@ fn whole(entry: &Path) -> Result<Stamp, String> {
         }
     }
     // The time is that of its last use, which a run writes down for whoever cleans up.
-    let (device, inode, ..) = stamp(&path);
-    Ok((device, inode, 0, 0))
+    let (inode, length, ..) = stamp(&path);
+    Ok((inode, length, 0, 0))
 }
 
 /// What must not be there when all is done: hidden names in the places, work in progress in the store.
