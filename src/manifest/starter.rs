@@ -10,8 +10,8 @@ use crate::installer;
 
 /// Media that are known to work are taken from the fleet's manifest.
 const FLEET: &str = include_str!("../../pipelines/images.toml");
-/// Where packages come from on hosts that have none of the kind.
-const MIRROR: &str = "https://deb.debian.org/debian";
+/// Stands for a mirror on hosts that have none of the kind: nobody can know which one is near.
+const MIRROR: &str = "https://mirror.example/debian";
 
 /// A template of the user's.
 #[derive(Clone, Debug)]
@@ -54,7 +54,8 @@ pub fn for_host(host: &OsRelease, name: &str) -> String {
     } else {
         (
             "# What is installed, once for all images: Debian, which is made of packages without an installer. For this host's\n\
-             # own distribution, take its installer (`source.iso`) or one of its cloud images (`source.disk`).",
+             # own distribution, take its installer (`source.iso`) or one of its cloud images (`source.disk`). Write the name of\n\
+             # a Debian mirror near you in place of mirror.example.",
             format!(", mirror = \"{MIRROR}\""),
         )
     };

@@ -55,7 +55,7 @@ stories! {
     a_field_that_nobody_knows: ["disk =" => "dsik ="];
     a_step_of_two_kinds: ["timeout = \"10m\"" => "reboot = true"];
     a_step_of_no_kind: ["run = \"guest/update.sh\", " => ""];
-    a_url_that_is_none: ["p.bootstrap \"bookworm\"" => "{ source.bootstrap = { suite = \"bookworm\", mirror = \"deb.debian.org\" } }"];
+    a_url_that_is_none: ["p.bootstrap \"bookworm\"" => "{ source.bootstrap = { suite = \"bookworm\", mirror = \"mirror.example\" } }"];
     a_digest_cut_short: ["p.bootstrap \"bookworm\"" => "p.iso { url = \"https://a.example/x.iso\", sha256 = \"0123abcd\" }"];
     a_step_that_does_nothing: ["p.agent" => "{ reboot = false }"];
     a_record_among_the_vars: ["keymap = \"fr\"" => "keymap = { console = \"fr\" }"];

@@ -23,7 +23,7 @@ const URL: Form = form(
     "Url",
     "an http:// or https:// URL",
     r"^https?://[^/\s][^\s]*$",
-    "https://deb.debian.org/debian",
+    "https://mirror.example/debian",
 );
 const SHA256: Form = form(
     "Sha256",
@@ -193,7 +193,7 @@ macro_rules! installer_keys {
     ($first:ident! { $($key:expr),* $(,)? }) => {
         $first![
             $($key,)*
-            key("mirror", Text(&URL), "\"https://deb.debian.org/debian\"", "where packages come from").default("for Debian the mirror that this host's own apt uses, for Ubuntu its archive, for Anaconda the medium"),
+            key("mirror", Text(&URL), "\"https://mirror.example/debian\"", "where packages come from").default("for Debian the mirror that this host's own apt uses, for Ubuntu its archive, for Anaconda the medium"),
             key("suite", TEXT, "\"trixie\"", "suite on the mirror"),
             key("password", SECRET, "{ env = \"PASSWORD\" }", "password of the account `username` of the answers, or its hash as in crypt(5)").default("none"),
             key("arguments", TEXT, "\"console=ttyS1\"", "further kernel arguments for the installer (a template)"),
@@ -290,7 +290,7 @@ pub const TABLES: &[Table] = &[
         "Packages straight into a root file system",
         &[
             key("suite", TEXT, "\"bookworm\"", "suite on the mirror").needed(),
-            key("mirror", Text(&URL), "\"https://deb.debian.org/debian\"", "where packages come from").default("the host's own, where the host is of the family"),
+            key("mirror", Text(&URL), "\"https://mirror.example/debian\"", "where packages come from").default("the host's own, where the host is of the family"),
             key("components", List(&TEXT), "[\"main\", \"contrib\"]", "parts of the archive").default("[\"main\"]"),
             key("kernel", TEXT, "\"linux-image-amd64\"", "package of the kernel").default("the family's usual one"),
             key("packages", List(&TEXT), "[\"sudo\"]", "further packages").default("[]"),
