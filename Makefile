@@ -79,7 +79,7 @@ fuzz: toolchain
 check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck $$(grep -rlE --exclude-dir=corpus --exclude-dir=artifacts '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
+	shellcheck $$(grep -rlE --exclude-dir=corpus --exclude-dir=artifacts --exclude='*.j2' '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
 
 docs: toolchain
 	$(CARGO) run --locked --quiet -- reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md

@@ -60,7 +60,7 @@ source  = { netboot = { kernel = { path = "$(field kernel)" }, initrd = { path =
 [flavors.base]
 steps = [
   { inline = "df -h /; ip -br addr; cat /proc/cmdline", name = "look" },
-  # The mirror of this test is on the build host, whose address must not stay: the check `no-traces` would tell.
+  # The mirror of this test is on the build host, whose address must not stay: the check no-traces would tell.
   { inline = "sed -i 's,http://10.0.2.2:[0-9]*/,http://mirror.example/,' /etc/apt/sources.list", name = "mirror" },
 ]
 checks = ["standard"]
