@@ -1,0 +1,124 @@
+//! The other way in: a disk image that somebody else made, with cloud-init in it. Its root is btrfs, so that each size of
+//! it is grown by booting it.
+
+use std::fs;
+use std::path::Path;
+
+use super::PARTITION;
+use crate::support::cloud_image::btrfs_with_cloud_init;
+use crate::support::vm::Guests;
+use crate::support::{Bench, tool};
+
+#[test]
+fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
+    let bench = Bench::new();
+    let _guests = Guests::allow(1);
+    let theirs = btrfs_with_cloud_init(&bench.path(""));
+    let digest = tool("sha256sum", &[&theirs.display().to_string()], &bench.path(""));
+    let digest = digest.split(' ').next().unwrap();
+
+    let grow = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/grow-root.sh")).unwrap();
+    bench.write("grow.sh", grow);
+    bench.write(
+        "derived.toml",
+        format!(
+            r#"
+[pipeline]
+name   = "derived"
+output = "out-derived"
+
+[distros.theirs]
+family  = "debian"
+version = "12"
+disk    = "3G"
+source  = {{ disk = {{ path = "theirs.raw.zst", sha256 = "{digest}", access = "cloud-init", user = "debian" }} }}
+
+[flavors.grown]
+steps = [
+  {{ inline = "id -un; sudo -u debian id -un", name = "who" }},
+  {{ run = "grow.sh" }},
+  {{ inline = "test $(df -B1 --output=size / | tail -n 1) -gt 2900000000", name = "has it grown" }},
+]
+
+[[images]]
+distro = "theirs"
+flavor = "grown"
+sizes  = ["5G"]
+
+[publish]
+format   = "raw"
+compress = "zstd"
+"#
+        ),
+    );
+    let ran = bench.run(&["run", "derived.toml", "--verbose"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    for expected in [
+        "| debian",
+        "size theirs-5G-grown: growing the file system from inside",
+        "the root file system (btrfs) fills its partition",
+    ] {
+        assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
+    }
+    let raw = "out-derived/theirs-5G-grown/theirs-5G-grown.raw";
+    tool(
+        "zstd",
+        &["-q", "-d", &format!("{raw}.zst"), "-o", "grown.raw"],
+        &bench.path(""),
+    );
+    assert_eq!(fs::metadata(bench.path("grown.raw")).unwrap().len(), 5 << 30);
+    let skip = format!("skip={}", PARTITION >> 20);
+    tool(
+        "dd",
+        &[
+            "if=grown.raw",
+            "of=grown.btrfs",
+            "bs=1M",
+            &skip,
+            "conv=sparse",
+            "status=none",
+        ],
+        &bench.path(""),
+    );
+    tool(
+        "btrfs",
+        &["check", "--check-data-csum", "grown.btrfs"],
+        &bench.path(""),
+    );
+    let facts = tool(
+        "btrfs",
+        &["inspect-internal", "dump-super", "grown.btrfs"],
+        &bench.path(""),
+    );
+    let total = facts
+        .lines()
+        .find_map(|line| line.strip_prefix("total_bytes"))
+        .unwrap();
+    let total: u64 = total.trim().parse().unwrap();
+    assert!(
+        (5 << 30) - total < 4 << 20,
+        "the root is only {total} bytes large"
+    );
+    // What the build brought along is gone, although the guest booted once more to be grown: its keys, and cloud-init's
+    // memory of its seeds.
+    fs::create_dir(bench.path("inside")).unwrap();
+    // All of it would take minutes.
+    let wanted = "^/(|home(|/.*)|root(|/.*)|usr(|/lib(|/os-release))|var(|/lib(|/cloud(|/.*))))$";
+    tool(
+        "btrfs",
+        &["restore", "-S", "--path-regex", wanted, "grown.btrfs", "inside"],
+        &bench.path(""),
+    );
+    for keys in ["home/debian/.ssh/authorized_keys", "root/.ssh/authorized_keys"] {
+        let left = fs::read_to_string(bench.path("inside").join(keys)).unwrap_or_default();
+        assert!(!left.contains("AAAA"), "a key is left in {keys}: {left}");
+    }
+    assert!(bench.path("inside/usr/lib/os-release").is_file());
+    assert!(bench.path("inside/var/lib/cloud").is_dir());
+    let remembered = bench.path("inside/var/lib/cloud/instances");
+    let remembered: Vec<_> = remembered.read_dir().into_iter().flatten().collect();
+    assert!(
+        remembered.is_empty(),
+        "cloud-init remembers its seeds: {remembered:?}"
+    );
+}

@@ -1,0 +1,62 @@
+//! Every kind of step in a real guest, and a step that fails.
+
+use crate::support::vm::{quickstart, variant};
+
+#[test]
+fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
+    let story = quickstart(1);
+    let shared = story.bench;
+    shared.write("files/motd", "hello from the host\n");
+    shared.write("files/deep/er/file", "deep\n");
+    shared.write(
+        "check.py",
+        "#!/usr/bin/perl\nprint \"by perl: $ENV{GREETING}\\n\"; exit 4;\n",
+    );
+    // `raw` asks for no Python in the guest.
+    let playbook =
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - raw: cat /etc/hostname > /root/by-ansible\n";
+    shared.write("site/site.yml", playbook);
+    let flavor = r#"[flavors.steps]
+steps = [
+  { copy = "files", to = "/srv/files", owner = "daemon:daemon" },
+  { copy = "files/motd", to = "/etc/motd", mode = "0640" },
+  { run = "check.py", env = { GREETING = "it's {{ timezone }}" }, exit_codes = [4] },
+  { reboot = true },
+  { ansible = "site/site.yml" },
+  { inline = "grep -q debian12 /root/by-ansible && grep -q 'hello from the host' /etc/motd && stat -c '%a %U' /etc/motd /srv/files/deep/er/file", name = "look" },
+  { inline = "echo the token is $TOKEN; echo $TOKEN > /root/kept; rm /root/kept; exit 3", env = { TOKEN = { env = "TEST_TOKEN" } }, name = "broken", retries = 1 },
+]
+"#;
+    shared.write("steps.toml", variant("steps", flavor));
+    let refused = shared.run(&["run", "steps.toml"]);
+    assert_eq!(refused.code, 2, "{}", refused.all());
+    assert!(refused.stderr.contains("TEST_TOKEN"), "{}", refused.all());
+
+    let mut command = shared.command(&["run", "steps.toml", "--verbose"]);
+    command.env("TEST_TOKEN", "s3cret-value-of-this-test");
+    let ran = shared.finish(command);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    for expected in [
+        "by perl: it's Etc/UTC",
+        "640 root",
+        "644 daemon",
+        "attempt 2 of 2",
+        "step `broken` exited with code 3",
+        "the token is ***",
+        "not started",
+    ] {
+        assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
+    }
+    assert!(!ran.all().contains("s3cret-value"), "{}", ran.all());
+    let hits = std::process::Command::new("grep")
+        .args(["-rlaF", "s3cret-value-of-this-test", "store", "out-steps"])
+        .current_dir(shared.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&hits.stdout),
+        "",
+        "a secret was written to disk"
+    );
+    assert!(!shared.path("out-steps").exists());
+}

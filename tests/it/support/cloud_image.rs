@@ -1,0 +1,49 @@
+//! Somebody else's disk image, as distros publish them for clouds: cloud-init in it, nothing of ours, and btrfs, which
+//! nobody can grow while it is not mounted. Made without a guest, by Debian's own tools.
+
+use std::path::{Path, PathBuf};
+
+use pipeline::host::cancel::Cancel;
+use pipeline::host::namespace;
+
+const SCRIPT: &str = r#"set -eu
+packages=btrfs-progs,ca-certificates,cloud-init,fdisk,grub-pc-bin,ifupdown,initramfs-tools,iproute2,isc-dhcp-client
+packages=$packages,linux-image-cloud-amd64,openssh-server,procps,sudo,systemd-sysv,udev,zstd,dbus
+mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" --aptopt='Acquire::Languages "none"' \
+    --aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' bookworm root "deb $1 bookworm main"
+uuid=5e1f0c64-9a3b-4c0e-8d57-2f6f4a1b7c9d
+echo "UUID=$uuid / btrfs defaults 0 0" > root/etc/fstab
+echo cloud > root/etc/hostname
+mkdir -p root/boot/grub
+cat > root/boot/grub/grub.cfg <<END
+linux /$(cd root && echo boot/vmlinuz-*) root=UUID=$uuid ro net.ifnames=0 console=ttyS0,115200
+initrd /$(cd root && echo boot/initrd.img-*)
+boot
+END
+grub-mkimage -O i386-pc -d root/usr/lib/grub/i386-pc -p '(hd0,msdos1)/boot/grub' -o core.img \
+    biosdisk part_msdos btrfs normal linux
+cp root/usr/lib/grub/i386-pc/boot.img .
+truncate -s 2047M root.img
+mkfs.btrfs --quiet --rootdir root -U "$uuid" root.img
+rm -r root
+truncate -s 2G theirs.raw
+echo '2048,,L,*' | sfdisk -q theirs.raw
+dd if=root.img of=theirs.raw bs=1M seek=1 conv=notrunc,sparse status=none
+dd if=boot.img of=theirs.raw bs=440 count=1 conv=notrunc status=none
+dd if=core.img of=theirs.raw bs=512 seek=1 conv=notrunc status=none
+zstd -q --rm theirs.raw
+rm root.img core.img boot.img
+"#;
+
+/// `theirs.raw.zst` in a folder, of 2 GiB with one partition from the first MiB on.
+pub fn btrfs_with_cloud_init(folder: &Path) -> PathBuf {
+    let mirror = pipeline::host::facts::apt_mirror("debian", "bookworm");
+    let mirror = mirror.expect("apt of this host knows no Debian mirror; these tests need a Debian host");
+    let made = namespace::as_root("sh")
+        .args(["-c", SCRIPT, "sh", &mirror.uri])
+        .folder(folder)
+        .read(&Cancel::default());
+    made.unwrap();
+    folder.join("theirs.raw.zst")
+}
