@@ -118,7 +118,12 @@ pub fn prepare(
     let stamp = |path: &Path| {
         host_fs::Stamp::of(path).map_or_else(
             |_| "missing".to_owned(),
-            |stamp| format!("{} bytes of {}", stamp.size, stamp.mtime_ns),
+            |stamp| {
+                format!(
+                    "{} bytes of {}, inode {}",
+                    stamp.size, stamp.mtime_ns, stamp.inode
+                )
+            },
         )
     };
     let inputs = Inputs {

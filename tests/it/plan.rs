@@ -179,6 +179,27 @@ fn paths_are_no_inputs() {
 }
 
 #[test]
+fn two_disks_of_one_length_that_were_written_at_one_moment_are_two_disks() {
+    let manifest = ["one", "two"].map(|name| {
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\n\
+             source = {{ disk = {{ path = \"{name}.raw\", user = \"root\" }} }}\n\
+             [[images]]\ndistro = \"{name}\"\nflavor = \"base\"\nsizes = [\"1G\"]\n"
+        )
+    });
+    let bench = bench(&format!("[flavors.base]\nsteps = []\n{}", manifest.concat()));
+    for (name, byte) in [("one.raw", 1), ("two.raw", 2)] {
+        let file = std::fs::File::options()
+            .append(true)
+            .open(bench.write(name, [byte; 4096]))
+            .unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let keys = keys(&plan(&bench, &[]));
+    assert_ne!(keys["install/one"], keys["install/two"], "{keys:?}");
+}
+
+#[test]
 fn a_secret_changes_the_key_and_is_not_to_be_seen_in_it() {
     let manifest = MANIFEST.replace("LEVEL = \"full\"", "TOKEN = { env = \"TOKEN\" }");
     let bench = bench(&manifest);
