@@ -68,6 +68,8 @@ stories! {
     a_field_made_of_itself: ["cpus = 4" => "cpus = cpus + 1"];
     a_bracket_too_few: ["\"3G\"] }]" => "\"3G\"] ]"];
     a_null: ["keymap = \"fr\"" => "keymap = null"];
+    a_place_to_publish_to_that_lacks_its_path: ["compress = \"gzip\"" => "mirror = { to = 'directory }"];
+    a_field_that_such_a_place_does_not_know: ["compress = \"gzip\"" => "s3 = { endpoint = \"https://s3.example\", buckets = \"images\" }"];
     // What the checker finds afterwards, at its place.
     a_distro_that_is_not_there: ["distro = \"debian12\"" => "distro = \"debain12\""];
     a_script_that_is_not_there: ["guest/update.sh" => "update.sh"];
@@ -94,6 +96,58 @@ fn the_fleet_plans_to_the_same_keys_in_both_languages() {
         text.lines().filter(says).count()
     };
     assert!(lines("images.ncl") * 4 < lines("images.toml") * 3);
+}
+
+/// What the library makes in three lines is what the same manifest says without it.
+#[test]
+fn a_matrix_of_distros_with_something_in_common_says_all_of_them() {
+    let bench = Bench::new();
+    bench.write(
+        "images.ncl",
+        r#"let p = import "pipeline.ncl" in
+let debians = p.family "debian" (fun version => "debian%{version}") {
+  "12" = p.bootstrap "bookworm",
+  "13" = p.bootstrap "trixie" & { memory = "2G" },
+} in
+p.matrix {
+  distros = p.with { memory = "3G", disk = "2G" } debians,
+  flavors = { plain.steps = [], agent.steps = [p.agent] },
+  sizes = ["3G", "20G"],
+} & { publish.mirror = { to = "directory", path = "/srv/images" } } | p.Manifest
+"#,
+    );
+    bench.write(
+        "images.toml",
+        r#"
+images = [{ distro = ["debian12", "debian13"], flavor = ["agent", "plain"], sizes = ["3G", "20G"] }]
+[distros.debian12]
+family = "debian"
+version = "12"
+memory = "3G"
+disk = "2G"
+source.bootstrap.suite = "bookworm"
+[distros.debian13]
+family = "debian"
+version = "13"
+memory = "2G"
+disk = "2G"
+source.bootstrap.suite = "trixie"
+[flavors]
+plain.steps = []
+agent.steps = [{ install = "vm-bootstrap" }]
+[publish.mirror]
+to = "directory"
+path = "/srv/images"
+"#,
+    );
+    let exported = |name: &str| {
+        let ran = bench.run(&["export", name, "--format", "json"]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    assert_eq!(exported("images.ncl"), exported("images.toml"));
+    let listed = bench.run(&["validate", "--list", "images.ncl"]);
+    assert_eq!(listed.stdout.lines().count(), 8, "{}", listed.all());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The description as contracts of the Nickel library, before what is written by hand in `library.ncl`.
 
-use super::tables::FORMS;
+use super::tables::{FORMS, TARGETS};
 use super::{Key, Kind, TABLES, Table, manual};
 use crate::manifest::export::{nickel_key, nickel_text};
 
@@ -47,6 +47,15 @@ fn contract(table: &Table) -> String {
         let names: Vec<_> = names.iter().map(|name| nickel_text(name)).collect();
         let function = if *needed { "exactly_one" } else { "at_most_one" };
         parts.push(format!("({function} [{}])", names.join(", ")));
+    }
+    if table.others.is_some() {
+        let known: Vec<_> = table.keys.iter().map(|key| nickel_text(key.name)).collect();
+        let contracts = TARGETS.map(|kind| format!("{kind} = {}", name(&format!("target_{kind}"))));
+        parts.push(format!(
+            "(places [{}] {{ {} }})",
+            known.join(", "),
+            contracts.join(", ")
+        ));
     }
     let body = match parts.as_slice() {
         [only] => only.clone(),
