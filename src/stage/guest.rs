@@ -24,6 +24,16 @@ use crate::stage::presence::Present;
 const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// Longest time for cloud-init's first boot, under KVM.
 const SETTLE: Duration = Duration::from_secs(5 * 60);
+/// Waits in the guest. `status --wait` returns at the first module that fails while others still run (cloud-init 22.4);
+/// `result.json` is what the last stage writes at its end (cloudinit/cmd/main.py).
+const SETTLED: &str = "code=0
+cloud-init status --wait --long || code=$?
+while [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ] &&
+    ! systemctl -q is-failed cloud-final.service; do
+    sleep 1
+done
+exit $code
+";
 /// How much slower everything is without KVM.
 pub const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
@@ -177,7 +187,7 @@ impl<'a> Session<'a> {
         }
         self.site.emit.phase("waiting for cloud-init");
         let limit = scaled(self.site.accel, SETTLE);
-        let ran = self.run("cloud-init", "cloud-init status --wait --long", Vec::new(), limit)?;
+        let ran = self.run("cloud-init", "/bin/sh -s", SETTLED.as_bytes().to_vec(), limit)?;
         if ran.code != 0 {
             self.site.emit.warn(format!(
                 "cloud-init in the guest ended with code {} ({}); the steps run all the same",

@@ -26,8 +26,8 @@ use crate::support::{Bench, tool};
 
 /// Offset of the image's only partition.
 const PARTITION: u64 = MIB;
-/// Boots at once: more than CPUs, as each waits for its guest's clock half of the time.
-const AT_ONCE: usize = 3;
+/// Boots at once.
+const AT_ONCE: usize = 2;
 const SIZE: u64 = 3 * GIB;
 
 /// One doctored image and what must come of it.
