@@ -1,0 +1,100 @@
+//! `ansible` provisioners: playbooks.
+
+use toml_edit::{Array, Value};
+
+use super::{Step, finish, note, shared};
+use crate::import::node::Node;
+use crate::import::note::Weight;
+use crate::import::packer::Found;
+use crate::import::packer::build::Build;
+use crate::import::packer::go::{self, Piece};
+use crate::import::packer::template::Block;
+
+pub(super) fn ansible(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
+    let shared = shared(build, block);
+    let Some(playbook) = block
+        .options
+        .text_of("playbook_file")
+        .map(|text| build.resolve(&text))
+    else {
+        note(
+            build,
+            block,
+            Weight::Todo,
+            "playbook_file",
+            "no playbook is named",
+        );
+        return;
+    };
+    let (found, what) = build.find(&playbook);
+    if what == Found::Missing {
+        note(
+            build,
+            block,
+            Weight::Todo,
+            "playbook_file",
+            format!("there is no file {playbook}; the manifest is not valid until it is there"),
+        );
+    }
+    let mut step = Step::of("ansible", build.desk.named(&found));
+    let mut args: Vec<String> = Vec::new();
+    for node in block
+        .options
+        .get("extra_arguments")
+        .map(Node::items)
+        .unwrap_or_default()
+    {
+        let Some(text) = node.text() else { continue };
+        let plain = build.resolve(&text);
+        if build.is_secret(&text)
+            || plain
+                .split(['=', ' '])
+                .any(|word| go::is_secret_name(word) && plain.contains('='))
+        {
+            if args
+                .last()
+                .is_some_and(|arg| matches!(arg.as_str(), "-e" | "--extra-vars"))
+            {
+                args.pop();
+            }
+            note(
+                build,
+                block,
+                Weight::Todo,
+                "extra_arguments",
+                "an argument with a secret is left out, as everybody on this host could read it; let the playbook look it up (`lookup('env', …)`)",
+            );
+            continue;
+        }
+        if go::pieces(&plain, &build.scope)
+            .iter()
+            .any(|piece| !matches!(piece, Piece::Text(_)))
+        {
+            note(
+                build,
+                block,
+                Weight::Todo,
+                "extra_arguments",
+                format!("`{plain}` has something in it that is known to Packer alone; it is left out"),
+            );
+            continue;
+        }
+        args.push(plain);
+    }
+    if !args.is_empty() {
+        step.keys
+            .push(("args", Value::from(args.into_iter().collect::<Array>())));
+    }
+    finish(&mut step, &shared);
+    let hosts = build.desk.text(&found).unwrap_or_default();
+    if hosts.contains("hosts: default") || hosts.contains("hosts: packer") {
+        note(
+            build,
+            block,
+            Weight::Todo,
+            "playbook_file",
+            "the playbook is for a host called `default`; here it is called `guest`: let it say `hosts: all`",
+        );
+    }
+    steps.push(step);
+}
