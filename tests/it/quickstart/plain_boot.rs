@@ -15,7 +15,6 @@ echo "probe-disk-bytes=$(($(cat /sys/block/vda/size) * 512))"
 echo "probe-machine-id=$(cat /etc/machine-id)"
 echo "probe-host-key=$(cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub)"
 echo "probe-build-keys=$(cat /root/.ssh/authorized_keys 2>/dev/null | wc -l)"
-echo "probe-backing=$(findmnt -n -o UUID / | wc -c)"
 echo "probe-cmdline=$(cat /proc/cmdline)"
 echo "probe-failed=$(systemctl --failed --no-legend --plain | tr '\n' ';')"
 echo "probe-sshd=$(ss -ltn 'sport = :22' | grep -c LISTEN)"
@@ -76,11 +75,7 @@ fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
         assert!(root > (*gib << 30) / 100 * 93, "{id}: root is only {root} bytes");
         assert_eq!(fact("build-keys"), "0", "{id}");
         assert_eq!(fact("failed"), "", "{id}");
-        assert_eq!(
-            fact("sshd"),
-            if fact("sshd") == "2" { "2" } else { "1" },
-            "{id}: sshd listens"
-        );
+        assert_ne!(fact("sshd"), "0", "{id}: nobody listens at port 22");
         assert!(
             fact("cmdline").contains("root=UUID="),
             "{id}: {}",

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use pipeline::host::cancel::Cancel;
 use pipeline::host::namespace;
 
+use super::debian_mirror;
+
 const SCRIPT: &str = r#"set -eu
 packages=btrfs-progs,ca-certificates,cloud-init,fdisk,grub-pc-bin,ifupdown,initramfs-tools,iproute2,isc-dhcp-client
 packages=$packages,linux-image-cloud-amd64,openssh-server,procps,sudo,systemd-sysv,udev,zstd,dbus
@@ -38,10 +40,8 @@ rm root.img core.img boot.img
 
 /// `theirs.raw.zst` in a folder, of 2 GiB with one partition from the first MiB on.
 pub fn btrfs_with_cloud_init(folder: &Path) -> PathBuf {
-    let mirror = pipeline::host::facts::apt_mirror("debian", "bookworm");
-    let mirror = mirror.expect("apt of this host knows no Debian mirror; these tests need a Debian host");
     let made = namespace::as_root("sh")
-        .args(["-c", SCRIPT, "sh", &mirror.uri])
+        .args(["-c", SCRIPT, "sh", &debian_mirror()])
         .folder(folder)
         .read(&Cancel::default());
     made.unwrap();

@@ -8,7 +8,7 @@ use std::process::Command;
 use pipeline::digest::sha256_hex;
 
 use super::daemon::Daemon;
-use super::{Bench, tool};
+use super::{Bench, debian_mirror, tool};
 
 const SUITE: &str = "trixie";
 const PACKAGE: &str = "debian-installer-13-netboot-amd64";
@@ -39,16 +39,12 @@ pub fn netboot() -> Netboot {
 }
 
 fn fetch(folder: &Path) {
-    let suites = ["trixie", "bookworm", "bullseye"];
-    let mirror = suites
-        .iter()
-        .find_map(|suite| pipeline::host::facts::apt_mirror("debian", suite));
-    let mirror = mirror.expect("apt of this host knows no Debian mirror; these tests need a Debian host");
+    let mirror = debian_mirror();
     for part in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(folder.join(part)).unwrap();
     }
     let keys = pipeline::host::tools::ARCHIVE_KEYS;
-    let source = format!("deb [signed-by={keys}] {} {SUITE} main\n", mirror.uri);
+    let source = format!("deb [signed-by={keys}] {mirror} {SUITE} main\n");
     fs::write(folder.join("sources.list"), source).unwrap();
     let place = folder.display();
     let options = [

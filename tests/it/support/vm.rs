@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::{Bench, Ran};
 
 /// Guests that are emulated at once, whatever the number of stories that are told at once. Their clocks go on while they
-/// wait for a processor: the more of them there are, the more of their time goes into ticks and nothing else (a boot that
-/// costs 45 seconds of processor time alone costs 60 among four on two cores), and fewer leave processors idle.
+/// wait for a processor: the more of them there are, the more of their time goes into ticks and nothing else, and fewer
+/// leave processors idle.
 const AT_ONCE: usize = 3;
 
 /// The quickstart as the README has it, built by the real program in a folder of its own.
