@@ -123,6 +123,9 @@ fn parse_forward(text: &str) -> Result<Forward, String> {
     parts.ok_or_else(|| "write two port numbers, as in 8080:80 (this host's first)".to_owned())
 }
 
+/// How often a machine of which nothing is kept is started again because qemu broke down.
+const NEW_BEGINNINGS: u32 = 2;
+
 /// Runs the verb.
 pub fn run(args: &Args) -> Exit {
     match boot(args) {
@@ -138,13 +141,27 @@ fn boot(args: &Args) -> Result<Exit, Exit> {
     }
     let site = Site::open(args)?;
     let listening = site.listen()?;
-    let screen = (mode == Mode::Console).then(console::Screen::new);
-    let started = start::start(args, &target, &site, screen.as_ref());
-    let done = started.and_then(|mut started| {
+    let mut beginnings = NEW_BEGINNINGS;
+    let done = loop {
+        let screen = (mode == Mode::Console).then(console::Screen::new);
+        let mut started = match start::start(args, &target, &site, screen.as_ref()) {
+            Ok(started) => started,
+            Err(exit) => break Err(exit),
+        };
         let done = attend(args, mode, &mut started, &site, screen);
         start::stop(args, &mut started, &site);
-        done
-    });
+        let Some(error) = started.broke_down else {
+            break done;
+        };
+        // What the guest wrote is for the user to judge where it is kept.
+        if beginnings == 0 || args.write {
+            break Err(failed(error));
+        }
+        beginnings -= 1;
+        let what = error.to_string();
+        let what = what.lines().next().unwrap_or_default();
+        talk(&format!("warning: {what}; starting the machine again\n"));
+    };
     drop(listening);
     if site.cancel.is_cancelled() && args.supervise.is_none() {
         return Ok(Exit::Interrupted);

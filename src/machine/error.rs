@@ -66,6 +66,18 @@ pub enum MachineError {
     /// We were asked to stop.
     #[error("stopped")]
     Cancelled,
+    /// qemu found itself in a state that it thinks impossible, and gave up (abort(3)): nothing of the guest's making.
+    #[error(
+        "qemu itself broke down, which is no fault of the guest: it {status}; a newer qemu may have this mended{stderr}{console}"
+    )]
+    BrokeDown {
+        /// In words.
+        status: String,
+        /// What qemu said.
+        stderr: Tail,
+        /// What the guest said.
+        console: Tail,
+    },
     /// qemu ended while the guest was still needed.
     #[error("the machine ended too early: qemu {status}{stderr}{console}")]
     Ended {
@@ -175,6 +187,7 @@ impl MachineError {
     /// Why, in one word.
     pub fn verdict(&self) -> Verdict {
         match self {
+            Self::BrokeDown { .. } => Verdict::QemuFailed,
             Self::Ended { .. } => Verdict::GuestDied,
             Self::Full { .. } => Verdict::DiskFull,
             Self::Folder { source, .. } if is_full(source) => Verdict::DiskFull,
@@ -195,6 +208,13 @@ impl MachineError {
             },
             Self::Cancelled | Self::Folder { .. } | Self::Qmp(_) => Verdict::Other,
         }
+    }
+}
+
+impl MachineError {
+    /// Whether qemu broke down: the same machine, started anew, may well do.
+    pub fn is_breakdown(&self) -> bool {
+        matches!(self, Self::BrokeDown { .. })
     }
 }
 

@@ -51,7 +51,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError::Cancelled`], [`MachineError::Trouble`], [`MachineError::Full`], [`MachineError::Ended`],
-    /// [`MachineError::HostMemory`].
+    /// [`MachineError::BrokeDown`], [`MachineError::HostMemory`].
     pub fn poll(&mut self) -> Result<(), MachineError> {
         if self.cancel().is_cancelled() {
             return Err(MachineError::Cancelled);
@@ -148,10 +148,20 @@ impl Machine {
             let console = self.last_words();
             return MachineError::HostMemory { told, console };
         }
+        let (stderr, console) = (stderr_tail(self.folder()), self.last_words());
+        let broke_down = status.signal() == Some(rustix::process::Signal::ABORT.as_raw());
+        let status = status_text(status);
+        if broke_down {
+            return MachineError::BrokeDown {
+                status,
+                stderr,
+                console,
+            };
+        }
         MachineError::Ended {
-            status: status_text(status),
-            stderr: stderr_tail(self.folder()),
-            console: self.last_words(),
+            status,
+            stderr,
+            console,
         }
     }
 

@@ -34,6 +34,11 @@ impl NodeError {
         }
     }
 
+    /// Whether qemu broke down: the node may well end well when it is begun anew.
+    pub fn is_breakdown(&self) -> bool {
+        matches!(self, Self::Stage(error) if error.is_breakdown())
+    }
+
     /// Whether it is only that we were asked to stop.
     pub fn is_cancelled(&self) -> bool {
         match self {

@@ -259,6 +259,11 @@ impl StageError {
         Self::Port { what, source }
     }
 
+    /// Whether qemu broke down: the same work, begun anew, may well be done.
+    pub fn is_breakdown(&self) -> bool {
+        matches!(self, Self::Machine(error) if error.is_breakdown())
+    }
+
     /// Whether it is only that we were asked to stop.
     pub fn is_cancelled(&self) -> bool {
         matches!(

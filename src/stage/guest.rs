@@ -322,7 +322,8 @@ impl<'a> Session<'a> {
         let Err(error) = work(&mut self) else {
             return self.power_off();
         };
-        if !error.is_cancelled() {
+        // After a breakdown of qemu the work is begun anew, and the machine is not to blame.
+        if !error.is_cancelled() && !error.is_breakdown() {
             self.fail(&error);
         }
         Err(error)

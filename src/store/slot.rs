@@ -135,7 +135,10 @@ pub(super) fn claim(
     {
         return Ok(Claim::Hit(entry));
     }
-    let folder = scratch.folder(&format!("{stage}-{key}.new"))?;
+    let name = format!("{stage}-{key}.new");
+    // What an earlier attempt of this run left is no part of the result.
+    drop(namespace::remove_tree(&scratch.folder(&name)?));
+    let folder = scratch.folder(&name)?;
     Ok(Claim::Miss(Slot {
         folder,
         target: store.result_folder(stage, key),

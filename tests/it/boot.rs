@@ -5,14 +5,14 @@ mod agent;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::machine::tiny::{self, Then};
-use crate::support::vm::wait_until;
+use crate::support::vm::{qemu_with, wait_until};
 use crate::support::{Bench, Ran, tool};
 
 /// Far more than a guest of one sector needs.
@@ -394,6 +394,37 @@ fn a_detached_machine_lives_on_is_reached_by_loopback_only_and_ends_when_told() 
     let ran = bench.run(&["boot", "disk.raw", "--memory", "900T", "--detach"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.all());
     assert!(ran.stderr.contains("qemu did not start"), "{}", ran.all());
+}
+
+#[test]
+fn a_machine_whose_qemu_breaks_down_is_started_again_but_not_for_ever() {
+    let bench = Bench::new();
+    disk(&bench, "disk.raw", "nobody comes in here\n", Then::Halt);
+    let mut command = bench.command(&["boot", "disk.raw", "--memory", "32M", "--ssh"]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let folder = bench.path("").display().to_string();
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.starts_with("waiting for the guest's sshd") {
+            let qemu = qemu_with(&[&folder]).expect("a machine");
+            tool("kill", &["-ABRT", &qemu], Path::new("/"));
+        }
+        said += &(line + "\n");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert_eq!(
+        said.matches("; starting the machine again\n").count(),
+        2,
+        "{said}"
+    );
+    assert_eq!(said.matches("waiting for the guest's sshd").count(), 3, "{said}");
+    let (_, end) = said.rsplit_once("waiting for the guest's sshd…\n").unwrap();
+    assert!(end.contains("qemu itself broke down"), "{said}");
 }
 
 #[test]

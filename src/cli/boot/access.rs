@@ -117,7 +117,7 @@ pub(super) fn log_in(args: &Args, started: &mut Started, site: &Site) -> Result<
     {
         Ok(()) => {}
         Err(MachineError::Cancelled) => return Ok(Exit::Interrupted),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(started.give_up("", error)),
     }
     let words = ssh_words(started.machine.ssh_port().unwrap_or_default(), user);
     let ssh = Cmd::new(tools::path("ssh")).args(&words[1..]);

@@ -23,6 +23,7 @@ use crate::host::terminal;
 use crate::host::tools;
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
+use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::machine::screen::Screen;
 use crate::machine::spec::{Accel, DiskMode, MachineSpec};
@@ -56,6 +57,8 @@ pub(super) struct Started {
     pub image: Bootable,
     pub screen: Option<Screen>,
     pub cpus: u32,
+    /// Why it has to be started again, if it has.
+    pub broke_down: Option<MachineError>,
     /// Where posted files go, where there is a door.
     pub received: Option<PathBuf>,
     visits: mpsc::Receiver<Visit>,
@@ -63,6 +66,15 @@ pub(super) struct Started {
 }
 
 impl Started {
+    /// Gives up on a machine; tells why, unless it is to be started again, which the caller's caller decides.
+    pub(super) fn give_up(&mut self, when: &str, error: MachineError) -> Exit {
+        if error.is_breakdown() {
+            self.broke_down = Some(error);
+            return Exit::Failed;
+        }
+        failed(format!("{when}{error}"))
+    }
+
     /// Hands on who came to the door since the last time.
     pub(super) fn tell_visits(&self, tell: &mut dyn FnMut(&Visit)) {
         self.visits.try_iter().for_each(|visit| tell(&visit));
@@ -186,6 +198,7 @@ pub(super) fn start(
         image,
         screen,
         cpus: spec.cpus,
+        broke_down: None,
         received,
         visits,
         _door: door,

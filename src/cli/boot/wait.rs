@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::start::{Site, Started};
-use super::{Args, failed, print, say};
+use super::{Args, print, say};
 use crate::boot::agent::{Outcome, Told, Watch};
 use crate::cli::Exit;
 use crate::cli::report_error::{report_error, talk};
@@ -55,9 +55,7 @@ pub(super) fn run(args: &Args, started: &mut Started, site: &Site) -> Result<Exi
             Ok(()) => {}
             Err(MachineError::Cancelled) => return Ok(Exit::Interrupted),
             Err(error) => {
-                return Err(failed(format!(
-                    "the machine ended before the agent was done: {error}"
-                )));
+                return Err(started.give_up("the machine ended before the agent was done: ", error));
             }
         }
         let now = started.machine.resets();

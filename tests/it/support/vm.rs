@@ -173,6 +173,19 @@ pub fn processes_naming(path: &Path) -> Vec<String> {
     found
 }
 
+/// The process of a living qemu whose command line has all of these words.
+pub fn qemu_with(words: &[&str]) -> Option<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut found = processes.filter(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.starts_with("qemu-system") && words.iter().all(|word| line.contains(word))
+    });
+    found
+        .next()
+        .map(|process| process.file_name().into_string().unwrap())
+}
+
 /// Waits until something holds.
 pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();

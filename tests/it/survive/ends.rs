@@ -18,12 +18,14 @@ use serde_json::Value;
 
 use crate::machine::tiny::{self, Then};
 use crate::support::debian_installer::netboot;
+use crate::support::vm::qemu_with;
 use crate::support::{Bench, tool};
 
 const LONG: Duration = Duration::from_secs(60);
 
 /// Four images that come to nothing: one panics, one switches itself off, one has nothing to start, one is killed from
-/// outside. Each failure is told apart, and each has a folder with all that is known.
+/// outside. Each failure is told apart, and each has a folder with all that is known. A qemu that breaks down is no
+/// failure: its node begins anew.
 #[test]
 fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
     let bench = Bench::new();
@@ -50,16 +52,21 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let (mut verdicts, mut messages) = (Vec::new(), Vec::new());
+    let (mut verdicts, mut messages, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut signals = ["-ABRT", "-KILL"].iter();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let node = event["node"].as_str().unwrap_or_default().to_owned();
         if node == "provision/killed-base" && event["text"] == "hello from the guest" {
+            let signal = signals.next().expect("it begins anew once");
             tool(
                 "kill",
-                &["-KILL", &qemu_of(&bench, "provision-killed-base")],
+                &[signal, &qemu_of(&bench, "provision-killed-base")],
                 Path::new("/"),
             );
+        }
+        if event["event"] == "warning" {
+            warnings.push((node.clone(), event["text"].as_str().unwrap().to_owned()));
         }
         if event["outcome"] == "failed" {
             verdicts.push((node, event["verdict"].as_str().unwrap().to_owned()));
@@ -77,6 +84,10 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
     ];
     let expected = expected.map(|(name, word)| (format!("provision/{name}-base"), word.to_owned()));
     assert_eq!(verdicts, expected, "{messages:#?}");
+    let broke_down = "qemu itself broke down, which is no fault of the guest: it was killed by signal 6; a newer qemu may \
+                      have this mended; provision/killed-base begins anew";
+    let wanted = ("provision/killed-base".to_owned(), broke_down.to_owned());
+    assert!(warnings.contains(&wanted), "{warnings:#?}");
     let all = messages.concat();
     assert!(all.contains("qemu was killed by signal 9"), "{all}");
     assert!(all.contains("qemu exited with code 0"), "{all}");
@@ -136,14 +147,7 @@ fn four_ways_to_fail_have_four_verdicts_and_a_folder_each() {
 /// The qemu that works in the scratch folder of this node.
 fn qemu_of(bench: &Bench, node: &str) -> String {
     let store = bench.path("store/scratch").display().to_string();
-    for process in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        if line.starts_with("qemu-system") && line.contains(&store) && line.contains(node) {
-            return process.file_name().into_string().unwrap();
-        }
-    }
-    panic!("no qemu of {node}")
+    qemu_with(&[&store, node]).unwrap_or_else(|| panic!("no qemu of {node}"))
 }
 
 /// A real kernel that has no root file system.
