@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::machine::tiny::{self, Then};
 use crate::support::debian_installer::{HalfMirror, netboot};
 use crate::support::http::Server;
-use crate::support::vm::{Guests, wait_until};
+use crate::support::vm::{BUSY, Guests, wait_until};
 use crate::support::{Bench, tool};
 
 /// Longest time until an installer does something, with others beside it, under emulation.
@@ -17,7 +17,7 @@ const GUEST: Duration = Duration::from_secs(600);
 fn manifest(distros: &str, names: &[&str]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
     format!(
-        "[resources]\njobs = 3\ncpus = 6\nmemory = \"4G\"\n{distros}\n[flavors.base]\nsteps = []\n\
+        "[resources]\njobs = 2\ncpus = 2\nmemory = \"4G\"\n{distros}\n[flavors.base]\nsteps = []\n\
          [[images]]\ndistro = [{}]\nflavor = \"base\"\nsizes = [\"5G\"]\n",
         names.join(", ")
     )
@@ -30,13 +30,13 @@ fn failure<'a>(text: &'a str, distro: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("nothing failed for {distro}:\n{text}"))
 }
 
-/// Three real installers at once: one that cannot get its own parts from its mirror, one with answers that are none, and
+/// Three real installers, two at a time: one that cannot get its own parts from its mirror, one with answers that are none, and
 /// one that has its answers in its initial RAM disk and whose mirror is pulled away while it reads from it.
 #[test]
 fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
     let bench = Bench::new();
     let boot = netboot();
-    let _guests = Guests::allow(3);
+    let _guests = Guests::allow(2 * BUSY);
     let mirror = HalfMirror::start(&bench, "mirror", &boot.kernel);
     let pulled = HalfMirror::start(&bench, "pulled", &boot.kernel);
     // As on Debian's own media; the installer itself is that of the network.
@@ -51,7 +51,7 @@ fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
     let distro = |name: &str, answers: &str, source: &str, mirror: &str| {
         // Looking for an IPv6 router takes the emulated installer most of a minute.
         format!(
-            "[distros.{name}]\nfamily = \"debian\"\nversion = \"13\"\n{answers}\n[distros.{name}.source.{source}\n\
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"13\"\ncpus = 1\n{answers}\n[distros.{name}.source.{source}\n\
              suite = \"trixie\"\nmirror = \"{mirror}\"\narguments = \"ipv6.disable=1\"\n"
         )
     };

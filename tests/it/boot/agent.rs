@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::vm::{quickstart, variant};
+use crate::support::vm::{IDLE, quickstart, variant};
 use crate::support::{Bench, Ran, tool};
 
 /// Four runs in one machine: a crash in mid-run that takes the machine down, after the maximum was changed; a plain
@@ -48,6 +48,8 @@ fn drive(bench: &Bench, image: &str) -> Ran {
     bench.run(&[
         "boot",
         image,
+        "--cpus",
+        "1",
         "--bootstrap",
         "agent/script",
         "--serve",
@@ -107,7 +109,7 @@ fn went_by_the_contract(ran: &Ran, starter: &str) {
 
 #[test]
 fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash() {
-    let story = quickstart(2);
+    let story = quickstart(2 * IDLE);
     let bench = story.bench;
     let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"apt-get -y purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";
@@ -124,7 +126,7 @@ fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash()
 /// In the machine that an orchestrator gives it: no serial console, a second network card that leads nowhere.
 #[test]
 fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
-    let story = quickstart(1);
+    let story = quickstart(IDLE);
     let bench = story.bench;
     let unpack = "gzip -dc out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz > kept.qcow2";
     tool("sh", &["-c", unpack], &bench.path(""));
@@ -147,6 +149,8 @@ fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
         "boot",
         "kept.qcow2",
         "--write",
+        "--cpus",
+        "1",
         "--machine",
         "kvm-orchestrator",
         "--bootstrap",
@@ -166,7 +170,7 @@ fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
 
     // The user's own key is in the user's own agent.
     let program = env!("CARGO_BIN_EXE_pipeline");
-    let line = format!("ssh-add -q kept/key </dev/null && exec {program} boot kept.qcow2 --ssh");
+    let line = format!("ssh-add -q kept/key </dev/null && exec {program} boot kept.qcow2 --cpus 1 --ssh");
     let mut child = Command::new("ssh-agent")
         .args(["sh", "-c", &line])
         .current_dir(bench.path(""))

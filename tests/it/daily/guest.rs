@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::support::vm::{quickstart, variant};
+use crate::support::vm::{BUSY, quickstart, variant};
 
 /// Waits for somebody who comes in, and fails.
 const STEP: &str =
@@ -11,7 +11,7 @@ const STEP: &str =
 
 #[test]
 fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
-    let story = quickstart(1);
+    let story = quickstart(BUSY);
     let bench = story.bench;
     let flavor = format!("[flavors.entered]\nsteps = [{{ inline = \"{STEP}\", name = \"wait\" }}]\n");
     bench.write("entered.toml", variant("entered", &flavor));

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::PARTITION;
 use crate::support::cloud_image::btrfs_with_cloud_init;
-use crate::support::vm::Guests;
+use crate::support::vm::{BUSY, Guests};
 use crate::support::{Bench, tool};
 
 #[test]
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
     let bench = Bench::new();
-    let _guests = Guests::allow(1);
+    let _guests = Guests::allow(BUSY);
     let theirs = btrfs_with_cloud_init(&bench.path(""));
     let digest = tool("sha256sum", &[&theirs.display().to_string()], &bench.path(""));
     let digest = digest.split(' ').next().unwrap();
@@ -31,6 +31,7 @@ output = "out-derived"
 family  = "debian"
 version = "12"
 disk    = "3G"
+cpus    = 1
 source  = {{ disk = {{ path = "theirs.raw.zst", sha256 = "{digest}", access = "cloud-init", user = "debian" }} }}
 
 [flavors.grown]

@@ -2,11 +2,11 @@
 
 use super::{LARGE, SMALL};
 use crate::support::tool;
-use crate::support::vm::quickstart;
+use crate::support::vm::{BUSY, quickstart};
 
 #[test]
 fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
-    let story = quickstart(1);
+    let story = quickstart(BUSY);
     let shared = story.bench;
     let own = r#"
 [[checks]]

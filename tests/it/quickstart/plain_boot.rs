@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{LARGE, SMALL, unpack};
-use crate::support::vm::{Guest, quickstart};
+use crate::support::vm::{BUSY, Guest, quickstart};
 
 /// Longest time for a guest to do one thing, under emulation on a busy machine.
 const GUEST: Duration = Duration::from_secs(600);
@@ -25,7 +25,7 @@ exit 0
 
 #[test]
 fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
-    let story = quickstart(2);
+    let story = quickstart(2 * BUSY);
     let bench = story.bench;
     // qemu starts this once a connection, with the connection as its standard input and output.
     let door = bench.write(
