@@ -139,8 +139,10 @@ write_unit() {
 }
 
 # RHEL (sshd-keygen) and OpenRC make missing keys at boot by themselves, and then these units find nothing to do; Debian
-# makes keys at package installation only. RSA comes apart: it takes up to a minute under emulation, and sshd need not
-# wait for it. sshd offers it from its next start on; only clients older than 2014 know no other kind.
+# makes keys at package installation only. RSA comes apart: sshd need not wait for it, and offers it from its next start
+# on; only clients older than 2014 know no other kind. Without KVM it takes up to a minute, which a machine that somebody
+# tries an image in should not spend: there it is left for the first boot on a real processor (systemd calls a machine of
+# qemu's own emulation "qemu", and one of KVM "kvm").
 renew_host_keys() {
     [ -d "$root/etc/ssh" ] || return 0
     rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
@@ -164,6 +166,7 @@ EOF
 [Unit]
 Description=Make an RSA host key for old SSH clients
 ConditionPathExists=!/etc/ssh/ssh_host_rsa_key
+ConditionVirtualization=!qemu
 After=ssh-host-keys.service sshd-keygen.service sshd-keygen.target
 
 [Service]
