@@ -7,6 +7,7 @@ use crate::digest::Digest;
 use crate::event::{CheckOutcome, CheckResult};
 use crate::host::fs::FsError;
 use crate::host::process::ProcessError;
+use crate::machine::console::Trouble;
 use crate::machine::disk::DiskError;
 use crate::machine::error::MachineError;
 use crate::machine::media::iso::IsoError;
@@ -156,6 +157,14 @@ pub enum StageError {
         tail: Vec<String>,
         /// Its log.
         log: PathBuf,
+    },
+    /// A step ended badly in a guest that was in trouble.
+    #[error("{trouble}\n  {step}")]
+    StepInTrouble {
+        /// What its console said.
+        trouble: Trouble,
+        /// The step's own failure.
+        step: Box<StageError>,
     },
     /// Checksum files.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::digest::sha256_hex;
 use crate::event::Stream;
+use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::machine::seed::Seed;
 use crate::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
@@ -322,11 +323,27 @@ impl<'a> Session<'a> {
         let Err(error) = work(&mut self) else {
             return self.power_off();
         };
+        let error = self.blame(error);
         // After a breakdown of qemu the work is begun anew, and the machine is not to blame.
         if !error.is_cancelled() && !error.is_breakdown() {
             self.fail(&error);
         }
         Err(error)
+    }
+
+    /// A step may fail because its guest is in trouble, as when the guest's kernel kills it for want of memory: that is the
+    /// better answer.
+    fn blame(&mut self, error: StageError) -> StageError {
+        if !matches!(error, StageError::Step { .. }) {
+            return error;
+        }
+        match self.machine.poll() {
+            Err(MachineError::Trouble { trouble, .. }) => StageError::StepInTrouble {
+                trouble,
+                step: Box::new(error),
+            },
+            _ => error,
+        }
     }
 
     /// What the user wants of a machine whose work failed.
