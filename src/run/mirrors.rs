@@ -1,4 +1,4 @@
-//! The package mirrors of this host, for distros that name none. Asking apt takes most of a second, which is
+//! The package mirrors of this host, for distros that name none. Asking apt may take most of a second, which is
 //! more than the rest of a run with nothing to do; so the answer is kept in the store until apt's configuration changes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::facts;
+use crate::host::facts::{AptSource, AptSources};
 use crate::host::fs::Stamp;
 use crate::installer;
 use crate::manifest::model::{Distro, Family, Manifest, Source};
@@ -39,6 +39,7 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeM
     let wanted: BTreeSet<_> = images.map(|image| image.distro.as_str()).collect();
     let mut found = BTreeMap::new();
     let mut note: Option<Note> = None;
+    let mut apt = None;
     for distro in manifest
         .distros
         .iter()
@@ -57,7 +58,10 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeM
         let mirror = note
             .mirrors
             .entry(name)
-            .or_insert_with(|| ask(vendor, suite))
+            .or_insert_with(|| {
+                let apt = apt.get_or_insert_with(AptSources::of_this_host);
+                apt.mirror(vendor, suite).map(as_mirror)
+            })
             .clone();
         found.extend(mirror.map(|mirror| (distro.name.clone(), mirror)));
     }
@@ -80,16 +84,15 @@ fn wanted_suite(distro: &Distro) -> Option<&str> {
     }
 }
 
-fn ask(vendor: &str, suite: &str) -> Option<Mirror> {
-    let source = facts::apt_mirror(vendor, suite)?;
+fn as_mirror(source: AptSource) -> Mirror {
     let security = source.security.map(|s| SecurityArchive {
         uri: s.uri,
         suite: s.suite,
     });
-    Some(Mirror {
+    Mirror {
         uri: source.uri,
         security,
-    })
+    }
 }
 
 /// What was noted, if nothing of apt's has changed since; else an empty note with the stamps of now.

@@ -2,6 +2,7 @@
 //! the mirror that is near and allowed. Knows only how apt's configuration is written.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,15 @@ use crate::host::process::{Cmd, Output};
 const LIMIT: Duration = Duration::from_secs(20);
 /// The fields asked of `apt-get indextargets`, in the order of [`Entry`].
 const FORMAT: &str = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)";
+
+/// Where apt's configuration is (apt.conf(5): `Dir::Etc`).
+const ETC: &str = "/etc/apt";
+/// Where it keeps what it downloaded (`Dir::State::Lists`).
+const LISTS: &str = "/var/lib/apt/lists";
+/// What apt quotes in names of files made of URIs (apt-pkg/contrib/strutl.cc).
+const QUOTED: &str = "\\|{}[]<>\"^~_=!@#$%&*";
+/// Bytes of a Release file in which its first fields are.
+const RELEASE_HEAD: u64 = 4096;
 
 /// A distribution's archive as this host reaches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,25 +59,31 @@ struct Entry {
     label: String,
 }
 
-/// The archive of a vendor (`debian`, `ubuntu`) for a suite, from this host's apt configuration; none where apt does
-/// not use one. The suite need not be the host's own: an archive carries all of its distribution's suites.
-pub fn apt_mirror(vendor: &str, suite: &str) -> Option<AptSource> {
-    let listed = Cmd::new("apt-get")
-        .args(["indextargets", "--format", FORMAT, "Created-By: Packages"])
-        .env("LC_ALL", "C");
-    let mut text = String::new();
-    // No apt-get, or one that fails, tells the same as one that has nothing to list.
-    let _ = listed.run(&Cancel::default(), Some(LIMIT), &mut |output, line| {
-        if output == Output::Stdout {
-            text.push_str(line);
-            text.push('\n');
+/// What apt of this host is configured to use.
+#[derive(Clone, Debug)]
+pub struct AptSources {
+    entries: Vec<Entry>,
+    host: OsRelease,
+}
+
+impl AptSources {
+    /// Reads apt's configuration, and asks apt itself where that does not tell whose archives they are: it may take most
+    /// of a second, as in containers, where apt keeps no cache.
+    pub fn of_this_host() -> Self {
+        let configured = configured(Path::new(ETC), Path::new(LISTS));
+        let known = !configured.is_empty() && configured.iter().all(|entry| !entry.origin.is_empty());
+        let listed = if known { Vec::new() } else { listed() };
+        Self {
+            // Nothing was downloaded yet, as in a fresh container: only the configuration itself is left to go by.
+            entries: if listed.is_empty() { configured } else { listed },
+            host: os_release(),
         }
-    });
-    let host = os_release();
-    decide(&parse_targets(&text), vendor, suite, &host)
-        // Nothing was downloaded yet, as in a fresh container: only the configuration itself is left to read.
-        .or_else(|| decide(&configured(Path::new("/etc/apt")), vendor, suite, &host))
-        .map(|mut source| {
+    }
+
+    /// The archive of a vendor (`debian`, `ubuntu`) for a suite; none where apt does not use one. The suite need not be
+    /// the host's own: an archive carries all of its distribution's suites.
+    pub fn mirror(&self, vendor: &str, suite: &str) -> Option<AptSource> {
+        decide(&self.entries, vendor, suite, &self.host).map(|mut source| {
             source.uri = follow_mirror_list(source.uri);
             source.security = source.security.map(|security| AptSecurity {
                 uri: follow_mirror_list(security.uri),
@@ -75,6 +91,22 @@ pub fn apt_mirror(vendor: &str, suite: &str) -> Option<AptSource> {
             });
             source
         })
+    }
+}
+
+/// What apt itself says. No apt-get, or one that fails, tells the same as one that has nothing to list.
+fn listed() -> Vec<Entry> {
+    let listed = Cmd::new("apt-get")
+        .args(["indextargets", "--format", FORMAT, "Created-By: Packages"])
+        .env("LC_ALL", "C");
+    let mut text = String::new();
+    let _ = listed.run(&Cancel::default(), Some(LIMIT), &mut |output, line| {
+        if output == Output::Stdout {
+            text.push_str(line);
+            text.push('\n');
+        }
+    });
+    parse_targets(&text)
 }
 
 fn parse_targets(text: &str) -> Vec<Entry> {
@@ -91,8 +123,9 @@ fn parse_targets(text: &str) -> Vec<Entry> {
     text.lines().filter_map(entry).collect()
 }
 
-/// Everything that `sources.list` and the files beside it name.
-fn configured(etc_apt: &Path) -> Vec<Entry> {
+/// Everything that `sources.list` and the files beside it name, with origin and label as in the Release files that were
+/// downloaded.
+fn configured(etc_apt: &Path, lists: &Path) -> Vec<Entry> {
     let mut files = vec![etc_apt.join("sources.list")];
     let beside = fs::read_dir(etc_apt.join("sources.list.d"));
     let mut more: Vec<_> = beside.into_iter().flatten().flatten().map(|f| f.path()).collect();
@@ -107,7 +140,37 @@ fn configured(etc_apt: &Path) -> Vec<Entry> {
             _ => {}
         }
     }
+    for entry in &mut entries {
+        let Some(release) = release_file(lists, entry) else {
+            continue;
+        };
+        let field = |name: &str| {
+            let line = release.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        (entry.origin, entry.label) = (field("Origin:"), field("Label:"));
+    }
     entries
+}
+
+/// The beginning of the Release file of a suite, as apt has it under a name made of its URI (apt: `URItoFileName`).
+fn release_file(lists: &Path, entry: &Entry) -> Option<String> {
+    let (_, place) = entry.uri.split_once(':')?;
+    let place = place.strip_prefix("//").unwrap_or(place).trim_end_matches('/');
+    let mut name = String::new();
+    for letter in format!("{place}/dists/{}/", entry.suite).chars() {
+        match letter {
+            '/' => name.push('_'),
+            letter if QUOTED.contains(letter) => name += &format!("%{:02x}", u32::from(letter)),
+            letter => name.push(letter),
+        }
+    }
+    ["InRelease", "Release"].iter().find_map(|kind| {
+        let file = fs::File::open(lists.join(name.clone() + kind)).ok()?;
+        let mut head = Vec::new();
+        file.take(RELEASE_HEAD).read_to_end(&mut head).ok()?;
+        Some(String::from_utf8_lossy(&head).into_owned())
+    })
 }
 
 /// The one-line style of sources.list(5): `deb [options] uri suite component…`.
@@ -352,7 +415,9 @@ http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Secu
              URIs: http://mirror.example/debian-security\nSuites: bookworm-security\nComponents: main\n\n\
              Enabled: no\nTypes: deb\nURIs: http://off.example/debian\nSuites: bookworm\nComponents: main\n",
         );
-        let entries = configured(folder.path());
+        let lists = folder.path().join("lists");
+        fs::create_dir(&lists).unwrap();
+        let entries = configured(folder.path(), &lists);
         let source = decide(&entries, "debian", "bookworm", &host("debian", "bookworm")).unwrap();
         assert_eq!(source.uri, "http://mirror.example/debian");
         assert_eq!(source.components, strings(&["main", "contrib"]));
@@ -362,6 +427,34 @@ http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Secu
             "http://mirror.example/debian-security"
         );
         assert!(entries.iter().all(|e| !e.uri.contains("off.example")));
+        assert!(entries.iter().all(|e| e.origin.is_empty()));
+
+        // After the first update, the Release files tell whose archives they are.
+        let release =
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nLabel: Debian-Security\n";
+        let name = "mirror.example_debian-security_dists_bookworm-security_InRelease";
+        fs::write(lists.join(name), release).unwrap();
+        fs::write(
+            lists.join("tools.example_apt_dists_stable_Release"),
+            "Origin: Tools\n",
+        )
+        .unwrap();
+        let told: Vec<_> = configured(folder.path(), &lists)
+            .into_iter()
+            .filter(|e| !e.origin.is_empty())
+            .map(|e| (e.suite, e.origin, e.label))
+            .collect();
+        let told: Vec<_> = told
+            .iter()
+            .map(|(s, o, l)| (s.as_str(), o.as_str(), l.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("stable", "Tools", ""),
+                ("bookworm-security", "Debian", "Debian-Security")
+            ]
+        );
     }
 
     #[test]

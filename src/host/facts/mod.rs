@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use self::apt::{AptSecurity, AptSource, apt_mirror};
+pub use self::apt::{AptSecurity, AptSource, AptSources};
 pub use self::oom::{OomKill, OomWatch};
 
 /// Memory of the host, in bytes.

@@ -207,7 +207,8 @@ fn certificates_are_checked_against_the_hosts_authorities() {
 #[test]
 fn this_hosts_own_archive_is_found_where_apt_has_one() {
     let os = facts::os_release();
-    let source = facts::apt_mirror(&os.id, &os.codename);
+    let apt = facts::AptSources::of_this_host();
+    let source = apt.mirror(&os.id, &os.codename);
     let by_apt = matches!(os.id.as_str(), "debian" | "ubuntu");
     assert_eq!(source.is_some(), by_apt, "{os:?}: {source:?}");
     if let Some(source) = source {
@@ -218,5 +219,5 @@ fn this_hosts_own_archive_is_found_where_apt_has_one() {
         assert_eq!(source.suites[0], os.codename);
         assert!(source.components.contains(&"main".to_owned()), "{source:?}");
     }
-    assert_eq!(facts::apt_mirror("plan9", "fourth"), None);
+    assert_eq!(apt.mirror("plan9", "fourth"), None);
 }

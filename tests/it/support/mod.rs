@@ -131,9 +131,10 @@ pub fn tool(program: &str, args: &[&str], folder: &Path) -> String {
 
 /// URL of the mirror that this host's own apt uses for Debian, whatever release the host is.
 pub fn debian_mirror() -> String {
+    let apt = pipeline::host::facts::AptSources::of_this_host();
     let mirror = ["trixie", "bookworm", "bullseye"]
         .iter()
-        .find_map(|suite| pipeline::host::facts::apt_mirror("debian", suite));
+        .find_map(|suite| apt.mirror("debian", suite));
     let mirror = mirror.expect("apt of this host knows no Debian mirror; these tests need a Debian host");
     mirror.uri
 }
