@@ -249,9 +249,13 @@ mod tests {
         let kept = living.folder("node").unwrap();
         let left = folder.path().join("scratch/killed/node");
         fs::create_dir_all(&left).unwrap();
+        // Killed before it had a folder.
+        let early = folder.path().join("scratch/early.lock");
+        fs::write(&early, "").unwrap();
         let _next = store.scratch("next").unwrap();
         assert!(kept.is_dir());
-        assert!(!left.exists());
+        assert!(folder.path().join("scratch/living.lock").exists());
+        assert!(!left.exists() && !early.exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The only way to write into the store: a slot is a private folder under a lock, and committing it renames it to
 //! its place. A killed run leaves a folder in scratch that the next run sweeps away, never half a result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -94,10 +94,20 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch folders of runs that are no more: those whose lock nobody holds.
+/// Removes the scratch folders of runs that are no more: those whose lock nobody holds. A run that was killed before it
+/// made its folder, or after it removed it, has left its lock alone.
 pub(super) fn sweep(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else { return };
-    for path in entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()) {
+    let of_run = |path: PathBuf| {
+        let is_lock = path.extension().is_some_and(|end| end == "lock");
+        if path.is_dir() {
+            Some(path)
+        } else {
+            is_lock.then(|| path.with_extension(""))
+        }
+    };
+    let runs: BTreeSet<_> = entries.flatten().filter_map(|e| of_run(e.path())).collect();
+    for path in runs {
         let lock = path.with_extension("lock");
         if let Ok(Some(_held)) = host_fs::try_lock(&lock) {
             let _ = namespace::remove_tree(&path);

@@ -1,8 +1,9 @@
-//! Locks between processes, by `flock` on a file of their own. A lock ends with its holder, however that ends. The
-//! file stays: taking it away would let two processes hold locks on two files of one name.
+//! Locks between processes, by `flock` on a file of their own. A lock ends with its holder, however that ends. Who holds
+//! it may take the file away: whoever comes to hold a file that is no longer in its place tries again.
 
 use std::fs::File;
 use std::fs::TryLockError;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,10 +49,18 @@ fn try_lock_as(path: &Path, kind: Kind) -> Result<Option<FileLock>, FsError> {
         Kind::Shared => file.try_lock_shared(),
     };
     match locked {
-        Ok(()) => Ok(Some(FileLock { _file: file })),
+        // Whoever held it may have removed the file meanwhile: a lock on that keeps nobody out.
+        Ok(()) => Ok(is_still(path, &file).then_some(FileLock { _file: file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(source)) => Err(FsError::at("lock", path)(source)),
     }
+}
+
+fn is_still(path: &Path, file: &File) -> bool {
+    let (Ok(there), Ok(ours)) = (path.metadata(), file.metadata()) else {
+        return false;
+    };
+    (there.dev(), there.ino()) == (ours.dev(), ours.ino())
 }
 
 /// Takes the lock of this file, waiting for whoever holds it. `waiting` is called once, when there is somebody to
@@ -90,6 +99,18 @@ fn wait(path: &Path, kind: Kind, cancel: &Cancel, waiting: &mut dyn FnMut()) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_taken_away_locks_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_still(&path, &file));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_still(&path, &file));
+        let _other = try_lock(&path).unwrap().unwrap();
+        assert!(!is_still(&path, &file), "a file of the same name");
+    }
 
     #[test]
     fn the_second_waits_for_the_first_and_can_be_stopped() {
