@@ -209,9 +209,7 @@ impl MachineError {
             Self::Cancelled | Self::Folder { .. } | Self::Qmp(_) => Verdict::Other,
         }
     }
-}
 
-impl MachineError {
     /// Whether qemu broke down: the same machine, started anew, may well do.
     pub fn is_breakdown(&self) -> bool {
         matches!(self, Self::BrokeDown { .. })

@@ -24,7 +24,7 @@ use crate::stage::{Site, check, fetch, index, install, package, provision, size,
 use crate::store::{Address, Claim, Entry, Scratch, Slot, Store};
 
 /// How often a node is begun anew because qemu broke down. Under emulation with more than one processor an assertion
-/// of its own ends it now and then (`iotlb_to_section`, seen with 10.0: one boot in some hundreds).
+/// of its own ends it now and then (`iotlb_to_section`, seen with 10.0).
 const NEW_BEGINNINGS: usize = 2;
 /// The phase of a node that another run has.
 const WAITING: &str = "another run is building this; waiting for its result";

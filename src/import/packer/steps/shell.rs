@@ -102,16 +102,20 @@ pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
                     format!("{script} ends with a reboot: take that line out, the step after it reboots"),
                 );
             } else {
-                note(
-                    build,
-                    block,
-                    Weight::Decided,
-                    "expect_disconnect",
-                    "the script may have rebooted the guest: a `reboot` step comes after it; take it out if it did not",
-                );
+                may_have_rebooted(build, block);
             }
         }
     }
+}
+
+fn may_have_rebooted(build: &Build<'_>, block: &Block) {
+    note(
+        build,
+        block,
+        Weight::Decided,
+        "expect_disconnect",
+        "the script may have rebooted the guest: a `reboot` step comes after it; take it out if it did not",
+    );
 }
 
 pub(super) fn is_reboot(line: &str) -> bool {
@@ -225,13 +229,7 @@ fn inline(
     }
     if reboots {
         if !has_reboot {
-            note(
-                build,
-                block,
-                Weight::Decided,
-                "expect_disconnect",
-                "the script may have rebooted the guest: a `reboot` step comes after it; take it out if it did not",
-            );
+            may_have_rebooted(build, block);
         }
         steps.push(Step::of("reboot", true));
     }
