@@ -8,9 +8,9 @@ DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Stories told at once: some wait for the images that all share, others for a guest's clock. How many guests run at once
-# is not decided here but in tests/it/support/vm.rs.
-export RUST_TEST_THREADS ?= 6
+# Stories told at once: most of those with guests wait for the images that all share, or for their turn, while others go on.
+# How many guests run at once is not decided here but in tests/it/support/vm.rs.
+export RUST_TEST_THREADS ?= 12
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
 # What `make fuzz` attacks (a file of tests/fuzz/targets), and for how long.
@@ -23,8 +23,8 @@ SECONDS ?= 600
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
-	@echo 'make test-install LAB=DIR [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE'
-	@echo '             beside the same one in a plain qemu, to compare their times; see tests/install.sh)'
+	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE beside the'
+	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
@@ -50,10 +50,9 @@ endif
 	$(CARGO) test --locked -- $(TESTS)
 
 test-install: toolchain
-	@[ -n "$(LAB)" ] || { \
-		echo 'make: say where the program that serves a complete mirror is: make test-install LAB=DIR'; exit 2; } >&2
 	$(CARGO) build --release --locked
-	tests/install.sh $(RELEASE) $(LAB) target/test-install $(BARE)
+	@$(call set_up,$(RELEASE),--tests)
+	tests/install/run.sh $(RELEASE) target/test-install $(BARE)
 
 # KILLS, SEED and PIPELINE (a manifest, or `mini`) may be given; see tests/chaos/main.rs.
 chaos: setup

@@ -19,9 +19,9 @@ const PATIENT: Duration = Duration::from_secs(25);
 const PATIENT_EVERY: u32 = 4;
 /// How long a login may take once sshd has greeted: a key exchange and a PAM session under emulation.
 const LOGIN: Duration = Duration::from_secs(90);
-/// A guest whose console asks for a user has booted: when it has been quiet for so long since, or has refused the key for
+/// A guest whose console asks for a user has booted: when it has been idle for so long since, or has refused the key for
 /// so long, nothing more will come of it.
-const SETTLED: Duration = Duration::from_secs(45);
+const SETTLED: Duration = Duration::from_secs(30);
 /// Pause after a closed port.
 const CLOSED_PAUSE: Duration = Duration::from_millis(500);
 /// Pause after a failed login: cloud-init may not have put the key yet, and sshd penalises those who knock often.
@@ -29,9 +29,9 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Machine {
     /// Waits until `user` can log in with `key`. The guest is given up when for `silence` it neither printed nor
-    /// touched a disk; when it refused the key for that long; both within three quarters of a minute once its console
-    /// has asked for a user, as it has booted then; and in any case after eight times `silence`. The caller scales
-    /// `silence` for emulation.
+    /// touched a disk; when it refused the key for that long; once its console has asked for a user, as it has booted
+    /// then, when it has had nothing to do, or refused the key, for half a minute; and in any case after eight times
+    /// `silence`. The caller scales `silence` for emulation.
     ///
     /// # Errors
     /// [`MachineError::Unreachable`] with how far it came, and as [`Machine::poll`], within a second.
@@ -61,12 +61,10 @@ impl Machine {
                     Instant::now()
                 }
             };
-            let patience = match self.prompted() {
-                Some(at) if at.elapsed() >= SETTLED => silence.min(SETTLED),
-                _ => silence,
-            };
-            let over = self.quiet_for() >= patience
-                || refused.elapsed() >= patience
+            let booted = self.prompted().is_some_and(|at| at.elapsed() >= SETTLED);
+            let over = self.quiet_for() >= silence
+                || booted && self.idle_for() >= SETTLED
+                || refused.elapsed() >= if booted { silence.min(SETTLED) } else { silence }
                 || started.elapsed() >= silence * LONGEST;
             if over {
                 return Err(MachineError::Unreachable {
@@ -112,10 +110,20 @@ impl Machine {
     /// # Errors
     /// As [`Machine::poll`], and [`MachineError::NoReboot`].
     pub fn wait_reset(&mut self, count: u64, silence: Duration) -> Result<(), MachineError> {
+        self.wait_reset_by(count, silence, Self::quiet_for)
+    }
+
+    /// The same, with what counts as silence.
+    fn wait_reset_by(
+        &mut self,
+        count: u64,
+        silence: Duration,
+        silent_for: fn(&mut Self) -> Duration,
+    ) -> Result<(), MachineError> {
         self.begin_wait();
         while self.resets() <= count {
             self.poll()?;
-            if self.quiet_for() >= silence {
+            if silent_for(self) >= silence {
                 let console = self.last_words();
                 return Err(MachineError::NoReboot { silence, console });
             }
@@ -143,11 +151,11 @@ impl Machine {
         let role = ssh.role();
         drop(ssh);
         // A guest with a console says there what it waits for while it goes down.
-        let patience = match self.prompted() {
-            Some(_) => silence.min(SETTLED),
-            None => silence,
-        };
-        self.wait_reset(before, patience)?;
+        if self.prompted().is_some() {
+            self.wait_reset_by(before, silence.min(SETTLED), Self::idle_for)?;
+        } else {
+            self.wait_reset(before, silence)?;
+        }
         Ok(self.wait_ssh(key, &user, silence)?.with_role(role))
     }
 

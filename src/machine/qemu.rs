@@ -20,7 +20,7 @@ use super::console::Console;
 use super::error::{MachineError, Tail};
 use super::qmp::{Qmp, QmpError, QmpEvent};
 use super::spec::{Boot, Forward, MachineSpec};
-use super::watch::{DiskActivity, out_of_memory};
+use super::watch::{Signs, out_of_memory};
 use super::wire::Wire;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
@@ -65,7 +65,7 @@ pub struct Machine {
     /// Whether qemu stopped the guest because its write found no room.
     pub(super) full: bool,
     pub(super) memory: OomWatch,
-    pub(super) disk: DiskActivity,
+    pub(super) signs: Signs,
 }
 
 impl Machine {
@@ -165,7 +165,7 @@ impl Machine {
             panicked: false,
             full: false,
             memory,
-            disk: DiskActivity::new(),
+            signs: Signs::new(),
         };
         let wanted = spec.forwards.len() + usize::from(spec.ssh);
         if wanted > 0 {

@@ -9,27 +9,38 @@ use serde_json::json;
 use super::console::Trouble;
 use super::error::{MachineError, Tail};
 use super::qemu::{ANSWER, LAST_WORDS, Machine, POLL, SHOWN, stderr_tail};
-use crate::host::facts::{OomKill, OomWatch};
+use crate::host::facts::{self, OomKill, OomWatch};
 use crate::host::process::status_text;
 
-/// Disk counters are asked for no more often than this.
-const DISK_POLL: Duration = Duration::from_secs(1);
+/// Counters are read no more often than this.
+const SIGNS_POLL: Duration = Duration::from_secs(1);
+/// A guest whose machine uses more than this share of a processor has work to do; what it takes to wait is much less, also
+/// without KVM.
+const AT_WORK: f64 = 0.25;
 
-/// What the disks' counters say about life in the guest.
+/// What counters of the machine say about life in the guest.
 #[derive(Debug)]
-pub(super) struct DiskActivity {
+pub(super) struct Signs {
+    /// Of the disks.
     operations: u64,
+    /// Of qemu.
+    processor: Duration,
     asked: Instant,
-    changed: Instant,
+    /// When a disk was last seen to be touched.
+    touched: Instant,
+    /// When the guest was last seen to be at work.
+    worked: Instant,
 }
 
-impl DiskActivity {
+impl Signs {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
             operations: 0,
+            processor: Duration::ZERO,
             asked: now,
-            changed: now,
+            touched: now,
+            worked: now,
         }
     }
 }
@@ -71,21 +82,40 @@ impl Machine {
 
     /// How long the guest has neither printed nor touched a disk; counted anew when a wait begins.
     pub fn quiet_for(&mut self) -> Duration {
-        if self.disk.asked.elapsed() >= DISK_POLL {
-            self.disk.asked = Instant::now();
-            // No answer means no sign of life, and a dead qemu is told by `poll`.
-            let operations = self.disk_operations().unwrap_or(self.disk.operations);
-            if operations != self.disk.operations {
-                self.disk.operations = operations;
-                self.disk.changed = Instant::now();
-            }
-        }
-        self.disk.changed.max(self.console.last_activity()).elapsed()
+        self.read_signs();
+        self.signs.touched.max(self.console.last_activity()).elapsed()
+    }
+
+    /// How long the guest has neither printed nor touched a disk nor had work to do. One that makes keys may be quiet for a
+    /// minute; one that hangs in a loop is never idle.
+    pub(super) fn idle_for(&mut self) -> Duration {
+        self.quiet_for().min(self.signs.worked.elapsed())
     }
 
     /// A wait begins: what was quiet before it does not count.
     pub(super) fn begin_wait(&mut self) {
-        self.disk.changed = Instant::now();
+        self.signs.touched = Instant::now();
+    }
+
+    fn read_signs(&mut self) {
+        let since = self.signs.asked.elapsed();
+        if since < SIGNS_POLL {
+            return;
+        }
+        // No answer means no sign of life, and a dead qemu is told by `poll`.
+        let operations = self.disk_operations().unwrap_or(self.signs.operations);
+        let processor = facts::processor_time(self.id()).unwrap_or(self.signs.processor);
+        let used = processor.saturating_sub(self.signs.processor);
+        let now = Instant::now();
+        if operations != self.signs.operations {
+            self.signs.touched = now;
+        }
+        if used > since.mul_f64(AT_WORK) {
+            self.signs.worked = now;
+        }
+        self.signs.operations = operations;
+        self.signs.processor = processor;
+        self.signs.asked = now;
     }
 
     /// Waits for a line with `text` on the console, as long as the guest shows signs of life every `silence`.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pipeline::event::{CheckOutcome, CheckResult, Emitter, What};
 use pipeline::host::cancel::Cancel;
 use pipeline::host::fs::hash_file;
-use pipeline::machine::disk::{Put, put};
+use pipeline::machine::disk::Put;
 use pipeline::machine::spec::{Accel, DiskFormat};
 use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
 use pipeline::plan::node::{CheckWork, MachineWish, WayIn};
@@ -21,11 +21,10 @@ use pipeline::stage::aftermath::OnError;
 use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
+use crate::support::inside::{remove, replace, write};
 use crate::support::vm::{BUSY, Guests, IDLE, quickstart};
 use crate::support::{Bench, tool};
 
-/// Offset of the image's only partition.
-const PARTITION: u64 = MIB;
 /// Boots at once, when nobody else has any.
 const AT_ONCE: usize = 3;
 const SIZE: u64 = 3 * GIB;
@@ -72,9 +71,9 @@ fn command(text: &str, exit_code: i32, matches: Option<&str>) -> Check {
     }))
 }
 
-fn questions() -> Vec<Check> {
+fn one_boot_and_questions() -> Vec<Check> {
     let mut checks = one_boot();
-    checks.push(command("id -u; cat /etc/motd", 0, Some("(?s)^0\n.*pipeline")));
+    checks.push(command("id -u; cat /etc/motd; exit 7", 7, Some("(?s)^0\n.*pipeline")));
     checks
 }
 
@@ -134,12 +133,14 @@ const CASES: &[Case] = &[
         fails: &[("boots-within", "nothing to boot")],
     },
     Case {
-        name: "nobody asks to log in, nobody listens, and a unit fails",
+        name: "nobody asks to log in, nobody listens, a unit fails, and the build left its key; asked by a unit of our own",
         break_it: |disk, bench| {
             for name in [
                 "/etc/systemd/system/getty.target.wants/getty@tty1.service",
                 "/etc/systemd/system/sshd.service",
                 "/etc/systemd/system/multi-user.target.wants/ssh.service",
+                // Without it there is no other way in.
+                "/usr/sbin/sshd",
             ] {
                 remove(disk, name, bench);
             }
@@ -149,9 +150,15 @@ const CASES: &[Case] = &[
             }
             let unit = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo out of coffee; exit 1'\n";
             let unit = bench.write("unit", unit);
+            let key = bench.write(
+                "key",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB pipeline-build-key\n",
+            );
             write(
                 disk,
                 &[
+                    Put::Folder("/root/.ssh"),
+                    Put::File("/root/.ssh/authorized_keys", &key),
                     Put::File("/etc/systemd/system/brewing.service", &unit),
                     Put::Link(
                         "/etc/systemd/system/multi-user.target.wants/brewing.service",
@@ -160,68 +167,34 @@ const CASES: &[Case] = &[
                 ],
             );
         },
-        checks: one_boot,
-        way_in: WayIn::Agent,
+        checks: one_boot_and_questions,
+        way_in: WayIn::Overlay,
         weight: BUSY,
         fails: &[
             ("login-prompt", "no such line"),
             ("port-22", "a closed port"),
             ("no-failed-units", "brewing.service"),
+            ("no-traces", "/root/.ssh/authorized_keys: the build key"),
         ],
     },
     Case {
-        name: "root not grown, and the build left something",
+        name: "root not grown, and the build left its proxy; asked by a key from outside",
         break_it: |disk, bench| {
             let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
             file.set_len(SIZE + GIB).unwrap();
-            let key = bench.write(
-                "key",
-                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB pipeline-build-key\n",
-            );
             let proxy = bench.write("proxy", "Acquire::http::Proxy \"http://10.0.2.2:3142\";\n");
-            write(
-                disk,
-                &[
-                    Put::Folder("/root/.ssh"),
-                    Put::File("/root/.ssh/authorized_keys", &key),
-                    Put::File("/etc/apt/apt.conf.d/30proxy", &proxy),
-                ],
-            );
+            write(disk, &[Put::File("/etc/apt/apt.conf.d/30proxy", &proxy)]);
         },
-        checks: one_boot,
-        way_in: WayIn::Agent,
+        checks: one_boot_and_questions,
+        way_in: WayIn::Overlay,
         weight: BUSY,
         fails: &[
             ("root-size", "ends at 3 GiB of 4 GiB"),
             (
                 "no-traces",
-                "/root/.ssh/authorized_keys: the build key\n/etc/apt/apt.conf.d/30proxy: Acquire",
+                "/etc/apt/apt.conf.d/30proxy: Acquire",
             ),
         ],
-    },
-    Case {
-        name: "asked by a key from outside",
-        break_it: |_, _| {},
-        checks: questions,
-        way_in: WayIn::Overlay,
-        weight: BUSY,
-        fails: &[],
-    },
-    Case {
-        name: "asked by a unit",
-        break_it: |disk, bench| {
-            // Without sshd there is no other way; and so there is nobody at port 22.
-            remove(disk, "/usr/sbin/sshd", bench);
-        },
-        checks: || {
-            vec![
-                Assertion::RootSize.into(),
-                command("id -u; exit 7", 7, Some("^0$")),
-            ]
-        },
-        way_in: WayIn::Overlay,
-        weight: BUSY,
-        fails: &[],
     },
 ];
 
@@ -355,47 +328,4 @@ fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<Stag
         _ => None,
     });
     (results.collect(), error)
-}
-
-fn write(disk: &Path, puts: &[Put<'_>]) {
-    put(disk, PARTITION, puts, &Cancel::default()).unwrap();
-}
-
-/// Takes a file out, by e2fsprogs alone.
-fn remove(disk: &Path, path: &str, bench: &Bench) {
-    let device = format!(
-        "{}?offset={PARTITION}",
-        disk.file_name().unwrap().to_string_lossy()
-    );
-    tool(
-        "debugfs",
-        &["-w", "-R", &format!("rm {path}"), &device],
-        &bench.path(""),
-    );
-}
-
-/// Another content for a file, with the owner and the mode that it had.
-fn replace(disk: &Path, path: &str, text: &str, bench: &Bench) {
-    let device = format!(
-        "{}?offset={PARTITION}",
-        disk.file_name().unwrap().to_string_lossy()
-    );
-    let stat = tool(
-        "debugfs",
-        &["-R", &format!("stat {path}"), &device],
-        &bench.path(""),
-    );
-    let mode = stat
-        .split("Mode:")
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .to_owned();
-    remove(disk, path, bench);
-    let file = bench.write("content", text);
-    write(disk, &[Put::File(path, &file)]);
-    let set = format!("set_inode_field {path} mode 0100{}", &mode[mode.len() - 3..]);
-    tool("debugfs", &["-w", "-R", &set, &device], &bench.path(""));
 }

@@ -9,6 +9,7 @@ mod rebuild;
 mod steps;
 
 use std::fs;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -44,7 +45,10 @@ fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
         .collect()
 }
 
+/// The image's disk as its users have it, unpacked once for all stories.
 fn unpack(bench: &Bench, id: &str) -> String {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap();
     let disk = format!("{id}.qcow2");
     if !bench.path(&disk).exists() {
         tool(

@@ -7,6 +7,7 @@ mod oom;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use self::apt::{AptSecurity, AptSource, AptSources};
 pub use self::oom::{OomKill, OomWatch};
@@ -81,6 +82,22 @@ pub fn load() -> Option<[f64; 3]> {
     let text = fs::read_to_string("/proc/loadavg").ok()?;
     let mut numbers = text.split(' ').map_while(|word| word.parse().ok());
     Some([numbers.next()?, numbers.next()?, numbers.next()?])
+}
+
+/// Processor time that a process has used so far, all its threads together (`utime` and `stime` of proc_pid_stat(5)); none
+/// where it is gone or `/proc` is not to be read.
+pub fn processor_time(process: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_secs(parse_ticks(&stat)?) / u32::try_from(per_second).ok()?)
+}
+
+/// `utime` and `stime` together, in clock ticks. The second field is the program's name, which may have anything in it.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11);
+    let mut next = || times.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
 }
 
 /// Bytes free (to us, without root's reserve) on the disk that a path is or would be on.
@@ -292,6 +309,15 @@ fn has_range(subids: &str, user: &str, uid: u32) -> bool {
 mod tests {
     use super::*;
     use crate::size::{GIB, MIB};
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 99 4096\n";
+        assert_eq!(parse_ticks(stat), Some(300));
+        assert_eq!(parse_ticks("7 (a"), None);
+        let before = processor_time(std::process::id()).unwrap();
+        while processor_time(std::process::id()).unwrap() == before {}
+    }
 
     #[test]
     fn memory_is_the_hosts_or_the_groups_whichever_is_less() {

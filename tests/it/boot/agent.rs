@@ -111,7 +111,7 @@ fn went_by_the_contract(ran: &Ran, starter: &str) {
 fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash() {
     let story = quickstart(2 * IDLE);
     let bench = story.bench;
-    let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"apt-get -y purge cron\", name = \"no cron\" },\n  \
+    let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"dpkg --purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";
     bench.write("timer.toml", variant("timer", flavor));
     let image = "out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz";

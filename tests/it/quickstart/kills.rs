@@ -21,7 +21,7 @@ fn a_kill_leaves_no_vm_and_no_half_file_and_costs_only_the_node_it_was_in() {
     // Other stories run in the same store: only what is of this one counts.
     let ours = Path::new("debian12-killed");
 
-    kill_when(shared, "step 1/1");
+    kill_when(shared, "waiting for ssh");
     wait_until("all VMs to be gone", Duration::from_secs(10), || {
         processes_naming(ours).is_empty()
     });

@@ -25,7 +25,7 @@ exit 0
 
 #[test]
 fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
-    let story = quickstart(2 * BUSY);
+    let story = quickstart(BUSY);
     let bench = story.bench;
     // qemu starts this once a connection, with the connection as its standard input and output.
     let door = bench.write(
@@ -46,19 +46,10 @@ fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
         "-device".to_owned(),
         "virtio-net-pci,netdev=n0".to_owned(),
     ];
-    let mut guests: Vec<_> = [(SMALL, 3u64), (LARGE, 20)]
-        .into_iter()
-        .map(|(id, gib)| {
-            let disk = bench.path(&unpack(bench, id));
-            (
-                id,
-                gib,
-                Guest::boot(&disk, &bench.path(&format!("{id}.console")), &extra),
-            )
-        })
-        .collect();
     let mut identities = Vec::new();
-    for (id, gib, guest) in &mut guests {
+    for (id, gib) in [(SMALL, 3u64), (LARGE, 20)] {
+        let disk = bench.path(&unpack(bench, id));
+        let mut guest = Guest::boot(&disk, &bench.path(&format!("{id}.console")), &extra);
         let shown = guest.wait_for("probe-end", GUEST);
         let fact = |name: &str| {
             let start = format!("probe-{name}=");
@@ -69,10 +60,10 @@ fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
             line.unwrap_or_else(|| panic!("{id} did not tell {name}:\n{shown}"))
                 .to_owned()
         };
-        assert_eq!(fact("disk-bytes"), (*gib << 30).to_string());
+        assert_eq!(fact("disk-bytes"), (gib << 30).to_string());
         let root: u64 = fact("root-bytes").parse().unwrap();
         // What ext4 keeps for itself (inode tables, journal) is some percent.
-        assert!(root > (*gib << 30) / 100 * 93, "{id}: root is only {root} bytes");
+        assert!(root > (gib << 30) / 100 * 93, "{id}: root is only {root} bytes");
         assert_eq!(fact("build-keys"), "0", "{id}");
         assert_eq!(fact("failed"), "", "{id}");
         assert_ne!(fact("sshd"), "0", "{id}: nobody listens at port 22");

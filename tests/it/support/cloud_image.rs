@@ -17,6 +17,8 @@ mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" --aptopt=
 uuid=5e1f0c64-9a3b-4c0e-8d57-2f6f4a1b7c9d
 echo "UUID=$uuid / btrfs defaults 0 0" > root/etc/fstab
 echo cloud > root/etc/hostname
+# An RSA key for each new seed would take the half of a minute without KVM.
+echo 'ssh_genkeytypes: [ed25519]' > root/etc/cloud/cloud.cfg.d/90-keys.cfg
 mkdir -p root/boot/grub
 cat > root/boot/grub/grub.cfg <<END
 linux /$(cd root && echo boot/vmlinuz-*) root=UUID=$uuid ro net.ifnames=0 console=ttyS0,115200

@@ -4,6 +4,7 @@ pub mod cloud_image;
 pub mod daemon;
 pub mod debian_installer;
 pub mod http;
+pub mod inside;
 pub mod python;
 pub mod relay;
 pub mod script_server;

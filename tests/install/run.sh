@@ -2,16 +2,16 @@
 # Debian 13 by its real installer, end to end, to images of two sizes, both booted and checked (is the root as large as the
 # disk, …). Takes most of an hour without KVM, so it is no part of `make test`.
 #
-#   tests/install.sh PIPELINE LAB FOLDER [bare]
+#   tests/install/run.sh PIPELINE FOLDER [bare]
 #
-# LAB is a folder with `installer-mirror`, a program that serves a complete Debian mirror on loopback: called with a
-# folder for its files, it prints one line of JSON (port, hostname, kernel, initrd) and serves until it is ended.
+# The mirror is mirror.py's, beside this file: what the host's own has, and what it lacks for this installer.
 #
 # With `bare`, the same installer with the same answers also runs in a plain qemu, started at the same moment so that both
 # meet the same host, and the times are compared: what the program adds to an installation. Wants two idle cores.
 set -eu
 
-pipeline=$1 lab=$2 folder=$3 bare=${4:-}
+pipeline=$1 folder=$2 bare=${3:-}
+here=$(dirname "$0")
 mkdir -p "$folder/mirror"
 folder=$(cd "$folder" && pwd)
 export PIPELINE_STORE="$folder/store"
@@ -20,7 +20,7 @@ trap 'for child in $children; do kill "$child" 2>/dev/null || :; done' EXIT
 trap 'exit 130' INT TERM
 
 rm -f "$folder/mirror.json"
-"$lab/installer-mirror" "$folder/mirror" > "$folder/mirror.json" &
+"$here/mirror.py" "$folder/mirror" > "$folder/mirror.json" &
 mirror=$!
 children=$mirror
 echo 'preparing the mirror'
@@ -30,10 +30,8 @@ until [ -s "$folder/mirror.json" ]; do
 done
 field() { sed -n "s/.*\"$1\": *\"\\([^\"]*\\)\".*/\\1/p" "$folder/mirror.json"; }
 
-# The list of installer components is made by hand there, and nobody signs it. The installer also looks up `stable` and
-# wants its list to be of that suite.
-sed -i 's/^Suite: .*/Suite: stable/' "$folder/mirror/pub/dists/trixie/Release"
-cat > "$folder/lab.cfg.j2" <<'CFG'
+# The list of installer components is signed by nobody there.
+cat > "$folder/unsigned.cfg.j2" <<'CFG'
 {% extends "preseed-debian.cfg.j2" %}
 {% block head %}
 #_preseed_V1
@@ -54,7 +52,7 @@ services = []
 [distros.debian13]
 family  = "debian"
 version = "13"
-answers = "lab.cfg.j2"
+answers = "unsigned.cfg.j2"
 source  = { netboot = { kernel = { path = "$(field kernel)" }, initrd = { path = "$(field initrd)" }, mirror = "http://$(field hostname)/debian", suite = "trixie" } }
 
 [flavors.base]

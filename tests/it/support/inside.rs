@@ -1,0 +1,45 @@
+//! Disks broken on purpose, while they are off: raw ones with one partition, ext4 in it.
+
+use std::path::Path;
+
+use pipeline::host::cancel::Cancel;
+use pipeline::machine::disk::{Put, put};
+use pipeline::size::MIB;
+
+use super::{Bench, tool};
+
+/// Offset of the only partition, in bytes.
+const PARTITION: u64 = MIB;
+
+/// Files, folders and links into its file system.
+pub fn write(disk: &Path, puts: &[Put<'_>]) {
+    put(disk, PARTITION, puts, &Cancel::default()).unwrap();
+}
+
+/// Takes a file out, by e2fsprogs alone. The disk lies in the folder itself.
+pub fn remove(disk: &Path, path: &str, bench: &Bench) {
+    debugfs(disk, &format!("rm {path}"), bench);
+}
+
+/// What a file has.
+pub fn read(disk: &Path, path: &str, bench: &Bench) -> String {
+    debugfs(disk, &format!("cat {path}"), bench)
+}
+
+/// Another content for a file, with the owner and the mode that it had.
+pub fn replace(disk: &Path, path: &str, text: &str, bench: &Bench) {
+    let stat = debugfs(disk, &format!("stat {path}"), bench);
+    let (_, mode) = stat.split_once("Mode:").unwrap();
+    let mode = mode.split_whitespace().next().unwrap();
+    remove(disk, path, bench);
+    let file = bench.write("content", text);
+    write(disk, &[Put::File(path, &file)]);
+    let mode = &mode[mode.len() - 3..];
+    debugfs(disk, &format!("set_inode_field {path} mode 0100{mode}"), bench);
+}
+
+fn debugfs(disk: &Path, request: &str, bench: &Bench) -> String {
+    let name = disk.file_name().unwrap().to_string_lossy();
+    let device = format!("{name}?offset={PARTITION}");
+    tool("debugfs", &["-w", "-R", request, &device], &bench.path(""))
+}
