@@ -22,11 +22,11 @@ use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
 use crate::support::inside::{remove, replace, write};
-use crate::support::vm::{BUSY, Guests, IDLE, quickstart};
+use crate::support::vm::{BUSY, Guests, IDLE, Load, NONE, quickstart};
 use crate::support::{Bench, tool};
 
-/// Boots at once, when nobody else has any.
-const AT_ONCE: usize = 3;
+/// Cases at once, when nobody else has any guests.
+const AT_ONCE: usize = CASES.len();
 const SIZE: u64 = 3 * GIB;
 
 /// One doctored image and what must come of it.
@@ -36,8 +36,8 @@ struct Case {
     break_it: fn(&Path, &Bench),
     checks: fn() -> Vec<Check>,
     way_in: WayIn,
-    /// How much of its time its guest is busy.
-    weight: usize,
+    /// Whether its guest is busy.
+    load: Load,
     /// The checks that fail, each with a part of what is seen.
     fails: &'static [(&'static str, &'static str)],
 }
@@ -73,7 +73,11 @@ fn command(text: &str, exit_code: i32, matches: Option<&str>) -> Check {
 
 fn one_boot_and_questions() -> Vec<Check> {
     let mut checks = one_boot();
-    checks.push(command("id -u; cat /etc/motd; exit 7", 7, Some("(?s)^0\n.*pipeline")));
+    checks.push(command(
+        "id -u; cat /etc/motd; exit 7",
+        7,
+        Some("(?s)^0\n.*pipeline"),
+    ));
     checks
 }
 
@@ -87,7 +91,7 @@ const CASES: &[Case] = &[
         },
         checks: one_boot,
         way_in: WayIn::Agent,
-        weight: IDLE,
+        load: IDLE,
         fails: &[("network", "no answer")],
     },
     Case {
@@ -106,7 +110,7 @@ const CASES: &[Case] = &[
         },
         checks: identity_and_agent,
         way_in: WayIn::Agent,
-        weight: IDLE,
+        load: IDLE,
         fails: &[
             (
                 "identity",
@@ -129,7 +133,7 @@ const CASES: &[Case] = &[
         },
         checks: one_boot,
         way_in: WayIn::Agent,
-        weight: BUSY,
+        load: BUSY,
         fails: &[("boots-within", "nothing to boot")],
     },
     Case {
@@ -169,7 +173,7 @@ const CASES: &[Case] = &[
         },
         checks: one_boot_and_questions,
         way_in: WayIn::Overlay,
-        weight: BUSY,
+        load: BUSY,
         fails: &[
             ("login-prompt", "no such line"),
             ("port-22", "a closed port"),
@@ -187,13 +191,10 @@ const CASES: &[Case] = &[
         },
         checks: one_boot_and_questions,
         way_in: WayIn::Overlay,
-        weight: BUSY,
+        load: BUSY,
         fails: &[
             ("root-size", "ends at 3 GiB of 4 GiB"),
-            (
-                "no-traces",
-                "/etc/apt/apt.conf.d/30proxy: Acquire",
-            ),
+            ("no-traces", "/etc/apt/apt.conf.d/30proxy: Acquire"),
         ],
     },
 ];
@@ -201,7 +202,7 @@ const CASES: &[Case] = &[
 #[test]
 fn each_broken_image_fails_its_own_checks_and_no_others() {
     let id = "debian12-3G-vm-bootstrap";
-    let story = quickstart(0);
+    let story = quickstart(NONE);
     let image = story.bench.path(&format!("out/{id}/{id}.qcow2.gz"));
     let shared = Bench::new();
     let unpack = format!("gzip -dc {} > base.qcow2", image.display());
@@ -217,7 +218,7 @@ fn each_broken_image_fails_its_own_checks_and_no_others() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(case) = CASES.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let _guest = Guests::allow(case.weight);
+                    let _guest = Guests::allow(case.load);
                     if let Err(text) = try_case(case, &shared.path("base.raw")) {
                         wrong.lock().unwrap().push(format!("{}: {text}", case.name));
                     }

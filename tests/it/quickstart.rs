@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::vm::quickstart;
+use crate::support::vm::{NONE, quickstart};
 use crate::support::{Bench, Ran, tool};
 
 /// Offset of the only partition, in bytes.
@@ -65,7 +65,7 @@ fn unpack(bench: &Bench, id: &str) -> String {
 
 #[test]
 fn two_images_come_out_and_a_second_run_does_nothing() {
-    let story = quickstart(0);
+    let story = quickstart(NONE);
     let (bench, first) = (story.bench, story.first);
     for id in [SMALL, LARGE] {
         assert!(

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::vm::{IDLE, quickstart, variant};
+use crate::support::vm::{IDLE, Load, quickstart, variant};
 use crate::support::{Bench, Ran, tool};
 
 /// Four runs in one machine: a crash in mid-run that takes the machine down, after the maximum was changed; a plain
@@ -109,7 +109,7 @@ fn went_by_the_contract(ran: &Ran, starter: &str) {
 
 #[test]
 fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash() {
-    let story = quickstart(2 * IDLE);
+    let story = quickstart(Load { busy: 0, idle: 2 });
     let bench = story.bench;
     let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"dpkg --purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";

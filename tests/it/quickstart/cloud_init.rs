@@ -12,8 +12,8 @@ use crate::support::{Bench, tool};
 #[test]
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
     let bench = Bench::new();
-    let _guests = Guests::allow(BUSY);
     let theirs = btrfs_with_cloud_init(&bench.path(""));
+    let _guests = Guests::allow(BUSY);
     let digest = tool("sha256sum", &[&theirs.display().to_string()], &bench.path(""));
     let digest = digest.split(' ').next().unwrap();
 

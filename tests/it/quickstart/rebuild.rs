@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::{SMALL, started};
-use crate::support::vm::quickstart;
+use crate::support::vm::{NONE, quickstart};
 
 #[test]
 fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
-    let story = quickstart(0);
+    let story = quickstart(NONE);
     let shared = story.bench;
     let text = shared.read("quickstart.toml");
     // Under its own name for the file, so that the other stories' manifest stays as it is.

@@ -1,6 +1,6 @@
 //! What stories with real VMs share: the quickstart, built once for all of them, and guests booted as a user would.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,15 +10,32 @@ use std::time::{Duration, Instant};
 
 use super::{Bench, Ran};
 
-/// What the guests that are emulated at once may weigh, whatever the number of stories that are told at once: two that are
-/// busy and one that waits. Their clocks go on while they wait for a processor: the more of them there are, the more of
-/// their time goes into ticks and nothing else, and fewer leave processors idle.
-const AT_ONCE: usize = 5;
-/// A guest that is kept busy. With one processor: three guests with two each take 38 % more of two processors' time for
-/// the same boot.
-pub const BUSY: usize = 2;
-/// A guest that mostly waits for the next minute.
-pub const IDLE: usize = 1;
+/// Guests that run at once: how many are kept busy, and how many mostly wait for the next minute.
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub busy: usize,
+    pub idle: usize,
+}
+
+/// What all stories together may have, whatever the number of those that are told at once. Guests' clocks go on while they
+/// wait for a processor: the more of them there are, the more of their time goes into ticks and nothing else, and fewer
+/// leave processors idle. Those of stories have one processor: three guests with two each take 38 % more of two host
+/// processors' time for the same boot.
+const AT_ONCE: Load = Load { busy: 2, idle: 3 };
+pub const NONE: Load = Load { busy: 0, idle: 0 };
+pub const BUSY: Load = Load { busy: 1, idle: 0 };
+pub const IDLE: Load = Load { busy: 0, idle: 1 };
+
+impl Load {
+    /// Whether both want some of the same.
+    fn meets(self, other: Self) -> bool {
+        self.busy.min(other.busy) + self.idle.min(other.idle) > 0
+    }
+
+    fn fits(self, running: Self) -> bool {
+        running.busy + self.busy <= AT_ONCE.busy && running.idle + self.idle <= AT_ONCE.idle
+    }
+}
 
 /// The quickstart as the README has it, built by the real program in a folder of its own.
 struct Quickstart {
@@ -36,10 +53,10 @@ pub struct Story {
 }
 
 /// The quickstart, built by whichever story comes first; the others wait for it, and then until the guests that this one
-/// has at once may run, which weigh so much.
-pub fn quickstart(weight: usize) -> Story {
+/// has at once may run.
+pub fn quickstart(load: Load) -> Story {
     let Quickstart { bench, first } = &*QUICKSTART;
-    let _guests = Guests::allow(weight);
+    let _guests = Guests::allow(load);
     Story {
         bench,
         first,
@@ -47,50 +64,51 @@ pub fn quickstart(weight: usize) -> Story {
     }
 }
 
-/// Leave to run guests of this weight, given back when dropped.
-pub struct Guests(usize);
+/// Leave to run guests, given back when dropped.
+pub struct Guests(Load);
 
-/// Who waits for leave and what runs.
+/// What runs, and who waits for leave, by the order in which they came.
 struct Line {
-    running: usize,
-    /// Weight and number of each that waits, in the order in which they are let in: those that wait for minutes of a clock
-    /// take longest and come first, others in turn.
-    waiting: BTreeSet<(usize, usize)>,
+    running: Load,
+    waiting: BTreeMap<usize, Load>,
     next: usize,
 }
 
 static LINE: Mutex<Line> = Mutex::new(Line {
-    running: 0,
-    waiting: BTreeSet::new(),
+    running: NONE,
+    waiting: BTreeMap::new(),
     next: 0,
 });
 static ENDED: Condvar = Condvar::new();
 
 impl Guests {
-    /// Waits for it.
-    pub fn allow(weight: usize) -> Self {
-        assert!(weight <= AT_ONCE, "it would wait for ever");
+    /// Waits for it, in turn: nobody is passed by somebody who wants the same.
+    pub fn allow(load: Load) -> Self {
+        assert!(load.fits(NONE), "it would wait for ever");
         let mut line = LINE.lock().unwrap();
-        // One that asks for much is not passed by by those that ask for little, but for the lightest.
-        let place = (weight.min(BUSY), line.next);
+        let place = line.next;
         line.next += 1;
-        line.waiting.insert(place);
+        line.waiting.insert(place, load);
         let mut line = ENDED
             .wait_while(line, |line| {
-                line.waiting.first() != Some(&place) || line.running + weight > AT_ONCE
+                let mut before = line.waiting.range(..place);
+                !load.fits(line.running) || before.any(|(_, other)| other.meets(load))
             })
             .unwrap();
         line.waiting.remove(&place);
-        line.running += weight;
+        line.running.busy += load.busy;
+        line.running.idle += load.idle;
         // The next one may find room too.
         ENDED.notify_all();
-        Self(weight)
+        Self(load)
     }
 }
 
 impl Drop for Guests {
     fn drop(&mut self) {
-        LINE.lock().unwrap().running -= self.0;
+        let mut line = LINE.lock().unwrap();
+        line.running.busy -= self.0.busy;
+        line.running.idle -= self.0.idle;
         ENDED.notify_all();
     }
 }
@@ -103,7 +121,7 @@ static QUICKSTART: LazyLock<Quickstart> = LazyLock::new(|| {
     let bench = Bench::at(&folder);
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
     bench.write("quickstart.toml", fs::read(manifest).unwrap());
-    // Most of the others wait for this: it goes before them.
+    // Most of the others wait for this: it does not wait for what keeps processors busy meanwhile.
     let _guests = Guests::allow(IDLE);
     let first = bench.run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
     assert_eq!(first.code, 0, "the quickstart failed:\n{}", first.all());

@@ -7,7 +7,7 @@ use pipeline::machine::disk::Put;
 use serde_json::Value;
 
 use crate::support::inside::{read, remove, replace, write};
-use crate::support::vm::{BUSY, IDLE, quickstart, variant};
+use crate::support::vm::{Load, quickstart, variant};
 use crate::support::{Bench, tool};
 
 /// Longest time from the guest's last word to the verdict, in seconds.
@@ -28,7 +28,11 @@ const DISKS: &[(&str, Break, &str)] = &[
         "closed",
         |disk, bench| {
             let folder = "/etc/systemd/system";
-            remove(disk, &format!("{folder}/multi-user.target.wants/ssh.service"), bench);
+            remove(
+                disk,
+                &format!("{folder}/multi-user.target.wants/ssh.service"),
+                bench,
+            );
             write(disk, &[Put::Link(&format!("{folder}/ssh.service"), "/dev/null")]);
         },
         "port_closed",
@@ -49,7 +53,7 @@ const DISKS: &[(&str, Break, &str)] = &[
 
 #[test]
 fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
-    let story = quickstart(BUSY + IDLE);
+    let story = quickstart(Load { busy: 1, idle: 1 });
     let shared = story.bench;
     let text = variant("lockout", "");
     let (head, _) = text.split_once("[[images]]").unwrap();
