@@ -284,7 +284,7 @@ impl Console {
                 state.trouble = Trouble::read(&partial);
                 state.trouble_unfinished = state.trouble.is_some();
             }
-            if String::from_utf8_lossy(&state.partial).contains(PROMPT) {
+            if is_prompt(&String::from_utf8_lossy(&state.partial)) {
                 state.prompted = Some(state.last);
             }
             let after = state.bytes;
@@ -339,6 +339,10 @@ impl State {
         if line.is_empty() {
             return None;
         }
+        // The kernel's messages may follow on the same line, all in one piece.
+        if is_prompt(&line) {
+            self.prompted = Some(self.last);
+        }
         if self.trouble.is_none() || self.trouble_unfinished {
             self.trouble = Trouble::read(&line).or(self.trouble.take());
             self.trouble_unfinished = false;
@@ -354,6 +358,12 @@ impl State {
         self.total += 1;
         Some(line)
     }
+}
+
+/// Whether a line is, or begins with, a console's question for a user: at most a host's name is before it.
+fn is_prompt(line: &str) -> bool {
+    line.split_once(PROMPT)
+        .is_some_and(|(host, _)| !host.trim().contains(' '))
 }
 
 #[cfg(test)]
@@ -401,6 +411,24 @@ mod tests {
             started.elapsed() < SOON / 2,
             "the end of the stream ends the wait"
         );
+    }
+
+    #[test]
+    fn a_question_for_a_user_is_seen_also_where_the_kernel_goes_on_behind_it() {
+        for (said, asked) in [
+            (&b"\r\ndebian login: "[..], true),
+            (
+                b"\r\ndebian login: [   44.85] kvm: Nested Paging enabled\r\n",
+                true,
+            ),
+            (b"[  OK  ] Reached target getty.target - no login: yet\r\n", false),
+        ] {
+            let (mut guest, console, _events) = console();
+            guest.write_all(said).unwrap();
+            drop(guest);
+            console.wait_closed(SOON);
+            assert_eq!(console.prompted().is_some(), asked, "{}", said.escape_ascii());
+        }
     }
 
     #[test]
