@@ -19,9 +19,12 @@ const PATIENT: Duration = Duration::from_secs(25);
 const PATIENT_EVERY: u32 = 4;
 /// How long a login may take once sshd has greeted: a key exchange and a PAM session under emulation.
 const LOGIN: Duration = Duration::from_secs(90);
-/// A guest whose console asks for a user has booted: when it has been idle for so long since, or has refused the key for
-/// so long, nothing more will come of it.
+/// A guest whose console asks for a user has booted: when it has refused the key for so long since, or was told to restart
+/// and has been idle for so long, nothing more will come of it. Services that are slow to stop are named on the console
+/// after 25 s (systemd(1), `systemd.show_status`).
 const SETTLED: Duration = Duration::from_secs(30);
+/// And when it has been idle for so long while nobody listened: an sshd that was still to come would give it work.
+const IDLE: Duration = Duration::from_secs(20);
 /// Pause after a closed port.
 const CLOSED_PAUSE: Duration = Duration::from_millis(500);
 /// Pause after a failed login: cloud-init may not have put the key yet, and sshd penalises those who knock often.
@@ -30,7 +33,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 impl Machine {
     /// Waits until `user` can log in with `key`. The guest is given up when for `silence` it neither printed nor
     /// touched a disk; when it refused the key for that long; once its console has asked for a user, as it has booted
-    /// then, when it has had nothing to do, or refused the key, for half a minute; and in any case after eight times
+    /// then, when it has had nothing to do for twenty seconds, or refused the key for thirty; and in any case after eight times
     /// `silence`. The caller scales `silence` for emulation.
     ///
     /// # Errors
@@ -61,9 +64,10 @@ impl Machine {
                     Instant::now()
                 }
             };
-            let booted = self.prompted().is_some_and(|at| at.elapsed() >= SETTLED);
+            let prompted = self.prompted().map(|at| at.elapsed());
+            let booted = prompted.is_some_and(|since| since >= SETTLED);
             let over = self.quiet_for() >= silence
-                || booted && self.idle_for() >= SETTLED
+                || prompted.is_some() && self.idle_for() >= IDLE
                 || refused.elapsed() >= if booted { silence.min(SETTLED) } else { silence }
                 || started.elapsed() >= silence * LONGEST;
             if over {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::vm::{NONE, quickstart};
+use crate::support::vm::checked;
 use crate::support::{Bench, Ran, tool};
 
 /// Offset of the only partition, in bytes.
@@ -65,13 +65,12 @@ fn unpack(bench: &Bench, id: &str) -> String {
 
 #[test]
 fn two_images_come_out_and_a_second_run_does_nothing() {
-    let story = quickstart(NONE);
-    let (bench, first) = (story.bench, story.first);
+    let (bench, ran) = checked();
     for id in [SMALL, LARGE] {
         assert!(
-            first.stderr.contains(&image(id)),
+            ran.stderr.contains(&image(id)),
             "the summary must say where {id} is:\n{}",
-            first.all()
+            ran.all()
         );
     }
     let checks = |junit: &str, what: &str| {
@@ -80,7 +79,7 @@ fn two_images_come_out_and_a_second_run_does_nothing() {
             .trim()
             .to_owned()
     };
-    assert!(first.stderr.contains("18 checks passed"), "{}", first.all());
+    assert!(ran.stderr.contains("18 checks passed"), "{}", ran.all());
     assert_eq!(
         checks("reports/junit.xml", "//testsuite[count(testcase[not(*)])=9]"),
         "2"

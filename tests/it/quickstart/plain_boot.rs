@@ -9,7 +9,10 @@ use crate::support::vm::{BUSY, Guest, quickstart};
 const GUEST: Duration = Duration::from_secs(600);
 
 /// The script that the guests fetch and run as their boot script: it tells on the console what the host wants to know.
-const PROBE: &str = r#"{
+const PROBE: &str = r#"# The kernel's messages would come in between.
+dmesg -n 1
+sleep 1
+{
 echo "probe-root-bytes=$(df -B1 --output=size / | tail -n 1 | tr -d ' ')"
 echo "probe-disk-bytes=$(($(cat /sys/block/vda/size) * 512))"
 echo "probe-machine-id=$(cat /etc/machine-id)"

@@ -3,12 +3,11 @@
 use serde_json::Value;
 
 use super::{SMALL, started};
-use crate::support::vm::{NONE, quickstart};
+use crate::support::vm::checked;
 
 #[test]
 fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
-    let story = quickstart(NONE);
-    let shared = story.bench;
+    let (shared, _) = checked();
     let text = shared.read("quickstart.toml");
     // Under its own name for the file, so that the other stories' manifest stays as it is.
     shared.write("changed.toml", format!("# a comment\n{text}"));

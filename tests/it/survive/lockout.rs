@@ -10,8 +10,9 @@ use crate::support::inside::{read, remove, replace, write};
 use crate::support::vm::{Load, quickstart, variant};
 use crate::support::{Bench, tool};
 
-/// Longest time from the guest's last word to the verdict, in seconds.
-const LIMIT: f64 = 60.0;
+/// Longest time from the guest's last word to the verdict, in seconds: less than a minute where nobody else wants the
+/// processors; here other stories' guests do.
+const LIMIT: f64 = 90.0;
 
 /// Flavors whose only step does this before a restart, with how the end is told.
 const STEPS: &[(&str, &str, &str)] = &[
