@@ -122,8 +122,7 @@ static QUICKSTART: LazyLock<Bench> = LazyLock::new(|| {
 });
 
 static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
-    // Both images at once.
-    let story = quickstart(Load { busy: 1, idle: 1 });
+    let story = quickstart(BUSY);
     let ran = story
         .bench
         .run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
