@@ -33,8 +33,8 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 impl Machine {
     /// Waits until `user` can log in with `key`. The guest is given up when for `silence` it neither printed nor
     /// touched a disk; when it refused the key for that long; once its console has asked for a user, as it has booted
-    /// then, when it has had nothing to do for twenty seconds, or refused the key for thirty; and in any case after eight times
-    /// `silence`. The caller scales `silence` for emulation.
+    /// then, when it has had nothing to do for twenty seconds, or refused the key for thirty; and in any case after
+    /// eight times `silence`. The caller scales `silence` for emulation.
     ///
     /// # Errors
     /// [`MachineError::Unreachable`] with how far it came, and as [`Machine::poll`], within a second.
@@ -66,8 +66,8 @@ impl Machine {
             };
             let prompted = self.prompted().map(|at| at.elapsed());
             let booted = prompted.is_some_and(|since| since >= SETTLED);
-            let over = self.quiet_for() >= silence
-                || prompted.is_some() && self.idle_for() >= IDLE
+            let idle = prompted.map(|_| IDLE);
+            let over = self.is_still(silence, idle)
                 || refused.elapsed() >= if booted { silence.min(SETTLED) } else { silence }
                 || started.elapsed() >= silence * LONGEST;
             if over {
@@ -109,27 +109,22 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits for the guest's next reset after `count` of them (see [`Machine::resets`]).
+    /// Waits for the guest's next reset after `count` of them (see [`Machine::resets`]). It is given up when for `silence`
+    /// it neither printed nor touched a disk; after half a minute in which it had no work either, when its console has
+    /// asked for a user: one with a console says there what it waits for while it goes down.
     ///
     /// # Errors
     /// As [`Machine::poll`], and [`MachineError::NoReboot`].
     pub fn wait_reset(&mut self, count: u64, silence: Duration) -> Result<(), MachineError> {
-        self.wait_reset_by(count, silence, Self::quiet_for)
-    }
-
-    /// The same, with what counts as silence.
-    fn wait_reset_by(
-        &mut self,
-        count: u64,
-        silence: Duration,
-        silent_for: fn(&mut Self) -> Duration,
-    ) -> Result<(), MachineError> {
         self.begin_wait();
+        let idle = self.prompted().map(|_| SETTLED);
         while self.resets() <= count {
             self.poll()?;
-            if silent_for(self) >= silence {
-                let console = self.last_words();
-                return Err(MachineError::NoReboot { silence, console });
+            if self.is_still(silence, idle) {
+                return Err(MachineError::NoReboot {
+                    silence: self.quiet_for(),
+                    console: self.last_words(),
+                });
             }
             self.pause(POLL)?;
         }
@@ -154,12 +149,7 @@ impl Machine {
         }
         let role = ssh.role();
         drop(ssh);
-        // A guest with a console says there what it waits for while it goes down.
-        if self.prompted().is_some() {
-            self.wait_reset_by(before, silence.min(SETTLED), Self::idle_for)?;
-        } else {
-            self.wait_reset(before, silence)?;
-        }
+        self.wait_reset(before, silence)?;
         Ok(self.wait_ssh(key, &user, silence)?.with_role(role))
     }
 

@@ -88,8 +88,14 @@ impl Machine {
 
     /// How long the guest has neither printed nor touched a disk nor had work to do. One that makes keys may be quiet for a
     /// minute; one that hangs in a loop is never idle.
-    pub(super) fn idle_for(&mut self) -> Duration {
+    fn idle_for(&mut self) -> Duration {
         self.quiet_for().min(self.signs.worked.elapsed())
+    }
+
+    /// Whether nothing more is to be expected: quiet for `silence`, or idle for `idle`, where that counts. Each alone would
+    /// wait without end: for one that hangs in a loop, or for one whose timers touch the disk.
+    pub(super) fn is_still(&mut self, silence: Duration, idle: Option<Duration>) -> bool {
+        self.quiet_for() >= silence || idle.is_some_and(|idle| self.idle_for() >= idle)
     }
 
     /// A wait begins: what was quiet before it does not count.

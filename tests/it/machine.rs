@@ -217,6 +217,15 @@ fn a_restart_is_noticed_and_can_be_made_the_end() {
         "{error}"
     );
 
+    // One that has booted is waited for as long as it works, but not for ever.
+    let bench = Bench::new();
+    let mut machine = start(&bench, &spec(&bench, "tiny login: ", Then::Spin))
+        .0
+        .unwrap();
+    machine.wait_console("login:", LONG).unwrap();
+    let error = machine.wait_reset(1, MOMENT).unwrap_err();
+    assert_eq!(error.verdict(), Verdict::NoReboot);
+
     let bench = Bench::new();
     let mut once = spec(&bench, "only once\n", Then::Reset);
     once.no_reboot = true;

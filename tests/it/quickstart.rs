@@ -9,23 +9,13 @@ mod rebuild;
 mod steps;
 
 use std::fs;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::vm::checked;
+use crate::support::inside::PARTITION;
+use crate::support::vm::{LARGE, SMALL, checked, image, unpack};
 use crate::support::{Bench, Ran, tool};
-
-/// Offset of the only partition, in bytes.
-const PARTITION: u64 = 1 << 20;
-
-const SMALL: &str = "debian12-3G-vm-bootstrap";
-const LARGE: &str = "debian12-20G-vm-bootstrap";
-
-fn image(id: &str) -> String {
-    format!("out/{id}/{id}.qcow2.gz")
-}
 
 /// The nodes that a run started, from its journal.
 fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
@@ -43,24 +33,6 @@ fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
         .filter(|e| e["event"] == "node_started")
         .map(|e| e["node"].as_str().unwrap().to_owned())
         .collect()
-}
-
-/// The image's disk as its users have it, unpacked once for all stories.
-fn unpack(bench: &Bench, id: &str) -> String {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap();
-    let disk = format!("{id}.qcow2");
-    if !bench.path(&disk).exists() {
-        tool(
-            "sh",
-            &[
-                "-c",
-                &format!("gzip -dc {} > {disk}.part && mv {disk}.part {disk}", image(id)),
-            ],
-            &bench.path(""),
-        );
-    }
-    disk
 }
 
 #[test]

@@ -307,6 +307,8 @@ fn has_range(subids: &str, user: &str, uid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::size::{GIB, MIB};
 
@@ -315,8 +317,11 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 99 4096\n";
         assert_eq!(parse_ticks(stat), Some(300));
         assert_eq!(parse_ticks("7 (a"), None);
-        let before = processor_time(std::process::id()).unwrap();
-        while processor_time(std::process::id()).unwrap() == before {}
+        let used = || processor_time(std::process::id()).unwrap();
+        let (before, until) = (used(), Instant::now() + Duration::from_secs(30));
+        while used() == before {
+            assert!(Instant::now() < until, "it stays at {before:?}");
+        }
     }
 
     #[test]

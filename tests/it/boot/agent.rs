@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::vm::{IDLE, Load, quickstart, variant};
+use crate::support::vm::{IDLE, Load, SMALL, image, quickstart, variant};
 use crate::support::{Bench, Ran, tool};
 
 /// Four runs in one machine: a crash in mid-run that takes the machine down, after the maximum was changed; a plain
@@ -115,8 +115,8 @@ fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash()
     let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"dpkg --purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";
     bench.write("timer.toml", variant("timer", flavor));
-    let image = "out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz";
-    let by_cron = thread::spawn(|| drive(bench, image));
+    let image = image(SMALL);
+    let by_cron = thread::spawn(move || drive(bench, &image));
     let built = bench.run(&["run", "timer.toml"]);
     assert_eq!(built.code, 0, "{}", built.all());
     let by_timer = drive(bench, "out-timer/debian12-2G-timer/debian12-2G-timer.qcow2");
@@ -129,8 +129,8 @@ fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash()
 fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
     let story = quickstart(IDLE);
     let bench = story.bench;
-    let unpack = "gzip -dc out/debian12-3G-vm-bootstrap/debian12-3G-vm-bootstrap.qcow2.gz > kept.qcow2";
-    tool("sh", &["-c", unpack], &bench.path(""));
+    let unpack = format!("gzip -dc {} > kept.qcow2", image(SMALL));
+    tool("sh", &["-c", &unpack], &bench.path(""));
     fs::create_dir_all(bench.path("kept")).unwrap();
     tool(
         "ssh-keygen",

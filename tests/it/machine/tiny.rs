@@ -6,6 +6,8 @@
 pub enum Then {
     /// Nothing: `hlt; jmp`.
     Halt,
+    /// Computes for ever.
+    Spin,
     /// Listens to the power button and follows it: PM1 enable at 0x602, status at 0x600, control at 0x604, where
     /// the BIOS puts them on this board.
     ObeyPowerButton,
@@ -62,6 +64,8 @@ fn sector(begin: [u8; 8], text: &str, then: Then) -> [u8; 512] {
     const POWER_OFF: [u8; 7] = [0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef];
     match then {
         Then::Halt => {}
+        // again: jmp again
+        Then::Spin => code.extend([0xeb, 0xfe]),
         Then::ObeyPowerButton => {
             // mov dx,0x602; mov ax,0x100; out dx,ax; again: mov dx,0x600; in ax,dx; test ah,1; jz again
             code.extend([0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef]);

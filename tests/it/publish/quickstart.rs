@@ -5,13 +5,10 @@ use std::path::Path;
 
 use super::reference::{configure, download, server};
 use super::{says, well};
-use crate::support::vm::{NONE, quickstart};
+use crate::support::vm::{LARGE, NONE, SMALL, quickstart};
 use crate::support::{Bench, tool};
 
-const IDS: [(&str, &str); 2] = [
-    ("debian12-3G-vm-bootstrap", "disk-size==3"),
-    ("debian12-20G-vm-bootstrap", "disk-size==20"),
-];
+const IDS: [(&str, &str); 2] = [(SMALL, "disk-size==3"), (LARGE, "disk-size==20")];
 
 /// Name, URL and MD5 of each line of `URL.txt`.
 fn lines(bench: &Bench) -> Vec<[String; 3]> {

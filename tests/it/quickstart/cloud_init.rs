@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::PARTITION;
 use crate::support::cloud_image::btrfs_with_cloud_init;
+use crate::support::inside::PARTITION;
 use crate::support::vm::{BUSY, Guests};
 use crate::support::{Bench, tool};
 

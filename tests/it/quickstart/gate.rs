@@ -1,8 +1,7 @@
 //! Checks as a gate: what failed one is not published, and what was seen is kept.
 
-use super::{LARGE, SMALL};
 use crate::support::tool;
-use crate::support::vm::{BUSY, quickstart};
+use crate::support::vm::{BUSY, LARGE, SMALL, quickstart};
 
 #[test]
 fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LARGE, SMALL, unpack};
-use crate::support::vm::{BUSY, Guest, quickstart};
+use crate::support::vm::{BUSY, Guest, LARGE, SMALL, quickstart, unpack};
 
 /// Longest time for a guest to do one thing, under emulation on a busy machine.
 const GUEST: Duration = Duration::from_secs(600);

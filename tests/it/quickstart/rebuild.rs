@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{SMALL, started};
-use crate::support::vm::checked;
+use super::started;
+use crate::support::vm::{SMALL, checked};
 
 #[test]
 fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {

@@ -9,7 +9,7 @@ use pipeline::size::MIB;
 use super::{Bench, tool};
 
 /// Offset of the only partition, in bytes.
-const PARTITION: u64 = MIB;
+pub const PARTITION: u64 = MIB;
 
 /// Files, folders and links into its file system.
 pub fn write(disk: &Path, puts: &[Put<'_>]) {

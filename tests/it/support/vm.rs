@@ -8,7 +8,7 @@ use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, Ran};
+use super::{Bench, Ran, tool};
 
 /// Guests that run at once: how many are kept busy, and how many mostly wait for the next minute.
 #[derive(Clone, Copy)]
@@ -21,7 +21,7 @@ pub struct Load {
 /// wait for a processor: the more of them there are, the more of their time goes into ticks and nothing else, and fewer
 /// leave processors idle. Those of stories have one processor: three guests with two each take 38 % more of two host
 /// processors' time for the same boot.
-const AT_ONCE: Load = Load { busy: 2, idle: 2 };
+const AT_ONCE: Load = Load { busy: 2, idle: 3 };
 pub const NONE: Load = Load { busy: 0, idle: 0 };
 pub const BUSY: Load = Load { busy: 1, idle: 0 };
 pub const IDLE: Load = Load { busy: 0, idle: 1 };
@@ -121,6 +121,7 @@ static QUICKSTART: LazyLock<Bench> = LazyLock::new(|| {
     bench
 });
 
+/// Two guests at a time, of which one or the other mostly waits.
 static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
     let story = quickstart(BUSY);
     let ran = story
@@ -129,6 +130,34 @@ static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
     assert_eq!(ran.code, 0, "the quickstart's checks failed:\n{}", ran.all());
     ran
 });
+
+/// The quickstart's images.
+pub const SMALL: &str = "debian12-3G-vm-bootstrap";
+pub const LARGE: &str = "debian12-20G-vm-bootstrap";
+
+/// One of them, as it is published.
+pub fn image(id: &str) -> String {
+    format!("out/{id}/{id}.qcow2.gz")
+}
+
+/// Its disk as its users have it, unpacked once for all stories, which leave it as it is.
+pub fn unpack(bench: &Bench, id: &str) -> String {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap();
+    let disk = format!("{id}.qcow2");
+    if !bench.path(&disk).exists() {
+        let line = format!("gzip -dc {} > {disk}.part && mv {disk}.part {disk}", image(id));
+        tool("sh", &["-c", &line], &bench.path(""));
+    }
+    disk
+}
+
+/// The same as a raw disk that is the story's own.
+pub fn unpack_raw(bench: &Bench, id: &str, to: &Path) {
+    let (disk, to) = (unpack(bench, id), to.display().to_string());
+    let words = ["convert", "-O", "raw", &disk, &to];
+    tool("qemu-img", &words, &bench.path(""));
+}
 
 /// A manifest of its own on the quickstart's install: same distro, with one processor, another flavor and name, in the
 /// same store.
