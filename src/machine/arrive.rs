@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::error::{MachineError, Reach};
 use super::qemu::{Machine, POLL};
 use super::ssh::{Key, Ssh, SshError, Target};
+use super::watch::IDLE;
 
 /// A guest that lives on without letting us in is given up after this many times the allowed silence: its timers
 /// touch the disk now and then for ever.
@@ -23,8 +24,6 @@ const LOGIN: Duration = Duration::from_secs(90);
 /// and has been idle for so long, nothing more will come of it. Services that are slow to stop are named on the console
 /// after 25 s (systemd(1), `systemd.show_status`).
 const SETTLED: Duration = Duration::from_secs(30);
-/// And when it has been idle for so long while nobody listened: an sshd that was still to come would give it work.
-const IDLE: Duration = Duration::from_secs(20);
 /// Pause after a closed port.
 const CLOSED_PAUSE: Duration = Duration::from_millis(500);
 /// Pause after a failed login: cloud-init may not have put the key yet, and sshd penalises those who knock often.

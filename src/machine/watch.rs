@@ -17,6 +17,9 @@ const SIGNS_POLL: Duration = Duration::from_secs(1);
 /// A guest whose machine uses more than this share of a processor has work to do; what it takes to wait is much less, also
 /// without KVM.
 const AT_WORK: f64 = 0.25;
+/// A guest that has booted and then was idle for so long while nobody listened is not about to: a service that was still to
+/// come would give it work.
+pub(super) const IDLE: Duration = Duration::from_secs(20);
 
 /// What counters of the machine say about life in the guest.
 #[derive(Debug)]
@@ -90,6 +93,11 @@ impl Machine {
     /// minute; one that hangs in a loop is never idle.
     fn idle_for(&mut self) -> Duration {
         self.quiet_for().min(self.signs.worked.elapsed())
+    }
+
+    /// Whether one that has booted is not going to do more by itself: it has had nothing to do for twenty seconds.
+    pub fn is_idle(&mut self) -> bool {
+        self.idle_for() >= IDLE
     }
 
     /// Whether nothing more is to be expected: quiet for `silence`, or idle for `idle`, where that counts. Each alone would

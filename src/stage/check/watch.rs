@@ -33,9 +33,9 @@ const NETWORK: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 /// What it may take longer, under KVM: to be started, to fetch.
 const ASK: Duration = Duration::from_secs(20);
-/// How long a login prompt may come behind everything else, under KVM.
+/// How long a login prompt may come behind everything else, under KVM, as long as the guest has work.
 const LOGIN: Duration = Duration::from_secs(30);
-/// How long a port may stay closed, under KVM.
+/// How long a port may stay closed, under KVM; that of SSH, as long as the guest has work.
 const PORT: Duration = Duration::from_secs(30);
 /// Longest time for the jobs of the boot, as the script has it, in the guest's own seconds.
 const SETTLE: Duration = Duration::from_secs(150);
@@ -128,7 +128,7 @@ impl<'a> Watch<'a> {
                 .as_ref()
                 .is_ok_and(|a| a.values().any(|a| a.output.contains(PROMPT)));
             self.until(if shown { Duration::ZERO } else { limit }, |watch| {
-                watch.seen.login.is_some()
+                watch.seen.login.is_some() || watch.is_at_rest()
             })?;
         }
         if let Way::Agent {
@@ -177,7 +177,7 @@ impl<'a> Watch<'a> {
     fn ask(&mut self, plan: &Plan) -> Result<(), MachineError> {
         self.phase(plan, "waiting for the agent to ask for its script");
         let limit = MINUTE + scaled(self.site.accel, ASK);
-        let is_over = |watch: &Self| watch.seen.fetched > 0 || watch.seen.answers.is_ok();
+        let is_over = |watch: &mut Self| watch.seen.fetched > 0 || watch.seen.answers.is_ok();
         if !self.until(limit, is_over)? {
             let waited = show_duration(limit);
             self.unanswered(format!(
@@ -277,7 +277,8 @@ impl<'a> Watch<'a> {
                 Knock::Closed => Err("a closed port".to_owned()),
                 Knock::Nothing => Err("no answer".to_owned()),
             };
-            let is_over = found.is_ok() || started.elapsed() > limit;
+            // What opens other ports may be told to wait.
+            let is_over = found.is_ok() || started.elapsed() > limit || port == SSH && self.is_at_rest();
             self.seen.ports.insert(port, found);
             if is_over {
                 return Ok(());
@@ -286,8 +287,13 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Whether the guest has done all that belongs to its boot and has no work left. It answers when its jobs are done.
+    fn is_at_rest(&mut self) -> bool {
+        self.seen.answers.is_ok() && self.machine.is_idle()
+    }
+
     /// Looks at everything again and again until something holds. False: the time is over.
-    fn until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) -> Result<bool, MachineError> {
+    fn until(&mut self, limit: Duration, holds: impl Fn(&mut Self) -> bool) -> Result<bool, MachineError> {
         let deadline = Instant::now() + limit;
         let mut knocked = Instant::now();
         loop {
