@@ -67,13 +67,22 @@ impl Watch {
 
     /// Whether a line of the console (or the beginning of one) says that the installer is stuck.
     pub fn fatal(&self, line: &str) -> Option<Fatal> {
-        let Dead { means, remedy, .. } = self.program.fatal.iter().find(|dead| line.contains(&dead.has))?;
-        Some(Fatal {
-            means: means.clone(),
-            remedy: remedy.clone(),
-            line: line.trim().to_owned(),
-        })
+        known(&self.program.fatal, line)
     }
+
+    /// Whether the beginning of a line is a question, at which the installer is stuck when nobody answers it.
+    pub fn question(&self, unfinished: &str) -> Option<Fatal> {
+        known(&self.program.question, unfinished)
+    }
+}
+
+fn known(texts: &[Dead], line: &str) -> Option<Fatal> {
+    let Dead { means, remedy, .. } = texts.iter().find(|dead| line.contains(&dead.has))?;
+    Some(Fatal {
+        means: means.clone(),
+        remedy: remedy.clone(),
+        line: line.trim().to_owned(),
+    })
 }
 
 /// The last percentage in a line: `Installing the base system  ... 2%... 45%`.
@@ -183,6 +192,7 @@ mod tests {
                 "Failed to run preseeded command",
                 "late_command",
             ),
+            ("debian-installer", "Debian installer main menu", "shows its menu"),
             (
                 "anaconda",
                 "Traceback (most recent call last):",
@@ -220,6 +230,8 @@ mod tests {
             assert!(fatal.means.contains(means), "{line}: {}", fatal.means);
             assert_eq!(fatal.line, line);
         }
+        let asked = Watch::new(program("debian-installer")).question("Prompt: '?' for help, default=10> ");
+        assert!(asked.unwrap().means.contains("asks something"));
     }
 
     #[test]

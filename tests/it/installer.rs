@@ -378,6 +378,14 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
              This probably happened because the selected disk or free space is too small\r\n",
             Then::Halt,
         ),
+        // As its text front end asks.
+        (
+            "asks",
+            "debian",
+            "http",
+            "Select a language\r\n-----------------\r\n  1: C [*], 2: English,\r\nPrompt: '?' for help, default=1> ",
+            Then::Halt,
+        ),
         (
             "good",
             "rhel",
@@ -394,7 +402,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
     }
     bench.write(
         "images.toml",
-        manifest(&distros, &["deaf", "panic", "stuck", "small", "good"]),
+        manifest(&distros, &["deaf", "panic", "stuck", "small", "asks", "good"]),
     );
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
@@ -403,6 +411,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         ("panic", "kernel panic"),
         ("stuck", "stuck at prompt"),
         ("small", "stuck at prompt"),
+        ("asks", "stuck at prompt"),
     ] {
         let told = ran
             .stderr
@@ -427,6 +436,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         ),
         ("stuck", "Anaconda crashed (it had its answers"),
         ("small", "the disk is too small for what the answers want on it"),
+        ("asks", "the installer asks something that the answers do not say"),
     ] {
         assert!(failure(&ran.stderr, distro).contains(what), "{}", ran.all());
     }

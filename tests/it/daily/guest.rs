@@ -1,9 +1,15 @@
-//! A real guest: entered while its step runs, kept when the step fails, entered again.
+//! A real guest, somebody's disk with a key of theirs in it: entered while its step runs, kept when the step fails, entered
+//! again.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::support::vm::{BUSY, quickstart, variant};
+use pipeline::machine::disk::Put;
+
+use crate::support::inside::write;
+use crate::support::vm::{BUSY, SMALL, quickstart, unpack_raw};
+use crate::support::{Bench, tool};
 
 /// Waits for somebody who comes in, and fails.
 const STEP: &str =
@@ -13,9 +19,16 @@ const STEP: &str =
 fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
     let story = quickstart(BUSY);
     let bench = story.bench;
-    let flavor = format!("[flavors.entered]\nsteps = [{{ inline = \"{STEP}\", name = \"wait\" }}]\n");
-    bench.write("entered.toml", variant("entered", &flavor));
-    let node = "provision/debian12-entered";
+    a_disk_with_a_key(bench);
+    let manifest = format!(
+        "[pipeline]\nname = \"entered\"\noutput = \"out-entered\"\n\
+         [distros.theirs]\nfamily = \"debian\"\nversion = \"12\"\ndisk = \"3G\"\ncpus = 1\n\
+         source = {{ disk = {{ path = \"entered.qcow2\", access = {{ key = \"entered-key\" }} }} }}\n\
+         [flavors.entered]\nsteps = [{{ inline = \"{STEP}\", name = \"wait\" }}]\n\
+         [[images]]\ndistro = \"theirs\"\nflavor = \"entered\"\nsizes = [\"3G\"]\n"
+    );
+    bench.write("entered.toml", manifest);
+    let node = "provision/theirs-entered";
     let mut run = bench.command(&["run", "entered.toml", "--on-error", "keep"]);
     let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(run.stderr.take().unwrap());
@@ -46,5 +59,29 @@ fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
         list.stdout.contains("kept: step `wait` exited with code 3"),
         "{}",
         list.all()
+    );
+    fs::remove_file(bench.path("entered.qcow2")).unwrap();
+}
+
+/// The quickstart's image as somebody has it who put a key of their own in.
+fn a_disk_with_a_key(bench: &Bench) {
+    let key = ["-q", "-t", "ed25519", "-N", "", "-f", "entered-key"];
+    tool("ssh-keygen", &key, &bench.path(""));
+    let own = Bench::new();
+    let raw = own.path("disk.raw");
+    unpack_raw(bench, SMALL, &raw);
+    let public = bench.path("entered-key.pub");
+    write(
+        &raw,
+        &[
+            Put::Folder("/root/.ssh"),
+            Put::File("/root/.ssh/authorized_keys", &public),
+        ],
+    );
+    let disk = bench.path("entered.qcow2").display().to_string();
+    tool(
+        "qemu-img",
+        &["convert", "-O", "qcow2", "disk.raw", &disk],
+        &own.path(""),
     );
 }

@@ -36,6 +36,8 @@ fn folder(requirement: &str) -> PathBuf {
                 "install",
                 "--quiet",
                 "--disable-pip-version-check",
+                // Python compiles what it imports; of a package like moto that is little.
+                "--no-compile",
                 "--target",
             ])
             .arg(&part)

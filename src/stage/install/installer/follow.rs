@@ -26,6 +26,8 @@ const SILENCE: Duration = Duration::from_secs(3 * 60);
 const LOOK: Duration = Duration::from_millis(250);
 /// After a text that means the end: time for the lines that explain it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a question stands until nobody is expected to answer it: somebody may read along, and type.
+const UNANSWERED: Duration = Duration::from_secs(30);
 /// Details (packages) are told no more often than this.
 const DETAIL: Duration = Duration::from_secs(5);
 /// Bytes of syslog that are kept, so that a guest cannot fill the disk; a whole installation sends a few megabytes.
@@ -212,6 +214,12 @@ impl<'a> Follow<'a> {
             self.said(line);
         }
         if let Some(fatal) = self.watch.fatal(&unfinished) {
+            return Some(fatal);
+        }
+        // Who types may answer it.
+        if let Some(fatal) = self.watch.question(&unfinished)
+            && machine.console().last_activity().elapsed() >= UNANSWERED
+        {
             return Some(fatal);
         }
         self.said(&unfinished);
