@@ -103,6 +103,29 @@ fn only_one_module_starts_processes() {
     assert_eq!(starts, [PathBuf::from("host/process/mod.rs")]);
 }
 
+#[test]
+fn every_dependency_has_its_line_of_why() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let cargo: toml_edit::DocumentMut = read("Cargo.toml").parse().unwrap();
+    let tables = ["dependencies", "dev-dependencies"].map(|table| cargo[table].as_table().unwrap());
+    let used: BTreeSet<_> = tables
+        .into_iter()
+        .flat_map(|table| table.iter().map(|(name, _)| name.to_owned()))
+        .collect();
+    let text = read("ARCHITECTURE.md");
+    let (_, table) = text.split_once("| crate | why |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let explained: BTreeSet<_> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split(','))
+        // `flate2 (zlib-rs)`, `insta (tests)`: what is in brackets is a remark.
+        .map(|name| name.trim().split(' ').next().unwrap().to_owned())
+        // That of a package of its own.
+        .filter(|name| name != "libfuzzer-sys")
+        .collect();
+    assert_eq!(used, explained);
+}
+
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
