@@ -11,6 +11,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Stories told at once: most of those with guests wait for the images that all share, or for their turn, while others go on.
 # How many guests run at once is not decided here but in tests/it/support/vm.rs.
 export RUST_TEST_THREADS ?= 16
+# A fresh clone builds once: what would make the next build quicker costs time there.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
 # What `make fuzz` attacks (a file of tests/fuzz/targets), and for how long.
