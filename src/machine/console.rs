@@ -157,8 +157,7 @@ impl Console {
     /// The last lines, at most `count`, the unfinished one included; empty ones left out.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         let state = self.lock();
-        let partial = clean_line(&String::from_utf8_lossy(&state.partial));
-        let unfinished = Some(partial).filter(|line| !line.is_empty());
+        let unfinished = Some(state.unfinished()).filter(|line| !line.is_empty());
         let skip = (state.lines.len() + usize::from(unfinished.is_some())).saturating_sub(count);
         state.lines.iter().cloned().chain(unfinished).skip(skip).collect()
     }
@@ -169,12 +168,16 @@ impl Console {
         let state = self.lock();
         let new = usize::try_from(state.total - seen.min(state.total)).unwrap_or(usize::MAX);
         let skip = state.lines.len().saturating_sub(new);
-        let unfinished = clean_line(&String::from_utf8_lossy(&state.partial));
         (
             state.lines.iter().skip(skip).cloned().collect(),
-            unfinished,
+            state.unfinished(),
             state.total,
         )
+    }
+
+    /// The line that has not ended yet, such as a prompt.
+    pub fn unfinished(&self) -> String {
+        self.lock().unfinished()
     }
 
     /// Lets somebody read along: they get the last lines now and every byte from now on, until the stream ends, they go
@@ -280,8 +283,7 @@ impl Console {
                 }
             }
             if state.trouble.is_none() {
-                let partial = clean_line(&String::from_utf8_lossy(&state.partial));
-                state.trouble = Trouble::read(&partial);
+                state.trouble = Trouble::read(&state.unfinished());
                 state.trouble_unfinished = state.trouble.is_some();
             }
             if is_prompt(&String::from_utf8_lossy(&state.partial)) {
@@ -332,6 +334,10 @@ fn pass_on(to: &UnixStream, bytes: &[u8]) -> bool {
 }
 
 impl State {
+    fn unfinished(&self) -> String {
+        clean_line(&String::from_utf8_lossy(&self.partial))
+    }
+
     /// Takes the bytes so far as a line; nothing when there is nothing to see in it.
     fn end_line(&mut self) -> Option<String> {
         let line = clean_line(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)));

@@ -62,6 +62,8 @@ pub struct Machine {
     /// When the last of them was heard of, or the start.
     pub(super) reset: Instant,
     pub(super) panicked: bool,
+    /// Whether we have pressed keys.
+    pub(super) typed: bool,
     /// Whether qemu stopped the guest because its write found no room.
     pub(super) full: bool,
     pub(super) memory: OomWatch,
@@ -163,6 +165,7 @@ impl Machine {
             resets: 0,
             reset: started,
             panicked: false,
+            typed: false,
             full: false,
             memory,
             signs: Signs::new(),

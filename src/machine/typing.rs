@@ -22,6 +22,7 @@ impl Machine {
         for action in actions {
             match action {
                 Action::Key { qcode, down } => {
+                    self.typed = true;
                     let key = json!({ "type": "qcode", "data": qcode });
                     let event = json!({ "type": "key", "data": { "down": down, "key": key } });
                     self.qmp()

@@ -17,6 +17,11 @@ const SIGNS_POLL: Duration = Duration::from_secs(1);
 /// A guest whose machine uses more than this share of a processor has work to do; what it takes to wait is much less, also
 /// without KVM.
 const AT_WORK: f64 = 0.25;
+/// A boot loader that asks for commands is busy for ever, so it counts by what it shows, once it has shown nothing else for so
+/// long. Where its menu was left on purpose, a machine's keys were used (see [`super::typing`]).
+const AT_PROMPT: Duration = Duration::from_secs(30);
+/// GRUB's prompt, when it found no menu; "grub rescue>" is [`Trouble`] at once.
+const BOOT_LOADER: &str = "grub>";
 /// A guest that has booted and then was idle for so long while nobody listened is not about to: a service that was still to
 /// come would give it work.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
@@ -174,6 +179,12 @@ impl Machine {
 
     fn trouble(&mut self) -> Result<(), MachineError> {
         self.take_events();
+        if let Some(prompt) = self.boot_loader_asks() {
+            return Err(MachineError::Trouble {
+                trouble: Trouble::NotBootable(format!("the boot loader asks for commands ({prompt})")),
+                console: self.last_words(),
+            });
+        }
         if self.console.trouble().is_none() && !self.panicked {
             return Ok(());
         }
@@ -185,6 +196,13 @@ impl Machine {
             trouble,
             console: self.last_words(),
         })
+    }
+
+    fn boot_loader_asks(&self) -> Option<String> {
+        let waits = !self.typed && self.console.last_activity().elapsed() >= AT_PROMPT;
+        waits
+            .then(|| self.console.unfinished())
+            .filter(|line| line.starts_with(BOOT_LOADER))
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {
