@@ -7,7 +7,7 @@
 #   BUILD_KEY    the base64 part of the build's public key; may be empty
 #   BUILD_HOSTS  texts that would be traces of the build host, one a line; may be empty
 #
-# Answers are lines `answer NUMBER CODE SECONDS BASE64`, the last one is `end`. POSIX sh with coreutils or BusyBox.
+# Each answer is a line `answer NUMBER CODE SECONDS` and lines of base64; the last line is `end`. POSIX sh with coreutils or BusyBox.
 # shellcheck disable=SC2317,SC2329 # what looks unreachable is called by `plan`
 set -u
 
@@ -22,9 +22,8 @@ answer_limit=16384
 # keep NUMBER CODE STARTED: the output of a question becomes its answer.
 keep() {
     {
-        printf 'answer %s %s %s ' "$1" "$2" "$(($(date +%s) - $3))"
-        head -c "$answer_limit" "$folder/output" | base64 | tr -d '\n'
-        echo
+        echo "answer $1 $2 $(($(date +%s) - $3))"
+        head -c "$answer_limit" "$folder/output" | base64
     } >>"$folder/answers"
 }
 

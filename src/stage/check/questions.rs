@@ -14,6 +14,8 @@ use crate::manifest::assertion::{Assertion, Check};
 
 /// The line that ends answers: without it they were cut short.
 const END: &str = "end";
+/// What an answer begins with.
+const ANSWER: &str = "answer";
 
 /// An answer of the guest's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,24 +101,28 @@ pub fn limit(checks: &[Check]) -> Duration {
 /// Reads what the script sent; `None` when it was cut short or is something else.
 pub fn answers(text: &str) -> Option<Answers> {
     let mut answers = Answers::new();
-    let mut lines = text.lines();
+    let mut lines = text.lines().peekable();
     loop {
         let line = lines.next()?;
         if line == END {
             return Some(answers);
         }
         let words: Vec<_> = line.split(' ').collect();
-        let ["answer", number, code, seconds, output @ ..] = words.as_slice() else {
+        let [ANSWER, number, code, seconds] = words.as_slice() else {
             return None;
         };
-        let bytes = STANDARD.decode(output.first().unwrap_or(&"")).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<_> = text.lines().map(clean_line).collect();
+        let mut encoded = String::new();
+        while let Some(line) = lines.next_if(|line| *line != END && !line.contains(' ')) {
+            encoded += line;
+        }
+        let bytes = STANDARD.decode(encoded).ok()?;
+        let output = String::from_utf8_lossy(&bytes);
+        let output: Vec<_> = output.lines().map(clean_line).collect();
         let answer = Answer {
             code: code.parse().ok()?,
             // A clock that is set meanwhile may run backwards.
             took: Duration::from_secs(seconds.parse::<i64>().ok()?.try_into().unwrap_or(0)),
-            output: lines.join("\n"),
+            output: output.join("\n"),
         };
         answers.insert(number.parse().ok()?, answer);
     }
@@ -176,23 +182,27 @@ mod tests {
             command("echo 'it'\\''s here'; printf 'a\\033[1mb\\nend\\n'; exit 3"),
             command("sleep 60"),
             Check::from(Assertion::Identity),
+            // More than a line of ours may have.
+            command("seq 1000000 1001500"),
         ];
-        let text = ask(script(&checks, |number| number < 3, &Setting::default()));
+        let text = ask(script(&checks, |number| number != 3, &Setting::default()));
         let found = answers(&text).unwrap_or_else(|| panic!("{text}"));
-        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!(
             (found[&1].code, found[&1].output.as_str()),
             (3, "it's here\nab\nend")
         );
         assert_eq!(found[&2].code, 124, "cut off by timeout(1)");
+        let lines: Vec<_> = (1_000_000..=1_001_500).map(|n| n.to_string()).collect();
+        assert!(found[&4].output == lines.join("\n"), "{}", found[&4].output);
         assert!(show(&checks, &found).contains("== sleep 60: code 124"));
     }
 
     #[test]
     fn answers_that_were_cut_short_are_none() {
-        assert_eq!(answers("answer 0 0 1 aGk=\n"), None);
+        assert_eq!(answers("answer 0 0 1\naGk=\n"), None);
         assert_eq!(answers("<html>\nend\n"), None);
-        let found = answers("answer 0 0 -3 \nend\n").unwrap();
+        let found = answers("answer 0 0 -3\nend\n").unwrap();
         assert_eq!(found[&0], Answer::default());
     }
 }
