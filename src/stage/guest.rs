@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::digest::sha256_hex;
 use crate::event::Stream;
+use crate::host::process::clean_line;
 use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::machine::seed::Seed;
@@ -43,6 +44,8 @@ const POWER_OFF: Duration = Duration::from_secs(90);
 const LOGGED: u64 = 256 << 20;
 /// Lines of a step's output that an error shows.
 const TAIL: usize = 10;
+/// Shortest secret that is taken out of output: shorter ones would blank half of every line.
+const MIN_SECRET: usize = 4;
 
 /// A disk to boot.
 #[derive(Clone, Debug)]
@@ -231,12 +234,7 @@ impl<'a> Session<'a> {
         stdin: Vec<u8>,
         limit: Duration,
     ) -> Result<Ran, StageError> {
-        let log = self.log(label);
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(|e| StageError::file("write", &log, e))?;
+        let (log, mut file) = self.open_log(label)?;
         let (mut tail, mut logged) = (Vec::new(), 0);
         let (emit, hidden) = (self.site.emit.clone(), self.hidden.clone());
         let mut on_line = |_: crate::host::process::Output, line: &str| {
@@ -280,12 +278,15 @@ impl<'a> Session<'a> {
     }
 
     /// Values that must not be shown from now on: whatever a step prints, they come out as `***`.
-    pub fn hide(&mut self, values: Vec<String>) {
-        self.hidden = values;
+    pub fn hide(&mut self, values: &[String]) {
+        self.hidden = hidden(values);
     }
 
-    /// Where a step's output is kept.
-    fn log(&self, label: &str) -> PathBuf {
+    /// Where a step's output is kept, behind that of its earlier attempts.
+    ///
+    /// # Errors
+    /// [`StageError::File`].
+    pub fn open_log(&self, label: &str) -> Result<(PathBuf, fs::File), StageError> {
         let plain: String = label
             .chars()
             .map(|c| {
@@ -296,7 +297,9 @@ impl<'a> Session<'a> {
                 }
             })
             .collect();
-        self.site.logs.join(format!("{plain}.log"))
+        let log = self.site.logs.join(format!("{plain}.log"));
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log);
+        Ok((log.clone(), file.map_err(|e| StageError::file("write", &log, e))?))
     }
 
     /// Restarts the guest and waits until it lets us in again.
@@ -391,6 +394,18 @@ impl<'a> Session<'a> {
     }
 }
 
+/// What is looked for in output to hide these values: their lines, as output comes by the line, cleaned as that is; the longest
+/// first, as one may begin with another.
+fn hidden(values: &[String]) -> Vec<String> {
+    let lines = values.iter().flat_map(|value| value.lines());
+    let mut hidden: Vec<_> = lines
+        .map(|line| clean_line(line).trim().to_owned())
+        .filter(|line| line.len() >= MIN_SECRET)
+        .collect();
+    hidden.sort_by_key(|line| std::cmp::Reverse(line.len()));
+    hidden
+}
+
 fn without_secrets(hidden: &[String], line: &str) -> String {
     hidden
         .iter()
@@ -417,6 +432,26 @@ impl Ran {
             why,
             tail: self.tail,
             log: self.log,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_of_a_secret_is_hidden_and_one_that_begins_with_another_wholly() {
+        let key = "-----BEGIN KEY-----\n\tb3BlbnNza\r\nabc\n-----END KEY-----\n";
+        let values = [key, "token", "token-of-the-other"].map(str::to_owned);
+        let hidden = hidden(&values);
+        for (said, shown) in [
+            ("+ KEY='-----BEGIN KEY-----", "+ KEY='***"),
+            (" b3BlbnNza", " ***"),
+            ("abc", "abc"),
+            ("token-of-the-other, token", "***, ***"),
+        ] {
+            assert_eq!(without_secrets(&hidden, said), shown);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! server.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Ssh, SshError};
 use crate::host::cancel::Cancel;
@@ -19,6 +20,7 @@ impl Ssh {
         path: &str,
         mode: u32,
         owner: Option<&str>,
+        limit: Duration,
         cancel: &Cancel,
     ) -> Result<(), SshError> {
         let mut script = format!("set -e; f={}\n", shell_quote(path));
@@ -31,12 +33,13 @@ impl Ssh {
         script.push_str(&format!(
             "chmod -- {mode:o} \"$f.part\"\nmv -f -- \"$f.part\" \"$f\""
         ));
-        self.feed(&titled(&format!("write {path}"), &script), bytes, cancel)
-            .map(drop)
+        let script = titled(&format!("write {path}"), &script);
+        self.feed(&script, bytes, Some(limit), cancel).map(drop)
     }
 
-    /// Copies what is in the folder `local` into the folder `remote` (made if need be; its own mode stays): files with
-    /// their modes, symbolic links as links. They belong to root, or to `owner` (`user` or `user:group`), where the
+    /// Copies what is in the folder `local` into the folder `remote` (made if need be; its own mode stays): symbolic links
+    /// as links, the others with their modes; or all files with `mode`, and folders so that whoever may read their files
+    /// may enter them. They belong to root, or to `owner` (`user` or `user:group`), where the
     /// commands run as root. The tree passes through memory.
     ///
     /// # Errors
@@ -45,7 +48,9 @@ impl Ssh {
         &self,
         local: &Path,
         remote: &str,
+        mode: Option<u32>,
         owner: Option<&str>,
+        limit: Duration,
         cancel: &Cancel,
     ) -> Result<(), SshError> {
         let failed = |path: &Path| {
@@ -61,8 +66,12 @@ impl Ssh {
         let mut bytes = Vec::new();
         if !names.is_empty() {
             let archive = self.folder.path().join("tree.tar");
+            // Nobody may read them before their modes are set.
+            let private = mode.map(|_| "--mode=go-rwx");
             let tar = Cmd::new("tar")
-                .args(["--owner=0", "--group=0", "--numeric-owner", "--sort=name", "-cf"])
+                .args(["--owner=0", "--group=0", "--numeric-owner", "--sort=name"])
+                .args(private)
+                .arg("-cf")
                 .arg(&archive)
                 .arg("-C")
                 .arg(local)
@@ -72,15 +81,22 @@ impl Ssh {
             std::fs::remove_file(&archive).map_err(failed(&archive))?;
             script.push_str("cd -- \"$d\"; tar -xpf -\n");
         }
-        if let Some(owner) = owner {
-            let owner = shell_quote(owner);
-            for name in &names {
-                let name = shell_quote(&format!("./{}", name.to_string_lossy()));
+        for name in &names {
+            let name = shell_quote(&format!("./{}", name.to_string_lossy()));
+            if let Some(owner) = owner.map(shell_quote) {
                 script.push_str(&format!("chown -hR -- {owner} {name}\n"));
             }
+            // A change of owners takes setuid bits away, so it comes first.
+            if let Some(mode) = mode {
+                let enter = mode & 0o777 | (mode & 0o444) >> 2;
+                script.push_str(&format!(
+                    "find {name} -type d -exec chmod {enter:o} {{}} +\n\
+                     find {name} -type f -exec chmod {mode:o} {{}} +\n"
+                ));
+            }
         }
-        self.feed(&titled(&format!("copy to {remote}"), &script), bytes, cancel)
-            .map(drop)
+        let script = titled(&format!("copy to {remote}"), &script);
+        self.feed(&script, bytes, Some(limit), cancel).map(drop)
     }
 }
 

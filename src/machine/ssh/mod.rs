@@ -247,13 +247,19 @@ impl Ssh {
     /// # Errors
     /// As [`Ssh::run`], and [`SshError::Failed`].
     pub fn read(&self, command: &str, cancel: &Cancel) -> Result<String, SshError> {
-        self.feed(command, Vec::new(), cancel)
+        self.feed(command, Vec::new(), None, cancel)
     }
 
-    /// As [`Ssh::read`], with standard input.
-    pub(super) fn feed(&self, command: &str, stdin: Vec<u8>, cancel: &Cancel) -> Result<String, SshError> {
+    /// As [`Ssh::read`], with standard input and a deadline.
+    pub(super) fn feed(
+        &self,
+        command: &str,
+        stdin: Vec<u8>,
+        limit: Option<Duration>,
+        cancel: &Cancel,
+    ) -> Result<String, SshError> {
         let (mut text, mut tail) = (String::new(), Vec::new());
-        let code = self.run(command, stdin, None, cancel, &mut |output, line| match output {
+        let code = self.run(command, stdin, limit, cancel, &mut |output, line| match output {
             Output::Stdout => {
                 if text.len() < ANSWER {
                     text.push_str(line);

@@ -43,15 +43,7 @@ fn keys(ids: &str) -> String {
             (false, Some(default)) => code(default),
             (false, None) => String::new(),
         };
-        let beside: Vec<_> = key.beside.iter().map(|name| format!("`{name}`")).collect();
-        let beside = match beside.as_slice() {
-            [] => String::new(),
-            [only] => format!(" (goes with {only})"),
-            [.., last] if beside.len() > 4 => {
-                format!(" (goes with all but `set`, to {last})").replace(&format!(", to {last}"), "")
-            }
-            all => format!(" (goes with {})", all.join(", ")),
-        };
+        let beside = beside(key, wanted);
         let row = format!(
             "\n| `{}` | {} | {}{beside} | {default} |",
             key.name,
@@ -61,6 +53,21 @@ fn keys(ids: &str) -> String {
         text.push_str(&row.replace("  |", " |"));
     }
     text
+}
+
+/// Which keys of the table one goes with; of many the few that it does not go with.
+fn beside(key: &Key, table: &Table) -> String {
+    let quoted = |names: &mut dyn Iterator<Item = &&str>| {
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    };
+    let kinds = table.one_of.iter().flat_map(|(_, names)| *names);
+    let mut others = kinds.filter(|name| !key.beside.contains(name));
+    match key.beside.len() {
+        0 => String::new(),
+        1..=4 => format!(" (goes with {})", quoted(&mut key.beside.iter())),
+        _ => format!(" (goes with all but {})", quoted(&mut others)),
+    }
 }
 
 /// Defaults that are values look like values.

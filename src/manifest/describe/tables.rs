@@ -95,6 +95,7 @@ const PLACES: (bool, &[&str]) = (true, &["path", "url", "urls"]);
 const PROOFS: (bool, &[&str]) = (false, &["sha256", "sha512", "md5", "checksums"]);
 const STEPS: &[&str] = &["run", "inline", "copy", "reboot", "install", "ansible"];
 const SCRIPTS: &[&str] = &["run", "inline"];
+const TRIED: &[&str] = &["run", "inline", "copy", "install", "ansible"];
 const CHECKS: &[&str] = &[
     "set",
     "boots_within",
@@ -357,12 +358,12 @@ pub const TABLES: &[Table] = &[
             key("interpreter", TEXT, "\"bash\"", "what runs it").default("the script's `#!`").beside(SCRIPTS),
             key("exit_codes", List(&Whole(0, 255)), "[0, 3]", "codes that mean success").default("[0]").beside(SCRIPTS),
             key("to", Text(&GUEST_PATH), "\"/etc/motd\"", "where the copy goes; must be there with `copy`").beside(&["copy"]),
-            key("mode", Text(&MODE), "\"0644\"", "mode of the copy").default("as it is here").beside(&["copy"]),
+            key("mode", Text(&MODE), "\"0644\"", "mode of the copy; of a folder: that of its files").default("as it is here").beside(&["copy"]),
             key("owner", Text(&OWNER), "\"root:root\"", "owner of the copy").default("\"root:root\"").beside(&["copy"]),
             key("args", List(&TEXT), "[\"--diff\"]", "further arguments of `ansible-playbook`").default("[]").beside(&["ansible"]),
             key("name", TEXT, "\"upgrade\"", "what reports call it"),
-            key("timeout", Text(&TIME), "\"10m\"", "longest time for one attempt").default("\"30m\""),
-            key("retries", Whole(0, 100), "1", "how often it is tried again").default("0"),
+            key("timeout", Text(&TIME), "\"10m\"", "longest time for one attempt").default("\"30m\"").beside(TRIED),
+            key("retries", Whole(0, 100), "1", "how often it is tried again").default("0").beside(TRIED),
         ],
         one_of: &[(true, STEPS)],
         others: None,

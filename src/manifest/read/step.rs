@@ -76,10 +76,11 @@ fn read(reading: Reading<'_>, field: &Field<'_>) -> FlavorDraft {
 fn read_step(reading: Reading<'_>, field: &Field<'_>, env: &mut Vec<Spot>) -> Option<Step> {
     let table = field.table("{ run = \"guest/update.sh\" }")?;
     let one = table.one_of(KINDS, BESIDE_KIND);
-    let timeout = table
-        .get("timeout")
-        .and_then(|field| field.parsed("\"30m\"", timeout));
-    let retries = table.get("retries").and_then(|field| field.whole(0..=100, "2"));
+    // A restart takes as long as the guest shows signs of life, and one that failed has no guest left to try again in.
+    let is_tried = one.as_ref().is_none_or(|one| one.key != "reboot");
+    let attempts = |key| is_tried.then(|| table.get(key)).flatten();
+    let timeout = attempts("timeout").and_then(|field| field.parsed("\"30m\"", timeout));
+    let retries = attempts("retries").and_then(|field| field.whole(0..=100, "2"));
     let name = table.get("name").and_then(|field| field.text("\"upgrade\""));
     let kind = match &one {
         Some(one) => read_kind(reading, one, &table, env),

@@ -20,8 +20,6 @@ use crate::stage::guest::Session;
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Folder in the guest for what steps bring along; sealing empties it.
 const GUEST_FOLDER: &str = "/tmp/pipeline-step";
-/// Shortest secret that is taken out of output: shorter ones would blank half of every line.
-const MIN_SECRET: usize = 4;
 
 /// Runs all of them.
 ///
@@ -44,7 +42,7 @@ pub fn run_all(
                 Err(error) if attempt < step.retries && !error.is_cancelled() => {
                     attempt += 1;
                     let text = format!(
-                        "step {} failed, attempt {} of {}: {error}",
+                        "step {} failed; trying again (attempt {} of {}): {error}",
                         step.label,
                         attempt + 1,
                         step.retries + 1
@@ -86,11 +84,10 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
                 hidden.push(value.clone());
                 env.insert(variable.clone(), value);
             }
-            hidden.retain(|value| value.len() >= MIN_SECRET);
-            session.hide(hidden);
+            session.hide(&hidden);
             let input = envelope(script, interpreter.as_deref(), &env);
             let ran = session.run(&step.label, "/bin/sh -s", input, step.timeout);
-            session.hide(Vec::new());
+            session.hide(&[]);
             let ran = ran?;
             if exit_codes.contains(&ran.code) {
                 Ok(())
@@ -98,7 +95,7 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
                 Err(ran.failed(&step.label))
             }
         }
-        Action::Copy(copy) => copy_in(copy, session, site),
+        Action::Copy(copy) => copy_in(copy, session, step.timeout, site),
         Action::Reboot => session.reboot(key),
         Action::InstallAgent => install_agent(&step.label, session, step.timeout, site),
         Action::Ansible(ansible) => playbook(ansible, step, session, key, site),
@@ -141,18 +138,25 @@ fn marker_not_in(script: &str) -> String {
     marker
 }
 
-fn copy_in(copy: &CopyStep, session: &mut Session<'_>, site: &Site) -> Result<(), StageError> {
+fn copy_in(
+    copy: &CopyStep,
+    session: &mut Session<'_>,
+    limit: Duration,
+    site: &Site,
+) -> Result<(), StageError> {
     let owner = copy.owner.as_deref().unwrap_or("root:root");
     let from = &copy.from;
     let copied = if from.is_dir() {
-        session.ssh()?.put_tree(from, &copy.to, Some(owner), &site.cancel)
+        session
+            .ssh()?
+            .put_tree(from, &copy.to, copy.mode, Some(owner), limit, &site.cancel)
     } else {
         let read = || Ok((fs::read(from)?, fs::metadata(from)?.permissions().mode()));
         let (bytes, mode) = read().map_err(|e| StageError::file("read", from, e))?;
         let mode = copy.mode.unwrap_or(mode & 0o7777);
         session
             .ssh()?
-            .put_bytes(bytes, &copy.to, mode, Some(owner), &site.cancel)
+            .put_bytes(bytes, &copy.to, mode, Some(owner), limit, &site.cancel)
     };
     copied.map_err(|error| session.explain(error))
 }
@@ -171,7 +175,7 @@ fn install_agent(
         let path = format!("{folder}/{name}");
         let put = session
             .ssh()?
-            .put_bytes(text.as_bytes().to_vec(), &path, 0o755, None, &site.cancel);
+            .put_bytes(text.as_bytes().to_vec(), &path, 0o755, None, limit, &site.cancel);
         put.map_err(|error| session.explain(error))?;
     }
     let script = format!("cd {folder} && sh ./install-agent.sh; code=$?; rm -rf {folder}; exit $code\n");
@@ -202,8 +206,7 @@ fn playbook(
     );
     fs::write(&inventory, line).map_err(|e| StageError::file("write", &inventory, e))?;
     let emit = site.emit.clone();
-    let log = site.logs.join("ansible.log");
-    let mut file = fs::File::create(&log).map_err(|e| StageError::file("write", &log, e))?;
+    let (log, mut file) = session.open_log(&step.label)?;
     let ran = Cmd::new("ansible-playbook")
         .arg("--inventory")
         .arg(&inventory)

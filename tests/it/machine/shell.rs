@@ -184,7 +184,7 @@ fn files_and_trees_arrive_as_they_are() {
     let path = bench.path("guest/etc/it's here/file");
     let remote = path.to_str().unwrap();
     let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-    ssh.put_bytes(bytes.clone(), remote, 0o640, None, &cancel)
+    ssh.put_bytes(bytes.clone(), remote, 0o640, None, LONG, &cancel)
         .unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
@@ -200,8 +200,8 @@ fn files_and_trees_arrive_as_they_are() {
     symlink("bin/-run me.sh", bench.path("tree/link")).unwrap();
     let there = bench.path("guest/opt/tree");
     let me = tool("id", &["-un"], &bench.path("")).trim().to_owned();
-    ssh.put_tree(&bench.path("tree"), there.to_str().unwrap(), Some(&me), &cancel)
-        .unwrap();
+    let (tree, to) = (bench.path("tree"), there.to_str().unwrap());
+    ssh.put_tree(&tree, to, None, Some(&me), LONG, &cancel).unwrap();
     let listing = |folder| tool("find", &[".", "-mindepth", "1", "-printf", "%p %m %l\n"], folder);
     let sorted = |text: String| {
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
@@ -215,7 +215,7 @@ fn files_and_trees_arrive_as_they_are() {
     );
 
     let error = ssh
-        .put_bytes(Vec::new(), "/proc/nowhere/x", 0o644, None, &cancel)
+        .put_bytes(Vec::new(), "/proc/nowhere/x", 0o644, None, LONG, &cancel)
         .unwrap_err()
         .to_string();
     assert!(
@@ -223,9 +223,33 @@ fn files_and_trees_arrive_as_they_are() {
         "{error}"
     );
     let error = ssh
-        .put_tree(&bench.path("absent"), "/tmp", None, &cancel)
+        .put_tree(&bench.path("absent"), "/tmp", None, None, LONG, &cancel)
         .unwrap_err();
     assert!(matches!(error, SshError::File { .. }), "{error}");
+
+    // All with one mode: whoever may read the files may enter their folders.
+    let to = bench.path("guest/opt/modes");
+    let owner = Some(me.as_str());
+    ssh.put_tree(&tree, to.to_str().unwrap(), Some(0o640), owner, LONG, &cancel)
+        .unwrap();
+    let modes = sorted(tool("find", &[".", "-mindepth", "1", "-printf", "%p %m\n"], &to));
+    assert_eq!(
+        modes,
+        [
+            "./-dash 640",
+            "./.hidden 640",
+            "./bin 750",
+            "./bin/-run me.sh 640",
+            "./link 777"
+        ]
+    );
+
+    let refused = ssh.put_bytes(Vec::new(), "/dev/full/x", 0o644, None, Duration::ZERO, &cancel);
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("`write /dev/full/x` did not end within 0"),
+        "{refused}"
+    );
 }
 
 #[test]
