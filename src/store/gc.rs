@@ -231,7 +231,8 @@ impl Store {
         self.result_folder(&address.stage, &address.key)
     }
 
-    fn put_away(&self, folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+    /// Moves a folder out of the way, to be removed from there. None: it is not there.
+    pub(super) fn put_away(&self, folder: &Path) -> Result<Option<PathBuf>, StoreError> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let parent = folder
             .parent()
@@ -282,7 +283,10 @@ impl Store {
             .flatten()
         {
             let path = file.path();
-            let part = path.extension().is_some_and(|end| end == "part" || end == "json");
+            let endings = ["part", "from", "json"];
+            let part = path
+                .extension()
+                .is_some_and(|end| endings.iter().any(|known| end == *known));
             if part && path.is_file() && age(&path).is_some_and(|age| age > STALE) {
                 let _ = fs::remove_file(&path);
             }

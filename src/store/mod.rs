@@ -38,7 +38,7 @@ use serde::de::DeserializeOwned;
 pub use slot::{Claim, Slot};
 
 use crate::host::cancel::Cancel;
-use crate::host::fs as host_fs;
+use crate::host::{fs as host_fs, namespace};
 
 /// The signature line that the CACHEDIR.TAG convention asks for.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -48,6 +48,8 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Whether it is only looked into.
+    peeked: bool,
 }
 
 impl Store {
@@ -66,13 +68,14 @@ impl Store {
         let root = root
             .canonicalize()
             .map_err(|source| StoreError::io("open", root, source))?;
-        Ok(Self { root })
+        Ok(Self { root, peeked: false })
     }
 
     /// A store to look into that makes nothing: `plan` works before the first run and changes nothing.
     pub fn peek(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            peeked: true,
         }
     }
 
@@ -170,16 +173,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fs`].
     pub fn evict(&self, stage: &str, key: &str) -> Result<(), StoreError> {
-        let folder = self.result_folder(stage, key);
-        let away = self
-            .root
-            .join("scratch")
-            .join(format!("evicted-{key}-{}", std::process::id()));
-        match fs::rename(&folder, &away) {
-            Ok(()) => fs::remove_dir_all(&away).map_err(|source| StoreError::io("remove", &away, source)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(StoreError::io("remove", &folder, source)),
+        if let Some(away) = self.put_away(&self.result_folder(stage, key))? {
+            // What cannot be removed now is swept by the next run.
+            drop(namespace::remove_tree(&away));
         }
+        Ok(())
     }
 
     /// A place for work in progress, of this run alone. Removes what killed runs left there.
@@ -197,7 +195,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fs`].
     pub fn fingerprint(&self, secret: &[u8]) -> Result<String, StoreError> {
-        secret::fingerprint(&self.root, secret)
+        let key = if self.peeked {
+            secret::known(&self.root)?
+        } else {
+            Some(secret::key(&self.root)?)
+        };
+        Ok(secret::fingerprint(key.as_deref(), secret))
     }
 }
 

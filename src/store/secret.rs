@@ -1,43 +1,100 @@
 //! Fingerprints of secrets: equal secrets give equal fingerprints in one store, and tell nothing outside of it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::StoreError;
 use crate::digest::hex;
-use crate::host::fs as host_fs;
 
 /// Length of the store's own key in bytes: that of the hash (RFC 2104 §3).
 const KEY_BYTES: usize = 32;
 
-pub(super) fn fingerprint(root: &Path, secret: &[u8]) -> Result<String, StoreError> {
-    let path = root.join("secret");
-    let key = if let Ok(key) = fs::read(&path) {
-        key
-    } else {
-        let mut key = vec![0; KEY_BYTES];
-        fill_random(&mut key).map_err(|source| StoreError::io("make", &path, source))?;
-        host_fs::private_dir(root)?;
-        host_fs::write_atomic(&path, &key)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
-            .map_err(|source| StoreError::io("protect", &path, source))?;
-        key
-    };
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
+/// Stands in for the key of a store that has none yet and is only looked into: nothing was ever built by it.
+static NOBODYS: LazyLock<[u8; KEY_BYTES]> = LazyLock::new(|| {
+    // It leaves this process nowhere: what it is matters only to those who cannot have it.
+    random().unwrap_or_default()
+});
+
+/// The fingerprint under a store's key; none: one that this process alone knows.
+pub(super) fn fingerprint(key: Option<&[u8]>, secret: &[u8]) -> String {
+    let key = key.unwrap_or(&*NOBODYS);
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(secret);
-    Ok(hex(&mac.finalize().into_bytes()))
+    hex(&mac.finalize().into_bytes())
 }
 
-/// Random bytes from the kernel (getrandom(2)).
-fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut bytes[filled..], flags)?;
+/// The store's key, if it has one.
+pub(super) fn known(root: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let path = root.join("secret");
+    match fs::read(&path) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // Another key in its place would outdate all that was built with a secret.
+        Err(error) => Err(StoreError::io("read", &path, error)),
     }
-    Ok(())
+}
+
+/// The store's key, made where it has none: of two runs that do so at once both get the one that was there first.
+pub(super) fn key(root: &Path) -> Result<Vec<u8>, StoreError> {
+    if let Some(key) = known(root)? {
+        return Ok(key);
+    }
+    let path = root.join("secret");
+    let draft = tempfile::Builder::new().prefix("secret.").tempfile_in(root);
+    let made = draft.and_then(|mut draft| {
+        draft.write_all(&random()?)?;
+        draft.as_file().sync_all()?;
+        // Unlike a rename, it does not replace.
+        fs::hard_link(draft.path(), &path)
+    });
+    match made {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(StoreError::io("make", &path, error)),
+        _ => fs::read(&path).map_err(|source| StoreError::io("read", &path, source)),
+    }
+}
+
+/// A new key, from the kernel (getrandom(2)).
+fn random() -> std::io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    let mut filled = 0;
+    while filled < key.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        filled += rustix::rand::getrandom(&mut key[filled..], flags)?;
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn runs_that_begin_at_once_agree_on_one_key_and_who_only_looks_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(known(folder.path()).unwrap(), None);
+        assert_eq!(fingerprint(None, b"s"), fingerprint(None, b"s"));
+        let keys: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| key(folder.path()))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let first = known(folder.path()).unwrap().unwrap();
+        assert!(
+            keys.iter().all(|key| key.as_ref().is_ok_and(|key| *key == first)),
+            "{keys:?}"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::remove_file(folder.path().join("secret")).unwrap();
+        fs::create_dir(folder.path().join("secret")).unwrap();
+        assert!(
+            key(folder.path()).is_err(),
+            "one that cannot be read is not replaced"
+        );
+    }
 }
