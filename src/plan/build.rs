@@ -186,11 +186,13 @@ impl<'a> Planner<'a> {
             .distro(&image.distro)
             .expect("names in a checked manifest resolve");
         let size = {
+            let may_boot = !matches!(distro.source, Source::Bootstrap(_));
             let work = SizeWork {
                 size: image.size.0,
                 format: manifest.publish.format,
                 guest: access(distro),
                 machine: wish(distro),
+                may_boot,
             };
             let inputs = json!({
                 "stage": "size", "revision": REVISION_SIZE, "provision": self.key(provision),
@@ -198,8 +200,8 @@ impl<'a> Planner<'a> {
             });
             let cost = Cost {
                 scratch: 2 * data_bound(distro),
-                cpus: 1,
-                memory: 64 * MIB,
+                cpus: if may_boot { distro.cpus } else { 1 },
+                memory: if may_boot { distro.memory.0 } else { 64 * MIB },
                 ..Cost::default()
             };
             self.add(

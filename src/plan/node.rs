@@ -359,6 +359,8 @@ pub struct SizeWork {
     pub guest: GuestAccess,
     /// The VM for that.
     pub machine: MachineWish,
+    /// Whether it may be needed: what we partition ourselves has a root that grows without one.
+    pub may_boot: bool,
 }
 
 /// Work of [`Stage::Package`].

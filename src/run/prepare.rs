@@ -13,12 +13,12 @@ use super::schedule::Budget;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::manifest::model::{Access, Manifest, Proof, Secret, Target};
+use crate::manifest::model::{Manifest, Proof, Secret, Target};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Wanted, build};
 use crate::plan::graph::Plan;
-use crate::plan::node::{Action, Door, Node, WayIn, Work};
-use crate::size::{GIB, MIB};
+use crate::plan::node::{Action, Node, WayIn, Work};
+use crate::size::{ByteSize, GIB, MIB};
 use crate::stage::error::StageError;
 use crate::stage::upload;
 use crate::store::{Address, Needs, Store, StoreError};
@@ -227,10 +227,21 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
         return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
     }
     let warnings = check_targets(prepared)?;
-    let missing: Vec<_> = programs
+    let mut missing: Vec<_> = programs
         .into_iter()
         .filter(|program| tools::find(program).is_none())
+        .map(str::to_owned)
         .collect();
+    let bootstraps = prepared
+        .todo()
+        .any(|(_, node)| matches!(node.work, Work::Bootstrap(_)));
+    if bootstraps && !facts::is_root() {
+        let found = [facts::user_namespaces(), facts::spare_ids()];
+        let obstacles = found.into_iter().filter_map(Result::err);
+        missing.extend(
+            obstacles.map(|obstacle| format!("what bootstrap needs of a plain user: {}", obstacle.cause)),
+        );
+    }
     if missing.is_empty() {
         Ok(warnings)
     } else {
@@ -267,7 +278,11 @@ fn check_targets(prepared: &Prepared) -> Result<Vec<String>, RunError> {
 fn programs_of(work: &Work) -> Vec<&'static str> {
     let machine = ["qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"];
     match work {
-        Work::Bootstrap(_) => [&machine[..], &["mmdebstrap", "unshare", "sfdisk", "mke2fs"]].concat(),
+        Work::Bootstrap(_) => {
+            let as_user = if facts::is_root() { &[][..] } else { &["newuidmap"] };
+            let tools = ["mmdebstrap", "unshare", "sfdisk", "mke2fs"];
+            [&machine[..], &tools, as_user].concat()
+        }
         Work::Disk(_) => vec!["qemu-img"],
         Work::Installer(_) => machine.to_vec(),
         Work::Provision(work) => {
@@ -283,7 +298,7 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
         }
         Work::Size(work) => {
             let mut programs = vec!["qemu-img", "sfdisk", "e2fsck", "resize2fs"];
-            if matches!(work.guest.door, Door::Given(Access::CloudInit | Access::Key(_))) {
+            if work.may_boot {
                 programs.extend(machine);
             }
             programs
@@ -298,17 +313,20 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
     }
 }
 
-/// What a run may use: what the manifest and the command line allow, else what the host has free.
+/// What a run may use: what the manifest and the command line allow, else what the host has free beside a reserve. Of memory
+/// and scratch space never more than there is: more processors than there are only make it slower.
 pub fn budget(manifest: &Manifest, jobs: Option<usize>, store: &Path) -> Budget {
     let resources = &manifest.resources;
     let host_cpus = u32::try_from(facts::cpus()).unwrap_or(1);
     let cpus = resources.cpus.unwrap_or(host_cpus).max(1);
-    let free_memory = facts::memory()
-        .map_or(u64::MAX, |m| m.available)
-        .saturating_sub(HOST_MEMORY);
-    let memory = resources.memory.map_or(free_memory, |m| m.0);
-    let free_disk = facts::free_space(store).unwrap_or(0).saturating_sub(HOST_DISK);
-    let scratch = resources.scratch.map_or(free_disk, |s| s.0);
+    let available = facts::memory().map_or(u64::MAX, |m| m.available);
+    let within = |allowed: Option<ByteSize>, free: u64, reserve: u64| match allowed {
+        Some(allowed) => allowed.0.min(free),
+        None => free.saturating_sub(reserve),
+    };
+    let memory = within(resources.memory, available, HOST_MEMORY);
+    let free_disk = host_fs::free_space(store).unwrap_or(u64::MAX);
+    let scratch = within(resources.scratch, free_disk, HOST_DISK);
     let jobs = jobs.or(resources.jobs).unwrap_or(cpus as usize).max(1);
     Budget {
         memory,
