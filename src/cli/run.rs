@@ -24,7 +24,7 @@ use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
 use crate::stage::aftermath::OnError;
-use crate::store::{Gate, Store};
+use crate::store::{Gate, Store, StoreError};
 
 /// Arguments of `pipeline run`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,7 @@ pub struct Args {
     pub(super) jobs: Option<u32>,
     #[command(flatten)]
     pub(super) failure: FailureArgs,
-    /// What becomes of a VM in which something failed
+    /// What becomes of a VM in which something failed; not of those of installers and checks, which have no login
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = AfterError::Abort, conflicts_with = "dry_run")]
     pub(super) on_error: AfterError,
     #[command(flatten)]
@@ -281,6 +281,10 @@ fn carry(
 
 /// Says why a run does not start.
 fn refuse(error: &RunError) -> Exit {
+    // Being asked to stop is no error.
+    if matches!(error, RunError::Store(StoreError::Cancelled)) {
+        return Exit::Interrupted;
+    }
     report_error(error);
     match error {
         RunError::Missing { .. }

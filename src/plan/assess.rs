@@ -1,6 +1,6 @@
 //! Which nodes of a plan must run, and why. Asks what is there through [`Lookup`]; decides nothing by itself about files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
@@ -48,6 +48,8 @@ pub enum State {
 pub struct Verdict {
     /// State.
     pub state: State,
+    /// Whether it must be made although the store has its result: asked for, or made of what is made anew.
+    pub anew: bool,
     /// In words; empty for a cached node.
     pub reason: String,
     /// Seconds that an earlier build took.
@@ -70,6 +72,7 @@ pub fn assess(
         let force = rebuild(node) || plan.needs(index).any(|need| forced[&need]);
         forced.insert(index, force);
     }
+    let mut outdated: BTreeSet<NodeIndex> = BTreeSet::new();
     let todo = loop {
         let todo = todo(plan, &present, &forced);
         // Equal inputs need not give equal bytes: of an image that is packaged anew, because only its upload wants it, a pass
@@ -90,6 +93,7 @@ pub fn assess(
         }
         for index in stale {
             present.insert(index, Err(None));
+            outdated.insert(index);
         }
     };
     let mut verdicts = BTreeMap::new();
@@ -114,6 +118,7 @@ pub fn assess(
             index,
             Verdict {
                 state,
+                anew: forced[&index] || outdated.contains(&index),
                 reason,
                 seconds,
                 bytes,

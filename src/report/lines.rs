@@ -93,14 +93,19 @@ impl Lines {
                 self.forget(event);
                 node.map_or_else(Vec::new, |node| self.finished(node))
             }
-            What::RunFinished { seconds, failed, .. } => {
+            What::RunFinished {
+                seconds,
+                failed,
+                interrupted,
+                ..
+            } => {
                 let took = show_seconds(*seconds);
-                let word = if *failed > 0 {
-                    format!("run failed after {took}")
-                } else {
-                    format!("run finished in {took}")
+                let word = match (*failed, *interrupted) {
+                    (1.., _) => "run failed after",
+                    (_, true) => "run stopped after",
+                    _ => "run finished in",
                 };
-                vec![word]
+                vec![format!("{word} {took}")]
             }
         };
         let clock = event

@@ -146,6 +146,12 @@ pub fn execute(
         site.scratch = shared.scratch.folder(&name)?;
         ran = publish(node, chain, rebuild, shared, &site);
     }
+    if let Some(why) = unkept(&node.work)
+        && !matches!(shared.on_error, OnError::Abort)
+        && ran.as_ref().is_err_and(|error| !error.is_cancelled())
+    {
+        emit.warn(format!("--on-error does nothing here: {why}"));
+    }
     if site.keep.is_dir() {
         let built = chain
             .iter()
@@ -156,6 +162,19 @@ pub fn execute(
     // The work is done or lost either way; what cannot be removed now is swept by the next run.
     drop(crate::host::namespace::remove_tree(&site.scratch));
     ran
+}
+
+/// Why the machine of a node that failed is not there any more, whatever the user wants of it.
+fn unkept(work: &Work) -> Option<&'static str> {
+    match work {
+        Work::Installer(_) => {
+            Some("nobody can log in to an installer's machine; what it showed is in the logs of this node")
+        }
+        Work::Check(_) => Some(
+            "the guest of a check is a copy that nobody has a key to; what it showed is in the logs of this node",
+        ),
+        _ => None,
+    }
 }
 
 fn publish(

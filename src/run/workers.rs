@@ -85,6 +85,7 @@ pub fn carry_out(
     let mut tally = Tally::default();
     let (sender, ended) = mpsc::channel::<Ended>();
     let mut told = BTreeMap::new();
+    let mut made = BTreeSet::new();
     thread::scope(|scope| {
         let mut stopped = false;
         loop {
@@ -93,8 +94,8 @@ pub fn carry_out(
                 let emit = emit.for_node(&node.id());
                 emit.emit(What::NodeStarted);
                 let sender = sender.clone();
-                let rebuild = prepared.verdicts[&index].state == State::Todo
-                    && shared.store.lookup(node.stage.name(), &node.key).is_some();
+                // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
+                let rebuild = prepared.verdicts[&index].anew;
                 let chain = chain(prepared, index);
                 scope.spawn(move || {
                     let started = Instant::now();
@@ -115,12 +116,15 @@ pub fn carry_out(
                 break;
             }
             if let Ok((job, result, seconds)) = ended.recv_timeout(POLL) {
-                let node = todo[job].1;
+                let (index, node) = todo[job];
                 let outcome = finished(node, result, seconds, shared, emit);
                 match outcome {
                     Outcome::Failed => tally.failed += 1,
                     Outcome::Cancelled | Outcome::Skipped => tally.skipped += 1,
-                    Outcome::Built | Outcome::Shared => tally.built += 1,
+                    Outcome::Built | Outcome::Shared => {
+                        tally.built += 1;
+                        made.insert(index);
+                    }
                     Outcome::Present => tally.present += 1,
                 }
                 let well = matches!(outcome, Outcome::Built | Outcome::Shared | Outcome::Present);
@@ -163,7 +167,7 @@ pub fn carry_out(
         skipped: tally.skipped,
         interrupted: tally.interrupted,
         seconds: started.elapsed().as_secs_f64(),
-        images: images(prepared, shared.store),
+        images: images(prepared, shared.store, &made),
     });
     Ok(tally)
 }
@@ -277,10 +281,9 @@ fn chain(prepared: &Prepared, index: NodeIndex) -> Vec<&Node> {
         .collect()
 }
 
-/// The selected images as they are in the output folder now.
-fn images(prepared: &Prepared, store: &Store) -> Vec<ImageInfo> {
+/// The selected images as they are in the output folder now; `made` are the nodes whose results are of this run.
+fn images(prepared: &Prepared, store: &Store, made: &BTreeSet<NodeIndex>) -> Vec<ImageInfo> {
     let plan = &prepared.plan;
-    let todo: BTreeSet<_> = prepared.todo().map(|(index, _)| index).collect();
     let sizes: BTreeMap<&str, u64> = plan
         .nodes()
         .filter_map(|(_, node)| match &node.work {
@@ -299,7 +302,7 @@ fn images(prepared: &Prepared, store: &Store) -> Vec<ImageInfo> {
             path: path.display().to_string(),
             bytes: delivery.bytes,
             disk_bytes: sizes.get(id.as_str()).copied().unwrap_or_default(),
-            built: todo.contains(index),
+            built: made.contains(index),
             unchecked: plan.is_unchecked(id),
         })
     };
