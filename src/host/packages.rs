@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::host::cancel::Cancel;
+use crate::host::facts::parse_os_release;
 use crate::host::process::Cmd;
 use crate::host::process::Output;
 use crate::host::process::shell_quote;
@@ -88,29 +89,21 @@ pub struct Remedy {
 impl System {
     /// Reads os-release's text.
     pub fn parse(text: &str) -> Self {
-        let value = |key: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            line.map(|value| value.trim_matches(['"', '\'']).to_owned())
-        };
-        let ids = [value("ID"), value("ID_LIKE")]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(" ");
-        let family = ids.split_whitespace().find_map(|id| match id {
+        let os = parse_os_release(text);
+        let ids = std::iter::once(&os.id).chain(&os.id_like);
+        let family = ids.map(String::as_str).find_map(|id| match id {
             "debian" | "ubuntu" => Some(Family::Debian),
             "fedora" | "rhel" | "centos" => Some(Family::Fedora),
             "arch" => Some(Family::Arch),
             _ => None,
         });
         Self {
-            name: value("PRETTY_NAME")
-                .or_else(|| value("ID"))
+            name: [os.name, os.id]
+                .into_iter()
+                .find(|name| !name.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
             family: family.unwrap_or(Family::Other),
-            codename: value("VERSION_CODENAME").filter(|name| !name.is_empty()),
+            codename: Some(os.codename).filter(|name| !name.is_empty()),
         }
     }
 

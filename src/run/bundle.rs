@@ -12,8 +12,8 @@ use super::error::NodeError;
 use super::execute::Shared;
 use crate::event::{NODE_EVENTS, Verdict};
 use crate::host::cancel::Cancel;
-use crate::host::facts;
 use crate::host::tools;
+use crate::host::{facts, fs as host_fs};
 use crate::machine::qemu::{ARGV_FILE, CONSOLE_LOG, SCREEN_FILE, STDERR_FILE};
 use crate::machine::spec::Accel;
 use crate::stage::requests;
@@ -69,7 +69,7 @@ fn tell(node: &str, verdict: Verdict, message: String, logs: &Path, shared: &Sha
 /// What the host is and has now.
 fn host(shared: &Shared<'_>) -> Vec<u8> {
     let memory = facts::memory();
-    let free = |path: &Path| facts::free_space(path).ok();
+    let free = |path: &Path| host_fs::free_space(path).ok();
     let system = rustix::system::uname();
     let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let host = json!({

@@ -7,13 +7,13 @@ use serde::Serialize;
 use crate::cli::target::default_store;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
+use crate::host::facts::Obstacle;
 use crate::host::fs::free_space;
 use crate::host::packages::Apt;
 use crate::host::packages::By;
 use crate::host::packages::Family;
 use crate::host::packages::System;
 use crate::host::process::Cmd;
-use crate::host::process::shell_quote;
 use crate::host::tools;
 use crate::host::tools::Need;
 use crate::host::tools::TOOLS;
@@ -200,43 +200,28 @@ fn enough(name: &str, have: Option<ByteSize>, least: ByteSize, good: ByteSize, w
 
 /// What somebody who is not root needs for `mmdebstrap`: user namespaces, and a range of ids of their own.
 fn user(host: &mut Host, cancel: &Cancel) {
+    // The settings tell what to do; only the attempt tells whether it works, as in a container.
     let probe = Cmd::new(tools::path("unshare")).args(["--user", "--map-root-user", "true"]);
-    match probe.read(cancel) {
-        Ok(_) => host.checks.push(check("user namespaces", State::Ok, "")),
-        Err(_) => {
-            let detail = "this kernel does not give them to plain users; or run as root";
-            host.checks.push(check("user namespaces", State::Missing, detail));
-            // Debian's old switch and Ubuntu's new one; a kernel has at most one of them.
-            for (file, setting) in [
-                ("unprivileged_userns_clone", "kernel.unprivileged_userns_clone=1"),
-                (
-                    "apparmor_restrict_unprivileged_userns",
-                    "kernel.apparmor_restrict_unprivileged_userns=0",
-                ),
-            ] {
-                if Path::new("/proc/sys/kernel").join(file).exists() {
-                    host.remedies.push(format!("sudo sysctl -w {setting}"));
+    let namespaces = match (facts::user_namespaces(), probe.read(cancel)) {
+        (Ok(()), Err(_)) => Err(Obstacle {
+            cause: "plain users get none here; run as root".to_owned(),
+            remedy: String::new(),
+        }),
+        (by_settings, _) => by_settings,
+    };
+    for (name, found) in [
+        ("user namespaces", namespaces),
+        ("subordinate ids", facts::spare_ids()),
+    ] {
+        match found {
+            Ok(()) => host.checks.push(check(name, State::Ok, "")),
+            Err(Obstacle { cause, remedy }) => {
+                host.checks.push(check(name, State::Missing, cause));
+                if !remedy.is_empty() {
+                    host.remedies.push(format!("sudo {remedy}"));
                 }
             }
         }
-    }
-    let name = Cmd::new("id").arg("-un").read(cancel).unwrap_or_default();
-    let name = name.trim();
-    let uid = rustix::process::getuid().as_raw().to_string();
-    let has_range = |file| {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| line.split(':').next())
-            .any(|owner| owner == name || owner == uid)
-    };
-    if has_range("/etc/subuid") && has_range("/etc/subgid") {
-        host.checks.push(check("subordinate ids", State::Ok, ""));
-    } else {
-        let detail = format!("{name} has no range in /etc/subuid and /etc/subgid");
-        host.checks.push(check("subordinate ids", State::Missing, detail));
-        let ranges = "--add-subuids 100000-165535 --add-subgids 100000-165535";
-        host.remedies
-            .push(format!("sudo usermod {ranges} {}", shell_quote(name)));
     }
 }
 

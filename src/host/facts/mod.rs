@@ -100,22 +100,6 @@ fn parse_ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-/// Bytes free (to us, without root's reserve) on the disk that a path is or would be on.
-///
-/// # Errors
-/// When not even a parent folder can be looked at.
-pub fn free_space(path: &Path) -> io::Result<u64> {
-    let absolute = std::path::absolute(path)?;
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for place in absolute.ancestors() {
-        match rustix::fs::statvfs(place) {
-            Ok(stat) => return Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
-            Err(e) => last = e.into(),
-        }
-    }
-    Err(last)
-}
-
 /// Which accelerator works. A device that opens is not enough: on a virtual host without nested virtualisation it
 /// may open, create VMs and run firmware, and then hang every kernel. On x86 the processor must show `vmx` or `svm`.
 pub fn accelerator() -> Accel {
@@ -137,33 +121,41 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether a user can build root file systems without being root: see [`rootless`].
-pub fn subuids(user: &str) -> bool {
-    rootless(user).is_ok()
+/// Something that keeps a plain user from building root file systems, with the command that takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// In words.
+    pub cause: String,
+    /// A shell line for root.
+    pub remedy: String,
 }
 
-/// Whether a user can build root file systems without being root, through user namespaces (user_namespaces(7),
-/// subuid(5)).
+/// Whether this user has ids to give to the files of a root file system (subuid(5), subgid(5)).
 ///
 /// # Errors
-/// What is missing, with the remedy.
-pub fn rootless(user: &str) -> Result<(), String> {
+/// [`Obstacle`].
+pub fn spare_ids() -> Result<(), Obstacle> {
     let uid = rustix::process::getuid().as_raw();
-    let ids = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = user_name(&passwd, uid).unwrap_or_else(|| uid.to_string());
     for file in ["/etc/subuid", "/etc/subgid"] {
-        if !has_range(&ids(file), user, uid) {
-            return Err(format!(
-                "{file} gives {user} no 65536 ids; run: sudo usermod --add-subuids 100000-165535 \
-                 --add-subgids 100000-165535 {user}"
-            ));
+        if !has_range(&fs::read_to_string(file).unwrap_or_default(), &user, uid) {
+            return Err(Obstacle {
+                cause: format!("{file} gives {user} no {IDS} ids"),
+                remedy: format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"),
+            });
         }
     }
-    for program in ["newuidmap", "newgidmap"] {
-        if !in_path(program) {
-            return Err(format!("{program} is not installed; install the package uidmap"));
-        }
-    }
+    Ok(())
+}
+
+/// Whether the kernel gives user namespaces to plain users (user_namespaces(7)).
+///
+/// # Errors
+/// [`Obstacle`].
+pub fn user_namespaces() -> Result<(), Obstacle> {
     let setting = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+    // The kernel's own limit, Debian's old switch and Ubuntu's new one.
     let forbidden = [
         ("user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
         (
@@ -181,17 +173,22 @@ pub fn rootless(user: &str) -> Result<(), String> {
         // A program's own profile may lift this one.
         let lifted = name.contains("apparmor") && Path::new("/etc/apparmor.d/mmdebstrap").exists();
         if setting(name).trim() == off && !lifted {
-            return Err(format!(
-                "user namespaces are switched off; run: sudo sysctl {remedy}"
-            ));
+            return Err(Obstacle {
+                cause: "this kernel is set to give no user namespaces to plain users".to_owned(),
+                remedy: format!("sysctl -w {remedy}"),
+            });
         }
     }
     Ok(())
 }
 
-fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+/// A user's name by passwd(5).
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
 }
 
 /// Reads `/proc/meminfo` (proc_meminfo(5)); its kB are KiB.
@@ -295,13 +292,16 @@ pub fn parse_os_release(text: &str) -> OsRelease {
     }
 }
 
+/// As many ids as a distribution uses.
+const IDS: u64 = 65_536;
+
 /// Whether subuid(5) gives a user (by name or number) as many ids as a distribution uses.
 fn has_range(subids: &str, user: &str, uid: u32) -> bool {
     subids.lines().any(|line| {
         let mut fields = line.trim().split(':');
         let owner = fields.next().unwrap_or_default();
         let count = fields.nth(1).and_then(|n| n.parse::<u64>().ok());
-        (owner == user || owner == uid.to_string()) && count.is_some_and(|n| n >= 65_536)
+        (owner == user || owner == uid.to_string()) && count.is_some_and(|n| n >= IDS)
     })
 }
 
@@ -348,9 +348,6 @@ mod tests {
             "{memory:?}"
         );
         assert!(cpus() >= 1);
-        let there = free_space(&std::env::temp_dir()).unwrap();
-        let to_be = free_space(&std::env::temp_dir().join("not/yet/there")).unwrap();
-        assert!(there > 0 && to_be > 0);
     }
 
     #[test]
@@ -388,5 +385,8 @@ mod tests {
         let text = "joe:100000:65536\n1001:200000:65536\nann:300000:1000\n";
         assert!(has_range(text, "joe", 1000) && has_range(text, "max", 1001));
         assert!(!has_range(text, "ann", 1002) && !has_range("", "joe", 1000));
+        let passwd = "root:x:0:0:root:/root:/bin/sh\njoe:x:1000:1000::/home/joe:/bin/sh\n";
+        assert_eq!(user_name(passwd, 1000).as_deref(), Some("joe"));
+        assert_eq!(user_name(passwd, 1001), None);
     }
 }

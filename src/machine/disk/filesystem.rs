@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::partition::Partition;
-use super::{DiskError, path_of, tool};
+use super::{DiskError, tool};
 use crate::host::cancel::Cancel;
-use crate::host::namespace;
 use crate::host::process::{Cmd, ProcessError};
+use crate::host::{namespace, tools};
 use crate::size::KIB;
 
 /// ext superblock: at byte 1024 (kernel documentation, ext4/super).
@@ -129,7 +129,7 @@ pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<()
     let cmd = Cmd::new("sh")
         .args(["-c", r#"exec "$@" <&-"#, "sh"])
         .folder(&folder);
-    let cmd = cmd.arg(path_of("resize2fs")).arg(device).arg(size);
+    let cmd = cmd.arg(tools::path("resize2fs")).arg(device).arg(size);
     cmd.read(cancel)
         .map_err(DiskError::tool("growing the file system in", raw))?;
     let after = length()?;

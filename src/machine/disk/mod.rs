@@ -17,6 +17,7 @@ pub use inside::{Put, list, put};
 pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
 
 use crate::host::process::{Cmd, ProcessError};
+use crate::host::tools;
 
 /// Bytes of a sector, as sfdisk counts in files.
 pub(crate) const SECTOR: u64 = 512;
@@ -92,15 +93,5 @@ impl DiskError {
 
 /// A tool by name; also where a plain user's PATH does not lead.
 fn tool(name: &str) -> Cmd {
-    Cmd::new(path_of(name))
-}
-
-/// Where a tool is; its bare name when it is nowhere, so that the error is about that name.
-fn path_of(name: &str) -> PathBuf {
-    let in_path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&in_path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let found = folders
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    found.unwrap_or_else(|| PathBuf::from(name))
+    Cmd::new(tools::path(name))
 }

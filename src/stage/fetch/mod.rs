@@ -18,7 +18,7 @@ use self::part::Part;
 use crate::digest::Digest;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
-use crate::host::facts;
+use crate::host::fs as host_fs;
 use crate::host::http::{Body, Client, Get, Head, HttpError, redact};
 use crate::size::{GIB, MIB, show_duration};
 
@@ -336,7 +336,7 @@ impl Transfer<'_, '_> {
 
     /// Says at once that the disk is too small, not after an hour.
     fn check_space(&self, need: Option<u64>) -> Result<(), Fault> {
-        let (Some(need), Ok(free)) = (need, facts::free_space(self.part.path())) else {
+        let (Some(need), Ok(free)) = (need, host_fs::free_space(self.part.path())) else {
             return Ok(());
         };
         if need <= free {
