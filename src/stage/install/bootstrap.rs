@@ -138,7 +138,9 @@ fn source_lines(work: &BootstrapWork) -> Vec<String> {
 /// Makes a raw disk with one bootable partition that holds the folder's files, and takes kernel and initrd out.
 fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Result<(), StageError> {
     site.emit.phase("making the disk");
-    let script = "cp -L \"$1\"/boot/vmlinuz-* \"$2\"/vmlinuz && cp -L \"$1\"/boot/initrd.img-* \"$2\"/initrd";
+    // Of several, as `packages` may bring another one, the newest: which one the boot loader starts is its own decision.
+    let script = "kernel=$(ls \"$1\"/boot/vmlinuz-* | sort -V | tail -n 1) && cp -L \"$kernel\" \"$2\"/vmlinuz && \
+                  cp -L \"$1/boot/initrd.img-${kernel##*/vmlinuz-}\" \"$2\"/initrd";
     let taken = namespace::as_root("sh")
         .args(["-c", script, "sh"])
         .arg(root)
