@@ -11,9 +11,15 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Stories told at once: most of those with guests wait for the images that all share, or for their turn, while others go on.
 # How many guests run at once is not decided here but in tests/it/support/vm.rs.
 export RUST_TEST_THREADS ?= 16
-# A fresh clone builds once: what would make the next build quicker costs time there.
+# A fresh clone builds once: what would make the next build quicker costs time there. And the lints come with that build:
+# clippy's compiler makes the same programs as rustc, so that what they depend on is not compiled a second time for clippy.
 ifdef CI
 export CARGO_INCREMENTAL := 0
+export RUSTC_WORKSPACE_WRAPPER := clippy-driver
+export RUSTFLAGS := -D warnings
+LINT = $(CARGO) test --locked --all-targets --no-run
+else
+LINT = $(CARGO) clippy --locked --all-targets -- -D warnings
 endif
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
@@ -81,7 +87,7 @@ fuzz: toolchain
 
 check: toolchain
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(LINT)
 	shellcheck $$(grep -rlE --exclude-dir=corpus --exclude-dir=artifacts --exclude='*.j2' '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
 
 docs: toolchain

@@ -21,7 +21,7 @@ use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
 use crate::support::inside::{remove, replace, write};
-use crate::support::vm::{BUSY, Guests, IDLE, Load, NONE, SMALL, quickstart, unpack_raw};
+use crate::support::vm::{Place, SMALL, unpack_raw};
 use crate::support::{Bench, tool};
 
 const SIZE: u64 = 3 * GIB;
@@ -33,8 +33,6 @@ struct Case {
     break_it: fn(&Path, &Bench),
     checks: fn() -> Vec<Check>,
     way_in: WayIn,
-    /// Whether its guest is busy.
-    load: Load,
     /// The checks that fail, each with a part of what is seen.
     fails: &'static [(&'static str, &'static str)],
 }
@@ -87,7 +85,6 @@ const CASES: &[Case] = &[
         },
         checks: one_boot,
         way_in: WayIn::Agent,
-        load: IDLE,
         fails: &[("network", "no answer")],
     },
     Case {
@@ -106,7 +103,6 @@ const CASES: &[Case] = &[
         },
         checks: identity_and_agent,
         way_in: WayIn::Agent,
-        load: IDLE,
         fails: &[
             (
                 "identity",
@@ -129,7 +125,6 @@ const CASES: &[Case] = &[
         },
         checks: one_boot,
         way_in: WayIn::Agent,
-        load: BUSY,
         fails: &[("boots-within", "nothing to boot")],
     },
     Case {
@@ -169,7 +164,6 @@ const CASES: &[Case] = &[
         },
         checks: one_boot_and_questions,
         way_in: WayIn::Overlay,
-        load: BUSY,
         fails: &[
             ("login-prompt", "no such line"),
             ("port-22", "a closed port"),
@@ -187,7 +181,6 @@ const CASES: &[Case] = &[
         },
         checks: one_boot_and_questions,
         way_in: WayIn::Overlay,
-        load: BUSY,
         fails: &[
             ("root-size", "ends at 3 GiB of 4 GiB"),
             ("no-traces", "/etc/apt/apt.conf.d/30proxy: Acquire"),
@@ -197,7 +190,8 @@ const CASES: &[Case] = &[
 
 #[test]
 fn each_broken_image_fails_its_own_checks_and_no_others() {
-    let story = quickstart(NONE);
+    let place = Place::EARLY;
+    let story = place.quickstart(0);
     let shared = Bench::new();
     let base = shared.path("base.raw");
     unpack_raw(story.bench, SMALL, &base);
@@ -205,7 +199,7 @@ fn each_broken_image_fails_its_own_checks_and_no_others() {
     thread::scope(|scope| {
         for case in CASES {
             scope.spawn(|| {
-                let _guest = Guests::allow(case.load);
+                let _guest = place.allow(1);
                 if let Err(text) = try_case(case, &base) {
                     wrong.lock().unwrap().push(format!("{}: {text}", case.name));
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::machine::tiny::{self, Then};
 use crate::support::debian_installer::{HalfMirror, netboot};
 use crate::support::http::Server;
-use crate::support::vm::{Guests, Load, wait_until};
+use crate::support::vm::{Place, wait_until};
 use crate::support::{Bench, tool};
 
 /// Longest time until an installer does something, with others beside it, under emulation.
@@ -36,7 +36,7 @@ fn failure<'a>(text: &'a str, distro: &str) -> &'a str {
 fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
     let bench = Bench::new();
     let boot = netboot();
-    let _guests = Guests::allow(Load { busy: 2, idle: 0 });
+    let _guests = Place::take().allow(2);
     let mirror = HalfMirror::start(&bench, "mirror", &boot.kernel);
     let pulled = HalfMirror::start(&bench, "pulled", &boot.kernel);
     // As on Debian's own media; the installer itself is that of the network.

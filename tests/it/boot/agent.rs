@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::vm::{IDLE, Load, SMALL, image, quickstart, variant};
+use crate::support::vm::{Place, SMALL, image, quickstart, variant};
 use crate::support::{Bench, Ran, tool};
 
 /// Four runs in one machine: a crash in mid-run that takes the machine down, after the maximum was changed; a plain
@@ -110,7 +110,7 @@ fn went_by_the_contract(ran: &Ran, starter: &str) {
 
 #[test]
 fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash() {
-    let story = quickstart(Load { busy: 0, idle: 2 });
+    let story = Place::EARLY.quickstart(2);
     let bench = story.bench;
     let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"dpkg --purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";
@@ -127,7 +127,7 @@ fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash()
 /// In the machine that an orchestrator gives it: no serial console, a second network card that leads nowhere.
 #[test]
 fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
-    let story = quickstart(IDLE);
+    let story = quickstart(1);
     let bench = story.bench;
     let unpack = format!("gzip -dc {} > kept.qcow2", image(SMALL));
     tool("sh", &["-c", &unpack], &bench.path(""));

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use pipeline::machine::disk::Put;
 
 use crate::support::inside::write;
-use crate::support::vm::{BUSY, SMALL, quickstart, unpack_raw};
+use crate::support::vm::{SMALL, quickstart, unpack_raw};
 use crate::support::{Bench, tool};
 
 /// Waits for somebody who comes in, and fails.
@@ -17,7 +17,7 @@ const STEP: &str =
 
 #[test]
 fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
-    let story = quickstart(BUSY);
+    let story = quickstart(1);
     let bench = story.bench;
     a_disk_with_a_key(bench);
     let manifest = format!(

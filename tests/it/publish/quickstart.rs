@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::reference::{configure, download, server};
 use super::{says, well};
-use crate::support::vm::{LARGE, NONE, SMALL, quickstart};
+use crate::support::vm::{LARGE, SMALL, quickstart};
 use crate::support::{Bench, tool};
 
 const IDS: [(&str, &str); 2] = [(SMALL, "disk-size==3"), (LARGE, "disk-size==20")];
@@ -24,7 +24,7 @@ fn lines(bench: &Bench) -> Vec<[String; 3]> {
 
 #[test]
 fn images_are_published_once_and_a_rebuilt_one_again() {
-    let story = quickstart(NONE);
+    let story = quickstart(0);
     let built = story.bench;
     // A store of its own, for a rebuild would show in the other stories; its files are links to those that are there.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quickstart-published");

@@ -1,11 +1,11 @@
 //! Checks as a gate: what failed one is not published, and what was seen is kept.
 
 use crate::support::tool;
-use crate::support::vm::{BUSY, LARGE, SMALL, quickstart};
+use crate::support::vm::{LARGE, SMALL, quickstart};
 
 #[test]
 fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
-    let story = quickstart(BUSY);
+    let story = quickstart(1);
     let shared = story.bench;
     let own = r#"
 [[checks]]

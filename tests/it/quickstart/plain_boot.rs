@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::vm::{BUSY, Guest, LARGE, SMALL, quickstart, unpack};
+use crate::support::vm::{Guest, LARGE, SMALL, quickstart, unpack};
 
 /// Longest time for a guest to do one thing, under emulation on a busy machine.
 const GUEST: Duration = Duration::from_secs(600);
@@ -27,7 +27,7 @@ exit 0
 
 #[test]
 fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
-    let story = quickstart(BUSY);
+    let story = quickstart(1);
     let bench = story.bench;
     // qemu starts this once a connection, with the connection as its standard input and output.
     let door = bench.write(

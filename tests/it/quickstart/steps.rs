@@ -1,10 +1,10 @@
 //! Every kind of step in a real guest, and a step that fails.
 
-use crate::support::vm::{BUSY, quickstart, variant};
+use crate::support::vm::{quickstart, variant};
 
 #[test]
 fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
-    let story = quickstart(BUSY);
+    let story = quickstart(1);
     let shared = story.bench;
     shared.write("files/motd", "hello from the host\n");
     shared.write("files/deep/er/file", "deep\n");

@@ -7,7 +7,7 @@ use pipeline::machine::disk::Put;
 use serde_json::Value;
 
 use crate::support::inside::{read, remove, replace, write};
-use crate::support::vm::{BUSY, SMALL, quickstart, unpack_raw, variant};
+use crate::support::vm::{Place, SMALL, unpack_raw, variant};
 use crate::support::{Bench, tool};
 
 /// Longest time from the guest's last word to the verdict, in seconds, on a host whose processors other guests want too.
@@ -53,8 +53,7 @@ const DISKS: &[(&str, Break, &str)] = &[
 
 #[test]
 fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
-    // Two guests at a time, of which one or the other mostly waits to be given up.
-    let story = quickstart(BUSY);
+    let story = Place::EARLY.quickstart(2);
     let shared = story.bench;
     let text = variant("lockout", "");
     let (head, _) = text.split_once("[[images]]").unwrap();
