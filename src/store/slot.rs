@@ -216,11 +216,8 @@ impl Slot {
         host_fs::write_atomic(&self.folder.join(RECORD), &record)?;
         let parent = self.target.parent().unwrap_or(&self.target);
         host_fs::private_dir(parent)?;
-        if self.target.exists() {
-            let old = self.folder.with_extension("old");
-            fs::rename(&self.target, &old).map_err(|e| StoreError::io("replace", &self.target, e))?;
-        }
-        fs::rename(&self.folder, &self.target).map_err(|e| StoreError::io("publish", &self.target, e))?;
+        // Other runs look for it at any moment. An older one goes with this run's scratch space.
+        host_fs::exchange_folder(&self.folder, &self.target)?;
         host_fs::sync_folder(parent)?;
         Ok(Entry::new(self.target.clone(), self.record.clone()))
     }

@@ -115,6 +115,25 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     draft.publish()
 }
 
+/// Puts a finished folder into its place. One that is there already is at `from` afterwards, and nobody who looks finds the
+/// place empty (renameat2(2), `RENAME_EXCHANGE`; file systems that have no such thing show it empty for a moment).
+///
+/// # Errors
+/// [`FsError::Io`].
+pub fn exchange_folder(from: &Path, to: &Path) -> Result<(), FsError> {
+    use rustix::fs::{RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT) => fs::rename(from, to).map_err(FsError::at("publish", to)),
+        Err(_) => {
+            let old = from.with_extension("old");
+            fs::rename(to, &old).map_err(FsError::at("replace", to))?;
+            fs::rename(from, to).map_err(FsError::at("publish", to))?;
+            fs::rename(&old, from).map_err(FsError::at("move away", &old))
+        }
+    }
+}
+
 /// Puts a finished file at a second place: by hard link, else by reflink, else by a copy that keeps its holes.
 ///
 /// # Errors
@@ -190,6 +209,38 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_is_never_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, place) = (folder.path().join("new"), folder.path().join("place"));
+        let make = |text: &str| {
+            fs::create_dir_all(&new).unwrap();
+            fs::write(new.join("file"), text).unwrap();
+        };
+        make("0");
+        exchange_folder(&new, &place).unwrap();
+        assert!(!new.exists());
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let missed = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut missed = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    missed += u32::from(!place.join("file").exists());
+                }
+                missed
+            });
+            for round in 1..200 {
+                make(&round.to_string());
+                exchange_folder(&new, &place).unwrap();
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            reader.join().unwrap()
+        });
+        assert_eq!(missed, 0);
+        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "199");
+        assert_eq!(fs::read_to_string(new.join("file")).unwrap(), "198");
     }
 
     #[test]

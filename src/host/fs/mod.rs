@@ -11,6 +11,7 @@ mod stat;
 
 pub use atomic::Draft;
 pub use atomic::Share;
+pub use atomic::exchange_folder;
 pub use atomic::place;
 pub use atomic::place_as;
 pub use atomic::sync_folder;
