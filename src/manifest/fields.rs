@@ -72,6 +72,11 @@ impl<'a> Fields<'a> {
         field
     }
 
+    /// Reports a problem of the table as a whole.
+    pub fn report(&self, kind: ProblemKind) {
+        self.problems.add(&self.span, kind);
+    }
+
     /// All values, for tables whose keys are names.
     pub fn all(&self) -> impl Iterator<Item = Field<'a>> + '_ {
         self.entries.iter().map(|entry| self.field(entry))

@@ -341,7 +341,36 @@ impl ProblemKind {
                     .to_owned()
             }
             Self::WrongType { example, .. } => format!("write it like this: {example}"),
-            Self::Syntax(_) => return None,
+            Self::Syntax(message) => syntax_remedy(message).to_owned(),
         })
     }
+}
+
+/// What to write where a manifest is no TOML, by what the parser says (toml_parser, the messages of its parser and decoder).
+fn syntax_remedy(message: &str) -> &'static str {
+    const REMEDIES: &[(&str, &str)] = &[
+        ("is there twice", "take one of them out"),
+        (
+            "escape",
+            "a backslash begins an escape: write `\\\\`, or put the text into single quotes",
+        ),
+        ("unclosed inline table", "close it: { key = value }"),
+        ("unclosed array table", "close it: [[name]]"),
+        ("unclosed table", "close it: [name]"),
+        ("unclosed array", "close it: [first, second]"),
+        ("comma", "put one comma between two: [first, second]"),
+        ("quote", "put texts in quotes: name = \"house\""),
+        (
+            "string",
+            "close the text with the quote that it begins with, on the same line",
+        ),
+        (
+            "value",
+            "write one: key = \"text\", key = 3, key = [first, second]",
+        ),
+    ];
+    let fits = |(has, _): &&(&str, &str)| message.contains(has);
+    let usual =
+        "write lines as `key = value`, `[table]`, `[[one of several]]` or `# comment` (https://toml.io)";
+    REMEDIES.iter().find(fits).map_or(usual, |(_, remedy)| remedy)
 }

@@ -88,17 +88,48 @@ mod tests {
         for good in ["debian12", "ubuntu-22.04-server", "a_b", "1.5G"] {
             assert_eq!(file_fault(good), None);
         }
-        for bad in ["", "..", "-x", "a/b", "a b", "*", "é", "a\n"] {
-            assert!(file_fault(bad).is_some(), "{bad}");
+        let long = "x".repeat(LONGEST + 1);
+        for (bad, why) in [
+            ("", "it is empty"),
+            ("..", "it begins with `.`"),
+            ("-x", "it begins with `-`"),
+            ("a/b", "it contains '/'"),
+            ("a b", "it contains ' '"),
+            ("*", "it contains '*'"),
+            ("é", "it contains 'é'"),
+            ("a\n", "it contains '\\n'"),
+            (&long, "it is longer than 120 characters"),
+        ] {
+            assert_eq!(file_fault(bad).as_deref(), Some(why), "{bad}");
         }
-        assert!(variable_fault("A_1").is_none() && variable_fault("1A").is_some());
+        assert_eq!(variable_fault("A_1"), None);
+        for (bad, why) in [
+            ("", "it is empty"),
+            ("1A", "it begins with a digit"),
+            ("A-1", "it contains '-'"),
+        ] {
+            assert_eq!(variable_fault(bad).as_deref(), Some(why), "{bad}");
+        }
     }
 
     #[test]
     fn published_files_stay_below_the_output_folder() {
         assert_eq!(output_fault("output-x/packer-x.gz"), None);
-        for bad in ["", "/etc/x", "../x", "a/../b", "a//b", "./a", "a/", "a/.b", "a b"] {
-            assert!(output_fault(bad).is_some(), "{bad}");
+        for (bad, why) in [
+            ("", "it names no file"),
+            ("a/", "it names no file"),
+            ("/etc/x", "it is absolute"),
+            ("../x", "it leaves the output folder"),
+            ("a/../b", "it leaves the output folder"),
+            ("a//b", "it has an empty part"),
+            ("./a", "it has a `.` in it"),
+            ("a/.b", "its parts must be letters"),
+            ("a b", "its parts must be letters"),
+        ] {
+            assert!(
+                output_fault(bad).is_some_and(|fault| fault.starts_with(why)),
+                "{bad}"
+            );
         }
     }
 

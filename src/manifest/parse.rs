@@ -83,8 +83,10 @@ pub fn parse(text: &str) -> Result<Node, Vec<(Span, String)>> {
         };
         vec![(span, message)]
     })?;
+    // What it lacks belongs behind what it has.
+    let end = text.trim_end().len();
     Ok(Node {
-        span: 0..0,
+        span: end..end,
         value: Value::Table(entries(document.as_table(), &(0..0))),
     })
 }

@@ -357,6 +357,12 @@ impl TemplateError {
                     "only built-in templates can be extended or included; {list}"
                 ))
             }
+            ErrorKind::SyntaxError => Some(
+                "`{{ name }}` writes a variable, `{% if name %} … {% endif %}` is a block; each must be closed".to_owned(),
+            ),
+            ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => {
+                Some("see minijinja's documentation for those that there are".to_owned())
+            }
             ErrorKind::OutOfFuel => Some("take loops out of it, or make what they make smaller".to_owned()),
             _ => None,
         };

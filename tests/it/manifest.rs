@@ -109,16 +109,21 @@ stories! { 2;
     bad_level: ["\"zstd\"" => "\"gzip\""], ["level     = 6" => "level = 12"];
     bad_mode: ["\"0644\"" => "\"rw-r--r--\""];
     bad_name: ["[distros.noble]" => "[distros.\"noble/24\"]"], ["\"noble\"]" => "\"noble/24\"]"];
+    bad_owner_and_place: ["\"root:root\"" => "\"root:\""], ["\"/etc/house\"" => "\"/etc/../house\""];
     bad_size: ["\"20G\"" => "\"20 GB\""];
+    boot_command_of_an_initrd: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "source = { iso = { path = \"noble.qcow2\", answers_by = \"initrd\", boot_command = \"<enter>\" } }"], ["\"3G\"" => "\"5G\""];
     check_of_no_image: ["[publish]" => "[[checks]]\nroot_size = true\nimages = \"debain12-*\"\n\n[publish]"];
     check_of_two_kinds: ["[publish]" => "[[checks]]\nport = 22\ncommand = \"true\"\n\n[publish]"];
     check_set_of_no_name: ["extends = \"base\"" => "extends = \"base\"\nchecks  = [\"standart\"]"];
     check_that_checks_nothing: ["[publish]" => "[[checks]]\nidentity = false\n\n[[checks]]\nset = \"standard\"\nname = \"all\"\n\n[publish]"];
     check_with_a_bad_pattern: ["[publish]" => "[[checks]]\ncommand = \"true\"\nmatches = \"a(b\"\nexit_code = 256\nouput = \"x\"\n\n[publish]"];
+    check_with_odd_values: ["[publish]" => "[[checks]]\nport = 80\nname = \"a\\nb\"\n\n[[checks]]\nboots_within = \"0s\"\n\n[publish]"], ["extends = \"base\"" => "extends = \"base\"\nchecks = [\"standard\", \"standard\"]"];
     checks_of_one_name: ["[publish]" => "[[checks]]\nport = 80\nname = \"web\"\n\n[[checks]]\nport = 443\nname = \"web\"\ndistros = \"noble\"\n\n[publish]"];
     checksum_of_no_kind: ["\"sha256\"]" => "\"sha265\"]"];
     checksum_file_as_an_image: ["[publish]" => "[publish]\nfile = \"SHA512SUM.txt/{{ id }}\""];
     circle_of_flavors: ["[flavors.base]\n" => "[flavors.base]\nextends = \"full\"\n"];
+    checksum_file_for_a_path: ["path = \"noble.qcow2\"" => "path = \"noble.qcow2\", checksums = \"update.sh\""];
+    copy_of_a_file_to_a_folder: ["copy = \"files\", to = \"/etc/house\"" => "copy = \"files/motd\", to = \"/etc/house/\""];
     copy_of_nothing: ["\"files\"" => "\"fils\""];
     dangling_distro: ["\"debian12\", \"noble\"" => "\"debain12\", \"noble\""];
     dangling_flavor: ["extends = \"base\"" => "extends = \"bas\""];
@@ -126,13 +131,18 @@ stories! { 2;
     duplicate_id: ["[publish]" => "[[images]]\ndistro = \"noble\"\nflavor = \"full\"\nsizes = [\"20G\"]\n\n[publish]"];
     duplicate_id_by_template: ["[\"3G\", \"20G\"]" => "[\"3G\", \"20G\"]\nid = \"{{ distro }}\""];
     empty_list: ["[\"3G\", \"20G\"]" => "[]"];
+    empty_text: ["suite = \"bookworm\"" => "suite = \" \""];
     first_key_twice: ["output = \"out\"" => "output = \"out\"\nname = \"again\""];
     image_smaller_than_its_distro: ["[\"3G\", \"20G\"]" => "[\"1G\", \"20G\"]"];
+    level_of_nothing: ["\"zstd\"" => "\"none\""];
     missing_key: ["version = \"24.04\"\n" => ""];
     missing_script: ["\"update.sh\"" => "\"updates.sh\""];
     missing_template: ["\"setup.sh.j2\"" => "\"setup.j2\""];
     nothing_to_build: ["[[images]]\ndistro = [\"debian12\", \"noble\"]\nflavor = \"full\"\nsizes  = [\"3G\", \"20G\"]" => ""];
+    no_time_for_a_step: ["\"10m\"" => "\"0s\""], ["{ reboot = true }" => "{ reboot = false }"];
+    one_file_below_another: ["[\"debian12\", \"noble\"]" => "\"noble\""], ["[publish]" => "[publish]\nfile = \"{% if size == '3G' %}a.gz{% else %}a.gz/b.gz{% endif %}\""];
     one_file_for_two_images: ["[publish]" => "[publish]\nfile = \"{{ distro }}.gz\""];
+    one_name_in_url_txt: ["[\"debian12\", \"noble\"]" => "\"noble\""], ["[publish]" => "[publish.shacache]\nconfig = \"shacache.cfg\"\n\n[publish]\nfile = \"{{ id }}/image.gz\""];
     output_outside: ["[publish]" => "[publish]\nfile = \"../{{ id }}.gz\""];
     playbook_that_is_not_there: ["{ reboot = true }" => "{ ansible = \"site.yml\" }"];
     reserved_name: ["editor = \"vim\"" => "editor = \"vim\"\nhostname = \"house\""];
@@ -141,6 +151,8 @@ stories! { 2;
     boot_command_with_mistakes: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "source = { iso = { path = \"noble.qcow2\", boot_command = [\"<esc><wait5x>\", 'auto url={{ host.ulr }}<entr>'] } }"], ["\"3G\"" => "\"5G\""];
     netboot_of_half: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "source = { netboot = { kernel = { path = \"noble.qcow2\" }, boot_command = \"x\", answers_by = \"seed\" } }"], ["\"3G\"" => "\"5G\""];
     installer_of_nobody: ["family  = \"debian\"" => "family  = \"alpine\""], ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "source = { iso = { path = \"noble.qcow2\" } }"];
+    signature_of_a_digest: ["path = \"noble.qcow2\"" => "urls = [], md5 = \"d41d8cd98f00b204e9800998ecf8427e\", signature = \"noble.gpg\""];
+    size_of_half_a_sector: ["\"20G\"" => "\"3221225473\""];
     step_of_no_kind: ["{ reboot = true }" => "{ timeout = \"5m\" }"];
     disk_of_no_place: ["path = \"noble.qcow2\", " => "user = \"me\", "];
     step_with_a_key_of_another_kind: ["{ reboot = true }" => "{ reboot = true, env = { A = \"1\" } }"];
@@ -150,7 +162,7 @@ stories! { 2;
     undefined_variable_in_env: ["{{ editor }}" => "{{ edtor }}"];
     unknown_key: ["packages =" => "package ="];
     url_without_digest: ["path = \"noble.qcow2\"" => "url = \"https://images.example/noble.img\""];
-    vm_larger_than_the_share: ["cpus   = 4" => "cpus = 1"];
+    vm_larger_than_the_share: ["cpus   = 4" => "cpus = 1"], ["memory = \"4G\"" => "memory = \"256M\""];
     wrong_type: ["version = \"12\"" => "version = 12"];
 }
 
@@ -226,6 +238,16 @@ fn mistakes_inside_an_answer_template_are_shown_there() {
         "template_syntax_error",
         bench.run(&["validate", "images.toml"]).all()
     );
+    bench.write("setup.sh.j2", "{% extends \"house.sh.j2\" %}\n");
+    insta::assert_snapshot!(
+        "template_that_extends_nothing",
+        bench.run(&["validate", "images.toml"]).all()
+    );
+    bench.write("setup.sh.j2", "loadkeys {{ keymap | shout }}\n");
+    insta::assert_snapshot!(
+        "template_with_an_unknown_filter",
+        bench.run(&["validate", "images.toml"]).all()
+    );
 }
 
 #[test]
@@ -236,6 +258,7 @@ fn a_manifest_that_cannot_be_read_says_why() {
     insta::assert_snapshot!("manifest_missing", ran("image.toml"));
     insta::assert_snapshot!("manifest_not_text", ran("latin.toml"));
     insta::assert_snapshot!("manifest_is_a_folder", ran("files"));
+    insta::assert_snapshot!("manifest_of_no_name", ran(".."));
 }
 
 #[test]

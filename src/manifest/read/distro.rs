@@ -54,7 +54,7 @@ pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>, vars: &Vars) -> 
             key: "distros",
             example: "[distros.debian12]".to_owned(),
         };
-        reading.problems.add_somewhere(kind);
+        root.report(kind);
         return Vec::new();
     };
     let table = field.table("{ … }; or a table: [distros.debian12]");

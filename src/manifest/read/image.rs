@@ -23,9 +23,9 @@ const ALGORITHMS: [(&str, Algorithm); 3] = [
     ("md5", Algorithm::Md5),
 ];
 
-pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>) -> Vec<ImageDraft> {
+pub(super) fn read_all(root: &Fields<'_>) -> Vec<ImageDraft> {
     let Some(field) = root.get("images") else {
-        reading.problems.add_somewhere(ProblemKind::NoImages);
+        root.report(ProblemKind::NoImages);
         return Vec::new();
     };
     let items = field.list("[{ … }]; or a table: [[images]]").unwrap_or_default();

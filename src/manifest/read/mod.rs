@@ -170,7 +170,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
     let resources = resources(root);
     let distros = distro::read_all(reading, root, &vars);
     let flavors = step::read_all(reading, root);
-    let images = image::read_all(reading, root);
+    let images = image::read_all(root);
     let checks = check::read_all(root);
     let (publish, file, targets) = image::read_publish(reading, root);
     Draft {
