@@ -158,6 +158,11 @@ impl Planner<'_> {
                         inputs["name"] = json!(urls.first().and_then(|url| url.rsplit('/').next()));
                         // What was believed without a signature is not good enough where one is wanted.
                         inputs["signed by"] = json!(list.keyring.as_ref().map(|keyring| &keyring.digest));
+                        inputs["signature"] = json!(if list.signature.is_some() {
+                            "beside it"
+                        } else {
+                            "in it"
+                        });
                     }
                 }
                 let work = Work::Fetch(FetchWork {

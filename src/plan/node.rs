@@ -139,6 +139,16 @@ pub struct FetchWork {
     pub proof: Proof,
 }
 
+impl FetchWork {
+    /// The server that is asked first; none for a file of this host.
+    pub fn host(&self) -> Option<&str> {
+        let (_, rest) = self.urls.first()?.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit('@').next()?;
+        Some(host).filter(|host| !host.is_empty())
+    }
+}
+
 /// A distribution's package archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mirror {

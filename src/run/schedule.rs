@@ -23,6 +23,8 @@ pub struct Job {
     pub id: String,
     /// What it takes while it runs.
     pub cost: Cost,
+    /// The server that it downloads from: publishers' mirrors are asked for one file at a time.
+    pub host: Option<String>,
     /// Positions of the jobs that must end well before it.
     pub needs: Vec<usize>,
     /// Seconds it is expected to take; those on the longest way to the end start first.
@@ -195,7 +197,11 @@ impl Schedule {
     }
 
     fn lacks(&self, index: usize) -> Option<String> {
-        let (cost, free, all) = (self.jobs[index].cost, self.free, self.budget);
+        let (job, free, all) = (&self.jobs[index], self.free, self.budget);
+        let cost = job.cost;
+        let busy = |(other, state): (&Job, &State)| {
+            *state == State::Running && job.host.is_some() && other.host == job.host
+        };
         let sized = |what: &str, needs: u64, free: u64, all: u64| {
             format!(
                 "{what}: needs {}, {} of {} free",
@@ -215,6 +221,9 @@ impl Schedule {
             ))
         } else if cost.scratch > free.scratch {
             Some(sized("scratch space", cost.scratch, free.scratch, all.scratch))
+        } else if self.jobs.iter().zip(&self.states).any(busy) {
+            let host = job.host.as_deref().unwrap_or_default();
+            Some(format!("a download from {host} to end"))
         } else {
             None
         }
@@ -235,6 +244,7 @@ mod tests {
         Job {
             id: id.to_owned(),
             cost,
+            host: None,
             needs: needs.to_vec(),
             seconds: 1.0,
         }
@@ -259,6 +269,45 @@ mod tests {
         assert!(schedule.start().is_empty());
         assert!(schedule.finish(0, true).is_empty());
         assert_eq!(schedule.start(), [1]);
+    }
+
+    #[test]
+    fn each_resource_has_its_words() {
+        let budget = Budget { scratch: 5, ..BUDGET };
+        let mut jobs = vec![
+            job("a", 1, &[]),
+            job("b", 0, &[]),
+            job("c", 0, &[]),
+            job("d", 0, &[]),
+        ];
+        for (job, scratch, cpus, host) in [
+            (0, 3, 3, "a.example"),
+            (1, 4, 1, "x"),
+            (2, 0, 2, "y"),
+            (3, 0, 0, "a.example"),
+        ] {
+            jobs[job].cost.scratch = scratch;
+            jobs[job].cost.cpus = cpus;
+            jobs[job].host = Some(host.to_owned());
+        }
+        let mut schedule = Schedule::new(jobs.clone(), budget).unwrap();
+        assert_eq!(schedule.start(), [0]);
+        let told: Vec<_> = schedule.waiting().into_iter().map(|(_, why)| why).collect();
+        assert_eq!(
+            told,
+            [
+                "scratch space: needs 4 B, 2 B of 5 B free",
+                "CPUs: needs 2, 1 of 4 free",
+                "a download from a.example to end"
+            ]
+        );
+        schedule.finish(0, true);
+        assert_eq!(schedule.start(), [1, 2, 3]);
+        let error = Schedule::new(jobs, Budget { scratch: 3, ..BUDGET }).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "b needs 4 B of scratch space, and this run may use 3 B"
+        );
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub fn carry_out(
     let jobs = todo.iter().map(|(index, node)| Job {
         id: node.id(),
         cost: node.cost,
+        host: match &node.work {
+            Work::Fetch(work) => work.host().map(str::to_owned),
+            _ => None,
+        },
         needs: plan
             .needs(*index)
             .filter_map(|need| position.get(&need).copied())
