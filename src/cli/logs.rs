@@ -183,7 +183,7 @@ fn ended(node: &Node, style: Style) -> String {
     let (role, word) = match done.outcome {
         Outcome::Built => (Role::Good, "done"),
         Outcome::Present => (Role::Good, "there already"),
-        Outcome::Shared => (Role::Good, "taken from another run"),
+        Outcome::Shared => (Role::Good, "made meanwhile by another"),
         Outcome::Failed => (Role::Bad, "failed"),
         Outcome::Skipped => (Role::Attention, "not started"),
         Outcome::Cancelled => (Role::Attention, "stopped"),

@@ -10,7 +10,7 @@ use super::process::{Cmd, ProcessError};
 /// A program as root in its own PID and mount namespaces; for a plain user in a user namespace too. When the program's
 /// parent dies, all of the namespace dies (`unshare --kill-child`, and the parent-death signal of every [`Cmd`]).
 pub fn as_root(program: &str) -> Cmd {
-    let cmd = Cmd::new("unshare");
+    let cmd = Cmd::new("unshare").called(program);
     let cmd = if rustix::process::geteuid().is_root() {
         cmd
     } else {

@@ -212,7 +212,7 @@ impl Lines {
                 "{} already, {took}{told}",
                 self.style.paint(Role::Good, "there")
             )],
-            Outcome::Shared => vec![format!("taken from another run after {took}{size}")],
+            Outcome::Shared => vec![format!("made meanwhile by another, taken after {took}{size}")],
             Outcome::Skipped => vec![format!("not started: {message}")],
             Outcome::Cancelled => vec![format!("stopped after {took}")],
             Outcome::Failed => {

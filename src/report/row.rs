@@ -126,7 +126,7 @@ pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
     let (role, mark, word) = match done.outcome {
         Outcome::Built => (Role::Good, style.pick("✓", "ok"), ""),
         Outcome::Present => (Role::Good, style.pick("✓", "ok"), "there already"),
-        Outcome::Shared => (Role::Good, style.pick("✓", "ok"), "by another run"),
+        Outcome::Shared => (Role::Good, style.pick("✓", "ok"), "made meanwhile by another"),
         Outcome::Failed => (Role::Bad, style.pick("✗", "FAILED"), "failed"),
         Outcome::Skipped => (Role::Attention, style.pick("−", "--"), "not started"),
         Outcome::Cancelled => (Role::Attention, style.pick("−", "--"), "stopped"),

@@ -26,8 +26,8 @@ use crate::store::{Address, Claim, Entry, Scratch, Slot, Store};
 /// How often a node is begun anew because qemu broke down. Under emulation with more than one processor an assertion
 /// of its own ends it now and then (`iotlb_to_section`, seen with 10.0).
 const NEW_BEGINNINGS: usize = 2;
-/// The phase of a node that another run has.
-const WAITING: &str = "another run is building this; waiting for its result";
+/// The phase of a node whose key another run, or another node of this one, has.
+const WAITING: &str = "this is being built already; waiting for the result";
 /// Name of a result's disk.
 const DISK: &str = "disk";
 /// Name of the private half of the build key in an install result.
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Shared<'_> {
 /// What a node left.
 #[derive(Debug)]
 pub struct Done {
-    /// Built here, or taken from another run.
+    /// Built here, or taken from whoever built it meanwhile.
     pub outcome: Outcome,
     /// Bytes of the result.
     pub bytes: u64,

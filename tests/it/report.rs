@@ -267,7 +267,7 @@ fn a_log_tells_the_story_line_by_line() {
     04:07:07 package debian12-3G-base: started
     04:07:07 package debian12-3G-base: compressing
     04:07:19 package debian12-3G-base: compressing 65%, 300 MiB of 460 MiB
-    04:07:28 package debian12-3G-base: taken from another run after 21s, 182 MiB
+    04:07:28 package debian12-3G-base: made meanwhile by another, taken after 21s, 182 MiB
     04:07:28 run finished in 2m 28s
     ");
 

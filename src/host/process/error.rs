@@ -54,7 +54,8 @@ pub enum ProcessError {
     },
 }
 
-fn tail_text(tail: &[String]) -> String {
+/// The last lines of an output as messages show them.
+pub fn tail_text(tail: &[String]) -> String {
     tail.iter()
         .fold(String::new(), |text, line| text + "\n  | " + line)
 }

@@ -25,7 +25,7 @@ use self::lines::read_lines;
 use super::cancel::Cancel;
 
 pub use self::child::{Left, Running};
-pub use self::error::ProcessError;
+pub use self::error::{ProcessError, tail_text};
 pub use self::lines::clean_line;
 pub use self::words::{shell_quote, status_text};
 
@@ -53,6 +53,8 @@ pub fn withhold<'n>(names: impl IntoIterator<Item = &'n str>) {
 #[derive(Clone)]
 pub struct Cmd {
     program: OsString,
+    /// What messages call it.
+    called: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
@@ -84,6 +86,7 @@ impl Cmd {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
+            called: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
             folder: None,
@@ -96,6 +99,13 @@ impl Cmd {
     #[must_use]
     pub fn no_new_privileges(mut self) -> Self {
         self.no_new_privileges = true;
+        self
+    }
+
+    /// What messages call it once it runs: for a program that only starts another one.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.called = name.into();
         self
     }
 
@@ -137,11 +147,7 @@ impl Cmd {
 
     /// The program's name, for messages.
     pub fn name(&self) -> String {
-        Path::new(&self.program)
-            .file_name()
-            .unwrap_or(&self.program)
-            .to_string_lossy()
-            .into_owned()
+        file_name(&self.called)
     }
 
     /// Program and arguments as one line that a shell would accept, for logs.
@@ -238,7 +244,7 @@ impl Cmd {
     }
 
     fn not_started(&self, source: std::io::Error) -> ProcessError {
-        let program = self.name();
+        let program = file_name(&self.program);
         match source.kind() {
             std::io::ErrorKind::NotFound => ProcessError::NotFound { program },
             _ => ProcessError::Start { program, source },
@@ -334,6 +340,11 @@ fn keep_tail(tail: &mut Vec<String>, line: String) {
         tail.remove(0);
     }
     tail.push(line);
+}
+
+fn file_name(program: &OsStr) -> String {
+    let name = Path::new(program).file_name().unwrap_or(program);
+    name.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
