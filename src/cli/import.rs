@@ -9,6 +9,7 @@ use miette::miette;
 
 use super::Exit;
 use super::report_error::{out, report_error, talk};
+use super::table::counted;
 use crate::host::fs::write_atomic;
 use crate::import::note::Weight;
 use crate::import::packer::{self, Config, Found, Imported, Input, LARGEST_FILE, Request};
@@ -173,7 +174,6 @@ fn vacant(place: &Path, force: bool) -> Result<(), Exit> {
 /// The report, and what to do next.
 fn tell(imported: &Imported, output: Option<&str>) {
     talk(&imported.notes.show());
-    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let mut end = format!(
         "{}, {}",
         counted(imported.distros, "distro"),

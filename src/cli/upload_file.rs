@@ -11,7 +11,7 @@ use crate::digest::Algorithm;
 use crate::event::{Emitter, Outcome};
 use crate::host::cancel::Cancel;
 use crate::host::fs::{FsError, hash_file, read_small};
-use crate::manifest::target::Verify;
+use crate::manifest::target::{TAKEN, Verify};
 use crate::stage::index::list::UrlLine;
 use crate::stage::upload::retry::Policy;
 use crate::stage::upload::shacache::Shacache;
@@ -20,8 +20,6 @@ use crate::stage::upload::{Around, Item, Metadata, UploadError, upload_to_shacac
 
 /// Most bytes read of a metadata file.
 const METADATA: u64 = 1 << 20;
-/// Keys that an entry has itself, or that the reference client cannot pass on.
-const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
 
 /// Arguments of `pipeline upload-file`.
 #[derive(Debug, clap::Args)]

@@ -55,15 +55,6 @@ impl Machine {
         })
     }
 
-    /// As [`Machine::wait_off`], for a guest that works until it is done, such as an installer: as long as it shows signs
-    /// of life every `silence`.
-    ///
-    /// # Errors
-    /// As [`Machine::wait_off`], with [`MachineError::Silent`].
-    pub fn wait_done(&mut self, silence: Duration) -> Result<(), MachineError> {
-        self.wait_end(&mut |machine| machine.check_silence("the guest to switch itself off", silence))
-    }
-
     /// Looks once: true when the guest has switched itself off in order (or has reset itself and was not to start again).
     ///
     /// # Errors

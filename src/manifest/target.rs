@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use super::secret::Secret;
 
+/// Keys of a shacache list's entry that no metadata can have: the entry's own, or such that the reference client cannot pass
+/// on (Python: a keyword given twice).
+pub const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
+
 /// One place that images are published to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

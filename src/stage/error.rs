@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::event::{CheckOutcome, CheckResult};
 use crate::host::fs::FsError;
-use crate::host::process::ProcessError;
+use crate::host::process::{ProcessError, tail_text};
 use crate::machine::console::Trouble;
 use crate::machine::disk::DiskError;
 use crate::machine::error::MachineError;
@@ -316,9 +316,4 @@ fn checks_text(results: &[CheckResult]) -> String {
         text += &format!("\n  not looked at because of that: {}", skipped.join(", "));
     }
     text
-}
-
-fn tail_text(tail: &[String]) -> String {
-    tail.iter()
-        .fold(String::new(), |text, line| text + "\n  | " + line)
 }

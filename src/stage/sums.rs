@@ -80,21 +80,6 @@ pub fn merge(
     Ok(true)
 }
 
-/// Whether [`merge`] with the same arguments would leave the list as it is. False when that cannot be told: then merging
-/// will say why.
-pub fn lines_match(
-    folder: &Path,
-    algorithm: Algorithm,
-    order: &[PathBuf],
-    new: &[(PathBuf, Digest)],
-) -> bool {
-    let matches = || -> Result<bool, SumsError> {
-        let old = read_list(&folder.join(file_name(algorithm)))?;
-        Ok(merged(&old, algorithm, order, new, &|name| is_there(folder, name))? == old)
-    };
-    matches().unwrap_or(false)
-}
-
 /// Puts a finished file of the store into the output folder, replacing what is there by renaming, and tells how to
 /// recognise it later.
 ///

@@ -188,7 +188,7 @@ fn a_guest_that_switches_itself_off_is_done_and_one_that_does_not_is_late() {
         "{error}"
     );
     assert!(error.ends_with("\n  | still here"), "{error}");
-    let error = machine.wait_done(MOMENT).unwrap_err();
+    let error = machine.wait_console("what never comes", MOMENT).unwrap_err();
     assert_eq!(error.verdict(), Verdict::Silence);
     let error = error.to_string();
     assert!(

@@ -399,9 +399,7 @@ fn the_lists_satisfy_the_tools_and_partial_runs_keep_them_whole() {
     };
     let all: Vec<_> = [2, 0, 3, 1].into_iter().flat_map(|i| make(i, 20)).collect();
     for algorithm in lists {
-        assert!(!sums::lines_match(&out, algorithm, &names, &all));
         assert!(sums::merge(&out, algorithm, &names, &all, &cancel).unwrap());
-        assert!(sums::lines_match(&out, algorithm, &names, &all));
         assert!(!sums::merge(&out, algorithm, &names, &all, &cancel).unwrap());
     }
     check();
@@ -411,7 +409,6 @@ fn the_lists_satisfy_the_tools_and_partial_runs_keep_them_whole() {
 
     let rebuilt = make(1, 21);
     for algorithm in lists {
-        assert!(!sums::lines_match(&out, algorithm, &names, &rebuilt));
         assert!(sums::merge(&out, algorithm, &names, &rebuilt, &cancel).unwrap());
     }
     check();

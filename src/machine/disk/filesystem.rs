@@ -84,18 +84,11 @@ fn read_at(file: &File, at: u64, count: usize) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Checks an ext file system thoroughly and repairs what is safe to repair.
+/// Checks an ext file system thoroughly, repairs what is safe to repair, and turns every free block into a hole of the file:
+/// what was deleted is not shipped.
 ///
 /// # Errors
 /// [`DiskError::FileSystem`] when it is none, was not unmounted, or needs a person; [`DiskError::Tool`].
-pub fn check_ext(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
-    e2fsck(raw, offset, &["-f", "-p"], cancel)
-}
-
-/// As [`check_ext`], and turns every free block into a hole of the file: what was deleted is not shipped.
-///
-/// # Errors
-/// As [`check_ext`].
 pub fn punch_free_blocks(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
     e2fsck(raw, offset, &["-f", "-p", "-E", "discard"], cancel)
 }
@@ -103,7 +96,7 @@ pub fn punch_free_blocks(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(),
 /// Checks an ext file system without writing; anything to repair is an error.
 ///
 /// # Errors
-/// As [`check_ext`].
+/// As [`punch_free_blocks`].
 pub fn verify_ext(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
     e2fsck(raw, offset, &["-f", "-n"], cancel)
 }
@@ -111,7 +104,7 @@ pub fn verify_ext(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskEr
 /// Makes the ext file system as large as its partition. It must have been checked just before.
 ///
 /// # Errors
-/// As [`check_ext`].
+/// As [`punch_free_blocks`].
 pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<(), DiskError> {
     must_be_clean_ext(raw, partition.start)?;
     let (folder, device) = device(raw, partition.start)?;

@@ -8,9 +8,7 @@ mod partition;
 
 use std::path::{Path, PathBuf};
 
-pub use filesystem::{
-    Ext4, FileSystem, check_ext, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
-};
+pub use filesystem::{Ext4, FileSystem, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext};
 use filesystem::{device, must_be_clean_ext};
 pub use image::{ImageInfo, check_image, convert, create_overlay, create_raw, image_info, resize};
 pub use inside::{Put, list, put};

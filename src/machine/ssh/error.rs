@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::event::Verdict;
-use crate::host::process::ProcessError;
+use crate::host::process::{ProcessError, tail_text};
 use crate::size::show_duration;
 
 /// What went wrong on the way into a guest.
@@ -26,7 +26,7 @@ pub enum SshError {
         talk: String,
     },
     /// A command that must succeed did not.
-    #[error("`{command}` exited with code {code} in the guest{}", lines(.tail))]
+    #[error("`{command}` exited with code {code} in the guest{}", tail_text(.tail))]
     Failed {
         /// Command: its first line, or what a comment there calls it.
         command: String,
@@ -52,7 +52,7 @@ pub enum SshError {
         source: std::io::Error,
     },
     /// The connection ended before the command did.
-    #[error("lost the connection to the guest while `{command}` ran{}", lines(.tail))]
+    #[error("lost the connection to the guest while `{command}` ran{}", tail_text(.tail))]
     Lost {
         /// Command, its first line.
         command: String,
@@ -75,7 +75,7 @@ pub enum SshError {
         key: PathBuf,
     },
     /// The command took too long; what it started in the guest may still run.
-    #[error("`{command}` did not end within {}{}", show_duration(*.limit), lines(.tail))]
+    #[error("`{command}` did not end within {}{}", show_duration(*.limit), tail_text(.tail))]
     TimedOut {
         /// Command, its first line.
         command: String,
@@ -110,9 +110,4 @@ impl From<ProcessError> for SshError {
             error => Self::Process(error),
         }
     }
-}
-
-fn lines(tail: &[String]) -> String {
-    tail.iter()
-        .fold(String::new(), |text, line| text + "\n  | " + line)
 }

@@ -4,7 +4,7 @@ use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::model::Secret;
 use crate::manifest::parse::{Node, Value};
-use crate::manifest::target::{Destination, Http, Login, Metadatum, S3, Shacache, Target, Verify};
+use crate::manifest::target::{Destination, Http, Login, Metadatum, S3, Shacache, TAKEN, Target, Verify};
 
 use super::step::read_secret;
 use super::{Reading, Spot};
@@ -29,8 +29,6 @@ const METADATA: [(&str, &str); 5] = [
     ("disk-size", "{{ disk_gb }}"),
     ("compressed", "{{ suffix != '' }}"),
 ];
-/// Keys of an entry's own, or such that the reference client cannot pass on (Python: a keyword given twice).
-const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

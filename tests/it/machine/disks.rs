@@ -42,7 +42,7 @@ fn a_disk_grows_from_64_mib_to_4_gib_without_being_mounted() {
     for kind in [TableKind::Dos, TableKind::Gpt] {
         let bench = Bench::new();
         let (raw, before) = make_disk(&bench, kind);
-        disk::check_ext(&raw, before.start, &cancel).unwrap();
+        disk::punch_free_blocks(&raw, before.start, &cancel).unwrap();
         let after = disk::grow_last_partition(&raw, ByteSize(4 * GIB), &cancel).unwrap();
         assert_eq!((after.number, after.start), (before.number, before.start));
         // All but the table's backup copy, if there is one.
@@ -139,7 +139,7 @@ fn a_disk_that_cannot_be_grown_says_why() {
         &["-w", "-R", "feature needs_recovery", &device],
         Path::new("/"),
     );
-    let error = disk::check_ext(&raw, root.start, &cancel).unwrap_err();
+    let error = disk::punch_free_blocks(&raw, root.start, &cancel).unwrap_err();
     assert!(matches!(error, DiskError::FileSystem { .. }), "{error}");
     assert!(
         error.to_string().contains("the guest must power off cleanly"),
@@ -159,7 +159,9 @@ fn a_disk_that_cannot_be_grown_says_why() {
         bytes[4096 + at..][..magic.len()].copy_from_slice(magic);
         let other = bench.write("other.raw", bytes);
         assert_eq!(disk::probe(&other, 4096).unwrap(), kind);
-        let error = disk::check_ext(&other, 4096, &cancel).unwrap_err().to_string();
+        let error = disk::punch_free_blocks(&other, 4096, &cancel)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.ends_with(&format!("is not ext4 but {}", kind.name())),
             "{error}"

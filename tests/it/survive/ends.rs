@@ -260,7 +260,7 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
                 machine.wait_console("hungry", LONG).unwrap();
                 tool("kill", &["-KILL", &machine.id().to_string()], Path::new("/"));
             }
-            machine.wait_done(LONG).unwrap_err()
+            machine.wait_console("full", LONG).unwrap_err()
         }
     };
     let text = error.to_string();

@@ -157,7 +157,9 @@ fn a_guest_whose_write_finds_no_room_is_known_at_once() {
     let mut machine = Machine::start(&spec, &bench.path("vm"), &emit, &Cancel::default()).unwrap();
     machine.wait_console("writing", Duration::from_secs(60)).unwrap();
     let began = Instant::now();
-    let error = machine.wait_done(Duration::from_secs(300)).unwrap_err();
+    let error = machine
+        .wait_console("all is written", Duration::from_secs(300))
+        .unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(error.verdict(), Verdict::DiskFull, "{error}");
     let text = error.to_string();
