@@ -18,7 +18,7 @@ use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Wanted, build};
 use crate::plan::graph::Plan;
 use crate::plan::node::{Action, Node, WayIn, Work};
-use crate::size::{ByteSize, GIB, MIB};
+use crate::size::{GIB, MIB};
 use crate::stage::error::StageError;
 use crate::stage::upload;
 use crate::store::{Address, Needs, Store, StoreError};
@@ -314,19 +314,21 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
 }
 
 /// What a run may use: what the manifest and the command line allow, else what the host has free beside a reserve. Of memory
-/// and scratch space never more than there is: more processors than there are only make it slower.
+/// never more than there is. What nodes take of scratch space is an upper bound, as most of it is holes: who knows better
+/// may say so; and more processors than there are only make it slower.
 pub fn budget(manifest: &Manifest, jobs: Option<usize>, store: &Path) -> Budget {
     let resources = &manifest.resources;
     let host_cpus = u32::try_from(facts::cpus()).unwrap_or(1);
     let cpus = resources.cpus.unwrap_or(host_cpus).max(1);
     let available = facts::memory().map_or(u64::MAX, |m| m.available);
-    let within = |allowed: Option<ByteSize>, free: u64, reserve: u64| match allowed {
-        Some(allowed) => allowed.0.min(free),
-        None => free.saturating_sub(reserve),
+    let memory = match resources.memory {
+        Some(allowed) => allowed.0.min(available),
+        None => available.saturating_sub(HOST_MEMORY),
     };
-    let memory = within(resources.memory, available, HOST_MEMORY);
     let free_disk = host_fs::free_space(store).unwrap_or(u64::MAX);
-    let scratch = within(resources.scratch, free_disk, HOST_DISK);
+    let scratch = resources
+        .scratch
+        .map_or(free_disk.saturating_sub(HOST_DISK), |allowed| allowed.0);
     let jobs = jobs.or(resources.jobs).unwrap_or(cpus as usize).max(1);
     Budget {
         memory,
