@@ -14,7 +14,12 @@ mod package;
 mod planning;
 mod upload;
 
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Whether something was worse than it was meant to be.
+static WORSE: AtomicBool = AtomicBool::new(false);
 
 /// What to measure, and how long.
 struct Plan {
@@ -24,15 +29,15 @@ struct Plan {
     rounds: usize,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == memory::CHILD) {
         memory::child(&args[1..]);
-        return;
+        return ExitCode::SUCCESS;
     }
     if args.first().is_some_and(|arg| arg == upload::CHILD) {
         upload::child(&args[1..]);
-        return;
+        return ExitCode::SUCCESS;
     }
     let plan = Plan {
         mib: option(&args, "--mib").unwrap_or(1024),
@@ -58,6 +63,16 @@ fn main() {
     if wanted("planning") {
         planning::section(folder.path());
     }
+    ExitCode::from(u8::from(WORSE.load(Ordering::Relaxed)))
+}
+
+/// What stands beside a figure that was to be so good; the program ends with 1 when one was not.
+fn verdict(good: bool) -> &'static str {
+    if good {
+        return "ok";
+    }
+    WORSE.store(true, Ordering::Relaxed);
+    "NOT GOOD ENOUGH"
 }
 
 /// The number behind an option. Cargo adds `--bench`, which is passed over.

@@ -42,7 +42,7 @@ pub fn section(folder: &Path, plan: &Plan) {
     ] {
         eprintln!("peak memory of {name} with {threads} threads");
         let peak = measure(&twice, folder, name, level, threads);
-        let verdict = if peak <= ALLOWED { "ok" } else { "TOO MUCH" };
+        let verdict = super::verdict(peak <= ALLOWED);
         println!("| {name} {level} + sha512 + md5 + sha256 | {threads} | {peak} | {verdict} |");
     }
 }

@@ -16,6 +16,11 @@ use super::Plan;
 use super::input;
 use super::median;
 
+/// How much faster than `pigz` with the two sums it is to be at least …
+const WANTED: f64 = 1.6;
+/// … and how much larger its file may be, in percent.
+const LARGER: f64 = 1.0;
+
 /// One way to get a .gz (and, but for `pigz` alone, its two digests).
 struct Contender {
     name: &'static str,
@@ -50,6 +55,9 @@ const CONTENDERS: [Contender; 4] = [
         run: |folder| sh(folder, "pigz -6 -nc disk >disk.gz"),
     },
 ];
+
+/// Where `pigz` with the two sums stands among them.
+const PIGZ: usize = 2;
 
 /// Measures, and prints the table.
 pub fn section(folder: &Path, plan: &Plan) {
@@ -100,6 +108,13 @@ pub fn section(folder: &Path, plan: &Plan) {
             (sizes[0] as f64 / sizes[number] as f64 - 1.0) * 100.0
         );
     }
+    let ratio = median(&times[PIGZ]).as_secs_f64() / ours;
+    let larger = (sizes[0] as f64 / sizes[PIGZ] as f64 - 1.0) * 100.0;
+    println!(
+        "\nwanted: at least {WANTED} x the speed of pigz with the sums: {}; at most {LARGER} % larger: {}",
+        super::verdict(ratio >= WANTED),
+        super::verdict(larger <= LARGER)
+    );
 }
 
 /// The kernel's clock ticks in a second, as it shows them to programs on every architecture (`USER_HZ`).

@@ -73,11 +73,7 @@ pub fn section(folder: &Path, plan: &Plan) {
     );
     println!("| what | MiB/s | against curl | peak MiB | |");
     println!("| --- | ---: | ---: | ---: | --- |");
-    let verdict = if ratio >= WANTED && peak < ALLOWED {
-        "ok"
-    } else {
-        "NOT GOOD ENOUGH"
-    };
+    let verdict = super::verdict(ratio >= WANTED && peak < ALLOWED);
     println!(
         "| pipeline, PUT | {:.0} | {ratio:.2} x | {peak} | {verdict} |",
         rate(&ours)
