@@ -2,21 +2,18 @@
 //! agent are asked in other ways. Real guests, made from the quickstart's image by editing its file system while it is off.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, mpsc};
+use std::path::Path;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use pipeline::event::{CheckOutcome, CheckResult, Emitter, What};
-use pipeline::host::cancel::Cancel;
+use pipeline::event::{CheckOutcome, CheckResult, What};
 use pipeline::host::fs::hash_file;
 use pipeline::machine::disk::Put;
-use pipeline::machine::spec::{Accel, DiskFormat};
+use pipeline::machine::spec::DiskFormat;
 use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
 use pipeline::plan::node::{CheckWork, MachineWish, WayIn};
 use pipeline::size::{ByteSize, GIB, MIB};
-use pipeline::stage::Site;
-use pipeline::stage::aftermath::OnError;
 use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
@@ -270,21 +267,7 @@ fn try_case(case: &Case, base: &Path) -> Result<(), String> {
 }
 
 fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<StageError>) {
-    let (sender, events) = mpsc::channel();
-    for folder in ["scratch", "logs"] {
-        fs::create_dir_all(bench.path(folder)).unwrap();
-    }
-    let site = Site {
-        scratch: bench.path("scratch"),
-        logs: bench.path("logs"),
-        keep: bench.path("kept"),
-        on_error: OnError::Abort,
-        emit: Emitter::new(sender).for_node("check/broken"),
-        cancel: Cancel::default(),
-        accel: Accel::Tcg,
-        cpus: 1,
-        program: PathBuf::from(env!("CARGO_BIN_EXE_pipeline")),
-    };
+    let (site, events) = bench.site("check/broken");
     let artifact = bench.path("artifact");
     let digests = hash_file(&artifact, &[pipeline::digest::Algorithm::Sha256], &site.cancel).unwrap();
     let work = CheckWork {

@@ -4,7 +4,15 @@
 use std::path::Path;
 use std::process::Command;
 
+use pipeline::digest::sha256_hex;
+use pipeline::machine::spec::DiskFormat;
+use pipeline::manifest::model::Family;
+use pipeline::plan::node::{Door, GuestAccess, MachineWish, SizeWork};
+use pipeline::size::{ByteSize, MIB};
+use pipeline::stage::size;
+
 use crate::machine::tiny::{Then, disk};
+use crate::support::http::{DeadPort, Server};
 use crate::support::{Bench, Ran, tool};
 
 /// A manifest of one image over this source.
@@ -273,4 +281,136 @@ fn a_damaged_result_is_taken_out_named_and_built_anew() {
     let third = bench.run(&["plan", "m.toml", "--format", "json"]);
     assert_eq!(third.code, 0, "{}", third.all());
     assert!(!third.stderr.contains("damaged"), "{}", third.all());
+}
+
+#[test]
+fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
+    let bench = Bench::new();
+    let (site, _events) = bench.site("size/house");
+    let work = |size| SizeWork {
+        size,
+        format: DiskFormat::Qcow2,
+        guest: GuestAccess {
+            family: Family::Debian,
+            user: "root".to_owned(),
+            door: Door::Installed,
+        },
+        machine: MachineWish {
+            memory: ByteSize(MIB),
+            cpus: 1,
+        },
+        may_boot: false,
+    };
+    tool(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", "disk", "1M"],
+        &bench.path(""),
+    );
+    let (disk, result) = (bench.path("disk"), bench.path("result"));
+    let grow = |size| {
+        size::size(&work(size), &disk, Path::new(""), &site, &result)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        grow(MIB / 2),
+        "the disk to grow is 1 MiB already, larger than the 512 KiB asked for; ask for a larger size in `sizes`"
+    );
+    let told = grow(2 * MIB);
+    assert!(
+        told.starts_with("reading the partitions of `")
+            && told.contains("does not contain a recognized partition table"),
+        "{told}"
+    );
+    assert!(!result.exists());
+}
+
+#[test]
+fn a_bootstrap_whose_mirror_is_gone_shows_what_was_said() {
+    let bench = Bench::new();
+    let mirror = format!("http://127.0.0.1:{}/debian", DeadPort::new().port());
+    let source = format!("bootstrap = {{ suite = \"bookworm\", mirror = \"{mirror}\" }}");
+    bench.write("m.toml", manifest(&source, ""));
+    let ran = bench.run(&["run", "m.toml"]);
+    assert_said(
+        &ran,
+        1,
+        &[
+            "install tiny: FAILED",
+            "installing packages: `mmdebstrap` exited with code",
+            "Could not connect to 127.0.0.1",
+            "the whole output is in",
+            "verdict: tool failed",
+        ],
+    );
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn a_medium_of_several_distros_is_fetched_once_and_one_that_its_list_lacks_never() {
+    let bench = Bench::new();
+    let medium = disk("Kernel panic - not syncing: VFS: no root\r\n", Then::Halt);
+    let server = Server::start(medium.clone());
+    let digest = sha256_hex(&medium);
+    bench.write("SUMS", format!("{digest}  other.raw\n"));
+    let distro = |name: &str, proof: &str| {
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\ncpus = 1\n\
+             source = {{ disk = {{ url = \"{}\", {proof}, user = \"root\" }} }}\n\
+             [[images]]\ndistro = \"{name}\"\nflavor = \"base\"\nsizes = [\"1G\"]\n",
+            server.url("/tiny.raw")
+        )
+    };
+    let good = format!("sha256 = \"{digest}\"");
+    let text = [
+        distro("one", &good),
+        distro("two", &good),
+        distro("three", &good),
+        distro("unlisted", "checksums = \"SUMS\""),
+        distro(
+            "listless",
+            &format!(
+                "checksums = \"{}\"",
+                server.url("/SUMS").replace("127.0.0.1", "127.0.0.2")
+            ),
+        ),
+    ];
+    bench.write(
+        "m.toml",
+        format!(
+            "[resources]\njobs = 1\n[flavors.base]\nsteps = [{{ inline = \"true\" }}]\n{}",
+            text.concat()
+        ),
+    );
+    let ran = bench.run(&["run", "m.toml"]);
+    assert_said(
+        &ran,
+        1,
+        &[
+            "install one: done",
+            "install two: made meanwhile by another",
+            "install three: made meanwhile by another",
+            "has no line for tiny.raw; it has: other.raw",
+            "the checksum file http://127.0.0.2:",
+            "cannot be had: ",
+            "VFS: no root",
+        ],
+    );
+    let fetched = server.asked();
+    assert_eq!(fetched.len(), 1, "{fetched:?}");
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_refused_before_the_work() {
+    let bench = bench_of_disk(b"a disk");
+    let ran = bench.run(&["run", "m.toml", "--junit", "."]);
+    assert_said(
+        &ran,
+        2,
+        &["--junit .: this is a folder; name a file; nothing was started"],
+    );
+    bench.write("file", "");
+    let ran = bench.run(&["run", "m.toml", "--junit", "file/report.xml"]);
+    assert_said(&ran, 2, &["--junit file/report.xml: ", "nothing was started"]);
+    assert!(!bench.path("store/runs").exists());
 }

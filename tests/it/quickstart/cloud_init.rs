@@ -13,7 +13,7 @@ use crate::support::{Bench, tool};
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
     let bench = Bench::new();
     let theirs = btrfs_with_cloud_init(&bench.path(""));
-    let _guests = Place::take().allow(1);
+    let _guests = Place::EARLY.allow(1);
     let digest = tool("sha256sum", &[&theirs.display().to_string()], &bench.path(""));
     let digest = digest.split(' ').next().unwrap();
 

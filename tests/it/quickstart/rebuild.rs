@@ -25,7 +25,29 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
         .find(|line| line.contains("install "))
         .unwrap();
     assert!(install.ends_with("cached"), "{}", plan.all());
-    assert!(plan.stdout.contains("to do: motd changed"), "{}", plan.all());
+    assert!(
+        plan.stdout.contains("to do: motd changed (took "),
+        "{}",
+        plan.all()
+    );
+    for part in [
+        " last time)\n",
+        "5 VMs to boot, about ",
+        " to write, about ",
+        " of work",
+    ] {
+        assert!(plan.stdout.contains(part), "no `{part}` in\n{}", plan.all());
+    }
+    let json = shared.run(&["plan", "changed.toml", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    for node in json["nodes"].as_array().unwrap() {
+        assert!(
+            node["expected_seconds"]
+                .as_f64()
+                .is_some_and(|seconds| seconds > 0.0),
+            "{node}"
+        );
+    }
     let explained = shared.run(&["explain", "changed.toml", "provision/debian12-vm-bootstrap"]);
     for line in [
         "changed.toml: steps.motd.script",

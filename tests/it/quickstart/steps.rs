@@ -12,17 +12,19 @@ fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
         "check.py",
         "#!/usr/bin/perl\nprint \"by perl: $ENV{GREETING}\\n\"; exit 4;\n",
     );
-    // `raw` asks for no Python in the guest.
-    let playbook =
-        "- hosts: all\n  gather_facts: false\n  tasks:\n    - raw: cat /etc/hostname > /root/by-ansible\n";
+    // `raw` asks for no Python in the guest. It succeeds at its second attempt.
+    let playbook = "- hosts: all\n  gather_facts: false\n  tasks:\n    - raw: test -e /root/by-ansible || \
+                    { cat /etc/hostname > /root/by-ansible; echo out of coffee; exit 1; }\n";
     shared.write("site/site.yml", playbook);
     let flavor = r#"[flavors.steps]
 steps = [
   { copy = "files", to = "/srv/files", owner = "daemon:daemon" },
   { copy = "files/motd", to = "/etc/motd", mode = "0640" },
   { run = "check.py", env = { GREETING = "it's {{ timezone }}" }, exit_codes = [4] },
+  { inline = "print \"by $^X: @ARGV\"; exit 5;", interpreter = "perl -l", exit_codes = [5], name = "interpreted" },
+  { inline = "test -e /root/slow || { touch /root/slow; sleep 600; }", timeout = "15s", retries = 1, name = "slow" },
   { reboot = true },
-  { ansible = "site/site.yml" },
+  { ansible = "site/site.yml", retries = 1 },
   { inline = "grep -q debian12 /root/by-ansible && grep -q 'hello from the host' /etc/motd && stat -c '%a %U' /etc/motd /srv/files/deep/er/file", name = "look" },
   { inline = "echo the token is $TOKEN; echo $TOKEN > /root/kept; rm /root/kept; exit 3", env = { TOKEN = { env = "TEST_TOKEN" } }, name = "broken", retries = 1 },
 ]
@@ -38,6 +40,10 @@ steps = [
     assert_eq!(ran.code, 1, "{}", ran.all());
     for expected in [
         "by perl: it's Etc/UTC",
+        "by /usr/bin/perl: ",
+        "step slow failed; trying again (attempt 2 of 2): step `slow` did not end within 15s",
+        "trying again (attempt 2 of 2): ansible: `ansible-playbook` exited with code 2",
+        "out of coffee",
         "640 root",
         "644 daemon",
         "attempt 2 of 2",
@@ -48,6 +54,16 @@ steps = [
         assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
     }
     assert!(!ran.all().contains("s3cret-value"), "{}", ran.all());
+    let logs = ran.stderr.split("logs of this node: [ROOT]/").nth(1).unwrap();
+    let logs = logs.lines().next().unwrap();
+    let verdict = shared.read(&format!("{logs}/verdict.txt"));
+    for expected in [
+        "step `broken` exited with code 3",
+        "| the token is ***",
+        "the whole output is in",
+    ] {
+        assert!(verdict.contains(expected), "no `{expected}` in\n{verdict}");
+    }
     let hits = std::process::Command::new("grep")
         .args(["-rlaF", "s3cret-value-of-this-test", "store", "out-steps"])
         .current_dir(shared.path(""))

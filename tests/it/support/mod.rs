@@ -13,6 +13,13 @@ pub mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+
+use pipeline::event::{Emitter, Event};
+use pipeline::host::cancel::Cancel;
+use pipeline::machine::spec::Accel;
+use pipeline::stage::Site;
+use pipeline::stage::aftermath::OnError;
 
 /// A folder of its own for one test, with the program at hand. The folder goes when the test passed.
 pub struct Bench {
@@ -65,6 +72,26 @@ impl Bench {
 
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Where a stage works on a node when no run is around it, and what it tells.
+    pub fn site(&self, node: &str) -> (Site, mpsc::Receiver<Event>) {
+        let (sender, events) = mpsc::channel();
+        for folder in ["scratch", "logs"] {
+            std::fs::create_dir_all(self.path(folder)).unwrap();
+        }
+        let site = Site {
+            scratch: self.path("scratch"),
+            logs: self.path("logs"),
+            keep: self.path("kept"),
+            on_error: OnError::Abort,
+            emit: Emitter::new(sender).for_node(node),
+            cancel: Cancel::default(),
+            accel: Accel::Tcg,
+            cpus: 1,
+            program: PathBuf::from(env!("CARGO_BIN_EXE_pipeline")),
+        };
+        (site, events)
     }
 
     /// The program in this folder, with nothing of the caller's environment but PATH, and a store of its own.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::{Bench, Ran, tool};
 
-/// Guests that run at once, at most: what host has more processors than that runs more stories at once anyway.
-const AT_MOST: usize = 6;
+/// Guests that run at once, at most: those beyond the number of processors mostly wait.
+const AT_MOST: usize = 9;
 /// How long processors must have had nothing to do for a share of that time, before a guest is let in that makes them more
 /// than there are processors. Some guests mostly wait for the next minute.
 const WATCHED: Duration = Duration::from_secs(4);
@@ -62,7 +62,7 @@ static LINE: Mutex<Line> = Mutex::new(Line {
 static CHANGED: Condvar = Condvar::new();
 
 impl Place {
-    /// For stories whose guests wait for minutes: begun early, others fill the time.
+    /// For the longest stories, and those whose guests wait for minutes: begun early, others fill the time.
     pub const EARLY: Self = Self(0);
 
     /// The one behind all that are taken.

@@ -331,8 +331,9 @@ fn five_runs_at_once_on_one_store_and_one_output_build_everything_once() {
         for child in children {
             let output = child.wait_with_output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(0), "{said}");
-            for line in String::from_utf8(output.stdout).unwrap().lines() {
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{said}\n{told}");
+            for line in told.lines() {
                 let event: Value = serde_json::from_str(line).unwrap();
                 let node = event["node"].as_str().unwrap_or_default();
                 if event["outcome"] == "built" && (node.starts_with("size/") || node.starts_with("package/"))

@@ -13,17 +13,31 @@ use crate::support::{Bench, tool};
 /// Longest time from the guest's last word to the verdict, in seconds, on a host whose processors other guests want too.
 const LIMIT: f64 = 90.0;
 
-/// Flavors whose only step does this before a restart, with how the end is told.
-const STEPS: &[(&str, &str, &str)] = &[
-    ("stays", "ln -sf /bin/true /usr/local/sbin/reboot", "no_reboot"),
-    ("hungry", "tail /dev/zero", "guest_out_of_memory"),
+/// How an end is told: the verdict, and a part of what is said.
+type End = (&'static str, &'static str);
+
+/// Flavors whose only step does this before a restart.
+const STEPS: &[(&str, &str, End)] = &[
+    (
+        "stays",
+        "ln -sf /bin/true /usr/local/sbin/reboot",
+        ("no_reboot", "the guest was told to restart and did not: "),
+    ),
+    (
+        "hungry",
+        "tail /dev/zero",
+        (
+            "guest_out_of_memory",
+            "the guest ran out of memory; give the machine more: ",
+        ),
+    ),
 ];
 
 /// What is done to a disk, in a folder of its own.
 type Break = fn(&Path, &Bench);
 
 /// Copies of a good image, which nobody gave a key to and which are entered by one.
-const DISKS: &[(&str, Break, &str)] = &[
+const DISKS: &[(&str, Break, End)] = &[
     (
         "closed",
         |disk, bench| {
@@ -35,9 +49,19 @@ const DISKS: &[(&str, Break, &str)] = &[
             );
             write(disk, &[Put::Link(&format!("{folder}/ssh.service"), "/dev/null")]);
         },
-        "port_closed",
+        (
+            "port_closed",
+            "the guest is on the network but its port 22 is closed; is sshd installed and started?",
+        ),
     ),
-    ("refused", |_, _| {}, "key_refused"),
+    (
+        "refused",
+        |_, _| {},
+        (
+            "key_refused",
+            "sshd answers but refuses the build key; was it put into authorized_keys of this user?",
+        ),
+    ),
     (
         "rootless",
         |disk, bench| {
@@ -47,7 +71,10 @@ const DISKS: &[(&str, Break, &str)] = &[
             assert_ne!(text, broken);
             replace(disk, menu, &broken, bench);
         },
-        "rescue_shell",
+        (
+            "rescue_shell",
+            "the guest stopped in a rescue shell and waits for somebody: ",
+        ),
     ),
 ];
 
@@ -98,7 +125,7 @@ fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
         .iter()
         .map(|(name, _, verdict)| (format!("{name}-base"), verdict));
     let mut late = Vec::new();
-    for (name, verdict) in steps.chain(disks) {
+    for (name, (verdict, said)) in steps.chain(disks) {
         let node = format!("provision/{name}");
         let mine: Vec<_> = events
             .iter()
@@ -107,7 +134,8 @@ fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
         let end = mine
             .last()
             .unwrap_or_else(|| panic!("nothing of {name}: {}", ran.all()));
-        assert_eq!(end["verdict"], **verdict, "{end}");
+        assert_eq!(end["verdict"], *verdict, "{end}");
+        assert!(end["message"].as_str().unwrap().contains(said), "{end}");
         // A guest that still prints may yet come; the wait is for one that has nothing more to say.
         let last = mine.iter().rev().find(|event| event["stream"] == "console");
         let took = at(end).duration_since(at(last.unwrap())).as_secs_f64();
