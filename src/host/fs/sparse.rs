@@ -134,6 +134,16 @@ fn next_data(file: &File, position: u64, size: u64) -> io::Result<(u64, u64)> {
     }
 }
 
+/// Makes so many zeros of a buffer, copied by the page: an unoptimised build of [`Vec::resize`] writes them one by one.
+pub fn fill_with_zeros(buffer: &mut Vec<u8>, length: usize) {
+    buffer.clear();
+    buffer.reserve(length);
+    while buffer.len() < length {
+        let more = GRAIN.min(length - buffer.len());
+        buffer.extend_from_slice(&ZEROS[..more]);
+    }
+}
+
 /// Whether all bytes are zero. Compared by the page, which is one fast `memcmp` each.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::host::fs::Block;
 use crate::host::fs::Chunk;
+use crate::host::fs::fill_with_zeros;
 
 use super::PackageError;
 use super::deflate::Memory;
@@ -127,7 +128,7 @@ impl Job<'_, '_> {
         if whole_zero && self.tail_is_zero && !last {
             // Large disks are mostly this; once deflated, every such block is known.
             let zeros = self.zeros.get_or_insert_with(|| {
-                fill_zeros(&mut desk, BLOCK);
+                fill_with_zeros(&mut desk.block, BLOCK);
                 desk.before.clone_from(&self.tail);
                 desk.work(false);
                 desk.piece()
@@ -137,7 +138,7 @@ impl Job<'_, '_> {
             return Ok(());
         }
         if let Block::Zeros(length) = found {
-            fill_zeros(&mut desk, length);
+            fill_with_zeros(&mut desk.block, length);
         }
         std::mem::swap(&mut desk.before, &mut self.tail);
         self.tail.clear();
@@ -180,11 +181,6 @@ impl Job<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn fill_zeros(desk: &mut Desk, length: usize) {
-    desk.block.clear();
-    desk.block.resize(length, 0);
 }
 
 impl Desk {

@@ -11,6 +11,7 @@ use crate::host::fs::Block;
 use crate::host::fs::BlockReader;
 use crate::host::fs::Chunk;
 use crate::host::fs::FsError;
+use crate::host::fs::fill_with_zeros;
 use crate::manifest::model::Compression;
 
 use super::PackageError;
@@ -89,8 +90,7 @@ impl<'a> Pass<'a> {
     /// The same, with zeros written out in the buffer: for compressions that have no shorter way for them.
     pub(super) fn read_filled(&mut self, buffer: &mut Vec<u8>) -> Result<(), PackageError> {
         if let Block::Zeros(length) = self.read(buffer)? {
-            buffer.clear();
-            buffer.resize(length, 0);
+            fill_with_zeros(buffer, length);
         }
         Ok(())
     }
