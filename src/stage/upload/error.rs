@@ -107,6 +107,15 @@ pub enum UploadError {
 }
 
 impl UploadError {
+    /// A secret that is not there.
+    pub(super) fn secret(target: &str, key: &'static str, source: SecretError) -> Self {
+        Self::Secret {
+            target: target.to_owned(),
+            key,
+            source,
+        }
+    }
+
     /// A failed request.
     pub fn request(doing: &'static str, url: &str, source: HttpError) -> Self {
         if source == HttpError::Cancelled {

@@ -27,11 +27,8 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn open(target: &str, http: &Http, public: Option<String>) -> Result<Self, UploadError> {
         let read = |key, secret: &crate::manifest::secret::Secret| {
-            secret.read().map_err(|source| UploadError::Secret {
-                target: target.to_owned(),
-                key,
-                source,
-            })
+            let read = secret.read();
+            read.map_err(|source| UploadError::secret(target, key, source))
         };
         let authorization = match &http.login {
             Login::Anonymous => None,

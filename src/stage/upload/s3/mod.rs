@@ -43,11 +43,8 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn open(target: &str, s3: &S3, public: Option<String>) -> Result<Self, UploadError> {
         let read = |key, secret: &Secret| {
-            secret.read().map_err(|source| UploadError::Secret {
-                target: target.to_owned(),
-                key,
-                source,
-            })
+            let read = secret.read();
+            read.map_err(|source| UploadError::secret(target, key, source))
         };
         let (key, secret) = (
             read("access_key", &s3.access_key)?,
