@@ -32,8 +32,8 @@ fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
     );
     for part in [
         " last time)\n",
-        "5 VMs to boot, about ",
-        " to write, about ",
+        "5 VMs to boot; about ",
+        " to write; about ",
         " of work",
     ] {
         assert!(plan.stdout.contains(part), "no `{part}` in\n{}", plan.all());

@@ -40,7 +40,7 @@ steps = [
     assert_eq!(ran.code, 1, "{}", ran.all());
     for expected in [
         "by perl: it's Etc/UTC",
-        "by /usr/bin/perl: ",
+        "by /usr/bin/perl:",
         "step slow failed; trying again (attempt 2 of 2): step `slow` did not end within 15s",
         "trying again (attempt 2 of 2): ansible: `ansible-playbook` exited with code 2",
         "out of coffee",

@@ -179,7 +179,7 @@ static QUICKSTART: LazyLock<Bench> = LazyLock::new(|| {
 });
 
 static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
-    let story = quickstart(2);
+    let story = Place::EARLY.quickstart(2);
     let ran = story
         .bench
         .run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
