@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use super::{Bench, Ran, tool};
 
 /// Guests that run at once, at most: those beyond the number of processors mostly wait.
-const AT_MOST: usize = 9;
+const AT_MOST: usize = 6;
 /// How long processors must have had nothing to do for a share of that time, before a guest is let in that makes them more
 /// than there are processors. Some guests mostly wait for the next minute.
-const WATCHED: Duration = Duration::from_secs(4);
-const IDLE: f64 = 0.2;
+const WATCHED: Duration = Duration::from_secs(6);
+const IDLE: f64 = 0.35;
 /// How often one who waits looks.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,9 @@ pub fn quickstart(guests: usize) -> Story {
 
 /// The quickstart as the README has it, and what the run that checked its images printed.
 pub fn checked() -> (&'static Bench, &'static Ran) {
-    (&*QUICKSTART, &*CHECKED)
+    // In this order: its place in the line is that of whoever comes first.
+    let ran = &*CHECKED;
+    (&*QUICKSTART, ran)
 }
 
 /// A story's place in the line for guests. One that has several after another keeps it, and does not fall behind those that
@@ -179,7 +181,7 @@ static QUICKSTART: LazyLock<Bench> = LazyLock::new(|| {
 });
 
 static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
-    let story = Place::EARLY.quickstart(2);
+    let story = quickstart(2);
     let ran = story
         .bench
         .run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
