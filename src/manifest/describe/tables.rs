@@ -254,9 +254,9 @@ pub const TABLES: &[Table] = &[
         "resources",
         "What a run may use of the host",
         &[
-            key("memory", Text(&SIZE), "\"4G\"", "memory for machines").default("what the host has"),
+            key("memory", Text(&SIZE), "\"4G\"", "memory for machines; never more than the host has available").default("what the host has, less a reserve"),
             key("cpus", Whole(1, 512), "4", "virtual CPUs at once").default("what the host has"),
-            key("scratch", Text(&SIZE), "\"20G\"", "disk space for scratch files").default("what the host has"),
+            key("scratch", Text(&SIZE), "\"20G\"", "disk space for scratch files; what nodes take is an upper bound, so it may be more than there is").default("what the host has, less a reserve"),
             key("jobs", Whole(1, 1024), "2", "nodes at once").default("as many as there is room for"),
         ],
     ),
