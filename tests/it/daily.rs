@@ -6,10 +6,12 @@ mod guest;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::machine::tiny::{Then, disk};
+use crate::support::vm::wait_until;
 use crate::support::{Bench, Ran, tool};
 
 /// Two distros of tiny guests: one repeats what is typed on its console, one panics.
@@ -90,11 +92,11 @@ fn a_run_is_looked_into_from_another_terminal() {
         (&run_now["outcome"], &run_now["pipeline"]),
         (&"running".into(), &"tiny".into())
     );
-    let list = told(&bench, &["ssh", "--list"]);
-    assert!(
-        list.contains("\nprovision/echo-base") && list.contains("running (provision)"),
-        "{list}"
-    );
+    // (A guest may be quicker to say something than its machine is to be listed.)
+    wait_until("it to be listed", Duration::from_secs(20), || {
+        let list = told(&bench, &["ssh", "--list"]);
+        list.contains("\nprovision/echo-base") && list.contains("running (provision)")
+    });
 
     let mut console = command(&bench, &["ssh", "--console", "echo-base"]);
     let mut console = console
@@ -119,8 +121,10 @@ fn a_run_is_looked_into_from_another_terminal() {
     assert!(console.wait().unwrap().success());
 
     // Its log has what was typed; a clean-up of everything leaves what it needs.
-    let log = told(&bench, &["logs", "provision/echo-base"]);
-    assert!(log.contains("provision echo-base: | anybody there?"), "{log}");
+    // (A line is told once it has ended; what stands on the screen may not have yet.)
+    wait_until("the line in the log", Duration::from_secs(20), || {
+        told(&bench, &["logs", "provision/echo-base"]).contains("provision echo-base: | anybody there?")
+    });
     let gone = json(&bench, &["gc", "--max-size", "0", "--keep-runs", "0"]);
     assert_eq!(
         (&gone["results"], &gone["runs"]),
