@@ -139,7 +139,7 @@ fn a_run_is_looked_into_from_another_terminal() {
     let followed = follow.wait_with_output().unwrap();
     let followed = String::from_utf8(followed.stdout).unwrap();
     assert!(
-        followed.contains("provision echo-base: stopped after"),
+        followed.contains("provision echo-base: stopped after") && followed.contains(" run stopped after "),
         "{followed}"
     );
 
