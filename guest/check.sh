@@ -7,7 +7,8 @@
 #   BUILD_KEY    the base64 part of the build's public key; may be empty
 #   BUILD_HOSTS  texts that would be traces of the build host, one a line; may be empty
 #
-# Each answer is a line `answer NUMBER CODE SECONDS` and lines of base64; the last line is `end`. POSIX sh with coreutils or BusyBox.
+# Each answer is a line `answer NUMBER CODE SECONDS` and lines of base64; the last line is `end`. POSIX sh with coreutils
+# or BusyBox.
 # shellcheck disable=SC2317,SC2329 # what looks unreachable is called by `plan`
 set -u
 

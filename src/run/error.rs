@@ -69,7 +69,8 @@ pub enum RunError {
     /// A node is larger than the host.
     #[error(transparent)]
     #[diagnostic(help(
-        "lower `memory` or `disk` of the distro, or make room: by what [resources] allows, or on this host; nothing was started"
+        "lower `memory` or `disk` of the distro, or make room: by what [resources] allows, or on this host; nothing was \
+         started"
     ))]
     TooLarge(#[from] TooLarge),
     /// Nowhere to publish to.

@@ -236,10 +236,10 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
         .todo()
         .any(|(_, node)| matches!(node.work, Work::Bootstrap(_)));
     if bootstraps && !facts::is_root() {
-        let found = [facts::user_namespaces(), facts::spare_ids()];
+        let found = [facts::user_namespaces(&Cancel::default()), facts::spare_ids()];
         let obstacles = found.into_iter().filter_map(Result::err);
         missing.extend(
-            obstacles.map(|obstacle| format!("what bootstrap needs of a plain user: {}", obstacle.cause)),
+            obstacles.map(|obstacle| format!("what a plain user needs for `bootstrap` ({})", obstacle.cause)),
         );
     }
     if missing.is_empty() {

@@ -13,7 +13,6 @@ use crate::host::packages::Apt;
 use crate::host::packages::By;
 use crate::host::packages::Family;
 use crate::host::packages::System;
-use crate::host::process::Cmd;
 use crate::host::tools;
 use crate::host::tools::Need;
 use crate::host::tools::TOOLS;
@@ -200,17 +199,8 @@ fn enough(name: &str, have: Option<ByteSize>, least: ByteSize, good: ByteSize, w
 
 /// What somebody who is not root needs for `mmdebstrap`: user namespaces, and a range of ids of their own.
 fn user(host: &mut Host, cancel: &Cancel) {
-    // The settings tell what to do; only the attempt tells whether it works, as in a container.
-    let probe = Cmd::new(tools::path("unshare")).args(["--user", "--map-root-user", "true"]);
-    let namespaces = match (facts::user_namespaces(), probe.read(cancel)) {
-        (Ok(()), Err(_)) => Err(Obstacle {
-            cause: "plain users get none here; run as root".to_owned(),
-            remedy: String::new(),
-        }),
-        (by_settings, _) => by_settings,
-    };
     for (name, found) in [
-        ("user namespaces", namespaces),
+        ("user namespaces", facts::user_namespaces(cancel)),
         ("subordinate ids", facts::spare_ids()),
     ] {
         match found {

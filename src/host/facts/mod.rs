@@ -11,6 +11,9 @@ use std::time::Duration;
 
 pub use self::apt::{AptSecurity, AptSource, AptSources};
 pub use self::oom::{OomKill, OomWatch};
+use super::cancel::Cancel;
+use super::process::{Cmd, shell_quote};
+use super::tools;
 
 /// Memory of the host, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ pub fn is_root() -> bool {
 pub struct Obstacle {
     /// In words.
     pub cause: String,
-    /// A shell line for root.
+    /// A shell line for root; empty where there is none.
     pub remedy: String,
 }
 
@@ -142,21 +145,29 @@ pub fn spare_ids() -> Result<(), Obstacle> {
         if !has_range(&fs::read_to_string(file).unwrap_or_default(), &user, uid) {
             return Err(Obstacle {
                 cause: format!("{file} gives {user} no {IDS} ids"),
-                remedy: format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"),
+                remedy: format!(
+                    "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}",
+                    shell_quote(&user)
+                ),
             });
         }
     }
     Ok(())
 }
 
-/// Whether the kernel gives user namespaces to plain users (user_namespaces(7)).
+/// Whether plain users get user namespaces (user_namespaces(7)). Only the attempt tells, as in a container or under a
+/// program's own AppArmor profile; the settings tell what to do when it fails.
 ///
 /// # Errors
 /// [`Obstacle`].
-pub fn user_namespaces() -> Result<(), Obstacle> {
+pub fn user_namespaces(cancel: &Cancel) -> Result<(), Obstacle> {
+    let attempt = Cmd::new(tools::path("unshare")).args(["--user", "--map-root-user", "true"]);
+    if attempt.read(cancel).is_ok() {
+        return Ok(());
+    }
     let setting = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
     // The kernel's own limit, Debian's old switch and Ubuntu's new one.
-    let forbidden = [
+    let switches = [
         ("user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
         (
             "kernel/unprivileged_userns_clone",
@@ -169,17 +180,19 @@ pub fn user_namespaces() -> Result<(), Obstacle> {
             "kernel.apparmor_restrict_unprivileged_userns=0",
         ),
     ];
-    for (name, off, remedy) in forbidden {
-        // A program's own profile may lift this one.
-        let lifted = name.contains("apparmor") && Path::new("/etc/apparmor.d/mmdebstrap").exists();
-        if setting(name).trim() == off && !lifted {
-            return Err(Obstacle {
-                cause: "this kernel is set to give no user namespaces to plain users".to_owned(),
-                remedy: format!("sysctl -w {remedy}"),
-            });
-        }
-    }
-    Ok(())
+    let off = switches
+        .iter()
+        .find(|(name, off, _)| setting(name).trim() == *off);
+    Err(match off {
+        Some((_, _, remedy)) => Obstacle {
+            cause: "this kernel is set to give no user namespaces to plain users".to_owned(),
+            remedy: format!("sysctl -w {remedy}"),
+        },
+        None => Obstacle {
+            cause: "plain users get no user namespaces here; run as root".to_owned(),
+            remedy: String::new(),
+        },
+    })
 }
 
 /// A user's name by passwd(5).

@@ -119,7 +119,9 @@ impl Line {
             return false;
         }
         self.watched = None;
-        let (idle, all) = (now.idle - before.idle, now.all - before.all);
+        // The time of waiting for disks may go backwards (proc_stat(5)).
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        let (idle, all) = (since(now.idle, before.idle), since(now.all, before.all));
         idle as f64 >= all as f64 * IDLE
     }
 }
