@@ -6,6 +6,8 @@ pub mod build;
 pub mod error;
 pub mod explain;
 pub mod families;
+#[cfg(test)]
+mod golden;
 pub mod graph;
 pub mod installer;
 pub mod key;
