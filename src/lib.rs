@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod boot_command;
+pub mod checksum_list;
 pub mod cli;
 pub mod digest;
 pub mod disk_format;

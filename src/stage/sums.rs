@@ -14,6 +14,7 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::checksum_list;
 use crate::digest::Algorithm;
 use crate::digest::Digest;
 use crate::host::cancel::Cancel;
@@ -57,7 +58,8 @@ pub fn file_name(algorithm: Algorithm) -> &'static str {
 /// `order` are the image files of the whole manifest, `new` digests of those that are published now (others than of
 /// `algorithm` are passed over, so the same slice serves every list). The list then has: the manifest's images in
 /// manifest order, with their new or their old line; then, in their old order, lines of other files that still exist,
-/// and lines in no form that we know.
+/// and lines in no form that we know. What others wrote with a byte order mark, in UTF-16 or with CRLF becomes what
+/// `sha512sum -c` reads.
 ///
 /// # Errors
 /// [`SumsError::NoDigest`], [`SumsError::File`].
@@ -112,8 +114,7 @@ pub fn deliver(store_file: &Path, out_file: &Path, cancel: &Cancel) -> Result<St
 /// [`FsError`]; a list that is not there names nothing.
 pub fn listed(folder: &Path, algorithm: Algorithm) -> Result<BTreeMap<PathBuf, String>, FsError> {
     let list = read_list(&folder.join(file_name(algorithm)))?;
-    Ok(list
-        .split(|byte| *byte == b'\n')
+    Ok(checksum_list::lines(&checksum_list::text(&list))
         .filter_map(|line| parse(line, algorithm))
         .collect())
 }
@@ -147,7 +148,8 @@ fn merged(
     // Of two lines of one file the last counts: tools that append leave it so.
     let mut digests: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut others = Vec::new();
-    for line in old.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    let old = checksum_list::text(old);
+    for line in checksum_list::lines(&old).filter(|line| !line.is_empty()) {
         match parse(line, algorithm) {
             Some((path, hex)) => {
                 let first = digests.insert(path.clone(), hex).is_none();
@@ -208,42 +210,16 @@ fn line(hex: &str, path: &Path) -> Vec<u8> {
     text
 }
 
-/// Path and digest of a line as `sha512sum` writes it, in text or binary mode (` *name`).
+/// Path and digest of a line, in any form that tools write.
 fn parse(line: &[u8], algorithm: Algorithm) -> Option<(PathBuf, String)> {
-    let (escaped, line) = line
-        .strip_prefix(b"\\")
-        .map_or((false, line), |rest| (true, rest));
-    let (hex, rest) = line.split_at_checked(algorithm.hex_len())?;
-    let hex = std::str::from_utf8(hex).ok()?;
-    if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let name = rest.strip_prefix(b"  ").or_else(|| rest.strip_prefix(b" *"))?;
-    let name = if escaped { unescape(name)? } else { name.to_vec() };
+    let line = checksum_list::parse(line).filter(|line| line.digest.algorithm == algorithm)?;
     // `sha512sum ./x/y` writes its argument; it is the same file as x/y.
-    let path = PathBuf::from(OsString::from_vec(name));
+    let path = PathBuf::from(OsString::from_vec(line.name));
     let path: PathBuf = path
         .components()
         .filter(|part| *part != Component::CurDir)
         .collect();
-    (!path.as_os_str().is_empty()).then(|| (path, hex.to_ascii_lowercase()))
-}
-
-fn unescape(name: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
-    while let Some(byte) = bytes.next() {
-        plain.push(match byte {
-            b'\\' => match bytes.next()? {
-                b'\\' => b'\\',
-                b'n' => b'\n',
-                b'r' => b'\r',
-                _ => return None,
-            },
-            byte => *byte,
-        });
-    }
-    Some(plain)
+    (!path.as_os_str().is_empty()).then_some((path, line.digest.hex))
 }
 
 #[cfg(test)]
@@ -301,6 +277,32 @@ mod tests {
             text,
             "3  a.gz\nb  b.gz\n5  other/z.gz\n# made by hand\n4  other/y.gz\n"
         );
+    }
+
+    #[test]
+    fn lines_that_windows_tools_wrote_are_kept_while_their_files_are_there() {
+        let line = |fill: &str, name: &str| format!("{}  {name}", fill.repeat(32));
+        let windows = format!(
+            "\u{feff}{}\r\n# by hand\r\n{}\r\n{}\r\nMD5(other/y)= {}\r\n",
+            line("1", "other/z.gz"),
+            line("2", "gone.gz"),
+            line("3", "a.gz"),
+            "4".repeat(32)
+        );
+        let utf16 = windows.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let wanted = ["3  a.gz", "1  other/z.gz", "# by hand", "4  other/y"].map(|wanted| {
+            let (fill, name) = wanted.split_once("  ").unwrap_or(("", wanted));
+            if fill.is_empty() {
+                name.to_owned()
+            } else {
+                line(fill, name)
+            }
+        });
+        for old in [windows.clone().into_bytes(), utf16] {
+            let there = |name: &Path| !name.starts_with("gone.gz");
+            let text = merged(&old, Algorithm::Md5, &[PathBuf::from("a.gz")], &[], &there).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), wanted.join("\n") + "\n");
+        }
     }
 
     #[test]

@@ -226,6 +226,10 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
     let folder = bench.path(".");
     fs::write(bench.path("netinst.iso"), "not really an image").unwrap();
     tool("sh", &["-c", "sha256sum netinst.iso > SHA256SUMS"], &folder);
+    // The publisher has other files of this name, in other folders.
+    let line = |digit: &str, name: &str| format!("{}  {name}/netinst.iso\n", digit.repeat(64));
+    bench.write("SHA256SUMS", bench.read("SHA256SUMS") + &line("0", "./edu"));
+    bench.write("TWO", line("1", "./edu") + &line("2", "./mini"));
     let home = bench.path("gnupg");
     fs::create_dir(&home).unwrap();
     tool("chmod", &["700", "gnupg"], &folder);
@@ -302,8 +306,17 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
             "without",
             "checksums = \"SHA256SUMS\", keyring = \"publisher.gpg\"",
         ),
+        distro("ambiguous", "checksums = \"TWO\""),
     ];
-    let names = ["unsigned", "detached", "clear", "appended", "forged", "without"];
+    let names = [
+        "unsigned",
+        "detached",
+        "clear",
+        "appended",
+        "forged",
+        "without",
+        "ambiguous",
+    ];
     bench.write("images.toml", manifest(&distros.concat(), &names));
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
@@ -325,6 +338,12 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
             told(bad)
         );
     }
+    let ambiguous = told("ambiguous");
+    assert!(
+        ambiguous.contains("no line fits") && ambiguous.contains("./edu/netinst.iso, ./mini/netinst.iso"),
+        "{}",
+        ran.all()
+    );
 }
 
 /// A CD that starts a guest of one sector.

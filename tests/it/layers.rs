@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 7] = [
+const VALUES: [&str; 8] = [
     "boot_command",
+    "checksum_list",
     "digest",
     "disk_format",
     "event",

@@ -181,7 +181,7 @@ macro_rules! with_medium {
             key("sha256", Text(&SHA256), "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"", "the file's digest"),
             key("sha512", Text(&SHA512), "\"<128 hex digits>\"", "the file's digest"),
             key("md5", Text(&MD5), "\"098f6bcd4621d373cade4e832627b4f6\"", "the file's digest, where its publisher gives no better one"),
-            key("checksums", TEXT, "\"https://cloud.example/SHA256SUMS\"", "URL or path of the publisher's checksum file, in which the name at the end of the first URL is looked up").beside(&["url", "urls"]),
+            key("checksums", TEXT, "\"https://cloud.example/SHA256SUMS\"", "URL or path of the publisher's checksum file, in which the first URL is looked up by its name and the folders before it").beside(&["url", "urls"]),
             key("signature", TEXT, "\"https://cloud.example/SHA256SUMS.gpg\"", "URL or path of the detached signature of the checksum file").beside(&["checksums"]),
             key("keyring", TEXT, "\"publisher.gpg\"", "the publisher's keys (binary), by which the checksum file must be signed").beside(&["checksums"]),
             $($key),*

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::error::FetchError;
 use super::local;
-use crate::digest::{Algorithm, Digest};
+use crate::checksum_list::{Missing, digest_of};
+use crate::digest::Digest;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get, HttpError, redact};
@@ -18,6 +19,8 @@ use crate::manifest::model::ChecksumList;
 
 /// The largest list, or signature; real ones have a few kilobytes.
 const LARGEST: usize = 4 << 20;
+/// Names of a list that a message shows.
+const SHOWN: usize = 8;
 /// Longest time for gpgv.
 const VERIFY: Duration = Duration::from_secs(60);
 
@@ -44,7 +47,7 @@ pub enum ListError {
         reason: String,
     },
     /// The name is not in it.
-    #[error("the checksum file {url} has no line for {name}; it has: {}", .has.join(", "))]
+    #[error("the checksum file {url} has no line for {name}; {}", listed(.has))]
     NotListed {
         /// The list.
         url: String,
@@ -52,6 +55,22 @@ pub enum ListError {
         name: String,
         /// Names in it.
         has: Vec<String>,
+    },
+    /// Several lines have the name, and nothing tells which one is meant.
+    #[error(
+        "the checksum file {url} has several digests for {name}, and no line fits {source_url} better than the others: \
+         {}\n  use the publisher's own URL, whose folders tell the lines apart, or pin the digest (sha256 = \"…\")",
+        .fitting.join(", ")
+    )]
+    Ambiguous {
+        /// The list.
+        url: String,
+        /// The name.
+        name: String,
+        /// The URL of the file.
+        source_url: String,
+        /// Names that fit equally well.
+        fitting: Vec<String>,
     },
 }
 
@@ -89,15 +108,36 @@ pub fn look_up(
         .rsplit('/')
         .next()
         .unwrap_or(url);
-    let entries = entries(&String::from_utf8_lossy(&text));
-    let found = entries.iter().filter(|(listed, _)| listed == name);
-    let best = found.max_by_key(|(_, digest)| digest.algorithm.hex_len());
-    best.map(|(_, digest)| digest.clone()).ok_or_else(|| {
-        let mut has: Vec<_> = entries.into_iter().map(|(name, _)| name).collect();
-        has.truncate(8);
-        let (url, name) = (shown, name.to_owned());
-        FetchError::List(ListError::NotListed { url, name, has })
+    digest_of(&text, url).map_err(|missing| {
+        let (name, source_url) = (name.to_owned(), redact(url));
+        let url = shown;
+        FetchError::List(match missing {
+            Missing::NotListed(has) => ListError::NotListed { url, name, has },
+            Missing::Ambiguous(fitting) => ListError::Ambiguous {
+                url,
+                name,
+                source_url,
+                fitting: first(fitting),
+            },
+        })
     })
+}
+
+/// As many names as one can read.
+fn first(mut names: Vec<String>) -> Vec<String> {
+    if names.len() > SHOWN {
+        names.truncate(SHOWN);
+        names.push("…".to_owned());
+    }
+    names
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no line of it is a digest and a name (as sha256sum, BSD's and OpenSSL's tools write them)"
+            .to_owned(),
+        names => format!("it has: {}", first(names.to_vec()).join(", ")),
+    }
 }
 
 /// The whole of a small file by URL or path.
@@ -162,56 +202,5 @@ fn io_error(source: io::Error) -> ProcessError {
     ProcessError::Io {
         program: "gpgv".to_owned(),
         source,
-    }
-}
-
-/// Names with their digests: coreutils' form (`HEX  NAME`, `HEX *NAME`) and BSD's (`SHA256 (NAME) = HEX`). The length of
-/// the digits tells the algorithm; lines of other kinds are passed over.
-fn entries(text: &str) -> Vec<(String, Digest)> {
-    let digest = |hex: &str| {
-        let algorithm = Algorithm::ALL.into_iter().find(|a| a.hex_len() == hex.len())?;
-        format!("{algorithm}:{}", hex.to_ascii_lowercase()).parse().ok()
-    };
-    let entry = |line: &str| {
-        let line = line.trim();
-        let (name, hex) = match line
-            .split_once(" (")
-            .and_then(|(_, rest)| rest.split_once(") = "))
-        {
-            Some(bsd) => bsd,
-            None => {
-                let (hex, name) = line.split_once([' ', '\t'])?;
-                (name.trim_start().trim_start_matches('*'), hex)
-            }
-        };
-        let name = name.trim_start_matches("./");
-        Some((name.rsplit('/').next().unwrap_or(name).to_owned(), digest(hex)?))
-    };
-    text.lines().filter_map(entry).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_all_publishers_are_read() {
-        let (sha256, md5) = ("a".repeat(64), "B".repeat(32));
-        let text = format!(
-            "# made by hand\n{sha256}  debian.iso\n{sha256} *ubuntu.iso\n{md5}  ./iso/old.iso\n\
-             SHA256 (AlmaLinux-9-latest-x86_64-boot.iso) = {sha256}\nnot a line\nzz  x.iso\n"
-        );
-        let found = entries(&text);
-        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "debian.iso",
-                "ubuntu.iso",
-                "old.iso",
-                "AlmaLinux-9-latest-x86_64-boot.iso"
-            ]
-        );
-        assert_eq!(found[2].1.to_string(), format!("md5:{}", "b".repeat(32)));
     }
 }
