@@ -14,6 +14,7 @@ pub mod installer;
 pub mod machine;
 pub mod manifest;
 pub mod plan;
+pub mod platform;
 pub mod report;
 pub mod run;
 pub mod size;

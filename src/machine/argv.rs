@@ -12,11 +12,6 @@ use crate::size::MIB;
 /// Boot order of the first medium: qemu gives 0 to a kernel that it loads itself.
 const FIRST_BOOT: usize = 1;
 
-/// All that qemu can emulate, apart from what costs time and gives a guest nothing that it is built or checked for: a
-/// fifth level of page tables, protection keys, and the guard of user memory (each switch of it ends a block of
-/// translated code). A boot of Debian 12 to its login took a tenth less processor time without them.
-const EMULATED_CPU: &str = "max,la57=off,pku=off,smap=off";
-
 /// Unix sockets on which we listen and to which qemu connects. That way round nothing that the guest says first can
 /// be lost, and nothing has to be polled for.
 #[derive(Clone, Debug)]
@@ -38,25 +33,27 @@ pub enum Sandbox {
 
 /// The arguments for qemu (without the program's name).
 pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsString> {
+    let emulator = &spec.platform.hardware().emulator;
     let mut args = Words(Vec::new());
     args.option(
         "-name",
         Value::new("guest=").escaped(format!("pipeline-{}", spec.name)),
     );
     args.words(&["-nodefaults", "-no-user-config"]);
-    args.words(match spec.board {
-        // graphics=off only makes the BIOS (and with it GRUB) talk on the serial port as well: without it
-        // "No bootable device" would be seen on the screen alone.
-        Board::Workbench => &["-machine", "pc,graphics=off"],
-        Board::Orchestrator => &["-machine", "pc"],
-    });
-    args.words(match spec.accel {
-        Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
-        Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU],
-    });
+    let machine = match spec.board {
+        Board::Workbench => format!("{},{}", emulator.machine, emulator.serial_firmware),
+        Board::Orchestrator => emulator.machine.to_owned(),
+    };
+    args.words(&["-machine", &machine]);
+    let (accelerator, cpu) = match spec.accel {
+        Accel::Kvm => ("kvm", "host"),
+        Accel::Tcg => ("tcg,thread=multi", emulator.emulated_cpu),
+    };
+    args.words(&["-accel", accelerator, "-cpu", cpu]);
     args.words(&["-smp", &spec.cpus.to_string()]);
     args.words(&["-m", &format!("{}M", spec.memory.0.div_ceil(MIB))]);
-    args.words(&["-vga", "std", "-display", "none", "-boot", "strict=on"]);
+    args.words(emulator.screen);
+    args.words(&["-boot", "strict=on"]);
     if spec.vnc {
         // From port 5900 on, the first one that is free. Nobody gets in before a password is set.
         args.words(&["-vnc", "127.0.0.1:0,to=999,password=on"]);
@@ -64,10 +61,10 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     network(&mut args, spec);
     disks(&mut args, spec);
     boot(&mut args, &spec.boot);
-    args.words(match spec.board {
-        Board::Workbench => &["-device", "virtio-rng-pci", "-device", "pvpanic"],
-        Board::Orchestrator => &["-device", "virtio-balloon-pci"],
-    });
+    match spec.board {
+        Board::Workbench => args.words(&["-device", "virtio-rng-pci", "-device", emulator.panic_device]),
+        Board::Orchestrator => args.words(&["-device", "virtio-balloon-pci"]),
+    }
     for (name, value) in &spec.credentials {
         let value_of = format!("io.systemd.credential:{name}={value}");
         args.option("-smbios", Value::new("type=11,value=").escaped(value_of));
@@ -119,30 +116,31 @@ fn network(args: &mut Words, spec: &MachineSpec) {
         net = net.escaped(command);
     }
     args.option("-netdev", net);
-    // The slot that a first network card has by default, so that the guest's name for it (`ens3`) is the one that it
-    // will have at the user's. An empty romfile: never boot from the network.
-    args.words(&["-device", "virtio-net-pci,netdev=net0,addr=0x3,romfile="]);
+    let emulator = &spec.platform.hardware().emulator;
+    let card = |net: &str, slot: &str| format!("virtio-net-pci,netdev={net},addr={slot},romfile=");
+    // By its slot, so that the guest's name for the card (`ens3`) is the one that it will have at the user's. An empty
+    // romfile: never boot from the network.
+    args.words(&["-device", &card("net0", emulator.first_network_slot)]);
     if spec.board == Board::Orchestrator {
         // A cable that is plugged in, with nobody at the other end.
         args.words(&["-netdev", "hubport,id=net1,hubid=1"]);
-        args.words(&["-device", "virtio-net-pci,netdev=net1,addr=0x4,romfile="]);
+        args.words(&["-device", &card("net1", emulator.second_network_slot)]);
     }
 }
 
 fn disks(args: &mut Words, spec: &MachineSpec) {
     let from_cd = spec.boot == Boot::Cdrom;
+    let emulator = &spec.platform.hardware().emulator;
+    let bus = emulator.disk_device;
     for (n, disk) in spec.disks.iter().enumerate() {
         args.option("-drive", drive(&format!("disk{n}"), disk, spec.disk_mode));
         let bootindex = FIRST_BOOT + n + usize::from(from_cd);
-        args.words(&[
-            "-device",
-            &format!("virtio-blk-pci,drive=disk{n},bootindex={bootindex}"),
-        ]);
+        args.words(&["-device", &format!("{bus},drive=disk{n},bootindex={bootindex}")]);
     }
     if let Some(seed) = &spec.seed {
         let media = Value::new("if=none,id=seed,format=raw,readonly=on,file=").escaped(seed);
         args.option("-drive", media);
-        args.words(&["-device", "virtio-blk-pci,drive=seed"]);
+        args.words(&["-device", &format!("{bus},drive=seed")]);
     }
     for (n, path) in spec.cdroms.iter().enumerate() {
         let media = Value::new(format!(
@@ -153,7 +151,7 @@ fn disks(args: &mut Words, spec: &MachineSpec) {
             (true, 0) => format!(",bootindex={FIRST_BOOT}"),
             _ => String::new(),
         };
-        args.words(&["-device", &format!("ide-cd,drive=cd{n}{bootindex}")]);
+        args.words(&["-device", &format!("{},drive=cd{n}{bootindex}", emulator.cdrom)]);
     }
 }
 
@@ -223,6 +221,7 @@ impl Value {
 mod tests {
     use super::super::spec::DiskFormat;
     use super::*;
+    use crate::platform::Platform;
     use crate::size::ByteSize;
 
     fn lines(spec: &MachineSpec) -> String {
@@ -238,7 +237,13 @@ mod tests {
     #[test]
     fn a_machine_that_boots_from_its_disk() {
         let disk = Disk::new("/images/odd,name.qcow2", DiskFormat::Qcow2);
-        let mut spec = MachineSpec::with_disk("debian12", Accel::Tcg, ByteSize(512 * MIB), disk);
+        let mut spec = MachineSpec::with_disk(
+            "debian12",
+            Platform::Amd64Bios,
+            Accel::Tcg,
+            ByteSize(512 * MIB),
+            disk,
+        );
         spec.seed = Some("/run/seed.img".into());
         spec.credentials = vec![("ssh.authorized_keys.root".into(), "ssh-ed25519 AAAA check".into())];
         insta::assert_snapshot!(lines(&spec), @"
@@ -274,7 +279,7 @@ mod tests {
     #[test]
     fn a_machine_that_gets_its_kernel_from_the_host() {
         let disk = Disk::new("/build/disk.raw", DiskFormat::Raw);
-        let mut spec = MachineSpec::with_disk("install", Accel::Kvm, ByteSize(1), disk);
+        let mut spec = MachineSpec::with_disk("install", Platform::Amd64Bios, Accel::Kvm, ByteSize(1), disk);
         spec.boot = Boot::Kernel {
             kernel: "/build/linux".into(),
             initrd: Some("/build/initrd.gz".into()),
@@ -315,7 +320,7 @@ mod tests {
     #[test]
     fn a_cd_starts_before_the_disk_and_a_plain_disk_has_no_tuning() {
         let disk = Disk::new("/build/disk.raw", DiskFormat::Raw);
-        let mut spec = MachineSpec::with_disk("cd", Accel::Tcg, ByteSize(MIB), disk);
+        let mut spec = MachineSpec::with_disk("cd", Platform::Amd64Bios, Accel::Tcg, ByteSize(MIB), disk);
         spec.disk_mode = DiskMode::Plain;
         spec.boot = Boot::Cdrom;
         spec.cdroms = vec!["/iso/install.iso".into()];
@@ -333,7 +338,8 @@ mod tests {
     #[test]
     fn a_machine_as_an_orchestrator_has_it_with_a_door_a_screen_and_forwards() {
         let disk = Disk::new("/run/overlay.qcow2", DiskFormat::Qcow2);
-        let mut spec = MachineSpec::with_disk("try", Accel::Tcg, ByteSize(512 * MIB), disk);
+        let mut spec =
+            MachineSpec::with_disk("try", Platform::Amd64Bios, Accel::Tcg, ByteSize(512 * MIB), disk);
         spec.board = Board::Orchestrator;
         spec.forwards = vec![Forward {
             host: 8080,

@@ -11,6 +11,7 @@ use super::ssh::SshError;
 use crate::event::Verdict;
 use crate::host::facts::OomKill;
 use crate::host::process::ProcessError;
+use crate::platform::Platform;
 use crate::size::show_duration;
 
 /// Lines of text from a guest or a tool, shown indented under a message; nothing when empty.
@@ -221,10 +222,14 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Whether nobody but the firmware ever said anything (SeaBIOS, as qemu has it, with its network loader).
+/// Whether every line is one of the firmware, of whichever platform.
 fn is_firmware(console: &Tail) -> bool {
-    const SAYS: [&str; 5] = ["SeaBIOS", "Machine UUID", "iPXE", "Press Ctrl-B", "Booting from"];
-    let of_firmware = |line: &String| SAYS.iter().any(|start| line.trim_start().starts_with(start));
+    let starts = || {
+        Platform::ALL
+            .iter()
+            .flat_map(|platform| platform.hardware().emulator.firmware_lines)
+    };
+    let of_firmware = |line: &String| starts().any(|start| line.trim_start().starts_with(start));
     console.lines.iter().all(of_firmware)
 }
 

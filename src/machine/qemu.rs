@@ -125,7 +125,7 @@ impl Machine {
             move |source| MachineError::Folder { path, source }
         };
         let wire = Wire::listen().map_err(failed(&std::env::temp_dir()))?;
-        let cmd = Cmd::new(&spec.program)
+        let cmd = Cmd::new(spec.program())
             .args(argv(spec, &wire.sockets(), sandbox))
             .no_new_privileges();
         let argv_file = folder.join(ARGV_FILE);

@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 
 pub use crate::disk_format::DiskFormat;
 use crate::host::facts;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 
-/// A wanted machine: i440fx, BIOS, virtio disks and network. Paths may be relative to the working folder. Whatever it
-/// offers to the host is on loopback or in a private folder.
+/// A wanted machine, with virtio disks and network. Paths may be relative to the working folder. Whatever it offers to the
+/// host is on loopback or in a private folder.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
     /// Shown in the process list and in messages.
     pub name: String,
-    /// The emulator: a name looked up in PATH, or a path.
-    pub program: PathBuf,
+    /// What kind of computer it is.
+    pub platform: Platform,
+    /// An emulator in place of the platform's: a name looked up in PATH, or a path.
+    pub program: Option<PathBuf>,
     /// How guest code is executed.
     pub accel: Accel,
     /// What the board has beside disks.
@@ -23,7 +26,7 @@ pub struct MachineSpec {
     pub memory: ByteSize,
     /// Virtual processors.
     pub cpus: u32,
-    /// Disks in the order in which the guest sees them (`vda`, `vdb`, …).
+    /// Disks in the order in which the guest sees them.
     pub disks: Vec<Disk>,
     /// How disks are attached.
     pub disk_mode: DiskMode,
@@ -51,10 +54,17 @@ pub struct MachineSpec {
 
 impl MachineSpec {
     /// A machine with one scratch disk that it boots from, with a way in, and one processor.
-    pub fn with_disk(name: impl Into<String>, accel: Accel, memory: ByteSize, disk: Disk) -> Self {
+    pub fn with_disk(
+        name: impl Into<String>,
+        platform: Platform,
+        accel: Accel,
+        memory: ByteSize,
+        disk: Disk,
+    ) -> Self {
         Self {
             name: name.into(),
-            program: PathBuf::from("qemu-system-x86_64"),
+            platform,
+            program: None,
             accel,
             board: Board::Workbench,
             memory,
@@ -71,6 +81,12 @@ impl MachineSpec {
             credentials: Vec::new(),
             no_reboot: false,
         }
+    }
+
+    /// The emulator to start.
+    pub fn program(&self) -> &Path {
+        let of_platform = self.platform.hardware().emulator.program;
+        self.program.as_deref().unwrap_or(Path::new(of_platform))
     }
 }
 

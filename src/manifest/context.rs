@@ -13,7 +13,7 @@ use crate::size::{GIB, MIB};
 pub type Context = BTreeMap<String, serde_json::Value>;
 
 /// Names that the program gives their values; `[vars]` cannot have them.
-pub const RESERVED: [&str; 23] = [
+pub const RESERVED: [&str; 24] = [
     "build_key",
     "components",
     "disk_gb",
@@ -29,6 +29,7 @@ pub const RESERVED: [&str; 23] = [
     "mirror",
     "mirror_url",
     "password",
+    "platform",
     "report_url",
     "root_uuid",
     "security_mirror",
@@ -216,11 +217,12 @@ fn disk_gb(bytes: u64) -> u64 {
     }
 }
 
-/// The vars as this distro sees them, and its own name, family and version.
+/// The vars as this distro sees them, its own name, family and version, and the platform of its images.
 pub fn distro_context(distro: &Distro) -> Context {
     let mut context = distro.vars.clone();
     context.insert("distro".to_owned(), distro.name.as_str().into());
     context.insert("family".to_owned(), distro.family.name().into());
     context.insert("version".to_owned(), distro.version.as_str().into());
+    context.insert("platform".to_owned(), json!(distro.platform.hardware()));
     context
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
 pub use crate::installer::Delivery;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 
 use super::assertion::Check;
@@ -68,6 +69,8 @@ pub struct Distro {
     pub family: Family,
     /// Version, as in the metadata of published images: `12`.
     pub version: String,
+    /// What kind of computer its images are for.
+    pub platform: Platform,
     /// Where it comes from.
     pub source: Source,
     /// Size of the disk that the distro is installed on, before it grows.

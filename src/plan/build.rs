@@ -302,8 +302,8 @@ impl<'a> Planner<'a> {
             format: self.manifest.publish.format,
             way_in,
             machine: MachineWish {
-                memory: distro.memory,
                 cpus: CHECK_CPUS,
+                ..wish(distro)
             },
         };
         let boots = image
@@ -502,6 +502,7 @@ fn access(distro: &Distro) -> GuestAccess {
 
 pub(super) fn wish(distro: &Distro) -> MachineWish {
     MachineWish {
+        platform: distro.platform,
         memory: distro.memory,
         cpus: distro.cpus,
     }

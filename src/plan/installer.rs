@@ -16,8 +16,6 @@ use crate::manifest::template;
 
 /// Revision of what an installer node makes; see [`super::build`].
 const REVISION: u32 = 1;
-/// Architecture of the machines.
-const ARCH: &str = "amd64";
 
 /// Stand in rendered answers and boot lines where the run puts its own: URLs and ports are new each time, and no input.
 pub const ANSWERS_FOLDER: &str = "http://answers.invalid/";
@@ -52,6 +50,7 @@ impl Planner<'_> {
         let mirror = self.mirror(distro, source, known)?;
         let answers = answers(distro, source, known, &mirror)?;
         let boot_facts = boot_facts(known, &mirror);
+        let arch = distro.platform.hardware().arch;
         let mut needs = Vec::new();
         let (boot, media) = match &source.media {
             InstallMedia::Iso(media) => {
@@ -65,9 +64,9 @@ impl Planner<'_> {
                         iso,
                         images: known
                             .images
-                            .get(ARCH)
+                            .get(arch)
                             .map(|images| (images.kernel.clone(), images.initrd.clone())),
-                        treeinfo: known.treeinfo.get(ARCH).cloned(),
+                        treeinfo: known.treeinfo.get(arch).cloned(),
                     },
                 };
                 (boot, json!({ "iso": what }))

@@ -12,6 +12,7 @@ use crate::installer::Delivery;
 use crate::manifest::assertion::Check;
 use crate::manifest::model::{Access, AnsibleStep, Compression, CopyStep, DiskFormat, Family, Proof, Secret};
 use crate::manifest::target::Target;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 
 /// A kind of work.
@@ -190,9 +191,11 @@ pub struct BootstrapWork {
     pub machine: MachineWish,
 }
 
-/// What a VM is to have; the run may give it less, never more.
+/// What a VM is to be and to have. Of memory and processors a run may give it less, never more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineWish {
+    /// What kind of computer.
+    pub platform: Platform,
     /// Memory.
     pub memory: ByteSize,
     /// Virtual CPUs.

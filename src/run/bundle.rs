@@ -16,6 +16,7 @@ use crate::host::tools;
 use crate::host::{facts, fs as host_fs};
 use crate::machine::qemu::{ARGV_FILE, CONSOLE_LOG, SCREEN_FILE, STDERR_FILE};
 use crate::machine::spec::Accel;
+use crate::platform::Platform;
 use crate::stage::requests;
 
 /// File with the verdict, the whole message and the list.
@@ -77,7 +78,7 @@ fn host(shared: &Shared<'_>) -> Vec<u8> {
         "pipeline": env!("CARGO_PKG_VERSION"),
         "kernel": format!("{} {}", word(system.sysname()), word(system.release())),
         "system": facts::os_release().name,
-        "qemu": tools::version("qemu-system-x86_64", &Cancel::default()),
+        "qemu": tools::version(Platform::default().hardware().emulator.program, &Cancel::default()),
         "accelerator": match shared.accel {
             Accel::Kvm => "kvm",
             Accel::Tcg => "tcg",

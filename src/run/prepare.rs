@@ -17,7 +17,7 @@ use crate::manifest::model::{Manifest, Proof, Secret, Target};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Wanted, build};
 use crate::plan::graph::Plan;
-use crate::plan::node::{Action, Node, WayIn, Work};
+use crate::plan::node::{Action, MachineWish, Node, WayIn, Work};
 use crate::size::{GIB, MIB};
 use crate::stage::error::StageError;
 use crate::stage::upload;
@@ -276,17 +276,20 @@ fn check_targets(prepared: &Prepared) -> Result<Vec<String>, RunError> {
 
 /// Host programs that a node will start.
 fn programs_of(work: &Work) -> Vec<&'static str> {
-    let machine = ["qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"];
+    let machine = |wish: &MachineWish| {
+        let emulator = wish.platform.hardware().emulator.program;
+        vec![emulator, "qemu-img", "ssh", "ssh-keygen"]
+    };
     match work {
-        Work::Bootstrap(_) => {
+        Work::Bootstrap(work) => {
             let as_user = if facts::is_root() { &[][..] } else { &["newuidmap"] };
             let tools = ["mmdebstrap", "unshare", "sfdisk", "mke2fs"];
-            [&machine[..], &tools, as_user].concat()
+            [&machine(&work.machine)[..], &tools, as_user].concat()
         }
         Work::Disk(_) => vec!["qemu-img"],
-        Work::Installer(_) => machine.to_vec(),
+        Work::Installer(work) => machine(&work.machine),
         Work::Provision(work) => {
-            let mut programs = machine.to_vec();
+            let mut programs = machine(&work.machine);
             if work
                 .steps
                 .iter()
@@ -299,12 +302,14 @@ fn programs_of(work: &Work) -> Vec<&'static str> {
         Work::Size(work) => {
             let mut programs = vec!["qemu-img", "sfdisk", "e2fsck", "resize2fs"];
             if work.may_boot {
-                programs.extend(machine);
+                programs.extend(machine(&work.machine));
             }
             programs
         }
-        Work::Check(work) if work.way_in == WayIn::Agent => vec!["qemu-system-x86_64", "qemu-img"],
-        Work::Check(_) => [&machine[..], &["sfdisk", "debugfs"]].concat(),
+        Work::Check(work) if work.way_in == WayIn::Agent => {
+            vec![work.machine.platform.hardware().emulator.program, "qemu-img"]
+        }
+        Work::Check(work) => [&machine(&work.machine)[..], &["sfdisk", "debugfs"]].concat(),
         Work::Fetch(work) => match &work.proof {
             Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
             Proof::List(_) | Proof::Digest(_) => Vec::new(),

@@ -18,6 +18,7 @@ use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Boot, Disk, DiskFormat, DiskMode, MachineSpec};
 use crate::machine::ssh::{KEY_NAME, Key, Ssh};
 use crate::plan::node::MachineWish;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 
 /// File that describes a kept machine, in its folder.
@@ -63,6 +64,8 @@ pub struct Kept {
     format: DiskFormat,
     seed: Option<String>,
     kernel: Option<KeptKernel>,
+    #[serde(default)]
+    platform: Platform,
     memory: ByteSize,
     cpus: u32,
 }
@@ -127,6 +130,7 @@ pub(super) fn keep(
         format: origin.disk.format,
         seed: origin.disk.seed.as_deref().map(moved).transpose()?,
         kernel,
+        platform: origin.wish.platform,
         memory,
         cpus,
     };
@@ -163,7 +167,7 @@ impl Kept {
     /// The machine that starts it again; what its guest writes stays.
     pub fn machine(&self, folder: &Path, accel: crate::machine::spec::Accel) -> MachineSpec {
         let disk = Disk::new(folder.join(&self.disk), self.format);
-        let mut spec = MachineSpec::with_disk("kept", accel, self.memory, disk);
+        let mut spec = MachineSpec::with_disk("kept", self.platform, accel, self.memory, disk);
         spec.cpus = self.cpus;
         spec.disk_mode = DiskMode::Plain;
         spec.seed = self.seed.as_ref().map(|seed| folder.join(seed));

@@ -144,7 +144,13 @@ impl<'a> Session<'a> {
             boot: boot.clone(),
             wish,
         };
-        let mut spec = MachineSpec::with_disk(name, site.accel, memory, Disk::new(&disk.path, disk.format));
+        let mut spec = MachineSpec::with_disk(
+            name,
+            wish.platform,
+            site.accel,
+            memory,
+            Disk::new(&disk.path, disk.format),
+        );
         spec.cpus = cpus;
         spec.boot = boot;
         spec.seed = disk.seed;

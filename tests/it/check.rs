@@ -13,6 +13,7 @@ use pipeline::machine::disk::Put;
 use pipeline::machine::spec::DiskFormat;
 use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
 use pipeline::plan::node::{CheckWork, MachineWish, WayIn};
+use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, GIB, MIB};
 use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
@@ -276,6 +277,7 @@ fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<Stag
         format: DiskFormat::Qcow2,
         way_in: case.way_in,
         machine: MachineWish {
+            platform: Platform::default(),
             memory: ByteSize(512 * MIB),
             cpus: 1,
         },

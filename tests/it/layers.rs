@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 8] = [
+const VALUES: [&str; 9] = [
     "boot_command",
     "checksum_list",
     "digest",
@@ -14,6 +14,7 @@ const VALUES: [&str; 8] = [
     "event",
     "guest",
     "installer",
+    "platform",
     "size",
 ];
 

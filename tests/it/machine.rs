@@ -20,6 +20,7 @@ use pipeline::machine::error::{MachineError, Reach};
 use pipeline::machine::qemu::Machine;
 use pipeline::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
 use pipeline::machine::ssh::Key;
+use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, MIB, TIB};
 
 use crate::support::Bench;
@@ -34,6 +35,7 @@ fn spec(bench: &Bench, text: &str, then: Then) -> MachineSpec {
     let disk = bench.write("disk.raw", tiny::disk(text, then));
     MachineSpec::with_disk(
         "tiny",
+        Platform::default(),
         Accel::Tcg,
         ByteSize(32 * MIB),
         Disk::new(disk, DiskFormat::Raw),
@@ -267,7 +269,7 @@ fn a_machine_that_cannot_start_says_why_in_the_words_of_qemu() {
     assert!(error.contains("no-kernel"), "{error}");
 
     let mut absent = spec(&bench, "", Then::Halt);
-    absent.program = "qemu-system-pdp11".into();
+    absent.program = Some("qemu-system-pdp11".into());
     let error = start(&bench, &absent).0.unwrap_err().to_string();
     assert!(error.starts_with("`qemu-system-pdp11` was not found"), "{error}");
 }
@@ -282,7 +284,7 @@ fn a_qemu_without_a_sandbox_is_used_all_the_same_with_a_warning() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&program, mode).unwrap();
     let mut old = spec(&bench, "fine\n", Then::Halt);
-    old.program = program;
+    old.program = Some(program);
     let (machine, events) = start(&bench, &old);
     machine.unwrap().wait_console("fine", LONG).unwrap();
     let warned = events

@@ -8,6 +8,7 @@ use pipeline::digest::sha256_hex;
 use pipeline::machine::spec::DiskFormat;
 use pipeline::manifest::model::Family;
 use pipeline::plan::node::{Door, GuestAccess, MachineWish, SizeWork};
+use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, MIB};
 use pipeline::stage::size;
 
@@ -296,6 +297,7 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
             door: Door::Installed,
         },
         machine: MachineWish {
+            platform: Platform::default(),
             memory: ByteSize(MIB),
             cpus: 1,
         },

@@ -27,6 +27,7 @@ use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::machine::screen::Screen;
 use crate::machine::spec::{Accel, DiskMode, MachineSpec};
+use crate::platform::Platform;
 use crate::run::signals::{self, Listening};
 use crate::size::ByteSize;
 use crate::stage::guest::scaled;
@@ -84,7 +85,7 @@ impl Started {
 impl Site {
     /// Makes the folders.
     pub(super) fn open(args: &Args) -> Result<Self, Exit> {
-        for program in ["qemu-system-x86_64", "qemu-img"] {
+        for program in [Platform::default().hardware().emulator.program, "qemu-img"] {
             if tools::find(program).is_none() {
                 let help = "`pipeline doctor` prints the command that installs it; nothing was started";
                 report_error(miette::miette!(help = help, "this host lacks {program}").as_ref());
@@ -170,7 +171,13 @@ pub(super) fn start(
     let program = std::env::current_exe();
     let program = program.map_err(|error| failed(format!("cannot find this program's own file: {error}")))?;
 
-    let mut spec = MachineSpec::with_disk("boot", site.accel, args.memory, image.disk.clone());
+    let mut spec = MachineSpec::with_disk(
+        "boot",
+        Platform::default(),
+        site.accel,
+        args.memory,
+        image.disk.clone(),
+    );
     spec.board = args.machine.board();
     spec.cpus = args
         .cpus

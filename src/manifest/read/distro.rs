@@ -11,6 +11,7 @@ use crate::manifest::model::{
     Access, Bootstrap, ChecksumList, DiskSource, Distro, Family, Keyring, Media, Proof, Source, Template,
 };
 use crate::manifest::suggest;
+use crate::platform::Platform;
 use crate::size::{ByteSize, GIB};
 
 use super::{DistroDraft, Reading, Spot, Vars, cpus, installer, size};
@@ -96,6 +97,7 @@ fn read(reading: Reading<'_>, field: &Field<'_>, vars: &Vars) -> Option<DistroDr
         name: field.key.to_owned(),
         family: family.unwrap_or(Family::Debian),
         version: version.unwrap_or_default().to_owned(),
+        platform: Platform::default(),
         source: source.unwrap_or_else(no_source),
         disk: disk_size.unwrap_or_default(),
         memory: memory

@@ -97,7 +97,13 @@ pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
 
 fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     let (memory, cpus) = site.grant(plan.machine);
-    let mut spec = MachineSpec::with_disk(plan.name, site.accel, memory, plan.disk.clone());
+    let mut spec = MachineSpec::with_disk(
+        plan.name,
+        plan.machine.platform,
+        site.accel,
+        memory,
+        plan.disk.clone(),
+    );
     spec.cpus = cpus;
     let others = plan.ports.iter().filter(|port| **port != SSH);
     spec.forwards = others

@@ -12,18 +12,14 @@ use crate::machine::disk::{self, FileSystem, Put};
 use crate::machine::spec::{Disk, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::plan::node::CheckWork;
+use crate::platform::Hardware;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 
 /// First systemd that takes root's key as a credential, and credentials over SMBIOS (its NEWS).
 const CREDENTIALS_SINCE: u32 = 252;
-/// Folders in which distributions keep systemd's own library, whose name has its version.
-const LIBRARIES: [&str; 4] = [
-    "/usr/lib/systemd",
-    "/usr/lib/x86_64-linux-gnu/systemd",
-    "/lib/systemd",
-    "/usr/lib64/systemd",
-];
+/// Folders in which distributions keep systemd's own library, whose name has its version, beside Debian's multiarch one.
+const LIBRARIES: [&str; 3] = ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"];
 /// Lines around the answers on the console.
 const BEGIN: &str = "pipeline-check-begin";
 const END: &str = "pipeline-check-end";
@@ -61,26 +57,28 @@ pub fn prepare(
         })?
         .start;
     let disk = Disk::new(&raw, DiskFormat::Raw);
-    match look(&raw, offset, site)? {
+    let hardware = work.machine.platform.hardware();
+    match look(&raw, offset, hardware, site)? {
         Inside::Closed => Ok((disk, by_key(script, site)?)),
         Inside::Systemd {
             version,
             has_sshd: true,
         } if version >= CREDENTIALS_SINCE => Ok((disk, by_key(script, site)?)),
         Inside::Systemd { .. } => {
-            write_unit(&raw, offset, &script, site)?;
+            write_unit(&raw, offset, hardware.serial, &script, site)?;
             Ok((disk, Way::Unit))
         }
         Inside::Other => Err(StageError::NoWayIn),
     }
 }
 
-fn look(raw: &Path, offset: u64, site: &Site) -> Result<Inside, StageError> {
+fn look(raw: &Path, offset: u64, hardware: &Hardware, site: &Site) -> Result<Inside, StageError> {
     if disk::probe(raw, offset)? != FileSystem::Ext {
         return Ok(Inside::Closed);
     }
     let mut names = Vec::new();
-    for folder in LIBRARIES {
+    let multiarch = format!("/usr/lib/{}/systemd", hardware.library_triplet);
+    for folder in LIBRARIES.into_iter().chain([multiarch.as_str()]) {
         names.extend(disk::list(raw, offset, folder, &site.cancel)?);
     }
     let Some(version) = names.iter().find_map(|name| version(name)) else {
@@ -105,12 +103,12 @@ fn by_key(script: String, site: &Site) -> Result<Way, StageError> {
     Ok(Way::Key { key, script })
 }
 
-fn write_unit(raw: &Path, offset: u64, script: &str, site: &Site) -> Result<(), StageError> {
+fn write_unit(raw: &Path, offset: u64, serial: &str, script: &str, site: &Site) -> Result<(), StageError> {
     // `simple`: the boot does not wait for it, as it waits for the boot.
     let unit = format!(
         "[Unit]\nDescription=Questions of the image check\nAfter=multi-user.target\n\n[Service]\nType=simple\n\
          ExecStart=/bin/sh -c 'dmesg -n 1; /bin/sh {SCRIPT} >/run/pipeline-check 2>/dev/null; \
-         {{ echo; echo {BEGIN}; base64 /run/pipeline-check; echo {END}; }} >/dev/ttyS0'\n"
+         {{ echo; echo {BEGIN}; base64 /run/pipeline-check; echo {END}; }} >/dev/{serial}'\n"
     );
     let write = |name: &str, text: &str| -> Result<PathBuf, StageError> {
         let path = site.scratch.join(name);

@@ -171,9 +171,10 @@ fn boot_loader(
     initrd: PathBuf,
     key: &Key,
 ) -> Result<(), StageError> {
+    let hardware = work.machine.platform.hardware();
     let cmdline = format!(
-        "root=UUID={} ro net.ifnames=0 biosdevname=0 console=tty0 console=ttyS0,115200",
-        work.root_uuid
+        "root=UUID={} ro net.ifnames=0 biosdevname=0 {}",
+        work.root_uuid, hardware.consoles
     );
     let disk = GuestDisk {
         path: raw.to_owned(),
@@ -191,15 +192,16 @@ fn boot_loader(
         work.machine,
         site,
     )?;
-    let script = "set -eu\n\
-        export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
-        echo 'grub-pc grub-pc/install_devices multiselect /dev/vda' | debconf-set-selections\n\
-        grub-install --target=i386-pc /dev/vda\n\
-        update-grub\n";
+    let script = format!(
+        "set -eu\n\
+         export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
+         {}update-grub\n",
+        hardware.boot_loader.install
+    );
     session.through(|session| {
         session.enter(key, "root")?;
         site.emit.phase("installing the boot loader");
-        session.script("boot loader", script, BOOT_LOADER_LIMIT)
+        session.script("boot loader", &script, BOOT_LOADER_LIMIT)
     })
 }
 

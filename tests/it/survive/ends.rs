@@ -13,6 +13,7 @@ use pipeline::host::cancel::Cancel;
 use pipeline::machine::error::MachineError;
 use pipeline::machine::qemu::Machine;
 use pipeline::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
+use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, MIB};
 use serde_json::Value;
 
@@ -165,6 +166,7 @@ fn a_real_kernel_that_panics_is_known_by_its_words() {
     let bench = Bench::new();
     let mut spec = MachineSpec::with_disk(
         "panic",
+        Platform::default(),
         Accel::Tcg,
         ByteSize(256 * MIB),
         Disk::new(bench.write("disk.raw", vec![0; 1 << 20]), DiskFormat::Raw),
@@ -241,11 +243,12 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
     let disk = bench.write("disk.raw", tiny::disk("hungry\n", Then::EatMemory));
     let mut spec = MachineSpec::with_disk(
         "tiny",
+        Platform::default(),
         Accel::Tcg,
         ByteSize(512 * MIB),
         Disk::new(disk, DiskFormat::Raw),
     );
-    spec.program = program;
+    spec.program = Some(program);
     let (sender, _events) = mpsc::channel();
     let started = Machine::start(
         &spec,

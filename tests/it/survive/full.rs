@@ -11,6 +11,7 @@ use pipeline::event::Verdict;
 use pipeline::host::cancel::Cancel;
 use pipeline::machine::qemu::Machine;
 use pipeline::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
+use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, MIB};
 
 use super::faults::{good, run};
@@ -148,6 +149,7 @@ fn a_guest_whose_write_finds_no_room_is_known_at_once() {
     while filler.write_all(&[1; 4096]).is_ok() {}
     let spec = MachineSpec::with_disk(
         "tiny",
+        Platform::default(),
         Accel::Tcg,
         ByteSize(32 * MIB),
         Disk::new(image, DiskFormat::Raw),

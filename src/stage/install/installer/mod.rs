@@ -47,7 +47,13 @@ pub fn installer(
     disk::create_raw(&raw, ByteSize(work.disk))?;
 
     let (memory, cpus) = site.grant(work.machine);
-    let mut spec = MachineSpec::with_disk("installer", site.accel, memory, Disk::new(&raw, DiskFormat::Raw));
+    let mut spec = MachineSpec::with_disk(
+        "installer",
+        work.machine.platform,
+        site.accel,
+        memory,
+        Disk::new(&raw, DiskFormat::Raw),
+    );
     spec.cpus = cpus;
     spec.ssh = false;
     // The installed system starts in a machine of its own.

@@ -1,0 +1,113 @@
+//! What kind of computer an image is made for, in one table: emulator and board, the guest's names of disk and console, the
+//! boot loader. Every layer that needs one of these words takes it from here; templates receive them as `platform`.
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of computer, by the name of its row. A new one is a variant and a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Platform {
+    /// An x86-64 PC with BIOS firmware, as manifests that name no platform mean it.
+    #[default]
+    #[serde(rename = "amd64-bios")]
+    Amd64Bios,
+}
+
+/// A row of the table.
+#[derive(Debug, Serialize)]
+pub struct Hardware {
+    /// Architecture, as Debian and `installers.toml` name it.
+    pub arch: &'static str,
+    /// Architecture in the multiarch paths of Debian's libraries, as in `/usr/lib/x86_64-linux-gnu`.
+    pub library_triplet: &'static str,
+    /// The guest's name of its first disk, below `/dev`.
+    pub disk: &'static str,
+    /// The guest's name of its first serial port, below `/dev`.
+    pub serial: &'static str,
+    /// Kernel arguments for a screen and a serial console. The last one is `/dev/console`.
+    pub consoles: &'static str,
+    /// How an emulator plays this computer.
+    #[serde(skip)]
+    pub emulator: Emulator,
+    /// What makes its disk start by itself.
+    #[serde(skip)]
+    pub boot_loader: BootLoader,
+}
+
+/// The words of qemu's command line that depend on the platform.
+#[derive(Debug)]
+pub struct Emulator {
+    /// The program's name, looked up in PATH.
+    pub program: &'static str,
+    /// Value of `-machine`.
+    pub machine: &'static str,
+    /// Option of the machine that makes the firmware, and a boot loader that asks it, print on the serial port as well.
+    pub serial_firmware: &'static str,
+    /// Value of `-cpu` where guest code is translated in software.
+    pub emulated_cpu: &'static str,
+    /// Arguments for a screen that nothing shows.
+    pub screen: &'static [&'static str],
+    /// Device by which the guest reports a panic.
+    pub panic_device: &'static str,
+    /// Bus and address of the first network card: the slot that it has by default, which its name in the guest follows.
+    pub first_network_slot: &'static str,
+    /// The same for the second one.
+    pub second_network_slot: &'static str,
+    /// Device of a disk; its guest's names follow from it.
+    pub disk_device: &'static str,
+    /// Device of a CD drive.
+    pub cdrom: &'static str,
+    /// How lines of the firmware on the serial console begin.
+    pub firmware_lines: &'static [&'static str],
+}
+
+/// A boot loader, as Debian and Ubuntu install it.
+#[derive(Debug)]
+pub struct BootLoader {
+    /// Packages that bring it.
+    pub packages: &'static [&'static str],
+    /// Commands for the guest's shell, as root, that install it on the first disk.
+    pub install: &'static str,
+}
+
+impl Platform {
+    /// Every row.
+    pub const ALL: [Self; 1] = [Self::Amd64Bios];
+
+    /// Its row.
+    pub fn hardware(self) -> &'static Hardware {
+        match self {
+            Self::Amd64Bios => &AMD64_BIOS,
+        }
+    }
+}
+
+const AMD64_BIOS: Hardware = Hardware {
+    arch: "amd64",
+    library_triplet: "x86_64-linux-gnu",
+    disk: "vda",
+    serial: "ttyS0",
+    consoles: "console=tty0 console=ttyS0,115200",
+    emulator: Emulator {
+        program: "qemu-system-x86_64",
+        machine: "pc",
+        // Without it "No bootable device" would be seen on the screen alone.
+        serial_firmware: "graphics=off",
+        // All that qemu can emulate, except for what costs time and gives a guest nothing that it is built or checked for: a
+        // fifth level of page tables, protection keys, and the guard of user memory (each switch of it ends a block of
+        // translated code). A boot of Debian 12 to its login took a tenth less processor time without them.
+        emulated_cpu: "max,la57=off,pku=off,smap=off",
+        screen: &["-vga", "std", "-display", "none"],
+        panic_device: "pvpanic",
+        first_network_slot: "0x3",
+        second_network_slot: "0x4",
+        disk_device: "virtio-blk-pci",
+        cdrom: "ide-cd",
+        // SeaBIOS, as qemu has it, with its network loader.
+        firmware_lines: &["SeaBIOS", "Machine UUID", "iPXE", "Press Ctrl-B", "Booting from"],
+    },
+    boot_loader: BootLoader {
+        packages: &["grub-pc"],
+        install: "echo 'grub-pc grub-pc/install_devices multiselect /dev/vda' | debconf-set-selections\n\
+                  grub-install --target=i386-pc /dev/vda\n",
+    },
+};
