@@ -96,21 +96,9 @@ pub fn prepare(
     } else {
         image.to_owned()
     };
-    let info = disk::image_info(&plain, None, cancel)?;
-    // A layer's base would be a path that the image chooses: never followed.
-    if let Some(backing) = info.backing {
-        let path = image.to_owned();
-        return Err(StageError::Backing { path, backing }.into());
-    }
-    let format = match info.format.as_str() {
-        "qcow2" => DiskFormat::Qcow2,
-        "raw" => DiskFormat::Raw,
-        _ => {
-            let path = image.to_owned();
-            let format = info.format;
-            return Err(StageError::ForeignFormat { path, format }.into());
-        }
-    };
+    // Also before it is a layer's base: what it names would be opened.
+    let info = disk::look(&plain, image)?;
+    let format = info.format;
     // What was unpacked is a copy already.
     let disk = if compressed || writes == Writes::Kept {
         Disk::new(plain, format)

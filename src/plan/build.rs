@@ -30,7 +30,8 @@ pub const BUILD_KEY: &str = "ssh-ed25519 AAAA-build-key pipeline-build";
 /// Revisions of the stages. A stage whose code changes what it produces from equal inputs gets the next number here,
 /// so that older results of it are built anew.
 pub(super) const REVISION_FETCH: u32 = 1;
-const REVISION_INSTALL: u32 = 1;
+const REVISION_BOOTSTRAP: u32 = 1;
+const REVISION_DISK: u32 = 2;
 const REVISION_PROVISION: u32 = 1;
 const REVISION_SIZE: u32 = 1;
 const REVISION_PACKAGE: u32 = 1;
@@ -400,7 +401,7 @@ impl<'a> Planner<'a> {
         packages.push(source.kernel.clone().unwrap_or(base.kernel));
         packages.extend(source.packages.iter().cloned());
         let mut inputs = json!({
-            "stage": "install", "revision": REVISION_INSTALL, "source": "bootstrap", "family": distro.family,
+            "stage": "install", "revision": REVISION_BOOTSTRAP, "source": "bootstrap", "family": distro.family,
             "suite": source.suite, "mirror": mirror, "components": source.components, "packages": packages,
             "disk": distro.disk.0,
         });
@@ -454,15 +455,25 @@ impl<'a> Planner<'a> {
         Ok(self.add(Stage::Install, &distro.name, inputs, work, cost, &[]))
     }
 
+    /// Size of the largest image of a distro, in bytes.
+    fn largest(&self, distro: &Distro) -> u64 {
+        let images = self.manifest.images.iter();
+        let sizes = images
+            .filter(|image| image.distro == distro.name)
+            .map(|image| image.size.0);
+        sizes.max().unwrap_or_default()
+    }
+
     fn disk(&mut self, distro: &Distro, media: &Media) -> NodeIndex {
         let mut needs = Vec::new();
         let (media, what) = self.medium(&distro.name, media, &mut needs);
         let work = DiskWork {
             media,
             disk: distro.disk.0,
+            largest: self.largest(distro),
         };
         let inputs = json!({
-            "stage": "install", "revision": REVISION_INSTALL, "source": "disk", "media": what,
+            "stage": "install", "revision": REVISION_DISK, "source": "disk", "media": what,
             "disk": distro.disk.0,
         });
         let cost = Cost {

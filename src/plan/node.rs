@@ -209,6 +209,8 @@ pub struct DiskWork {
     pub media: MediaAt,
     /// Grow the disk to at least this many bytes (0: leave it).
     pub disk: u64,
+    /// Size of the largest image made of it, in bytes. No part of the key: a disk that is too large gives no result.
+    pub largest: u64,
 }
 
 /// Where a medium is.

@@ -27,17 +27,6 @@ pub enum StageError {
     /// Asked to stop.
     #[error("stopped")]
     Cancelled,
-    /// A disk image that is only a part of one.
-    #[error(
-        "{} is only the upper layer of {}; make it whole first: qemu-img convert -O qcow2 {0} whole.qcow2",
-        path.display(), backing.display()
-    )]
-    Backing {
-        /// The image.
-        path: PathBuf,
-        /// What it hangs on.
-        backing: PathBuf,
-    },
     /// A packaged image that is not what was packaged.
     #[error("{} was packaged as {wanted} and is now {found}; look at the disk of the store, and run again", path.display())]
     Changed {
@@ -72,14 +61,6 @@ pub enum StageError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
-    },
-    /// A disk image in a format that we do not read.
-    #[error("{} is a {format} image; make a qcow2 of it first: qemu-img convert -O qcow2 {0} image.qcow2", path.display())]
-    ForeignFormat {
-        /// The image.
-        path: PathBuf,
-        /// What `qemu-img` calls it.
-        format: String,
     },
     /// Files.
     #[error(transparent)]

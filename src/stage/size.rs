@@ -28,7 +28,7 @@ pub fn size(
     site: &Site,
     result: &Path,
 ) -> Result<(), StageError> {
-    let info = disk::image_info(provisioned, Some(DiskFormat::Qcow2), &site.cancel)?;
+    let info = disk::look_as(provisioned, DiskFormat::Qcow2)?;
     if info.virtual_size.0 > work.size {
         return Err(StageError::TooSmall {
             have: info.virtual_size,

@@ -19,6 +19,7 @@ mod manifest;
 mod media;
 #[cfg(feature = "nickel")]
 mod nickel;
+mod offered;
 mod package;
 mod plan;
 mod publish;

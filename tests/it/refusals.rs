@@ -152,7 +152,7 @@ fn a_medium_of_a_foreign_format_is_told_with_the_way_out() {
         &bench.path(""),
     );
     let ran = bench.run(&["run", "m.toml"]);
-    assert_said(&ran, 1, &["is a vmdk image", "qemu-img convert -O qcow2"]);
+    assert_said(&ran, 1, &["is a vmdk image", "qemu-img convert -f vmdk -O qcow2"]);
 }
 
 #[test]

@@ -2,12 +2,10 @@
 //! What such a file system is, is told by its magic bytes.
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::partition::Partition;
-use super::{DiskError, tool};
+use super::{DiskError, read_at, tool};
 use crate::host::cancel::Cancel;
 use crate::host::process::{Cmd, ProcessError};
 use crate::host::{namespace, tools};
@@ -73,15 +71,6 @@ pub fn probe(raw: &Path, offset: u64) -> Result<FileSystem, DiskError> {
         }
     }
     Ok(FileSystem::Unknown)
-}
-
-/// Bytes at a place; fewer where the file ends.
-fn read_at(file: &File, at: u64, count: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
-    match file.read_exact_at(&mut bytes, at) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
-        result => result.map(|()| bytes),
-    }
 }
 
 /// Checks an ext file system thoroughly, repairs what is safe to repair, and turns every free block into a hole of the file:

@@ -1,63 +1,12 @@
 //! Image files by way of `qemu-img`.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
+use std::path::Path;
 
 use super::super::spec::DiskFormat;
 use super::{DiskError, tool};
 use crate::host::cancel::Cancel;
 use crate::size::ByteSize;
-
-/// What `qemu-img info` tells of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageInfo {
-    /// In qemu's words: `qcow2`, `raw`, `vmdk`, …
-    pub format: String,
-    /// Size of the disk that a guest would see.
-    pub virtual_size: ByteSize,
-    /// Bytes that the file takes on the host.
-    pub actual_size: ByteSize,
-    /// The image below this one.
-    pub backing: Option<PathBuf>,
-}
-
-/// The part of `qemu-img info --output=json` that is of use here.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Info {
-    format: String,
-    virtual_size: u64,
-    #[serde(default)]
-    actual_size: u64,
-    full_backing_filename: Option<PathBuf>,
-    backing_filename: Option<PathBuf>,
-}
-
-/// Asks what an image is. Its format is guessed where none is given: for files that no guest has written.
-///
-/// # Errors
-/// [`DiskError::Tool`], [`DiskError::Output`].
-pub fn image_info(path: &Path, format: Option<DiskFormat>, cancel: &Cancel) -> Result<ImageInfo, DiskError> {
-    let mut cmd = tool("qemu-img").args(["info", "--output=json"]);
-    if let Some(format) = format {
-        cmd = cmd.args(["-f", format.name()]);
-    }
-    let text = cmd.arg("--").arg(path).read(cancel);
-    let text = text.map_err(DiskError::tool("looking at", path))?;
-    let info: Info = serde_json::from_str(&text).map_err(|error| DiskError::Output {
-        program: "qemu-img",
-        path: path.to_owned(),
-        why: error.to_string(),
-    })?;
-    Ok(ImageInfo {
-        format: info.format,
-        virtual_size: ByteSize(info.virtual_size),
-        actual_size: ByteSize(info.actual_size),
-        backing: info.full_backing_filename.or(info.backing_filename),
-    })
-}
 
 /// Makes an empty raw disk: a hole of the given size. The file must not be there yet.
 ///

@@ -2,16 +2,22 @@
 //! on plain files by qemu-img, sfdisk and e2fsprogs.
 
 mod filesystem;
+mod foreign;
 mod image;
 mod inside;
+mod look;
 mod partition;
 
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub use filesystem::{Ext4, FileSystem, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext};
 use filesystem::{device, must_be_clean_ext};
-pub use image::{ImageInfo, check_image, convert, create_overlay, create_raw, image_info, resize};
+pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
+pub use look::{ImageInfo, look, look_as};
 pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
 
 use crate::host::process::{Cmd, ProcessError};
@@ -48,6 +54,30 @@ pub enum DiskError {
         path: PathBuf,
         /// What is wrong, with the remedy.
         why: String,
+    },
+    /// An image that needs a file of its maker's choice.
+    #[error(
+        "`{path}` names another file of this host as its {role}: {file}; only an image that stands alone is read; where \
+         you made it yourself and trust that file, make one image of both: qemu-img convert -f qcow2 -O qcow2 '{path}' whole.qcow2",
+        path = path.display()
+    )]
+    NamesFile {
+        /// The image.
+        path: PathBuf,
+        /// "backing file", "external data file".
+        role: &'static str,
+        /// As the image says it.
+        file: String,
+    },
+    /// A file that is no disk image, or none that is read here.
+    #[error("`{path}` is {what}, not a raw or qcow2 disk image; {remedy}", path = path.display())]
+    NotADisk {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// How a disk image is made of it.
+        remedy: String,
     },
     /// A tool printed what we do not understand.
     #[error("did not understand what `{program}` says about `{path}`: {why}")]
@@ -92,4 +122,13 @@ impl DiskError {
 /// A tool by name; also where a plain user's PATH does not lead.
 fn tool(name: &str) -> Cmd {
     Cmd::new(tools::path(name))
+}
+
+/// Bytes at a place; fewer where the file ends.
+fn read_at(file: &File, at: u64, count: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    match file.read_exact_at(&mut bytes, at) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        result => result.map(|()| bytes),
+    }
 }

@@ -130,11 +130,7 @@ impl Artifact<'_> {
 
 /// The image by itself: stand-alone, and sound where its format can tell.
 fn sound(work: &CheckWork, base: &Path, site: &Site) -> Result<(), StageError> {
-    let info = disk::image_info(base, Some(work.format), &site.cancel)?;
-    if let Some(backing) = info.backing {
-        let path = base.to_owned();
-        return Err(StageError::Backing { path, backing });
-    }
+    let info = disk::look_as(base, work.format)?;
     if info.virtual_size.0 != work.size {
         return Err(StageError::OtherSize {
             have: info.virtual_size,

@@ -8,10 +8,10 @@ use crate::host::fs::hash_file;
 use crate::machine::disk;
 use crate::machine::spec::DiskFormat;
 use crate::plan::node::DiskWork;
-use crate::size::ByteSize;
+use crate::size::{ByteSize, GIB};
 use crate::stage::Site;
 use crate::stage::error::StageError;
-use crate::stage::package::unpack;
+use crate::stage::package::unpack_at_most;
 
 /// Makes the disk (qcow2) at `result` from `media`.
 ///
@@ -22,28 +22,21 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
     site.emit.phase("unpacking");
     let plain = site.scratch.join("media");
     let emit = site.emit.clone();
-    unpack(media, &plain, &site.cancel, &mut |done, total| {
+    // A qcow2 file may be larger than its disk by its tables and snapshots.
+    let most = work.largest.saturating_mul(2).saturating_add(GIB);
+    unpack_at_most(media, &plain, most, &site.cancel, &mut |done, total| {
         emit.bytes(done, total);
     })?;
-    let info = disk::image_info(&plain, None, &site.cancel)?;
-    if let Some(backing) = info.backing {
-        return Err(StageError::Backing {
-            path: media.to_owned(),
-            backing,
+    let info = disk::look(&plain, media)?;
+    // Before the disk is written out: a small file may stand for any size.
+    if info.virtual_size.0 > work.largest {
+        return Err(StageError::TooSmall {
+            have: info.virtual_size,
+            wanted: ByteSize(work.largest),
         });
     }
-    let format = match info.format.as_str() {
-        "qcow2" => DiskFormat::Qcow2,
-        "raw" => DiskFormat::Raw,
-        _ => {
-            return Err(StageError::ForeignFormat {
-                path: media.to_owned(),
-                format: info.format,
-            });
-        }
-    };
     site.emit.phase("turning it into qcow2");
-    disk::convert(&plain, format, result, DiskFormat::Qcow2, &site.cancel)?;
+    disk::convert(&plain, info.format, result, DiskFormat::Qcow2, &site.cancel)?;
     if work.disk > info.virtual_size.0 {
         disk::resize(result, DiskFormat::Qcow2, ByteSize(work.disk), &site.cancel)?;
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::host::fs::FsError;
+use crate::size::ByteSize;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,17 @@ pub enum PackageError {
         level: u32,
         /// Which there are.
         allowed: String,
+    },
+    /// A compressed file that holds more than it may.
+    #[error(
+        "{} unpacks to more than {most}, which no image of this distro is large enough for; ask for a larger size in \
+         `sizes`, or use another image", path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How much it may hold.
+        most: ByteSize,
     },
 }
 

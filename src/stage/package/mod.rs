@@ -38,6 +38,7 @@ pub use error::PackageError;
 pub use unpack::Unpacked;
 pub use unpack::detect;
 pub use unpack::unpack;
+pub use unpack::unpack_at_most;
 
 use output::Output;
 use pass::Pass;

@@ -20,6 +20,7 @@ use crate::host::fs::BlockReader;
 use crate::host::fs::FsError;
 use crate::host::fs::SparseWriter;
 use crate::manifest::model::Compression;
+use crate::size::ByteSize;
 
 use super::PackageError;
 use super::meter::Meter;
@@ -72,6 +73,20 @@ pub fn unpack(
     cancel: &Cancel,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Unpacked, PackageError> {
+    unpack_at_most(input, output, u64::MAX, cancel, progress)
+}
+
+/// As [`unpack`], for a file from outside: a small one may unpack to more than any disk holds.
+///
+/// # Errors
+/// As [`unpack`], and [`PackageError::TooLarge`] when more than `most` bytes come out.
+pub fn unpack_at_most(
+    input: &Path,
+    output: &Path,
+    most: u64,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Unpacked, PackageError> {
     let compression = detect(input)?;
     let target = Output::create(output)?;
     let mut writer = SparseWriter::new(&target.file);
@@ -79,7 +94,13 @@ pub fn unpack(
     match compression {
         Compression::None => copy(input, output, &mut writer, cancel, &mut meter)?,
         Compression::Gzip | Compression::Zstd | Compression::Xz => {
-            expand(input, output, compression, &mut writer, cancel, &mut meter)?;
+            let unpacking = Unpacking {
+                input,
+                output,
+                compression,
+                most,
+            };
+            unpacking.run(&mut writer, cancel, &mut meter)?;
         }
     }
     let bytes = writer.finish().map_err(FsError::at("write", output))?;
@@ -112,38 +133,55 @@ fn copy(
     Ok(())
 }
 
-fn expand(
-    input: &Path,
-    output: &Path,
+/// A compressed file and where its content goes.
+struct Unpacking<'a> {
+    input: &'a Path,
+    output: &'a Path,
     compression: Compression,
-    writer: &mut SparseWriter<'_>,
-    cancel: &Cancel,
-    meter: &mut Meter<'_>,
-) -> Result<(), PackageError> {
-    let file = File::open(input).map_err(FsError::at("open", input))?;
-    let total = file.metadata().map_err(FsError::at("look at", input))?.len();
-    let done = Cell::new(0);
-    let counted = Counted {
-        inner: file,
-        done: &done,
-    };
-    let mut decoder =
-        decoder(compression, BufReader::with_capacity(PIECE, counted)).map_err(|e| failed(input, &e))?;
-    let mut buffer = vec![0; PIECE];
-    loop {
-        if cancel.is_cancelled() {
-            return Err(PackageError::Cancelled);
+    /// Bytes that may come out.
+    most: u64,
+}
+
+impl Unpacking<'_> {
+    fn run(
+        &self,
+        writer: &mut SparseWriter<'_>,
+        cancel: &Cancel,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), PackageError> {
+        let Self { input, output, .. } = *self;
+        let file = File::open(input).map_err(FsError::at("open", input))?;
+        let total = file.metadata().map_err(FsError::at("look at", input))?.len();
+        let done = Cell::new(0);
+        let counted = Counted {
+            inner: file,
+            done: &done,
+        };
+        let mut decoder = decoder(self.compression, BufReader::with_capacity(PIECE, counted))
+            .map_err(|e| failed(input, &e))?;
+        let mut buffer = vec![0; PIECE];
+        loop {
+            if cancel.is_cancelled() {
+                return Err(PackageError::Cancelled);
+            }
+            let length = fill(&mut decoder, &mut buffer).map_err(|e| failed(input, &e))?;
+            if length == 0 {
+                return Ok(());
+            }
+            if writer.position() + length as u64 > self.most {
+                return Err(PackageError::TooLarge {
+                    path: input.to_owned(),
+                    most: ByteSize(self.most),
+                });
+            }
+            writer.write_all(&buffer[..length]).map_err(|source| {
+                let needed =
+                    u128::from(writer.position()) * u128::from(total) / u128::from(done.get().max(1));
+                let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+                FsError::needing("write", output, needed, source)
+            })?;
+            meter.set(done.get(), total);
         }
-        let length = fill(&mut decoder, &mut buffer).map_err(|e| failed(input, &e))?;
-        if length == 0 {
-            return Ok(());
-        }
-        writer.write_all(&buffer[..length]).map_err(|source| {
-            let needed = u128::from(writer.position()) * u128::from(total) / u128::from(done.get().max(1));
-            let needed = u64::try_from(needed).unwrap_or(u64::MAX);
-            FsError::needing("write", output, needed, source)
-        })?;
-        meter.set(done.get(), total);
     }
 }
 

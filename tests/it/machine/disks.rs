@@ -178,24 +178,28 @@ fn image_files_are_made_looked_at_and_converted() {
     let (overlay, flat) = (bench.path("overlay.qcow2"), bench.path("flat.qcow2"));
     let size = Some(ByteSize(GIB));
     disk::create_overlay(&raw, DiskFormat::Raw, &overlay, size, &cancel).unwrap();
-    let info = disk::image_info(&overlay, Some(DiskFormat::Qcow2), &cancel).unwrap();
-    assert_eq!(
-        (info.format.as_str(), info.virtual_size),
-        ("qcow2", ByteSize(GIB))
-    );
-    assert_eq!(info.backing.as_deref(), Some(raw.as_path()));
-
-    disk::convert(&overlay, DiskFormat::Qcow2, &flat, DiskFormat::Qcow2, &cancel).unwrap();
-    disk::check_image(&flat, &cancel).unwrap();
-    let info = disk::image_info(&flat, None, &cancel).unwrap();
-    assert_eq!((info.backing, info.virtual_size), (None, ByteSize(GIB)));
-    assert!(info.actual_size < ByteSize(40 * MIB), "{}", info.actual_size);
-
-    let error = disk::image_info(&bench.path("absent"), None, &cancel)
+    let layered = disk::look_as(&overlay, DiskFormat::Qcow2)
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("looking at `") && error.contains("No such file"),
+        layered.contains(&format!("as its backing file: {}", raw.display())),
+        "{layered}"
+    );
+
+    disk::convert(&overlay, DiskFormat::Qcow2, &flat, DiskFormat::Qcow2, &cancel).unwrap();
+    disk::check_image(&flat, &cancel).unwrap();
+    let info = disk::look(&flat, &flat).unwrap();
+    assert_eq!(
+        (info.format, info.virtual_size),
+        (DiskFormat::Qcow2, ByteSize(GIB))
+    );
+    assert!(stored(&flat) < 40 * MIB, "{}", stored(&flat));
+    assert_eq!(disk::look(&raw, &raw).unwrap().format, DiskFormat::Raw);
+
+    let absent = bench.path("absent");
+    let error = disk::look(&absent, &absent).unwrap_err().to_string();
+    assert!(
+        error.starts_with("could not use the disk `") && error.contains("No such file"),
         "{error}"
     );
 }
