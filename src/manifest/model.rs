@@ -303,7 +303,9 @@ pub enum EnvValue {
 pub struct CopyStep {
     /// File or directory on the host, absolute.
     pub from: PathBuf,
-    /// Absolute path in the guest. A directory's *contents* go into it.
+    /// Whether that is a directory, whose *contents* are copied.
+    pub is_folder: bool,
+    /// Absolute path in the guest.
     pub to: String,
     /// Permission bits for files copied; absent: as on the host.
     pub mode: Option<u32>,

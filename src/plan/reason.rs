@@ -141,6 +141,7 @@ fn step_change(label: &str, before: &Value, now: &Value) -> String {
         .collect();
     match differing[..] {
         ["script" | "content" | "playbook" | "asserts"] => format!("{label} changed"),
+        ["revision"] => format!("{label}: this version of pipeline does it differently"),
         ["agent"] => "the boot-time agent changed".to_owned(),
         ["environment"] => {
             let of = |v: &Value| {
@@ -191,6 +192,12 @@ mod tests {
                 "step x is new",
                 "step reboot is gone",
             ]
+        );
+        let mut copy = old.clone();
+        copy["steps"][1] = json!({"step": "reboot", "revision": 2});
+        assert_eq!(
+            differences(&old, &copy),
+            ["reboot: this version of pipeline does it differently"]
         );
         let mut env = old.clone();
         env["steps"][0]["environment"] = json!({"A": "2", "B": "3"});

@@ -13,6 +13,9 @@ use crate::manifest::context;
 use crate::manifest::model::{Distro, EnvValue, Step, StepKind, Template};
 use crate::manifest::template;
 
+/// Revision of what the copy of a folder leaves in the guest; see [`super::build`].
+const REVISION_COPY_FOLDER: u32 = 2;
+
 /// What to do, and what the key is made of: scripts by their hash, secrets by their fingerprint, no time limits.
 pub(super) fn plan_step(
     distro: &Distro,
@@ -51,10 +54,13 @@ pub(super) fn plan_step(
             (action, inputs)
         }
         StepKind::Copy(copy) => {
-            let inputs = json!({
+            let mut inputs = json!({
                 "step": step.label, "content": copy.digest, "to": copy.to, "mode": copy.mode,
                 "owner": copy.owner,
             });
+            if copy.is_folder {
+                inputs["revision"] = REVISION_COPY_FOLDER.into();
+            }
             (Action::Copy(copy.clone()), inputs)
         }
         StepKind::Reboot => (Action::Reboot, json!({ "step": step.label, "reboot": true })),

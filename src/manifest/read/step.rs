@@ -259,7 +259,8 @@ fn read_copy(reading: Reading<'_>, one: &Field<'_>, table: &Fields<'_>) -> Optio
     let from = reading.files.path(name);
     let digest = reading.found(one, reading.files.digest(&from, Extent::Whole))?;
     let to = to?;
-    if to.ends_with('/') && !from.is_dir() {
+    let is_folder = from.is_dir();
+    if to.ends_with('/') && !is_folder {
         one.bad(
             format!("`{name}` is a file, but `{to}` is the name of a folder"),
             "name the file itself, as in to = \"/etc/motd\"",
@@ -273,6 +274,7 @@ fn read_copy(reading: Reading<'_>, one: &Field<'_>, table: &Fields<'_>) -> Optio
         mode,
         owner,
         digest,
+        is_folder,
         from: from.clone(),
     };
     Some((format!("copy {short}"), StepKind::Copy(step)))

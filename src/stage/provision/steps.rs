@@ -146,7 +146,7 @@ fn copy_in(
 ) -> Result<(), StageError> {
     let owner = copy.owner.as_deref().unwrap_or("root:root");
     let from = &copy.from;
-    let copied = if from.is_dir() {
+    let copied = if copy.is_folder {
         session
             .ssh()?
             .put_tree(from, &copy.to, copy.mode, Some(owner), limit, &site.cancel)

@@ -25,9 +25,12 @@ fn connect(sshd: &Sshd, key: &Key) -> Result<Ssh, SshError> {
 
 /// A folder, a server and a connection to it.
 fn connected() -> (Bench, Sshd, Ssh) {
-    let bench = Bench::new();
+    connected_with(Bench::new(), "")
+}
+
+fn connected_with(bench: Bench, variables: &str) -> (Bench, Sshd, Ssh) {
     let key = Key::generate(&bench.path(""), &Cancel::default()).unwrap();
-    let sshd = Sshd::start(&bench, key.public());
+    let sshd = Sshd::start_with(&bench, key.public(), variables);
     let ssh = connect(&sshd, &key).unwrap();
     (bench, sshd, ssh)
 }
@@ -250,6 +253,183 @@ fn files_and_trees_arrive_as_they_are() {
     let late = ssh.put_bytes(vec![0], stuck.to_str().unwrap(), 0o644, None, MOMENT, &cancel);
     let late = late.unwrap_err().to_string();
     assert!(late.contains("/guest/stuck` did not end within "), "{late}");
+}
+
+/// Owner, mode and name of everything below a folder, the folder included, but for the names of the copied tree itself.
+fn owners_and_modes(folder: &std::path::Path) -> Vec<String> {
+    let mut lines: Vec<_> = tool("find", &[".", "-printf", "%p %m %u:%g\n"], folder)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_folder_is_copied_over_the_guests_own_tree_and_only_what_was_copied_changes() {
+    copy_over_a_tree(connected());
+}
+
+#[test]
+fn the_same_holds_in_a_guest_that_has_busybox() {
+    let bench = Bench::new();
+    let tools = bench.path("applets");
+    std::fs::create_dir_all(&tools).unwrap();
+    tool("busybox", &["--install", "-s", tools.to_str().unwrap()], &tools);
+    let path = format!(" PATH={}", tools.display());
+    let (bench, sshd, ssh) = connected_with(bench, &path);
+    let tar = ssh
+        .read("tar --help 2>&1 | head -n 1", &Cancel::default())
+        .unwrap();
+    assert!(tar.starts_with("BusyBox"), "{tar}");
+    copy_over_a_tree((bench, sshd, ssh));
+}
+
+fn copy_over_a_tree((bench, _sshd, ssh): (Bench, Sshd, Ssh)) {
+    let cancel = Cancel::default();
+    let root = rustix::process::geteuid().is_root();
+    let me = tool("id", &["-un"], &bench.path("")).trim().to_owned();
+    let group = tool("id", &["-gn"], &bench.path("")).trim().to_owned();
+    // Whoever may not give files away copies as himself.
+    let owner = if root {
+        "daemon:mail".to_owned()
+    } else {
+        format!("{me}:{group}")
+    };
+
+    // A guest with folders and files of many owners and modes, and /bin as a link.
+    let there = bench.path("guest");
+    for (file, mode, user) in [
+        ("etc/shadow", 0o640, "bin"),
+        ("etc/motd", 0o644, "root"),
+        ("home/deploy/.bashrc", 0o600, "games"),
+        ("usr/bin/tool", 0o755, "root"),
+        ("root/.profile", 0o644, "root"),
+        ("tmp/theirs", 0o600, "games"),
+    ] {
+        let path = bench.write(&format!("guest/{file}"), "the guest's\n");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        if root {
+            tool("chown", &["-R", user, path.to_str().unwrap()], &there);
+        }
+    }
+    for (folder, mode) in [
+        ("tmp", 0o1777),
+        ("root", 0o700),
+        ("etc", 0o755),
+        ("home/deploy", 0o710),
+    ] {
+        std::fs::set_permissions(there.join(folder), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    if root {
+        tool("chown", &["games:games", "home/deploy", "tmp"], &there);
+    }
+    symlink("usr/bin", there.join("bin")).unwrap();
+    let before = owners_and_modes(&there);
+
+    // The overlay has most of these folders too, with other modes, and brings new ones.
+    for file in [
+        "etc/motd",
+        "home/deploy/.aliases",
+        "tmp/t",
+        "root/r",
+        "bin/new tool",
+        "etc/app/conf d/a\nb",
+    ] {
+        bench.write(&format!("overlay/{file}"), "copied\n");
+    }
+    std::fs::set_permissions(
+        bench.path("overlay/bin/new tool"),
+        PermissionsExt::from_mode(0o4755),
+    )
+    .unwrap();
+    std::fs::set_permissions(bench.path("overlay/tmp"), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(bench.path("overlay/etc/app"), PermissionsExt::from_mode(0o750)).unwrap();
+    symlink("motd", bench.path("overlay/etc/issue")).unwrap();
+    let overlay = bench.path("overlay");
+    let to = there.to_str().unwrap();
+    ssh.put_tree(&overlay, to, None, Some(&owner), LONG, &cancel)
+        .unwrap();
+
+    let copied = |mode: Option<u32>| {
+        let or = |own: u32| mode.unwrap_or(own);
+        let folder = |own: u32| mode.map_or(own, |mode| mode | (mode & 0o444) >> 2);
+        [
+            format!("./etc/app {:o} {owner}", folder(0o750)),
+            format!("./etc/app/conf d {:o} {owner}", folder(0o755)),
+            format!("./etc/app/conf d/a {:o} {owner}", or(0o644)).replace("/a ", "/a\nb "),
+            format!("./etc/issue 777 {owner}"),
+            format!("./etc/motd {:o} {owner}", or(0o644)),
+            format!("./home/deploy/.aliases {:o} {owner}", or(0o644)),
+            format!("./root/r {:o} {owner}", or(0o644)),
+            format!("./tmp/t {:o} {owner}", or(0o644)),
+            format!("./usr/bin/new tool {:o} {owner}", or(0o4755)),
+        ]
+        .join("\n")
+        .lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+    };
+    let expected = |mode: Option<u32>| {
+        let copied = copied(mode);
+        let untouched = before.iter().filter(|line| !line.starts_with("./etc/motd "));
+        let mut lines: Vec<_> = untouched.cloned().chain(copied).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(owners_and_modes(&there), expected(None));
+    assert_eq!(bench.read("guest/etc/motd"), "copied\n");
+    assert!(there.join("bin").symlink_metadata().unwrap().is_symlink());
+
+    // Again with a mode, now that its folders are there: files and nothing else get it.
+    ssh.put_tree(&overlay, to, Some(0o600), Some(&owner), LONG, &cancel)
+        .unwrap();
+    let modes_of_folders = expected(None);
+    let folders = ["./etc/app ", "./etc/app/conf d "];
+    let mut wanted: Vec<_> = expected(Some(0o600))
+        .into_iter()
+        .filter(|line| !folders.iter().any(|folder| line.starts_with(folder)))
+        .chain(
+            modes_of_folders
+                .into_iter()
+                .filter(|line| folders.iter().any(|folder| line.starts_with(folder))),
+        )
+        .collect();
+    wanted.sort();
+    assert_eq!(owners_and_modes(&there), wanted);
+
+    // A target that is not there becomes the owner's too, with a mode by which its files can be reached.
+    let srv = format!("{to}/srv/www");
+    ssh.put_tree(&overlay, &srv, Some(0o640), Some(&owner), LONG, &cancel)
+        .unwrap();
+    let lines = owners_and_modes(&there.join("srv"));
+    assert!(
+        lines.contains(&format!("./www 750 {owner}")) && lines.contains(&format!("./www/bin 750 {owner}"))
+    );
+    assert!(lines.contains(&format!(". 755 {me}:{group}")), "{lines:?}");
+
+    // An owner that the guest does not have is an error before anything is written.
+    let nobody = Some("no-such-user");
+    let error = ssh
+        .put_tree(&overlay, &format!("{to}/opt"), None, nobody, LONG, &cancel)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("`look up no-such-user` exited with code 1"),
+        "{error}"
+    );
+    assert!(!there.join("opt").exists());
+    // A file does not slip into a folder that has its name.
+    let error = ssh
+        .put_bytes(vec![0], &format!("{to}/etc"), 0o644, None, LONG, &cancel)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("etc is a folder in the guest; name the file"),
+        "{error}"
+    );
 }
 
 #[test]

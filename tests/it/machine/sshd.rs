@@ -17,6 +17,11 @@ pub struct Sshd {
 impl Sshd {
     /// Serves, and lets those in whose public key is `authorized`.
     pub fn start(bench: &Bench, authorized: &str) -> Self {
+        Self::start_with(bench, authorized, "")
+    }
+
+    /// As [`Sshd::start`]; `variables` are set in its sessions, each as ` NAME=value`.
+    pub fn start_with(bench: &Bench, authorized: &str, variables: &str) -> Self {
         let folder = bench.path("sshd");
         std::fs::create_dir_all(&folder).unwrap();
         let host_key = folder.join("host_key");
@@ -31,7 +36,7 @@ impl Sshd {
             format!(
                 "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
                  PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-                 SetEnv HOME={}\n",
+                 SetEnv HOME={}{variables}\n",
                 host_key.display(),
                 keys.display(),
                 // A login shell must not read the tester's own start-up files, which may print.
