@@ -8,8 +8,8 @@ DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Stories told at once: most of those with guests wait for the images that all share, or for their turn, while others go on.
-# How many guests run at once is not decided here but in tests/it/support/vm.rs.
+# Stories at once. Most of those with guests wait for the images that all share, or for their turn, while others run; how many
+# guests run at once is decided in tests/it/support/line.rs.
 export RUST_TEST_THREADS ?= 16
 # A fresh clone builds once: what would make the next build quicker costs time there. And the lints come with that build:
 # clippy's compiler makes the same programs as rustc, so that what they depend on is not compiled a second time for clippy.
@@ -23,16 +23,19 @@ LINT = $(CARGO) clippy --locked --all-targets -- -D warnings
 endif
 # Further words for the test binary: `make test TESTS='doctor:: --nocapture'`.
 TESTS ?=
+# With REAL=1 every guest boots and nothing is kept from an earlier test run (docs/testing.md).
+export PIPELINE_TEST_REAL := $(REAL)
 # What `make fuzz` attacks (a file of tests/fuzz/targets), and for how long.
 TARGET ?=
 SECONDS ?= 600
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-install chaos bench fuzz check docs setup toolchain clean
+.PHONY: help demo test quick test-install chaos bench fuzz check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
-	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first)'
+	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first; with REAL=1: restore no guest)'
+	@echo 'make quick   the same without the stories that need a full guest'
 	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE beside the'
 	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
@@ -58,6 +61,10 @@ ifdef CI
 	$(MAKE) check
 endif
 	$(CARGO) test --locked -- $(TESTS)
+
+quick: setup
+	$(CARGO) test --locked --lib -- $(TESTS)
+	$(CARGO) test --locked --test it -- --skip full_guest:: $(TESTS)
 
 test-install: toolchain
 	$(CARGO) build --release --locked

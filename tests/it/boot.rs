@@ -1,7 +1,5 @@
-//! `pipeline boot` as its user meets it: guests of one sector for all that is about the program, and one real image for
-//! what is about the boot-time agent ([`agent`]).
-
-mod agent;
+//! `pipeline boot` as its user meets it: guests of one sector for all that is about the program,
+//! what is about the boot-time agent is in `full_guest::agent`.
 
 use std::collections::BTreeSet;
 use std::fs;

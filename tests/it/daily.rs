@@ -1,8 +1,7 @@
 //! Living with it: runs looked into from another terminal, failed VMs entered, keys explained, the store looked after. Real
-//! qemu; guests of 512 bytes, and one real one.
+//! qemu; guests of 512 bytes.
 
 mod documents;
-mod guest;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -4,7 +4,6 @@
 mod ends;
 mod faults;
 mod full;
-mod lockout;
 mod seen;
 
 use crate::chaos::{mini, unleash};

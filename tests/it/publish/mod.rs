@@ -3,8 +3,7 @@
 mod directory;
 mod faults;
 mod object_store;
-mod quickstart;
-mod reference;
+pub mod reference;
 mod tls;
 mod webdav;
 mod words;
@@ -121,12 +120,12 @@ fn listed(bench: &Bench) -> Vec<String> {
     catalog(bench).iter().map(id).collect()
 }
 
-fn well(ran: &Ran) {
+pub fn well(ran: &Ran) {
     assert_eq!(ran.code, 0, "{}", ran.all());
 }
 
 /// Asserts that it said all of this on standard error.
-fn says(ran: &Ran, all: &[&str]) {
+pub fn says(ran: &Ran, all: &[&str]) {
     // Messages before a run are broken into lines with a bar in front.
     let unbroken = ran.stderr.replace("\n  │ ", " ");
     for expected in all {

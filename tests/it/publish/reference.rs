@@ -13,7 +13,7 @@ use crate::support::{Bench, tool};
 pub(super) const REFERENCE: &str = "slapos.libnetworkcache==0.30";
 
 /// The reference server, with its files in `tree`.
-pub(super) fn server(bench: &Bench) -> Daemon {
+pub fn server(bench: &Bench) -> Daemon {
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/it/publish/reference_server.py"
@@ -26,7 +26,7 @@ pub(super) fn server(bench: &Bench) -> Daemon {
 }
 
 /// A key, its certificate, and a configuration with both.
-pub(super) fn configure(bench: &Bench, cache: &str, directory: &str, bits: u32) {
+pub fn configure(bench: &Bench, cache: &str, directory: &str, bits: u32) {
     let new_key = format!("rsa:{bits}");
     let args = [
         "req",
@@ -61,7 +61,7 @@ pub(super) fn configure(bench: &Bench, cache: &str, directory: &str, bits: u32) 
 }
 
 /// What the reference downloader gives for these filters.
-pub(super) fn download(bench: &Bench, filters: &[&str]) -> std::process::Output {
+pub fn download(bench: &Bench, filters: &[&str]) -> std::process::Output {
     python(REFERENCE)
         .arg(program(REFERENCE, "networkcache-download"))
         .args(["-c", "shacache.cfg", "-k", "packer-images"])

@@ -2,9 +2,11 @@
 
 pub mod cloud_image;
 pub mod daemon;
+pub mod deadline;
 pub mod debian_installer;
 pub mod http;
 pub mod inside;
+pub mod line;
 pub mod python;
 pub mod relay;
 pub mod script_server;
@@ -14,6 +16,7 @@ pub mod vm;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use pipeline::event::{Emitter, Event};
 use pipeline::host::cancel::Cancel;
@@ -21,11 +24,16 @@ use pipeline::machine::spec::Accel;
 use pipeline::stage::Site;
 use pipeline::stage::aftermath::OnError;
 
-/// A folder of its own for one test, with the program at hand. The folder goes when the test passed.
+use self::deadline::{Deadline, STORY};
+
+/// How the folders of stories with full guests are named; this process's id and a random part follow.
+pub const STORY_PREFIX: &str = "story-";
+
+/// A folder of its own for one test, with the program at hand and a deadline.
 pub struct Bench {
     folder: PathBuf,
     /// Removes the folder; absent where it is to stay.
-    _owned: Option<tempfile::TempDir>,
+    _owned: Option<(tempfile::TempDir, Deadline)>,
 }
 
 /// What a finished program left.
@@ -47,7 +55,19 @@ impl Bench {
             .unwrap();
         Self {
             folder: folder.path().to_owned(),
-            _owned: Some(folder),
+            _owned: Some((folder, Deadline::begin(STORY))),
+        }
+    }
+
+    /// For a story with full guests, beside the quickstart so that large files are shared with it.
+    pub fn lasting(limit: Duration) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{STORY_PREFIX}{}-", std::process::id()))
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        Self {
+            folder: folder.path().to_owned(),
+            _owned: Some((folder, Deadline::begin(limit))),
         }
     }
 

@@ -1,195 +1,109 @@
-//! What stories with real VMs share: the quickstart, built once for all of them, and guests booted as a user would.
+//! What stories with full guests share: the quickstart, built once for all of them and kept until something that it is
+//! made of changes, and guests booted as a user would.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Condvar, LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::deadline::{Deadline, WITH_GUESTS};
+use super::line::{Guests, guests};
 use super::{Bench, Ran, tool};
 
-/// Guests that run at once, at most: those beyond the number of processors mostly wait.
-const AT_MOST: usize = 6;
-/// How long processors must have had nothing to do for a share of that time, before a guest is let in that makes them more
-/// than there are processors. Some guests mostly wait for the next minute.
-const WATCHED: Duration = Duration::from_secs(6);
-const IDLE: f64 = 0.35;
-/// How often one who waits looks.
-const POLL: Duration = Duration::from_secs(1);
-
-/// A story that plays in the quickstart's folder and store, and the guests that it may have running.
+/// A story with full guests, and the leave to run so many of them at once.
 pub struct Story {
-    pub bench: &'static Bench,
+    pub bench: Bench,
     _guests: Guests,
 }
 
-/// The quickstart without its checks, built by whichever story comes first; the others wait for it, and then until the
-/// guests that this one has at once may run.
-pub fn quickstart(guests: usize) -> Story {
-    Place::take().quickstart(guests)
+/// In an empty folder.
+pub fn story(count: usize) -> Story {
+    // In this order: the time in the line is not the story's.
+    let _guests = guests(count);
+    let bench = Bench::lasting(WITH_GUESTS);
+    Story { bench, _guests }
 }
 
-/// The quickstart as the README has it, and what the run that checked its images printed.
+/// In a folder with the quickstart, built and not checked.
+pub fn quickstart(count: usize) -> Story {
+    let base = &*QUICKSTART;
+    let story = story(count);
+    copy(base, &story.bench);
+    story
+}
+
+/// In a folder with the quickstart as the README has it.
+pub fn checked_quickstart() -> Story {
+    let (base, _) = checked();
+    let story = story(0);
+    copy(base, &story.bench);
+    story
+}
+
+/// The folder in which the quickstart was built and checked, and what the run that checked it printed.
 pub fn checked() -> (&'static Bench, &'static Ran) {
-    // In this order: its place in the line is that of whoever comes first.
     let ran = &*CHECKED;
     (&*QUICKSTART, ran)
 }
 
-/// A story's place in the line for guests. One that has several after another keeps it, and does not fall behind those that
-/// came later.
-#[derive(Clone, Copy)]
-pub struct Place(usize);
-
-/// Leave to run so many guests, given back when dropped.
-pub struct Guests(usize);
-
-/// How many guests run, and who waits for leave.
-struct Line {
-    running: usize,
-    waiting: BTreeSet<(usize, usize)>,
-    next: usize,
-    /// When somebody was let in or processors were looked at last, and how they had been used by then.
-    watched: Option<(Instant, Ticks)>,
+/// Whether everything is done for real: nothing is kept from an earlier run, and no guest is restored.
+pub fn is_real() -> bool {
+    std::env::var_os("PIPELINE_TEST_REAL").is_some_and(|value| value == "1")
 }
 
-static LINE: Mutex<Line> = Mutex::new(Line {
-    running: 0,
-    waiting: BTreeSet::new(),
-    next: 0,
-    watched: None,
-});
-static CHANGED: Condvar = Condvar::new();
-
-impl Place {
-    /// For the longest stories, and those whose guests wait for minutes: begun early, others fill the time.
-    pub const EARLY: Self = Self(0);
-
-    /// The one behind all that are taken.
-    pub fn take() -> Self {
-        Self(LINE.lock().unwrap().number())
-    }
-
-    /// As [`quickstart`], from this place.
-    pub fn quickstart(self, guests: usize) -> Story {
-        let bench = &*QUICKSTART;
-        let _guests = self.allow(guests);
-        Story { bench, _guests }
-    }
-
-    /// Waits for it. An emulated guest's clock goes on while it waits for a processor: beside four others a boot takes twice
-    /// the processor time that it takes beside one, so more of them than processors are only let in where those are idle.
-    pub fn allow(self, guests: usize) -> Guests {
-        let mut line = LINE.lock().unwrap();
-        let place = (self.0, line.number());
-        line.waiting.insert(place);
-        while guests > 0 && !(line.waiting.first() == Some(&place) && line.has_room_for(guests)) {
-            line = CHANGED.wait_timeout(line, POLL).unwrap().0;
-        }
-        line.waiting.remove(&place);
-        line.running += guests;
-        CHANGED.notify_all();
-        Guests(guests)
-    }
-}
-
-impl Line {
-    fn number(&mut self) -> usize {
-        self.next += 1;
-        self.next
-    }
-
-    fn has_room_for(&mut self, guests: usize) -> bool {
-        let after = self.running + guests;
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        let room = after <= processors.max(guests) || (after <= AT_MOST && self.processors_are_idle());
-        if room {
-            // What was let in has not shown yet how busy it is.
-            self.watched = None;
-        }
-        room
-    }
-
-    fn processors_are_idle(&mut self) -> bool {
-        let now = Ticks::read();
-        let (since, before) = *self.watched.get_or_insert((Instant::now(), now));
-        if since.elapsed() < WATCHED {
-            return false;
-        }
-        self.watched = None;
-        // The time of waiting for disks may go backwards (proc_stat(5)).
-        let since = |now: u64, before: u64| now.saturating_sub(before);
-        let (idle, all) = (since(now.idle, before.idle), since(now.all, before.all));
-        idle as f64 >= all as f64 * IDLE
-    }
-}
-
-/// How long all processors were idle, of how long altogether (proc_stat(5)).
-#[derive(Clone, Copy)]
-struct Ticks {
-    idle: u64,
-    all: u64,
-}
-
-impl Ticks {
-    fn read() -> Self {
-        let text = fs::read_to_string("/proc/stat").unwrap();
-        let line = text.lines().next().unwrap();
-        // The guests of virtual machines are counted as user time already.
-        let ticks: Vec<u64> = line
-            .split_whitespace()
-            .skip(1)
-            .take(8)
-            .map(|n| n.parse().unwrap())
-            .collect();
-        Self {
-            idle: ticks[3] + ticks[4],
-            all: ticks.iter().sum(),
-        }
-    }
-}
-
-impl Guests {
-    /// Takes it, whoever waits.
-    fn take(guests: usize) -> Self {
-        LINE.lock().unwrap().running += guests;
-        Self(guests)
-    }
-}
-
-impl Drop for Guests {
-    fn drop(&mut self) {
-        LINE.lock().unwrap().running -= self.0;
-        CHANGED.notify_all();
-    }
-}
-
-/// Its folder. Checks come later: most stories need none of them, and wait for what is built.
+/// Its folder outlives the test run: what of it is still good, the program knows by its keys. Checks come later: most stories
+/// need none of them.
 static QUICKSTART: LazyLock<Bench> = LazyLock::new(|| {
-    // Nobody drops what is static: the folder is the same each time, and cleared at the start.
+    let _guests = guests(1);
+    let _deadline = Deadline::begin(WITH_GUESTS);
+    sweep();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quickstart");
-    let _ = fs::remove_dir_all(&folder);
+    if is_real() {
+        let _ = fs::remove_dir_all(&folder);
+    }
     fs::create_dir_all(&folder).unwrap();
     let bench = Bench::at(&folder);
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
     bench.write("quickstart.toml", fs::read(manifest).unwrap());
-    // Most of the others wait for this: it waits for nobody.
-    let _guests = Guests::take(1);
     let ran = bench.run(&["run", "quickstart.toml", "--no-check"]);
     assert_eq!(ran.code, 0, "the quickstart failed:\n{}", ran.all());
+    let clean = bench.run(&["gc", "--max-size", "4G", "--keep-runs", "4"]);
+    assert_eq!(clean.code, 0, "{}", clean.all());
     bench
 });
 
 static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
-    let story = quickstart(2);
-    let ran = story
-        .bench
-        .run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
+    let bench = &*QUICKSTART;
+    let _guests = guests(2);
+    let _deadline = Deadline::begin(WITH_GUESTS);
+    let ran = bench.run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
     assert_eq!(ran.code, 0, "the quickstart's checks failed:\n{}", ran.all());
     ran
 });
+
+/// Removes what stories of a test run that was killed have left.
+fn sweep() {
+    for entry in fs::read_dir(env!("CARGO_TARGET_TMPDIR")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name
+            .strip_prefix(super::STORY_PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+}
+
+/// The same results in a store of its own, which other stories do not touch. Files are links: nobody writes into a result.
+fn copy(base: &Bench, to: &Bench) {
+    fs::create_dir(to.path("store")).unwrap();
+    let script = "cp -al store/results \"$1/store\" && cp -a store/latest store/texts store/*.json \"$1/store\" && \
+                  cp -al out quickstart.toml \"$1\"";
+    let words = ["-c", script, "sh", &to.path("").display().to_string()];
+    tool("sh", &words, &base.path(""));
+}
 
 /// The quickstart's images.
 pub const SMALL: &str = "debian12-3G-vm-bootstrap";
@@ -200,22 +114,20 @@ pub fn image(id: &str) -> String {
     format!("out/{id}/{id}.qcow2.gz")
 }
 
-/// Its disk as its users have it, unpacked once for all stories, which leave it as it is.
+/// Its disk as its users have it.
 pub fn unpack(bench: &Bench, id: &str) -> String {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap();
     let disk = format!("{id}.qcow2");
-    if !bench.path(&disk).exists() {
-        let line = format!("gzip -dc {} > {disk}.part && mv {disk}.part {disk}", image(id));
-        tool("sh", &["-c", &line], &bench.path(""));
-    }
+    let line = format!("gzip -dc {} > {disk}", image(id));
+    tool("sh", &["-c", &line], &bench.path(""));
     disk
 }
 
-/// The same as a raw disk that is the story's own.
-pub fn unpack_raw(bench: &Bench, id: &str, to: &Path) {
-    let (disk, to) = (unpack(bench, id), to.display().to_string());
-    let words = ["convert", "-O", "raw", &disk, &to];
+/// The same as a raw disk, from the store.
+pub fn raw_disk(bench: &Bench, id: &str, to: &Path) {
+    let sized = bench.run(&["store", "path", &format!("size/{id}")]);
+    assert_eq!(sized.code, 0, "{}", sized.all());
+    let sized = sized.stdout.trim().replace("[ROOT]", ".") + "/disk";
+    let words = ["convert", "-O", "raw", &sized, &to.display().to_string()];
     tool("qemu-img", &words, &bench.path(""));
 }
 

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::support::cloud_image::btrfs_with_cloud_init;
 use crate::support::inside::PARTITION;
-use crate::support::vm::Place;
-use crate::support::{Bench, tool};
+use crate::support::tool;
+use crate::support::vm::story;
 
 #[test]
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
-    let bench = Bench::new();
+    let story = story(1);
+    let bench = &story.bench;
     let theirs = btrfs_with_cloud_init(&bench.path(""));
-    let _guests = Place::EARLY.allow(1);
     let digest = tool("sha256sum", &[&theirs.display().to_string()], &bench.path(""));
     let digest = digest.split(' ').next().unwrap();
 

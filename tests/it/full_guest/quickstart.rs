@@ -1,12 +1,4 @@
-//! The quickstart's story, with real VMs: two images from nothing and a second run that does nothing; the modules tell what
-//! follows. Without KVM these take minutes; they share one install.
-
-mod cloud_init;
-mod gate;
-mod kills;
-mod plain_boot;
-mod rebuild;
-mod steps;
+//! The quickstart's story: two images from nothing and a second run that does nothing.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -18,7 +10,7 @@ use crate::support::vm::{LARGE, SMALL, checked, image, unpack};
 use crate::support::{Bench, Ran, tool};
 
 /// The nodes that a run started, from its journal.
-fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
+pub fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
     let said = ran
         .stderr
         .split("[ROOT]/")

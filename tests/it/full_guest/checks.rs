@@ -18,8 +18,10 @@ use pipeline::size::{ByteSize, GIB, MIB};
 use pipeline::stage::check::{Artifact, check};
 use pipeline::stage::error::StageError;
 
+use crate::support::deadline::WITH_GUESTS;
 use crate::support::inside::{remove, replace, write};
-use crate::support::vm::{Place, SMALL, unpack_raw};
+use crate::support::line::guests;
+use crate::support::vm::{SMALL, quickstart, raw_disk};
 use crate::support::{Bench, tool};
 
 const SIZE: u64 = 3 * GIB;
@@ -88,7 +90,7 @@ const CASES: &[Case] = &[
     Case {
         name: "one identity for all, and an agent that never stops",
         break_it: |disk, bench| {
-            let text = include_str!("../../guest/vm-bootstrap");
+            let text = include_str!("../../../guest/vm-bootstrap");
             let broken = text.replace("rm -f \"$cron_entry\"", ":");
             assert_ne!(text, broken);
             replace(disk, "/root/bootstrap/vm-bootstrap", &broken, bench);
@@ -188,16 +190,14 @@ const CASES: &[Case] = &[
 
 #[test]
 fn each_broken_image_fails_its_own_checks_and_no_others() {
-    let place = Place::EARLY;
-    let story = place.quickstart(0);
-    let shared = Bench::new();
-    let base = shared.path("base.raw");
-    unpack_raw(story.bench, SMALL, &base);
+    let story = quickstart(0);
+    let base = story.bench.path("base.raw");
+    raw_disk(&story.bench, SMALL, &base);
     let wrong = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for case in CASES {
             scope.spawn(|| {
-                let _guest = place.allow(1);
+                let _guest = guests(1);
                 if let Err(text) = try_case(case, &base) {
                     wrong.lock().unwrap().push(format!("{}: {text}", case.name));
                 }
@@ -210,7 +210,7 @@ fn each_broken_image_fails_its_own_checks_and_no_others() {
 
 /// Breaks a copy of the disk, checks it, and compares what fails with what must.
 fn try_case(case: &Case, base: &Path) -> Result<(), String> {
-    let bench = Bench::new();
+    let bench = Bench::lasting(WITH_GUESTS);
     let raw = bench.path("disk.raw");
     let copy = format!("cp --sparse=always {} {}", base.display(), raw.display());
     tool("sh", &["-c", &copy], &bench.path(""));

@@ -6,7 +6,7 @@ use crate::support::vm::{LARGE, SMALL, quickstart};
 #[test]
 fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
     let story = quickstart(1);
-    let shared = story.bench;
+    let shared = &story.bench;
     let own = r#"
 [[checks]]
 name    = "motd"

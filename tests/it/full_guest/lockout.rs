@@ -1,13 +1,12 @@
 //! Real guests that are lost: what a flavor's steps can break, or somebody else's disk can lack, and how soon it is known.
 
-use std::fs;
 use std::path::Path;
 
 use pipeline::machine::disk::Put;
 use serde_json::Value;
 
 use crate::support::inside::{read, remove, replace, write};
-use crate::support::vm::{Place, SMALL, unpack_raw, variant};
+use crate::support::vm::{SMALL, quickstart, raw_disk, variant};
 use crate::support::{Bench, tool};
 
 /// Longest time from the guest's last word to the verdict, in seconds, on a host whose processors other guests want too.
@@ -81,8 +80,8 @@ const DISKS: &[(&str, Break, End)] = &[
 
 #[test]
 fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
-    let story = Place::EARLY.quickstart(2);
-    let shared = story.bench;
+    let story = quickstart(2);
+    let shared = &story.bench;
     let text = variant("lockout", "");
     let (head, _) = text.split_once("[[images]]").unwrap();
     let mut text = format!("{head}[resources]\njobs = 2\ncpus = 2\n");
@@ -98,7 +97,7 @@ fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
     for (name, break_it, _) in DISKS {
         let bench = Bench::new();
         let raw = bench.path("disk.raw");
-        unpack_raw(shared, SMALL, &raw);
+        raw_disk(shared, SMALL, &raw);
         break_it(&raw, &bench);
         let disk = format!("lockout-{name}.qcow2");
         let broken = shared.path(&disk).display().to_string();
@@ -145,7 +144,4 @@ fn guests_that_are_lost_in_five_ways_have_five_verdicts_and_soon() {
         }
     }
     assert!(late.is_empty(), "{}", late.join("\n"));
-    for (name, ..) in DISKS {
-        fs::remove_file(shared.path(&format!("lockout-{name}.qcow2"))).unwrap();
-    }
 }

@@ -1,14 +1,13 @@
 //! A real guest, somebody's disk with a key of theirs in it: entered while its step runs, kept when the step fails, entered
 //! again.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use pipeline::machine::disk::Put;
 
 use crate::support::inside::write;
-use crate::support::vm::{SMALL, quickstart, unpack_raw};
+use crate::support::vm::{SMALL, quickstart, raw_disk};
 use crate::support::{Bench, tool};
 
 /// Waits for somebody who comes in, and fails.
@@ -18,7 +17,7 @@ const STEP: &str =
 #[test]
 fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
     let story = quickstart(1);
-    let bench = story.bench;
+    let bench = &story.bench;
     a_disk_with_a_key(bench);
     let manifest = format!(
         "[pipeline]\nname = \"entered\"\noutput = \"out-entered\"\n\
@@ -60,7 +59,6 @@ fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
         "{}",
         list.all()
     );
-    fs::remove_file(bench.path("entered.qcow2")).unwrap();
 }
 
 /// The quickstart's image as somebody has it who put a key of their own in.
@@ -69,7 +67,7 @@ fn a_disk_with_a_key(bench: &Bench) {
     tool("ssh-keygen", &key, &bench.path(""));
     let own = Bench::new();
     let raw = own.path("disk.raw");
-    unpack_raw(bench, SMALL, &raw);
+    raw_disk(bench, SMALL, &raw);
     let public = bench.path("entered-key.pub");
     write(
         &raw,

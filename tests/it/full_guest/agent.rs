@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::vm::{Place, SMALL, image, quickstart, variant};
+use crate::support::vm::{SMALL, image, quickstart, variant};
 use crate::support::{Bench, Ran, tool};
 
 /// Four runs in one machine: a crash in mid-run that takes the machine down, after the maximum was changed; a plain
@@ -110,25 +110,27 @@ fn went_by_the_contract(ran: &Ran, starter: &str) {
 
 #[test]
 fn an_agent_started_by_cron_or_by_a_timer_is_driven_to_success_through_a_crash() {
-    let story = Place::EARLY.quickstart(2);
-    let bench = story.bench;
+    let story = quickstart(2);
+    let bench = &story.bench;
     let flavor = "[flavors.timer]\nsteps = [\n  { inline = \"dpkg --purge cron\", name = \"no cron\" },\n  \
                   { install = \"vm-bootstrap\" },\n]\n";
     bench.write("timer.toml", variant("timer", flavor));
     let image = image(SMALL);
-    let by_cron = thread::spawn(move || drive(bench, &image));
-    let built = bench.run(&["run", "timer.toml"]);
-    assert_eq!(built.code, 0, "{}", built.all());
-    let by_timer = drive(bench, "out-timer/debian12-2G-timer/debian12-2G-timer.qcow2");
-    went_by_the_contract(&by_cron.join().unwrap(), "inactive cron");
-    went_by_the_contract(&by_timer, "active");
+    thread::scope(|scope| {
+        let by_cron = scope.spawn(|| drive(bench, &image));
+        let built = bench.run(&["run", "timer.toml"]);
+        assert_eq!(built.code, 0, "{}", built.all());
+        let by_timer = drive(bench, "out-timer/debian12-2G-timer/debian12-2G-timer.qcow2");
+        went_by_the_contract(&by_cron.join().unwrap(), "inactive cron");
+        went_by_the_contract(&by_timer, "active");
+    });
 }
 
 /// In the machine that an orchestrator gives it: no serial console, a second network card that leads nowhere.
 #[test]
 fn an_agent_that_gives_up_is_a_failure_and_what_it_wrote_is_kept_where_asked() {
     let story = quickstart(1);
-    let bench = story.bench;
+    let bench = &story.bench;
     let unpack = format!("gzip -dc {} > kept.qcow2", image(SMALL));
     tool("sh", &["-c", &unpack], &bench.path(""));
     fs::create_dir_all(bench.path("kept")).unwrap();

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::started;
-use crate::support::vm::{SMALL, checked};
+use super::quickstart::started;
+use crate::support::vm::{SMALL, checked_quickstart};
 
 #[test]
 fn a_change_costs_what_hangs_on_it_and_the_plan_said_so() {
-    let (shared, _) = checked();
+    let story = checked_quickstart();
+    let shared = &story.bench;
     let text = shared.read("quickstart.toml");
-    // Under its own name for the file, so that the other stories' manifest stays as it is.
     shared.write("changed.toml", format!("# a comment\n{text}"));
     let plan = shared.run(&["plan", "changed.toml"]);
     assert!(plan.stdout.contains("Nothing to do"), "{}", plan.all());

@@ -6,23 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::started;
+use super::quickstart::started;
 use crate::support::vm::{processes_naming, quickstart, variant, wait_until};
 use crate::support::{Bench, tool};
 
 #[test]
 fn a_kill_leaves_no_vm_and_no_half_file_and_costs_only_the_node_it_was_in() {
     let story = quickstart(1);
-    let shared = story.bench;
+    let shared = &story.bench;
     let flavor = "[flavors.killed]\nsteps = [{ inline = \"true\", name = \"nothing\" }]\n";
     let text = variant("killed", flavor).replace("compress = \"none\"", "compress = \"gzip\"\nlevel = 1");
     shared.write("killed.toml", text);
-    // Other stories run in the same store: only what is of this one counts.
-    let ours = Path::new("debian12-killed");
-
     kill_when(shared, "waiting for ssh");
     wait_until("all VMs to be gone", Duration::from_secs(10), || {
-        processes_naming(ours).is_empty()
+        processes_naming(&shared.path("")).is_empty()
     });
     assert!(!shared.path("out-killed").exists());
 

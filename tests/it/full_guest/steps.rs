@@ -5,7 +5,7 @@ use crate::support::vm::{quickstart, variant};
 #[test]
 fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
     let story = quickstart(1);
-    let shared = story.bench;
+    let shared = &story.bench;
     shared.write("files/motd", "hello from the host\n");
     shared.write("files/deep/er/file", "deep\n");
     shared.write(

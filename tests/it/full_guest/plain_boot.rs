@@ -28,7 +28,7 @@ exit 0
 #[test]
 fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
     let story = quickstart(1);
-    let bench = story.bench;
+    let bench = &story.bench;
     // qemu starts this once a connection, with the connection as its standard input and output.
     let door = bench.write(
         "door.sh",

@@ -1,0 +1,16 @@
+//! Stories that need a full guest. Without KVM they take most of the time; `make quick` leaves them out. What each one alone
+//! proves is in docs/testing.md.
+
+mod agent;
+mod checks;
+mod cloud_init;
+mod entered;
+mod gate;
+mod installer;
+mod kills;
+mod lockout;
+mod plain_boot;
+mod publish;
+mod quickstart;
+mod rebuild;
+mod steps;
