@@ -9,6 +9,7 @@ pub mod disk_format;
 pub mod event;
 pub mod guest;
 pub mod host;
+#[cfg(feature = "import-packer")]
 pub mod import;
 pub mod installer;
 pub mod machine;

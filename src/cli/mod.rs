@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod gc;
+#[cfg(feature = "import-packer")]
 pub mod import;
 pub mod init;
 pub mod logs;
@@ -83,6 +84,7 @@ enum Verb {
     Schema(schema::Args),
     /// Print what a distro's system is configured with: its answer template, rendered
     Render(render::Args),
+    #[cfg(feature = "import-packer")]
     /// Make a manifest of what another tool builds its images from
     Import(import::Args),
     /// For qemu only: one connection of a guest's to its HTTP door
@@ -126,7 +128,10 @@ pub enum Exit {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse_from(import::with_two_dashes(std::env::args_os()));
+    let arguments = std::env::args_os();
+    #[cfg(feature = "import-packer")]
+    let arguments = import::with_two_dashes(arguments);
+    let cli = Cli::parse_from(arguments);
     let exit = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
@@ -145,6 +150,7 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Render(args) => render::run(&args),
+        #[cfg(feature = "import-packer")]
         Verb::Import(args) => import::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),

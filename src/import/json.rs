@@ -1,139 +1,75 @@
-//! JSON with the line of every value. serde_json says whether it is JSON and what each scalar is; only the places are
-//! found here.
+//! JSON with the line of every value.
 
 use std::sync::Arc;
 
+use jsonc_parser::ast;
+use jsonc_parser::common::Ranged as _;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
 use super::node::{Node, Place, Value};
+
+/// JSON and nothing more: no comments, no commas that lead nowhere.
+const STRICT: ParseOptions = ParseOptions {
+    allow_comments: false,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
 
 /// Why a text is no JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct JsonError {
-    /// What serde_json says, without the place.
+    /// What the parser says, without the place.
     pub cause: String,
     /// Where.
     pub place: Place,
 }
 
-/// Reads a text. Nesting is bounded by serde_json (128).
+/// Reads a text. Nesting is bounded by the parser (512).
 pub fn read(file: &Arc<str>, text: &str) -> Result<Node, JsonError> {
-    let valid = serde_json::from_str::<serde_json::Value>(text);
-    if let Err(error) = valid {
-        let cause = error.to_string();
-        let cause = cause.split(" at line ").next().unwrap_or_default().to_owned();
-        let place = Place {
-            file: Arc::clone(file),
-            // Where the text ends too early, serde_json counts the line behind it.
-            line: error.line().clamp(1, text.lines().count().max(1)),
-        };
-        return Err(JsonError { cause, place });
-    }
-    let mut walk = Walk {
-        file,
-        text,
-        at: 0,
-        line: 1,
+    let ends: Vec<_> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let place = |offset: usize| Place {
+        file: Arc::clone(file),
+        line: ends.partition_point(|end| *end < offset) + 1,
     };
-    Ok(walk.value())
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT).map_err(|error| JsonError {
+        cause: error.kind().to_string().to_lowercase(),
+        place: place(error.range().start),
+    })?;
+    let root = parsed.value.ok_or_else(|| JsonError {
+        cause: "it is empty".to_owned(),
+        place: place(0),
+    })?;
+    Ok(node(root, &place))
 }
 
-/// Walks over a text that is known to be JSON.
-struct Walk<'t> {
-    file: &'t Arc<str>,
-    text: &'t str,
-    at: usize,
-    line: usize,
-}
-
-impl Walk<'_> {
-    fn rest(&self) -> &str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn blanks(&mut self) {
-        while let Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) = self.peek() {
-            self.line += usize::from(byte == b'\n');
-            self.at += 1;
+fn node(value: ast::Value<'_>, place: &dyn Fn(usize) -> Place) -> Node {
+    let here = place(value.start());
+    let value = match value {
+        ast::Value::NullKeyword(_) => Value::Null,
+        ast::Value::BooleanLit(flag) => Value::Bool(flag.value),
+        ast::Value::NumberLit(number) => Value::Number(number.value.to_owned()),
+        ast::Value::StringLit(text) => Value::Text(text.value.into_owned()),
+        ast::Value::Array(list) => {
+            Value::List(list.elements.into_iter().map(|item| node(item, place)).collect())
         }
-    }
-
-    /// Blanks and the given byte.
-    fn eat(&mut self, wanted: u8) -> bool {
-        self.blanks();
-        let found = self.peek() == Some(wanted);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn value(&mut self) -> Node {
-        self.blanks();
-        let place = Place {
-            file: Arc::clone(self.file),
-            line: self.line,
-        };
-        let value = match self.peek() {
-            Some(b'{') => {
-                self.at += 1;
-                let mut entries = Vec::new();
-                while !self.eat(b'}') && self.at < self.text.len() {
-                    let key = self.string();
-                    self.eat(b':');
-                    entries.push((key, self.value()));
-                    self.eat(b',');
-                }
-                Value::Map(entries)
-            }
-            Some(b'[') => {
-                self.at += 1;
-                let mut items = Vec::new();
-                while !self.eat(b']') && self.at < self.text.len() {
-                    items.push(self.value());
-                    self.eat(b',');
-                }
-                Value::List(items)
-            }
-            Some(b'"') => Value::Text(self.string()),
-            _ => {
-                let end = self.rest().find([',', ']', '}', ' ', '\n', '\r', '\t']);
-                let word = &self.rest()[..end.unwrap_or(self.rest().len())];
-                let value = match word {
-                    "null" | "" => Value::Null,
-                    "true" => Value::Bool(true),
-                    "false" => Value::Bool(false),
-                    number => Value::Number(number.to_owned()),
-                };
-                self.at += word.len().max(1);
-                value
-            }
-        };
-        Node::new(value, &place)
-    }
-
-    fn string(&mut self) -> String {
-        self.blanks();
-        let start = self.at;
-        let mut escaped = false;
-        for (offset, byte) in self.rest().bytes().enumerate() {
-            if offset == 0 {
-                continue;
-            }
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => {
-                    self.at = start + offset + 1;
-                    return serde_json::from_str(&self.text[start..self.at]).unwrap_or_default();
-                }
-                _ => {}
-            }
+        ast::Value::Object(map) => {
+            let entries = map.properties.into_iter();
+            Value::Map(
+                entries
+                    .map(|entry| (entry.name.into_string(), node(entry.value, place)))
+                    .collect(),
+            )
         }
-        self.at = self.text.len();
-        String::new()
-    }
+    };
+    Node::new(value, &here)
 }
 
 #[cfg(test)]
@@ -152,8 +88,24 @@ mod tests {
         assert_eq!((list.place.line, list.items()[1].place.line), (2, 3));
         assert_eq!(list.items()[1].text().unwrap(), "x\"é\n");
         assert_eq!(node.get("b").unwrap().value, Value::Bool(true));
-        let error = read(&file, "{\n \"a\": [1,\n").unwrap_err();
-        assert_eq!(error.place.line, 2);
+    }
+
+    #[test]
+    fn nothing_but_json_is_read() {
+        let file = Arc::from("a.json");
+        for (text, line) in [
+            ("{\n \"a\": [1,\n", 2),
+            ("{\n \"a\": 1 // one\n}", 2),
+            ("{\n \"a\": [1,]\n}", 2),
+            ("{\n \"a\": 1\n \"b\": 2 }", 2),
+            ("{ \"a\":\n 0x1 }", 2),
+            ("{}\n{}", 2),
+            ("", 1),
+        ] {
+            assert_eq!(read(&file, text).unwrap_err().place.line, line, "{text}");
+        }
         assert!(read(&file, &"[".repeat(1000)).is_err());
+        let node = read(&file, r#"["\ud83d\ude00\/"]"#).unwrap();
+        assert_eq!(node.items()[0].text().unwrap(), "😀/");
     }
 }

@@ -65,6 +65,11 @@ impl Node {
         }
     }
 
+    /// Whether it says yes.
+    pub fn is_true(&self) -> bool {
+        self.text().is_some_and(|text| text == "true")
+    }
+
     /// The items of a list; of anything else, itself.
     pub fn items(&self) -> &[Self] {
         match &self.value {

@@ -1,7 +1,7 @@
 //! The direction of imports, as drawn in `ARCHITECTURE.md`: a module may use those its row names, itself, and nothing
 //! else. Fails with the place of each import that goes up or sideways.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +87,157 @@ fn imports_go_down_only() {
             "the layer {layer} has no files: is the test looking at the right place?"
         );
     }
+}
+
+/// Layers in which not even files of one folder import each other in a circle, a parent and its children included.
+const FREE_OF_CIRCLES: [&str; 3] = ["boot", "boot_command", "import"];
+
+#[test]
+fn imports_inside_these_layers_form_no_circle() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files: BTreeMap<Vec<String>, String> = rust_files(&src)
+        .into_iter()
+        .map(|file| (module_of(&src, &file), code(&fs::read_to_string(&file).unwrap())))
+        .collect();
+    let imports: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> = files
+        .iter()
+        .map(|(module, text)| (module, imported(module, text, &files)))
+        .collect();
+    let checked = |module: &&Vec<String>| {
+        module
+            .first()
+            .is_some_and(|layer| FREE_OF_CIRCLES.contains(&layer.as_str()))
+    };
+    let circles: Vec<_> = files
+        .keys()
+        .filter(checked)
+        .filter_map(|from| circle(from, &imports))
+        .map(|way| {
+            way.iter()
+                .map(|module| module.join("::"))
+                .collect::<Vec<_>>()
+                .join(" -> ")
+        })
+        .collect();
+    assert!(circles.is_empty(), "circles of imports:\n{}", circles.join("\n"));
+    assert!(
+        imports.values().map(BTreeSet::len).sum::<usize>() > files.len(),
+        "no imports were found"
+    );
+}
+
+/// The path of a file's module below the crate.
+fn module_of(src: &Path, file: &Path) -> Vec<String> {
+    let inside = file.strip_prefix(src).unwrap().with_extension("");
+    let parts = inside.iter().map(|part| part.to_string_lossy().into_owned());
+    parts
+        .filter(|part| !["mod", "lib", "main"].contains(&part.as_str()))
+        .collect()
+}
+
+/// A file without comments and without its tests.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    text.lines()
+        .map(|line| line.split("//").next().unwrap())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Modules that a file names: by `use`, or by a path where it needs one. The parent of a module is no import of it.
+fn imported<'m>(
+    module: &[String],
+    text: &str,
+    files: &'m BTreeMap<Vec<String>, String>,
+) -> BTreeSet<&'m Vec<String>> {
+    let mut paths = Vec::new();
+    for statement in text.split("use ").skip(1) {
+        branches(statement.split(';').next().unwrap(), &mut Vec::new(), &mut paths);
+    }
+    for start in ["crate::", "super::", "self::"] {
+        for rest in text.split(start).skip(1) {
+            let path = format!("{start}{rest}");
+            let end = path.find(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
+            branches(&path[..end.unwrap_or(path.len())], &mut Vec::new(), &mut paths);
+        }
+    }
+    paths
+        .iter()
+        .filter_map(|path| {
+            let mut at = match path[0].as_str() {
+                "crate" => Vec::new(),
+                _ => module.to_vec(),
+            };
+            for part in path {
+                match part.as_str() {
+                    "crate" | "self" => {}
+                    "super" => drop(at.pop()),
+                    name => {
+                        at.push(name.to_owned());
+                        if !files.contains_key(&at) {
+                            at.pop();
+                            break;
+                        }
+                    }
+                }
+            }
+            files.get_key_value(&at).map(|(found, _)| found)
+        })
+        .filter(|found| *found != module)
+        .collect()
+}
+
+/// All paths of a tree of imports: `a::{b, c::{d, e}}`.
+fn branches(tree: &str, before: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
+    let (start, group) = match tree.split_once('{') {
+        Some((start, rest)) => (start, rest.rsplit_once('}').map(|(inside, _)| inside)),
+        None => (tree, None),
+    };
+    let length = before.len();
+    let names = start
+        .split("::")
+        .map(|name| name.split(" as ").next().unwrap().trim());
+    before.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+    match group {
+        None if !before.is_empty() => paths.push(before.clone()),
+        None => {}
+        Some(group) => {
+            let (mut depth, mut from) = (0, 0);
+            for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        branches(&group[from..at], before, paths);
+                        from = at + 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    before.truncate(length);
+}
+
+/// A shortest way from a module back to it.
+fn circle<'m>(
+    from: &'m Vec<String>,
+    imports: &BTreeMap<&'m Vec<String>, BTreeSet<&'m Vec<String>>>,
+) -> Option<Vec<&'m Vec<String>>> {
+    let mut ways = VecDeque::from([vec![from]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        for next in &imports[way.last().unwrap()] {
+            let longer = [way.as_slice(), &[*next]].concat();
+            if *next == from {
+                return Some(longer);
+            }
+            if seen.insert(*next) {
+                ways.push_back(longer);
+            }
+        }
+    }
+    None
 }
 
 /// A process that is started in another way outlives us when we are killed.

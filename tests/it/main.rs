@@ -10,6 +10,7 @@ mod doctor;
 mod fetch;
 mod full_guest;
 mod guest;
+#[cfg(feature = "import-packer")]
 mod import;
 mod init;
 mod installer;

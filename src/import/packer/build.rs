@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::go::{self, Piece, Scope};
-use super::template::{Builder, Template};
-use super::{Found, LARGEST_FILE, Look, Request};
+use super::model::{Builder, Found, LARGEST_FILE, Look, Request, Template};
 use crate::import::node::{Node, Place};
 use crate::import::note::{Notes, Weight};
 use crate::import::path;

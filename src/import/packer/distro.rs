@@ -7,36 +7,18 @@ use toml_edit::{InlineTable, Value};
 
 use super::answers::{self, Answer, Quote};
 use super::build::Build;
+use super::go;
 use super::hcl::Names;
-use super::media::{self, Keys};
+use super::media;
+use super::model::{Distro, Found, Keys};
 use super::options::{self, Fate};
-use super::system::{self, System};
+use super::system;
 use super::typed::{self, Start, Words};
-use super::{Found, go};
 use crate::import::node::{Node, Place};
 use crate::import::note::Weight;
 use crate::import::path;
 use crate::installer::{self, Installer};
 use crate::manifest::builtin;
-
-/// A distro, still without its disk: that depends on the sizes of its images.
-#[derive(Clone, Debug)]
-pub struct Distro {
-    /// Its name.
-    pub name: String,
-    /// Family and version.
-    pub system: System,
-    /// `iso` or `disk`.
-    pub kind: &'static str,
-    /// What stands above it.
-    pub comments: Vec<String>,
-    /// Keys of its source.
-    pub source: Keys,
-    /// Other keys of its table.
-    pub keys: Vec<(&'static str, Value)>,
-    /// Its own vars.
-    pub vars: Vec<(String, Value)>,
-}
 
 /// An answer file.
 struct Answers {
@@ -542,8 +524,8 @@ fn tell(build: &Build<'_>) {
     for (key, _) in build.builder.options.entries() {
         match options::of_builder(key) {
             Some(Fate::Taken(_)) => {}
-            Some(Fate::Ours(text)) => build.note(Weight::Decided, key, text),
-            Some(Fate::Lost(text)) => build.note(Weight::Lost, key, text),
+            Some(Fate::Ours(text)) => build.note(Weight::Decided, key, text.as_str()),
+            Some(Fate::Lost(text)) => build.note(Weight::Lost, key, text.as_str()),
             None => build.note(
                 Weight::Lost,
                 key,

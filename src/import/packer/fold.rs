@@ -6,16 +6,13 @@ use std::collections::BTreeSet;
 use toml_edit::Value;
 
 use super::build::{Build, Desk};
-use super::distro::{self, Distro};
-use super::steps::{self, Step};
-use super::vars::Kept;
-use crate::import::node::{Node, Place};
+use super::distro;
+use super::model::{Distro, Fleet, Images, Kept, Key, Step};
+use super::steps;
+use crate::import::node::Place;
 use crate::import::note::Weight;
 use crate::installer;
 use crate::size::{ByteSize, MIB};
-
-/// A builder of a template: their numbers.
-pub type Key = (usize, usize);
 
 /// What one build is in a manifest.
 #[derive(Clone, Debug)]
@@ -34,34 +31,6 @@ pub struct Made {
     /// Folder and name of its file.
     pub file: (String, String),
     place: Place,
-}
-
-/// All builds, folded.
-#[derive(Clone, Debug, Default)]
-pub struct Fleet {
-    /// `[vars]`.
-    pub vars: Vec<Kept>,
-    /// `[distros.*]`.
-    pub distros: Vec<Distro>,
-    /// `[flavors.*]`: names with steps.
-    pub flavors: Vec<(String, Vec<Step>)>,
-    /// `[[images]]`.
-    pub images: Vec<Images>,
-}
-
-/// One `[[images]]` table.
-#[derive(Clone, Debug)]
-pub struct Images {
-    /// Names of its distros.
-    pub distros: Vec<String>,
-    /// Name of its flavor.
-    pub flavor: String,
-    /// Its sizes.
-    pub sizes: Vec<String>,
-    /// Its ids, a template.
-    pub id: String,
-    /// Distro, id, folder and name of each file.
-    pub files: Vec<(String, String, (String, String))>,
 }
 
 /// Reads a build.
@@ -356,11 +325,6 @@ fn merge(fleet: &mut Fleet) {
         }
     }
     fleet.images = merged;
-}
-
-/// Whether a node says yes.
-pub fn is_true(node: Option<&Node>) -> bool {
-    node.and_then(Node::text).is_some_and(|text| text == "true")
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::go::{self, Known, Scope};
-use super::template::{Block, Builder, Template, Variable};
-use super::{Fault, Overrides};
+use super::model::{Block, Builder, Fault, Overrides, Template, Variable};
 use crate::import::json;
 use crate::import::node::{Node, Value};
 use crate::import::note::{Notes, Weight};

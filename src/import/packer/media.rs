@@ -2,14 +2,11 @@
 
 use toml_edit::{Array, Value};
 
-use super::Found;
 use super::build::Build;
+use super::model::{Found, Keys};
 use crate::digest::Algorithm;
 use crate::import::node::Node;
 use crate::import::note::Weight;
-
-/// Keys of a medium with their values, and comments in front of them.
-pub type Keys = Vec<(&'static str, Value, Option<String>)>;
 
 /// URLs and paths of a build's medium, in order.
 pub fn urls(build: &Build<'_>) -> Vec<String> {

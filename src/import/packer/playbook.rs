@@ -7,8 +7,7 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 
 use super::build::Desk;
-use super::fold::Fleet;
-use super::{Fault, Input};
+use super::model::{Command, Fault, Fleet, Input, Item, Plan};
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::Weight;
 use crate::import::{path, yaml};
@@ -32,44 +31,6 @@ const COMMANDS: [&str; 6] = [
     "ansible.legacy.shell",
     "ansible.legacy.command",
 ];
-
-/// What the playbook does.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// Its runs of Packer.
-    pub builds: Vec<Command>,
-    /// It compresses: how, and where it says so.
-    pub compress: Option<(&'static str, Place)>,
-    /// It writes checksum files.
-    pub checksums: Vec<(&'static str, Place)>,
-    /// It uploads to a shacache.
-    pub shacache: Option<Place>,
-    /// Items of tasks that are not runs of Packer: what they say of a distro.
-    matrix: Vec<Item>,
-}
-
-/// One run of Packer.
-#[derive(Clone, Debug)]
-pub struct Command {
-    /// Where the template could be.
-    pub templates: Vec<String>,
-    /// As it is written.
-    pub written: String,
-    /// `-var`.
-    pub vars: Vec<(String, String)>,
-    /// `-var-file`.
-    pub var_files: Vec<Input>,
-    /// Where.
-    pub place: Place,
-}
-
-/// What a task says of a distro.
-#[derive(Clone, Debug)]
-struct Item {
-    values: BTreeMap<String, String>,
-    task: String,
-    place: Place,
-}
 
 struct Reading<'r, 'd> {
     desk: &'r Desk<'d>,
@@ -210,11 +171,7 @@ impl Reading<'_, '_> {
             known = true;
             self.plan.shacache.get_or_insert_with(|| node.place.clone());
         }
-        if task
-            .get("ignore_errors")
-            .is_some_and(|node| node.text().is_some_and(|text| text == "true"))
-            && known
-        {
+        if task.get("ignore_errors").is_some_and(Node::is_true) && known {
             self.desk.note(
                 Weight::Decided,
                 Some(&node.place),

@@ -3,29 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::build::{Build, Desk};
-use super::fold::{Fleet, Key};
+use super::model::{Block, Fleet, Key, Plan, Publish};
 use super::options::{self, Fate};
-use super::playbook::Plan;
-use super::template::Block;
 use crate::import::note::Weight;
 use crate::import::path;
-
-/// `[publish]`.
-#[derive(Clone, Debug, Default)]
-pub struct Publish {
-    /// `format`.
-    pub format: String,
-    /// `compress`.
-    pub compress: &'static str,
-    /// `level`.
-    pub level: Option<i64>,
-    /// `checksums`.
-    pub checksums: Vec<&'static str>,
-    /// `file`, a template; absent: the usual one.
-    pub file: Option<String>,
-    /// A `[publish.shacache]` table.
-    pub shacache: bool,
-}
 
 /// Reads it.
 pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, desk: &Desk<'_>) -> Publish {
@@ -177,13 +158,9 @@ fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, desk:
             }
         }
         kind => {
-            let fate = options::POST_PROCESSORS
-                .iter()
-                .find(|(known, _)| *known == kind)
-                .map(|(_, fate)| *fate);
-            let (weight, text) = match fate {
-                Some(Fate::Ours(text) | Fate::Taken(text)) => (Weight::Decided, text),
-                Some(Fate::Lost(text)) => (Weight::Lost, text),
+            let (weight, text) = match options::of_post_processor(kind) {
+                Some(Fate::Ours(text) | Fate::Taken(text)) => (Weight::Decided, text.as_str()),
+                Some(Fate::Lost(text)) => (Weight::Lost, text.as_str()),
                 None => (
                     Weight::Lost,
                     "not known here; do it with the published image, after `pipeline run`",

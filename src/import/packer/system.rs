@@ -5,17 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::build::Build;
-
-/// A family and a version, as in a manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct System {
-    /// `debian`.
-    pub family: &'static str,
-    /// `12`, `22.04`.
-    pub version: String,
-    /// With all its parts, where the medium's name has them: `20.04.6`.
-    pub exact: String,
-}
+use super::model::System;
 
 /// What names look like, in lower case: family, pattern with the version as its first group.
 static NAMES: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {

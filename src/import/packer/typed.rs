@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::build::Build;
 use super::go::{self, Piece};
-use super::system::System;
+use super::model::System;
 use crate::boot_command;
 use crate::import::node::Node;
 use crate::import::note::Weight;

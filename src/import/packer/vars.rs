@@ -3,20 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::build::{Build, Desk};
-use super::fold::Key;
+use super::model::{Kept, Key};
 use crate::import::note::Weight;
 use crate::manifest::context::RESERVED;
-
-/// A variable of the manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Its name in the manifest.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// What it is for.
-    pub description: Option<String>,
-}
 
 /// Decides for all builds which variables are kept: those with one value in all builds of one builder. Tells of the
 /// others. Gives what each builder keeps.

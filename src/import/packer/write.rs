@@ -4,10 +4,7 @@
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Formatted, InlineTable, Item, Key, Table, Value};
 
 use super::build::Desk;
-use super::distro::Distro;
-use super::fold::Fleet;
-use super::publish::Publish;
-use super::steps::Step;
+use super::model::{Config, Distro, Fleet, Publish, Step};
 use crate::import::note::{printable, wrapped};
 use crate::import::path;
 
@@ -63,10 +60,10 @@ fn titled(table: &mut Table, lines: &[String]) {
 fn head(desk: &Desk<'_>) -> Table {
     let mut table = Table::new();
     let request = desk.request;
-    let shown = |input: &super::Config| match input {
-        super::Config::Json(input) => input.shown.clone(),
-        super::Config::Hcl { shown, folder, .. } if shown == "." => path::name(folder).to_owned(),
-        super::Config::Hcl { shown, .. } => shown.clone(),
+    let shown = |input: &Config| match input {
+        Config::Json(input) => input.shown.clone(),
+        Config::Hcl { shown, folder, .. } if shown == "." => path::name(folder).to_owned(),
+        Config::Hcl { shown, .. } => shown.clone(),
     };
     let mut sources: Vec<_> = request.configs.iter().map(shown).collect();
     let more = sources.len().saturating_sub(4);

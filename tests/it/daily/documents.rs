@@ -15,6 +15,7 @@ fn document(name: &str) -> String {
 }
 
 #[test]
+#[cfg(feature = "import-packer")]
 fn the_reference_of_the_command_line_is_current() {
     let ran = Bench::new().run(&["reference"]);
     assert_eq!(ran.code, 0, "{}", ran.all());

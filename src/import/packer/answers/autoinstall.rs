@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Added, Answer, Converted, Quote};
+use super::converted::{Added, Answer, Converted, Quote};
 use crate::import::node::{Node, Value};
 use crate::import::note::Weight;
 use crate::import::yaml;

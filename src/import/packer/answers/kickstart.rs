@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Added, Answer, Converted, Quote, squeezed};
+use super::converted::{Added, Answer, Converted, Quote, squeezed};
 use crate::import::note::Weight;
 
 pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) -> Converted {

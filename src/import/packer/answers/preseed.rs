@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Added, Answer, Converted, Quote, squeezed};
+use super::converted::{Added, Answer, Converted, Quote, squeezed};
 use crate::import::note::Weight;
 
 /// An answer as it stands in the file.

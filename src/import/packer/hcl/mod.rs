@@ -15,8 +15,7 @@ use self::functions::scalar;
 pub use self::value::Names;
 use self::value::{Text, action, weight};
 use super::go::{self, Known};
-use super::template::{Block, Builder, Template, Variable};
-use super::{Fault, Overrides};
+use super::model::{Block, Builder, Fault, Overrides, Template, Variable};
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::{Notes, Weight};
 

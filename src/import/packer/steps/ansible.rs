@@ -2,35 +2,22 @@
 
 use toml_edit::{Array, Value};
 
-use super::{Step, finish, note, shared};
+use super::provisioner::Provisioner;
 use crate::import::node::Node;
 use crate::import::note::Weight;
-use crate::import::packer::Found;
-use crate::import::packer::build::Build;
 use crate::import::packer::go::{self, Piece};
-use crate::import::packer::template::Block;
+use crate::import::packer::model::{Found, Step};
 
-pub(super) fn ansible(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
-    let shared = shared(build, block);
-    let Some(playbook) = block
-        .options
-        .text_of("playbook_file")
-        .map(|text| build.resolve(&text))
-    else {
-        note(
-            build,
-            block,
-            Weight::Todo,
-            "playbook_file",
-            "no playbook is named",
-        );
+pub(super) fn ansible(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
+    let Provisioner { build, options, .. } = *provisioner;
+    let shared = provisioner.shared();
+    let Some(playbook) = provisioner.text("playbook_file") else {
+        provisioner.note(Weight::Todo, "playbook_file", "no playbook is named");
         return;
     };
     let (found, what) = build.find(&playbook);
     if what == Found::Missing {
-        note(
-            build,
-            block,
+        provisioner.note(
             Weight::Todo,
             "playbook_file",
             format!("there is no file {playbook}; the manifest is not valid until it is there"),
@@ -38,8 +25,7 @@ pub(super) fn ansible(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
     }
     let mut step = Step::of("ansible", build.desk.named(&found));
     let mut args: Vec<String> = Vec::new();
-    for node in block
-        .options
+    for node in options
         .get("extra_arguments")
         .map(Node::items)
         .unwrap_or_default()
@@ -57,10 +43,7 @@ pub(super) fn ansible(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
             {
                 args.pop();
             }
-            note(
-                build,
-                block,
-                Weight::Todo,
+            provisioner.note(Weight::Todo,
                 "extra_arguments",
                 "an argument with a secret is left out, as everybody on this host could read it; let the playbook look it up (`lookup('env', …)`)",
             );
@@ -70,9 +53,7 @@ pub(super) fn ansible(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
             .iter()
             .any(|piece| !matches!(piece, Piece::Text(_)))
         {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Todo,
                 "extra_arguments",
                 format!("`{plain}` has something in it that is known to Packer alone; it is left out"),
@@ -85,12 +66,10 @@ pub(super) fn ansible(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
         step.keys
             .push(("args", Value::from(args.into_iter().collect::<Array>())));
     }
-    finish(&mut step, &shared);
+    shared.finish(&mut step);
     let hosts = build.desk.text(&found).unwrap_or_default();
     if hosts.contains("hosts: default") || hosts.contains("hosts: packer") {
-        note(
-            build,
-            block,
+        provisioner.note(
             Weight::Todo,
             "playbook_file",
             "the playbook is for a host called `default`; here it is called `guest`: let it say `hosts: all`",

@@ -2,29 +2,20 @@
 
 use toml_edit::Value;
 
-use super::{Step, finish, note, shared};
+use super::provisioner::Provisioner;
 use crate::import::note::Weight;
-use crate::import::packer::Found;
-use crate::import::packer::build::Build;
-use crate::import::packer::template::Block;
+use crate::import::packer::model::{Found, Step};
 use crate::import::path;
 
-pub(super) fn file(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
-    let shared = shared(build, block);
-    let to = block
-        .options
-        .text_of("destination")
-        .map(|text| build.resolve(&text))
-        .unwrap_or_default();
-    if block
-        .options
+pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
+    let Provisioner { build, options, .. } = *provisioner;
+    let shared = provisioner.shared();
+    let to = provisioner.text("destination").unwrap_or_default();
+    if options
         .text_of("direction")
         .is_some_and(|text| text == "download")
     {
-        note(
-            build,
-            block,
-            Weight::Todo,
+        provisioner.note(Weight::Todo,
             "direction",
             format!(
                 "brought {to} out of the guest; not to be had: publish it from the image, or make it on this host"
@@ -42,23 +33,19 @@ pub(super) fn file(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
         to
     } else {
         let text = format!("`{to}` was in the home of {user}: {home}/ here");
-        note(build, block, Weight::Decided, "destination", text);
+        provisioner.note(Weight::Decided, "destination", text);
         format!("{home}/{}", to.trim_start_matches("~/"))
     };
     if user != "root" {
-        note(
-            build,
-            block,
+        provisioner.note(
             Weight::Decided,
             "destination",
             format!("files belonged to {user}; now they belong to root, unless `owner` says otherwise"),
         );
     }
-    if let Some(content) = block.options.text_of("content") {
+    if let Some(content) = options.text_of("content") {
         if build.is_secret(&content) {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Todo,
                 "content",
                 "has a secret in it: write the file by a `run` step with `env`",
@@ -75,16 +62,11 @@ pub(super) fn file(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
         let mut step = Step::of("inline", text);
         step.keys
             .push(("name", Value::from(format!("write {}", path::name(&to)))));
-        finish(&mut step, &shared);
+        shared.finish(&mut step);
         steps.push(step);
         return;
     }
-    for written in [
-        block.options.texts_of("source"),
-        block.options.texts_of("sources"),
-    ]
-    .concat()
-    {
+    for written in [options.texts_of("source"), options.texts_of("sources")].concat() {
         let from = build.resolve(&written);
         let (found, what) = build.find(from.trim_end_matches('/'));
         let to = match what {
@@ -97,9 +79,7 @@ pub(super) fn file(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
             _ => to.clone(),
         };
         if what == Found::Missing {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Todo,
                 "source",
                 format!("there is no file {from}; the manifest is not valid until it is there"),
@@ -107,7 +87,7 @@ pub(super) fn file(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
         }
         let mut step = Step::of("copy", build.desk.named(&found));
         step.keys.push(("to", Value::from(path::plain(&to))));
-        finish(&mut step, &shared);
+        shared.finish(&mut step);
         steps.push(step);
     }
 }

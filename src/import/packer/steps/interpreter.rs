@@ -1,19 +1,16 @@
 //! What `execute_command` says: the interpreter, and what else it did.
 
-use super::note;
+use super::provisioner::Provisioner;
 use crate::import::note::Weight;
-use crate::import::packer::build::Build;
-use crate::import::packer::template::Block;
 use crate::import::path;
 
 /// The interpreter that `execute_command` names. Tells what else it did.
-pub(super) fn command(build: &Build<'_>, block: &Block) -> Option<String> {
+pub(super) fn command(provisioner: &Provisioner<'_>) -> Option<String> {
+    let Provisioner { build, options, .. } = *provisioner;
     let user = build.text("ssh_username").filter(|user| user != "root");
-    let Some(written) = block.options.text_of("execute_command") else {
+    let Some(written) = options.text_of("execute_command") else {
         if let Some(user) = user {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Decided,
                 "execute_command",
                 format!("without one, commands ran as {user}; steps run as root"),
@@ -29,9 +26,7 @@ pub(super) fn command(build: &Build<'_>, block: &Block) -> Option<String> {
         .collect();
     let words: Vec<&str> = unquoted.split_whitespace().collect();
     if !unquoted.contains("PATH_") {
-        note(
-            build,
-            block,
+        provisioner.note(
             Weight::Todo,
             "execute_command",
             "does not run the script at all; see what it did, and write a step for it",
@@ -42,16 +37,12 @@ pub(super) fn command(build: &Build<'_>, block: &Block) -> Option<String> {
         .iter()
         .any(|word| matches!(path::name(word), "sudo" | "su" | "doas" | "dzdo"));
     match user.filter(|_| !is_root) {
-        Some(user) => note(
-            build,
-            block,
+        Some(user) => provisioner.note(
             Weight::Decided,
             "execute_command",
             format!("ran the script as {user}; steps run as root"),
         ),
-        None => note(
-            build,
-            block,
+        None => provisioner.note(
             Weight::Decided,
             "execute_command",
             "became root; steps run as root, without a password",

@@ -4,21 +4,18 @@ use toml_edit::{Array, InlineTable, Value};
 
 use super::agent::is_agent;
 use super::interpreter::command;
-use super::{Shared, Step, finish, note, shared};
+use super::provisioner::{Provisioner, Shared};
 use crate::import::node::Node;
 use crate::import::note::Weight;
-use crate::import::packer::Found;
-use crate::import::packer::build::Build;
-use crate::import::packer::fold::is_true;
 use crate::import::packer::go::{self, Piece};
-use crate::import::packer::template::Block;
+use crate::import::packer::model::{Found, Step};
 use crate::import::path;
 
-pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
-    let mut shared = shared(build, block);
-    environment(build, block, &mut shared);
-    let codes: Vec<i64> = block
-        .options
+pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
+    let Provisioner { build, options, .. } = *provisioner;
+    let mut shared = provisioner.shared();
+    environment(provisioner, &mut shared);
+    let codes: Vec<i64> = options
         .texts_of("valid_exit_codes")
         .iter()
         .filter_map(|text| text.parse().ok())
@@ -29,24 +26,18 @@ pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
             .keys
             .push(("exit_codes", Value::from(codes.into_iter().collect::<Array>())));
     }
-    let reboots = is_true(block.options.get("expect_disconnect"));
-    let interpreter = command(build, block);
-    if block.options.get("inline").is_some() {
-        inline(build, block, interpreter.as_deref(), shared, reboots, steps);
+    let reboots = options.get("expect_disconnect").is_some_and(Node::is_true);
+    let interpreter = command(provisioner);
+    if options.get("inline").is_some() {
+        inline(provisioner, interpreter.as_deref(), shared, reboots, steps);
         return;
     }
-    let scripts = [
-        block.options.texts_of("script"),
-        block.options.texts_of("scripts"),
-    ]
-    .concat();
+    let scripts = [options.texts_of("script"), options.texts_of("scripts")].concat();
     let count = scripts.len();
     for (number, written) in scripts.into_iter().enumerate() {
         let script = build.resolve(&written);
         if script.is_empty() {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Decided,
                 "scripts",
                 "one of them is an empty name: no script",
@@ -61,9 +52,7 @@ pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
                 "was {script}, which only installed the boot-time agent; the program brings its own"
             ));
             steps.push(step);
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Decided,
                 "scripts",
                 format!("{script} installs the boot-time agent: `install = \"vm-bootstrap\"`"),
@@ -71,9 +60,7 @@ pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
             continue;
         }
         if what == Found::Missing {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Todo,
                 "scripts",
                 format!("there is no file {script}; the manifest is not valid until it is there"),
@@ -83,7 +70,7 @@ pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
         if let Some(interpreter) = interpreter.as_deref() {
             step.keys.push(("interpreter", Value::from(interpreter)));
         }
-        finish(&mut step, &shared);
+        shared.finish(&mut step);
         steps.push(step);
         if reboots && number + 1 == count {
             steps.push(Step::of("reboot", true));
@@ -94,24 +81,20 @@ pub(super) fn shell(build: &Build<'_>, block: &Block, steps: &mut Vec<Step>) {
                 .find(|line| !line.is_empty() && !line.starts_with('#'))
                 .is_some_and(is_reboot)
             {
-                note(
-                    build,
-                    block,
+                provisioner.note(
                     Weight::Todo,
                     "expect_disconnect",
                     format!("{script} ends with a reboot: take that line out, the step after it reboots"),
                 );
             } else {
-                may_have_rebooted(build, block);
+                may_have_rebooted(provisioner);
             }
         }
     }
 }
 
-fn may_have_rebooted(build: &Build<'_>, block: &Block) {
-    note(
-        build,
-        block,
+fn may_have_rebooted(provisioner: &Provisioner<'_>) {
+    provisioner.note(
         Weight::Decided,
         "expect_disconnect",
         "the script may have rebooted the guest: a `reboot` step comes after it; take it out if it did not",
@@ -134,28 +117,26 @@ pub(super) fn is_reboot(line: &str) -> bool {
 }
 
 fn inline(
-    build: &Build<'_>,
-    block: &Block,
+    provisioner: &Provisioner<'_>,
     interpreter: Option<&str>,
     mut shared: Shared,
     reboots: bool,
     steps: &mut Vec<Step>,
 ) {
+    let Provisioner { build, options, .. } = *provisioner;
     let mut lines = Vec::new();
     let password = build
         .option("ssh_password")
         .and_then(Node::text)
         .unwrap_or_default();
-    for node in block.options.get("inline").map(Node::items).unwrap_or_default() {
+    for node in options.get("inline").map(Node::items).unwrap_or_default() {
         let Some(text) = node.text() else { continue };
         let mut line = String::new();
         for piece in go::pieces(&text, &build.scope) {
             match piece {
                 Piece::Text(text) | Piece::Now(text) | Piece::Unknown(text) => line.push_str(&text),
                 Piece::Var { value, name, .. } => {
-                    note(
-                        build,
-                        block,
+                    provisioner.note(
                         Weight::Decided,
                         "inline",
                         format!("scripts are no templates: `{name}` is written out in them ({value})"),
@@ -163,9 +144,7 @@ fn inline(
                     line.push_str(&value);
                 }
                 Piece::Context(name) => {
-                    note(
-                        build,
-                        block,
+                    provisioner.note(
                         Weight::Todo,
                         "inline",
                         format!(
@@ -178,10 +157,7 @@ fn inline(
                     let variable = go::env_name(&name);
                     line.push_str(&format!("${{{variable}}}"));
                     shared.env.insert(&variable, secret(&variable));
-                    note(
-                        build,
-                        block,
-                        Weight::Decided,
+                    provisioner.note(Weight::Decided,
                         "inline",
                         format!(
                             "a secret stays out of the script: it is ${{{variable}}} of its environment (within single quotes that would not be replaced)"
@@ -202,10 +178,7 @@ fn inline(
         }
     }
     if lines.iter().any(|line| !line.trim().is_empty()) {
-        let shebang = block
-            .options
-            .text_of("inline_shebang")
-            .map(|text| build.resolve(&text));
+        let shebang = provisioner.text("inline_shebang");
         let start = match shebang.as_deref() {
             // Packer's default is `/bin/sh -e`: the first command that fails ends the script.
             None | Some("/bin/sh -e") => "set -e\n".to_owned(),
@@ -224,12 +197,12 @@ fn inline(
         if let Some(interpreter) = interpreter {
             step.keys.push(("interpreter", Value::from(interpreter)));
         }
-        finish(&mut step, &shared);
+        shared.finish(&mut step);
         steps.push(step);
     }
     if reboots {
         if !has_reboot {
-            may_have_rebooted(build, block);
+            may_have_rebooted(provisioner);
         }
         steps.push(Step::of("reboot", true));
     }
@@ -255,13 +228,14 @@ fn secret(name: &str) -> Value {
 }
 
 /// `environment_vars` (texts `NAME=VALUE`) and `env` (a map).
-fn environment(build: &Build<'_>, block: &Block, shared: &mut Shared) {
-    let texts = block.options.texts_of("environment_vars");
+fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared) {
+    let Provisioner { build, options, .. } = *provisioner;
+    let texts = options.texts_of("environment_vars");
     let texts = texts
         .iter()
         .filter_map(|text| text.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let map = block.options.get("env").map(Node::entries).unwrap_or_default();
+    let map = options.get("env").map(Node::entries).unwrap_or_default();
     let map = map
         .iter()
         .filter_map(|(name, node)| Some((name.clone(), node.text()?)));
@@ -270,9 +244,7 @@ fn environment(build: &Build<'_>, block: &Block, shared: &mut Shared) {
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !fits {
-            note(
-                build,
-                block,
+            provisioner.note(
                 Weight::Lost,
                 "environment_vars",
                 format!("`{name}` is not the name of a variable"),
@@ -282,10 +254,7 @@ fn environment(build: &Build<'_>, block: &Block, shared: &mut Shared) {
         let written = match go::pieces(&value, &build.scope).as_slice() {
             [Piece::Secret(of)] => secret(&go::env_name(of)),
             [Piece::Env(of)] => {
-                note(
-                    build,
-                    block,
-                    Weight::Todo,
+                provisioner.note(Weight::Todo,
                     "environment_vars",
                     format!(
                         "{name}: `export {of}=…` before a run, if only to nothing: Packer took it as empty where it was not set"
@@ -298,9 +267,7 @@ fn environment(build: &Build<'_>, block: &Block, shared: &mut Shared) {
                     && !pieces.is_empty()
                     && pieces.iter().all(|piece| matches!(piece, Piece::Text(_))) =>
             {
-                note(
-                    build,
-                    block,
+                provisioner.note(
                     Weight::Todo,
                     "environment_vars",
                     format!("a secret stood in the template: `export {name}=…` before a run"),
@@ -310,10 +277,7 @@ fn environment(build: &Build<'_>, block: &Block, shared: &mut Shared) {
             _ => match go::jinja(&value, &build.scope, &|_| None) {
                 Ok(text) => Value::from(text),
                 Err(action) => {
-                    note(
-                        build,
-                        block,
-                        Weight::Todo,
+                    provisioner.note(Weight::Todo,
                         "environment_vars",
                         format!(
                             "{name}: `{action}` cannot be part of a longer value here; pass it as a variable of its own"

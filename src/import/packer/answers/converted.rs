@@ -1,0 +1,135 @@
+//! What an answer file becomes: vars, and blocks of a template that extends a built-in one.
+
+use crate::import::note::Weight;
+use crate::import::packer::go::{self, Scope};
+
+/// What an answer file became.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Converted {
+    /// Vars, by name.
+    pub vars: Vec<(&'static str, Answer)>,
+    /// Package mirror, as `mirror` of the source.
+    pub mirror: Option<String>,
+    /// Suite on it.
+    pub suite: Option<String>,
+    /// It set a password.
+    pub has_password: bool,
+    /// Blocks of the built-in template with what is added to each.
+    pub(super) blocks: Vec<(&'static str, Added)>,
+    /// What to tell: weight, line, subject, text.
+    pub notes: Vec<(Weight, usize, String, String)>,
+}
+
+/// A value of a var.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A text.
+    Text(String),
+    /// Several.
+    List(Vec<String>),
+    /// A truth value.
+    Flag(bool),
+}
+
+/// How a block changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    /// More lines behind it.
+    Lines(String),
+    /// Another command, in the same command behind it.
+    Command(String),
+    /// Other lines instead.
+    Instead(String),
+}
+
+impl Converted {
+    pub(super) fn var(&mut self, name: &'static str, value: Answer) {
+        self.vars.retain(|(known, _)| *known != name);
+        self.vars.push((name, value));
+    }
+
+    pub(super) fn text(&mut self, name: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.var(name, Answer::Text(value.to_owned()));
+        }
+    }
+
+    pub(super) fn note(
+        &mut self,
+        weight: Weight,
+        line: usize,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+    ) {
+        self.notes.push((weight, line, subject.into(), text.into()));
+    }
+
+    /// The template's text, if one is needed.
+    pub fn template(&self, parent: &str) -> Option<String> {
+        let blocks: Vec<_> = self
+            .blocks
+            .iter()
+            .filter(|(_, added)| !matches!(added, Added::Lines(text) if text.trim().is_empty()))
+            .collect();
+        if blocks.is_empty() {
+            return None;
+        }
+        let mut text = format!(
+            "{{# What the Packer template's own answers say beyond the built-in ones, word for word.\n   Vars hold what vars \
+             can say; accounts, disk, boot loader and the end are the built-in template's. #}}\n{{% extends \"{parent}\" %}}\n"
+        );
+        for (block, added) in blocks {
+            let body = match added {
+                Added::Lines(lines) => format!("{{{{ super() }}}}{}", ended(lines)),
+                // Where the command before is one that must not fail, this one is as it was: its last word counts.
+                Added::Command(command) => {
+                    format!("{{{{ super() | trim }}}}; set +e; \\\n  {}", ended(command))
+                }
+                Added::Instead(lines) => ended(lines),
+            };
+            text.push_str(&format!("\n{{% block {block} %}}\n{body}{{% endblock %}}\n"));
+        }
+        Some(text)
+    }
+}
+
+fn ended(text: &str) -> String {
+    let text = text.trim_end_matches('\n');
+    format!("{text}\n")
+}
+
+/// Where a text comes from: a file is nobody's template, `http_content` is Packer's.
+#[derive(Clone, Copy, Debug)]
+pub enum Quote<'a> {
+    /// A file.
+    File,
+    /// A text of the template.
+    Text(&'a Scope),
+}
+
+impl Quote<'_> {
+    /// For a template of minijinja's.
+    pub(super) fn quoted(&self, text: &str) -> String {
+        match self {
+            Self::File => go::escape(text),
+            Self::Text(scope) => {
+                let context = |_: &str| None;
+                // What cannot be told stays visible where it was.
+                go::jinja(text, scope, &context).unwrap_or_else(|_| go::escape(text))
+            }
+        }
+    }
+
+    /// For a var.
+    pub(super) fn plain(&self, text: &str) -> String {
+        match self {
+            Self::File => text.to_owned(),
+            Self::Text(scope) => go::resolve(text, scope),
+        }
+    }
+}
+
+/// A line with single blanks.
+pub(super) fn squeezed(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
