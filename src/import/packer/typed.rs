@@ -97,7 +97,11 @@ pub fn read(build: &Build<'_>, system: &System, answers: &[String]) -> Start {
     }
 }
 
-static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"<[A-Za-z0-9]+(?: [^>]*)?>").ok());
+/// A key that is held while another one is pressed, which then types nothing; or one key.
+static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let held = "<(?:left|right)(?:ctrl|alt)on>(?:<wait[^>]*>)*[^<](?:<wait[^>]*>)*(?:<(?:left|right)(?:ctrl|alt)off>)?";
+    Regex::new(&format!("(?i){held}|<[a-z0-9]+(?: [^>]*)?>")).ok()
+});
 static SERVERS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{\{ \.HTTPIP \}\}:\{\{ \.HTTPPort \}\}").ok());
 
@@ -114,11 +118,17 @@ fn plain(build: &Build<'_>, text: &str) -> Option<String> {
             Piece::Unknown(_) => return None,
         }
     }
-    let plain = KEYS.as_ref()?.replace_all(&plain, |found: &regex::Captures<'_>| {
+    without_keys(&plain)
+}
+
+/// What keys leave on the screen: blanks, line ends, nothing.
+fn without_keys(typed: &str) -> Option<String> {
+    let plain = KEYS.as_ref()?.replace_all(typed, |found: &regex::Captures<'_>| {
         match found[0].to_lowercase().as_str() {
             "<spacebar>" => " ",
             "<enter>" | "<return>" => "\n",
-            "<f10>" | "<leftctrlon>" => "\n",
+            "<f10>" => "\n",
+            held if held.contains("ctrlon>") || held.contains("alton>") => "\n",
             wait if wait.starts_with("<wait") => " ",
             _ => "\u{0}",
         }
@@ -374,4 +384,26 @@ fn kept(build: &Build<'_>, text: &str, answers: &[String]) -> Start {
                 whose kernel can be started directly need none of it";
     build.note(Weight::Decided, "boot_command", text);
     Start::Keys(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_keys_type_nothing() {
+        let words = |typed: &str| -> Vec<String> {
+            let plain = without_keys(typed).unwrap();
+            plain.split_whitespace().map(str::to_owned).collect()
+        };
+        for end in [
+            "<leftCtrlOn>x<leftCtrlOff>",
+            "<leftCtrlOn><wait>x<wait1s><leftCtrlOff>",
+            "<rightCtrlOn>x",
+            "<f10>",
+        ] {
+            let typed = format!("e<down><end> auto<wait>install{end}");
+            assert_eq!(words(&typed), ["e", "auto", "install"], "{typed}");
+        }
+    }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use hcl::Value as Hcl;
 use hcl::edit::Span as _;
-use hcl::edit::expr::{Expression, ObjectKey};
+use hcl::edit::expr::{Expression, ForExpr, ObjectKey};
+use hcl::edit::template::ForDirective;
+use hcl::edit::visit::{self, Visit};
 use hcl::eval::{Context, Evaluate as _};
 
 use super::functions;
@@ -139,7 +141,9 @@ impl Names {
     /// As [`Names::evaluate`].
     pub fn raw(&self, expression: &Expression, text: &Text) -> Result<(Hcl, Hcl), String> {
         let span = expression.span().unwrap_or_default();
-        self.afford(text.text.get(span).unwrap_or_default())?;
+        let mut loops = Loops::default();
+        loops.visit_expr(expression);
+        self.afford(text.text.get(span).unwrap_or_default(), loops)?;
         let expression = hcl::Expression::from(expression.clone());
         let value = expression.evaluate(&self.values).map_err(|error| cause(&error))?;
         let actions = expression
@@ -160,21 +164,23 @@ impl Names {
         for (name, value) in values.as_object().into_iter().flatten() {
             names.declare(name, value.clone(), value.clone());
         }
-        names.afford(text)?;
-        let template: hcl::Template = text.parse().map_err(|error: hcl::Error| error.to_string())?;
+        let template = hcl::edit::parser::parse_template(text).map_err(|error| error.to_string())?;
+        let mut loops = Loops::default();
+        loops.visit_template(&template);
+        names.afford(text, loops)?;
+        let template = hcl::Template::from(template);
         template.evaluate(&names.values).map_err(|error| cause(&error))
     }
 
     /// Refuses what could take for ever: loops in loops over large values.
-    fn afford(&self, text: &str) -> Result<(), String> {
+    fn afford(&self, text: &str, loops: Loops) -> Result<(), String> {
         if text.matches("[*]").count() + text.matches(".*").count() > MOST_SPLATS {
             return Err(format!("more than {MOST_SPLATS} splats are not evaluated"));
         }
-        let loops = text.matches("for").count().min(16);
         let names = text.matches(['.', '$']).count();
         let base = u64::try_from(text.len().max(self.largest) + 1).unwrap_or(u64::MAX);
         let mut work = u64::try_from(text.len() + names.saturating_mul(self.largest)).unwrap_or(u64::MAX);
-        for _ in 0..loops {
+        for _ in 0..loops.deepest {
             work = work.saturating_mul(base);
         }
         let total = self.work.get().saturating_add(work).saturating_add(LEAST_WORK);
@@ -225,6 +231,32 @@ impl Names {
     }
 }
 
+/// Loops within each other.
+#[derive(Default)]
+struct Loops {
+    open: usize,
+    deepest: usize,
+}
+
+impl Loops {
+    fn within(&mut self, inner: impl FnOnce(&mut Self)) {
+        self.open += 1;
+        self.deepest = self.deepest.max(self.open);
+        inner(self);
+        self.open -= 1;
+    }
+}
+
+impl Visit for Loops {
+    fn visit_for_expr(&mut self, node: &ForExpr) {
+        self.within(|loops| visit::visit_for_expr(loops, node));
+    }
+
+    fn visit_for_directive(&mut self, node: &ForDirective) {
+        self.within(|loops| visit::visit_for_directive(loops, node));
+    }
+}
+
 /// The action for a variable.
 pub fn action(name: &str) -> String {
     format!("{{{{user `{name}`}}}}")
@@ -253,5 +285,38 @@ pub fn weight(value: &Hcl) -> usize {
                 .sum::<usize>()
         }
         _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluated(expression: &str) -> Result<String, String> {
+        let parsed = hcl::edit::parser::parse_expr(expression).unwrap();
+        let text = Text::new(&Arc::from("a.pkr.hcl"), &Arc::from(expression));
+        let mut names = Names::default();
+        let rooms: Vec<_> = (0..200).map(|room| Hcl::from(format!("room-{room}"))).collect();
+        let local = Hcl::Object([("rooms".to_owned(), Hcl::Array(rooms))].into_iter().collect());
+        names.declare("local", local.clone(), local);
+        Ok(names.evaluate(&parsed, &text)?.text().unwrap_or_default())
+    }
+
+    #[test]
+    fn only_loops_of_hcl_count_as_loops() {
+        let script = format!(
+            "\"# prepares the platform before the format: for comments, for performance\\nfor room in a b; do\\n{}done\"",
+            "  echo the platform is formatted for the evening\\n".repeat(40)
+        );
+        assert!(evaluated(&script).unwrap().contains("performance"));
+        assert_eq!(Names::template(&script, &Hcl::Null).unwrap(), script);
+        assert_eq!(
+            evaluated("join(\"\", [for r in local.rooms : \"x\"])")
+                .unwrap()
+                .len(),
+            200
+        );
+        let deep = "\"%{for a in local.rooms}%{for b in local.rooms}%{for c in local.rooms}x%{endfor}%{endfor}%{endfor}\"";
+        assert!(evaluated(deep).unwrap_err().contains("loops over values"));
     }
 }
