@@ -4,13 +4,20 @@
 #
 #   CHECK_URL    where answers are posted; empty: they are printed
 #   CHECK_AFTER  yes: look once more after the agent has ended, when the next minute has turned
-#   BUILD_KEY    the base64 part of the build's public key; may be empty
+#   BUILD_KEY    the base64 part of the build's public key in pieces, so that this text does not hold it; may be empty
 #   BUILD_HOSTS  texts that would be traces of the build host, one a line; may be empty
+#   CHECK_ROOT   for tests only: identities and traces are looked for in this folder instead of /
 #
 # Each answer is a line `answer NUMBER CODE SECONDS` and lines of base64; the last line is `end`. POSIX sh with coreutils
 # or BusyBox.
 # shellcheck disable=SC2317,SC2329 # what looks unreachable is called by `plan`
 set -u
+
+root=${CHECK_ROOT:-}
+key_body=$(printf '%s' "$BUILD_KEY" | tr -d ' ')
+# The host sends it in front of this file.
+# shellcheck source=guest/inventory.sh
+command -v identities >/dev/null || . "$(dirname "$0")/inventory.sh"
 
 agent_entry=/etc/cron.d/vm-boostrap
 agent_state=/root/bootstrap
@@ -18,7 +25,7 @@ agent_log=/var/log/vm-bootstrap.log
 # Longest time for the boot to come to its end, in seconds.
 settle_limit=150
 # Bytes of an answer that are sent.
-answer_limit=16384
+answer_limit=65536
 
 # keep NUMBER CODE STARTED: the output of a question becomes its answer.
 keep() {
@@ -94,14 +101,45 @@ failed_units() {
     fi
 }
 
+# table_files WHAT UNITS AGAIN FILE ...: what must differ of a line of the table.
+table_files() {
+    case $3 in never | derived) return 0 ;; esac
+    shift 3
+    printf '%s\n' "$@"
+}
+
+# Private keys below /etc and /var/lib by their contents, but for what containers and packages bring along.
+private_keys() {
+    set --
+    for name in apt containerd containers docker dpkg flatpak lxc machines rancher snapd; do
+        set -- "$@" -o -path "$root/var/lib/$name"
+    done
+    find "$root/etc" "$root/var/lib" -xdev \( -path / "$@" \) -prune -o -type f -size -2048 \
+        -exec env LC_ALL=C grep -lE \
+        -e '^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY' -e '^-----BEGIN OpenVPN Static key' \
+        -e '^ *[Pp]rivate-?[Kk]ey *= *[A-Za-z0-9+/]{43}=' {} + 2>/dev/null
+    find "$root/etc" "$root/var/lib" -xdev \( -path / "$@" \) -prune -o -type f \
+        \( -name '*.p12' -o -name '*.pfx' \) -print 2>/dev/null
+}
+
 # What no two clones may share.
 identity() {
-    echo "machine-id $(cat /etc/machine-id 2>/dev/null)"
-    if [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null; then
+    echo "machine-id $(cat "$root/etc/machine-id" 2>/dev/null)"
+    if [ -x "$root/usr/sbin/sshd" ] || command -v sshd >/dev/null; then
         echo "sshd"
     fi
-    for file in /etc/ssh/ssh_host_*_key.pub; do
+    for file in "$root"/etc/ssh/ssh_host_*_key.pub; do
         [ ! -e "$file" ] || awk '{ print "host-key", $1, $2 }' "$file"
+    done
+    {
+        each_identity table_files
+        private_keys
+    } | sort -u | while read -r file; do
+        if is_shared "${file#"$root"}"; then
+            echo "shared ${file#"$root"}"
+        else
+            echo "secret $(sha256sum <"$file" | cut -c1-32) ${file#"$root"}"
+        fi
     done
 }
 
@@ -122,23 +160,37 @@ addresses() {
     done
 }
 
+# The key that let the build in, wherever it is, and keys that let other builds in, known by their comment.
+keys_of_builds() {
+    set -- -e ' pipeline-build-key'
+    if [ -n "$key_body" ]; then
+        in_json=$(key_in_json)
+        in_url=$(key_in_url)
+        set -- "$@" -e "$key_body" -e "$in_json" -e "$in_url"
+    fi
+    files_with "$@" | while read -r file; do
+        if [ -n "$key_body" ] && LC_ALL=C grep -qsF -e "$key_body" -e "$in_json" -e "$in_url" "$file"; then
+            echo "${file#"$root"}: the build key"
+        elif LC_ALL=C grep -qsE 'ssh-ed25519 AAAA[A-Za-z0-9+/]{64} pipeline-build-key' "$file"; then
+            echo "${file#"$root"}: the key of another build"
+        fi
+    done
+}
+
 # One line for each thing that the build left behind.
 traces() {
-    for home in /root /home/*; do
-        keys=$home/.ssh/authorized_keys
-        if grep -qsF pipeline-build-key "$keys"; then
-            echo "$keys: the build key"
-        elif [ -n "$BUILD_KEY" ] && grep -qsF "$BUILD_KEY" "$keys"; then
-            echo "$keys: the build key"
-        fi
-        [ ! -e "$home/.ansible/tmp" ] || echo "$home/.ansible/tmp: files of Ansible"
+    keys_of_builds
+    for home in "$root"/root "$root"/home/*; do
+        [ ! -e "$home/.ansible/tmp" ] || echo "${home#"$root"}/.ansible/tmp: files of Ansible"
     done
-    find /etc -xdev -name '*pipeline-build*' | sed 's/$/: a setting of the build/'
-    grep -rlsF pipeline-build-key /var/lib/cloud | sed 's/$/: the build key/'
-    [ ! -e "$agent_state/held-by-build" ] || echo "$agent_state/held-by-build: the agent is still held back"
-    sources="/etc/apt/sources.list /etc/apt/sources.list.d/* /etc/yum.repos.d/* /etc/apk/repositories"
-    settings="/etc/apt/apt.conf /etc/apt/apt.conf.d/* /etc/environment /etc/profile.d/* /etc/yum.conf /etc/dnf/dnf.conf
-        /etc/wgetrc /etc/pip.conf /etc/gitconfig /root/.curlrc /root/.wgetrc /root/.gitconfig"
+    find "$root/etc" -xdev -name '*pipeline-build*' | sed "s|^$root||; s|\$|: a setting of the build|"
+    [ ! -e "$root$agent_state/held-by-build" ] || echo "$agent_state/held-by-build: the agent is still held back"
+    sources="$root/etc/apt/sources.list $root/etc/apt/sources.list.d/* $root/etc/yum.repos.d/* $root/etc/apk/repositories"
+    settings=
+    for name in apt/apt.conf 'apt/apt.conf.d/*' environment 'profile.d/*' yum.conf dnf/dnf.conf wgetrc pip.conf gitconfig; do
+        settings="$settings $root/etc/$name"
+    done
+    settings="$settings $root/root/.curlrc $root/root/.wgetrc $root/root/.gitconfig"
     # shellcheck disable=SC2086 # these are lists of patterns
     {
         # The host itself, as its loopback and as qemu's user network show it.

@@ -14,6 +14,13 @@ root=${SEAL_ROOT:-}
 build_key=${BUILD_KEY_PUBLIC?"is not set: seal.sh is the end of an image build and not for a machine in use"}
 # The base64 part alone: options before it and the comment behind it may have been changed (cloud-init does).
 key_body=$(printf '%s\n' "$build_key" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^AAAA/) { print $i; exit } }')
+# Longer lines are a whole document: nothing may go with the key.
+longest_line=8192
+# Makes identities again at the first boot, and then removes itself.
+renewal=/usr/local/sbin/renew-identities
+# The host sends it in front of this file.
+# shellcheck source=guest/inventory.sh
+command -v identities >/dev/null || . "$(dirname "$0")/inventory.sh"
 
 did() {
     echo "seal: $1"
@@ -37,7 +44,7 @@ systemd_is_here() {
     [ -e "$root/usr/lib/systemd/systemd" ] || [ -e "$root/lib/systemd/systemd" ]
 }
 
-# Folders of root and of people; system accounts with homes below /var or /usr have nothing that concerns us.
+# Folders of root and of people, for what only shells and Ansible leave: system accounts have none of it.
 homes() {
     awk -F: '$6 == "/root" || $6 ~ /^\/home\// { print $6 }' "$root/etc/passwd" | sort -u | while read -r home; do
         [ ! -d "$root$home" ] || echo "$root$home"
@@ -49,23 +56,57 @@ rewrite() {
     file=$1
     shift
     text=$("$@" "$file" && echo .) || fail "cannot rewrite $file"
-    printf '%s' "${text%.}" >"$file"
+    printf '%s' "${text%.}" >"$file" || fail "cannot write to $file"
 }
 
+# has_nul FILE: it is no text.
+has_nul() {
+    [ "$(LC_ALL=C tr -cd '\000' <"$1" | wc -c)" -ne 0 ]
+}
+
+# without_build_key FILE: its lines without those that have the key. Fails if such a line is too long for one entry.
+without_build_key() {
+    # shellcheck disable=SC2016 # $0 is awk's
+    LC_ALL=C awk -v body="$key_body" -v url="$in_url" -v longest="$longest_line" '
+        { plain = $0; gsub(/\\\//, "/", plain) }
+        index(plain, body) == 0 && index(plain, url) == 0 { print; next }
+        length($0) > longest { exit 3 }
+    ' "$1"
+}
+
+# By the key and not by a list of places: sshd may look anywhere, and steps copy files.
 remove_build_key() {
     [ -n "$build_key" ] || { did "build key: none to remove" && return; }
     [ -n "$key_body" ] || fail "BUILD_KEY_PUBLIC is not a public key line (ssh-ed25519 AAAA... comment)"
-    homes | while read -r home; do
-        keys=$home/.ssh/authorized_keys
-        grep -qsF "$key_body" "$keys" || continue
-        # shellcheck disable=SC2016 # $0 is awk's
-        rewrite "$keys" awk -v key="$key_body" 'index($0, key) == 0'
-        if ! grep -q '[^[:space:]]' "$keys"; then
-            rm -f "$keys"
-            rmdir "$home/.ssh" 2>/dev/null || :
+    in_json=$(key_in_json)
+    in_url=$(key_in_url)
+    left=
+    found=$(files_with -e "$key_body" -e "$in_json" -e "$in_url")
+    old_ifs=$IFS
+    IFS='
+'
+    set -f
+    for file in $found; do
+        if has_nul "$file" || ! without_build_key "$file" >/dev/null; then
+            left="$left ${file#"$root"}"
+            continue
         fi
-        did "build key: removed from ${keys#"$root"}"
+        rewrite "$file" without_build_key
+        if ! grep -q '[^[:space:]]' "$file"; then
+            rm -f "$file"
+            [ "${file%/.ssh/*}" = "$file" ] || rmdir "$(dirname "$file")" 2>/dev/null || :
+        fi
+        did "build key: removed from ${file#"$root"}"
     done
+    # Looked at, not believed.
+    for file in $found; do
+        ! grep -qsF -e "$key_body" -e "$in_json" -e "$in_url" "$file" || left="$left ${file#"$root"}"
+    done
+    set +f
+    IFS=$old_ifs
+    left=$(echo "$left" | tr -s ' ' '\n' | sort -u | tr '\n' ' ')
+    [ -z "${left# }" ] ||
+        fail "the build key cannot be taken out of${left% }: it is no line of a text there; let no step copy it there"
 }
 
 remove_build_settings() {
@@ -92,6 +133,18 @@ reset_cloud_init() {
         else
             fail "cloud-init clean failed: clones would take themselves for this VM"
         fi
+    fi
+    # Ubuntu's installer leaves the user-data of the installed machine as the only data source: clones would obey that,
+    # and ignore their own.
+    seed=$root/etc/cloud/cloud.cfg.d/99-installer.cfg
+    if [ -f "$seed" ] && grep -q 'userdata_raw:' "$seed"; then
+        rm -f "$seed"
+        # Without a seed of its own, such a clone would then look for every cloud there is.
+        policy=$root/etc/cloud/ds-identify.cfg
+        if [ -f "$policy" ] && [ "$(cat "$policy")" = "policy: enabled" ]; then
+            rm -f "$policy"
+        fi
+        did "cloud-init: the installer's own seed removed"
     fi
     # What it wrote for the build VM's own NIC fits no other: without a data source it does not write it anew, and the
     # clone has no network.
@@ -207,7 +260,7 @@ stop_unit() {
 forget_identities() {
     stop_unit systemd-random-seed.service
     rm -f "$root/var/lib/systemd/random-seed" "$root/var/lib/urandom/random-seed" "$root/var/lib/random-seed" \
-        "$root/var/lib/misc/random-seed" "$root/var/lib/systemd/credential.secret"
+        "$root/var/lib/misc/random-seed"
     if [ -d "$root/var/lib/seedrng" ]; then
         [ -n "$root" ] || ! has rc-service || rc-service --quiet seedrng stop >/dev/null 2>&1 || :
         rm -rf "$root/var/lib/seedrng"
@@ -221,20 +274,160 @@ forget_identities() {
         rewrite "$root/run/network/ifstate" sed '/^e/d'
     fi
     rm -f "$root"/var/lib/dhcp/*.lease* "$root"/var/lib/dhcp/dhclient*.leases "$root"/var/lib/dhclient/*.lease* \
-        "$root"/var/lib/dhcpcd/*.lease* "$root"/var/lib/dhcpcd/duid "$root"/var/lib/dhcpcd/secret \
-        "$root"/var/lib/NetworkManager/*.lease "$root"/var/lib/NetworkManager/secret_key \
+        "$root"/var/lib/dhcpcd/*.lease* "$root"/var/lib/NetworkManager/*.lease \
         "$root"/var/lib/NetworkManager/timestamps "$root"/var/lib/NetworkManager/seen-bssids
     did "DHCP leases: removed"
 
     rm -f "$root"/etc/udev/rules.d/*persistent-net*.rules
     did "persistent names of NICs: removed"
+}
 
-    # Debian's open-iscsi makes a name of its own when told so.
-    iscsi=$root/etc/iscsi/initiatorname.iscsi
-    if [ -d "$root/etc/dpkg" ] && [ -f "$iscsi" ] && grep -q '^InitiatorName=' "$iscsi"; then
-        echo GenerateName=yes >"$iscsi"
-        did "iSCSI initiator name: made again at the next boot"
+# renew WHAT PROGRAM COMMAND FILE ...: the first boot runs the command where a file is missing.
+renew() {
+    {
+        printf '\n# %s\nfiles="' "$1"
+        program=$2
+        command=$3
+        shift 3
+        for file; do
+            printf '%s ' "${file#"$root"}"
+        done
+        printf '"\nif command -v %s >/dev/null && missing; then\n    (%s) || failed=1\nfi\n' "$program" "$command"
+        for file; do
+            path=${file#"$root"}
+            stat -c "[ ! -e $path ] || { chown %u:%g $path && chmod %a $path; } || failed=1" "$file"
+        done
+    } >>"$root$renewal"
+}
+
+begin_renewal() {
+    if [ -e "$root$renewal" ]; then
+        # shellcheck disable=SC2016 # a line of the script
+        rewrite "$root$renewal" sed '/^\[ "$failed" -ne 0 \]/,$d'
+        return
     fi
+    mkdir -p "$root${renewal%/*}"
+    cat >"$root$renewal" <<'EOF'
+#!/bin/sh
+# Makes this machine's own keys and names in place of those that were taken out when its image was sealed. Runs once.
+umask 077
+cd / || exit 1
+failed=0
+
+# Whether one of $files is not there.
+missing() {
+    for file in $files; do
+        [ -e "$file" ] || return 0
+    done
+    return 1
+}
+EOF
+    chmod 755 "$root$renewal"
+}
+
+# The script goes when all is made, with what starts it.
+end_renewal() {
+    [ -e "$root$renewal" ] || return 0
+    if ! grep -q '^exit ' "$root$renewal"; then
+        cat >>"$root$renewal" <<'EOF'
+
+[ "$failed" -ne 0 ] || rm -f /etc/systemd/system/renew-identities.service /etc/init.d/renew-identities \
+    /etc/systemd/system/basic.target.wants/renew-identities.service /etc/runlevels/boot/renew-identities "$0"
+exit "$failed"
+EOF
+    fi
+    if systemd_is_here; then
+        write_unit renew-identities.service basic.target <<'EOF'
+[Unit]
+Description=Make keys and names of this machine's own
+DefaultDependencies=no
+RequiresMountsFor=/etc /usr /var
+After=local-fs.target systemd-tmpfiles-setup.service systemd-random-seed.service
+Before=basic.target shutdown.target
+Conflicts=shutdown.target
+ConditionPathExists=/usr/local/sbin/renew-identities
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/renew-identities
+
+[Install]
+WantedBy=basic.target
+EOF
+    elif [ -d "$root/etc/runlevels/boot" ]; then
+        cat >"$root/etc/init.d/renew-identities" <<'EOF'
+#!/sbin/openrc-run
+description="Make keys and names of this machine's own"
+
+depend() {
+    need localmount
+    after bootmisc seedrng urandom
+}
+
+start() {
+    ebegin "Making keys and names of this machine's own"
+    /usr/local/sbin/renew-identities
+    eend $?
+}
+EOF
+        chmod 755 "$root/etc/init.d/renew-identities"
+        ln -sfn /etc/init.d/renew-identities "$root/etc/runlevels/boot/renew-identities"
+    fi
+}
+
+# forget WHAT UNITS AGAIN FILE ...
+forget() {
+    what=$1
+    units=$2
+    again=$3
+    shift 3
+    for file; do
+        if is_shared "${file#"$root"}"; then
+            did "$what: stays, as ${file#"$root"} is shared on purpose"
+            return
+        fi
+    done
+    made="made again when it is needed"
+    case $again in
+    never) made="nothing needs it" ;;
+    itself | derived) ;;
+    'itself: '*)
+        if [ ! -e "$root/${again#itself: }" ]; then
+            did "$what: stays, as nothing here makes it again"
+            return
+        fi
+        ;;
+    *)
+        begin_renewal
+        renew "$what" "${again%%: *}" "${again#*: }" "$@"
+        made="made again at the first boot"
+        ;;
+    esac
+    for unit in $units; do
+        stop_unit "$unit"
+    done
+    rm -f "$@"
+    did "$what: removed, $made"
+}
+
+forget_package_identities() {
+    each_identity forget
+    # The number that popularity-contest reports with.
+    conf=$root/etc/popularity-contest.conf
+    if [ -f "$conf" ] && grep -q '^MY_HOSTID=' "$conf"; then
+        rewrite "$conf" sed '/^MY_HOSTID=/d'
+        begin_renewal
+        cat >>"$root$renewal" <<'EOF'
+
+# popularity-contest
+id=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+conf=/etc/popularity-contest.conf
+grep -q '^MY_HOSTID=' "$conf" || echo "MY_HOSTID=\"$id\"" >>"$conf" || failed=1
+EOF
+        did "popularity-contest's number: removed, made again at the first boot"
+    fi
+    end_renewal
 }
 
 # Only what QEMU's user network told the build VM; a resolver that somebody chose stays.
@@ -310,11 +503,6 @@ trim_disk() {
 
 # The promises that matter most are looked at, not believed.
 check() {
-    if [ -n "$key_body" ]; then
-        homes | while read -r home; do
-            ! grep -qsF "$key_body" "$home/.ssh/authorized_keys" || fail "the build key is still in $home/.ssh"
-        done
-    fi
     for file in "$root"/etc/ssh/ssh_host_*_key; do
         [ ! -e "$file" ] || fail "$file is still there"
     done
@@ -329,13 +517,14 @@ reset_cloud_init
 arm_agent
 empty_package_caches
 forget_identities
+forget_package_identities
 reset_resolver
 renew_host_keys
 empty_machine_id
 forget_histories
 empty_temporary_folders
-remove_build_key
 empty_logs
+remove_build_key
 check
 trim_disk
 did "done"

@@ -1,9 +1,15 @@
 //! The files of `guest/`, compiled in: what runs inside guests travels with the program. Plain data.
 
 /// Removes everything that clones must not share; the last act of every provisioning.
-pub const SEAL: &str = include_str!("../guest/seal.sh");
+pub const SEAL: &str = concat!(
+    include_str!("../guest/inventory.sh"),
+    include_str!("../guest/seal.sh")
+);
 /// Asks questions in a guest that is being checked.
-pub const CHECK: &str = include_str!("../guest/check.sh");
+pub const CHECK: &str = concat!(
+    include_str!("../guest/inventory.sh"),
+    include_str!("../guest/check.sh")
+);
 /// Grows the root partition and its file system from inside the guest.
 pub const GROW: &str = include_str!("../guest/grow-root.sh");
 /// Installs the boot-time agent; expects [`AGENT`] beside it.

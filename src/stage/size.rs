@@ -89,6 +89,6 @@ fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -
         session.settle(&work.guest)?;
         site.emit.phase("growing the file system from inside");
         session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
-        seal(session, &key, &work.guest.user, site)
+        seal(session, &key, site)
     })
 }

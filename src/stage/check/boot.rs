@@ -63,6 +63,8 @@ pub enum Way {
         key: Key,
         /// What is run.
         script: String,
+        /// Whether a unit can be written into this disk where sshd refuses the key.
+        takes_unit: bool,
     },
     /// A unit in the disk prints its answers on the console, see [`super::overlay`].
     Unit,

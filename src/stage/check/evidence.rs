@@ -1,6 +1,6 @@
 //! What the guest's answers say: each kind of question with what it must be answered. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
@@ -13,6 +13,8 @@ use crate::size::{ByteSize, MIB, show_duration};
 const TAIL: u64 = 2 * MIB;
 /// What a file system may keep of its partition for itself, in hundredths: inode tables and the journal.
 const OWN_HUNDREDTHS: u64 = 10;
+/// The guest's list of identities that clones share on purpose; `guest/inventory.sh` reads it.
+const SHARED_LIST: &str = "/etc/shared-identities";
 /// Lines of an output that a verdict shows.
 const SHOWN: usize = 12;
 
@@ -74,6 +76,14 @@ pub fn identity(first: &str, second: &str) -> Finding {
         let lines = text.lines().filter_map(|line| line.strip_prefix("host-key "));
         lines.map(str::to_owned).collect()
     };
+    // By their digests: the same key may have another name in the other clone.
+    let secrets = |text: &str| -> BTreeMap<String, String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("secret "));
+        let pairs = lines.filter_map(|line| line.split_once(' '));
+        pairs
+            .map(|(digest, path)| (digest.to_owned(), path.to_owned()))
+            .collect()
+    };
     let (ours, theirs) = (id(first), id(second));
     // 32 hexadecimal digits: machine-id(5). Some systems have none.
     let is_id = |id: &str| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit());
@@ -92,7 +102,30 @@ pub fn identity(first: &str, second: &str) -> Finding {
     if has_sshd && (our_keys.is_empty() || their_keys.is_empty()) {
         return Fails("no SSH host key although there is an sshd".to_owned());
     }
-    Holds("machine ids and host keys differ".to_owned())
+    let their_secrets = secrets(second);
+    let same: Vec<_> = secrets(first)
+        .into_iter()
+        .filter(|(digest, _)| their_secrets.contains_key(digest))
+        .map(|(_, path)| path)
+        .collect();
+    if !same.is_empty() {
+        return Fails(format!(
+            "the same in both: {}\nmake {} at the first boot, or list in {SHARED_LIST} what clones share on purpose",
+            brief(&same.join("\n")),
+            if same.len() == 1 { "it" } else { "them" }
+        ));
+    }
+    let shared: Vec<_> = first
+        .lines()
+        .filter_map(|line| line.strip_prefix("shared "))
+        .collect();
+    Holds(match shared.as_slice() {
+        [] => "machine ids, host keys and private keys differ".to_owned(),
+        shared => format!(
+            "machine ids, host keys and private keys differ; shared on purpose: {}",
+            shared.join(", ")
+        ),
+    })
 }
 
 /// The agent's contract: what it said when it ran, and when it had ended.
@@ -258,6 +291,24 @@ mod tests {
         assert_eq!(
             seen(&clone(&a, ""), &clone(&b, "")),
             "no SSH host key although there is an sshd"
+        );
+        let with = |id: &str, key: &str, secrets: &str| clone(id, key) + "\n" + secrets;
+        let tls = "secret 1a /etc/ssl/private/a.key\nsecret 2b /etc/munge/munge.key";
+        let moved = "secret 3c /etc/ssl/private/a.key\nsecret 2b /var/lib/munge.key";
+        let fails = seen(&with(&a, k, tls), &with(&b, l, moved));
+        assert!(
+            fails.starts_with("the same in both: /etc/munge/munge.key\n") && fails.contains(SHARED_LIST),
+            "{fails}"
+        );
+        let listed = "secret 3c /etc/x.key\nshared /etc/munge/munge.key";
+        let differ = identity(
+            &with(&a, k, "secret 1a /etc/x.key\nshared /etc/munge/munge.key"),
+            &with(&b, l, listed),
+        );
+        let (holds, said) = find(&differ);
+        assert!(
+            holds && said.ends_with("shared on purpose: /etc/munge/munge.key"),
+            "{said}"
         );
     }
 

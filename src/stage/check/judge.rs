@@ -50,6 +50,8 @@ pub enum Owner {
     Agent,
     /// No check, but the way in.
     WayIn,
+    /// Nor this: sshd does not take the key that systemd was offered for root.
+    Refused,
 }
 
 impl Owner {
@@ -58,7 +60,7 @@ impl Owner {
             Self::Boot => matches!(assertion, Assertion::BootsWithin(_)),
             Self::Network => *assertion == Assertion::Network,
             Self::Agent => *assertion == Assertion::Agent,
-            Self::WayIn => false,
+            Self::WayIn | Self::Refused => false,
         }
     }
 }
@@ -128,7 +130,9 @@ fn expected(assertion: &Assertion, case: &Case<'_>) -> String {
             format!("a root file system that fills a disk of {}", ByteSize(case.size))
         }
         Assertion::NoFailedUnits => "no failed unit".to_owned(),
-        Assertion::Identity => "two clones with machine ids and SSH host keys of their own".to_owned(),
+        Assertion::Identity => {
+            "two clones with machine ids, SSH host keys and other private keys of their own".to_owned()
+        }
         Assertion::NoTraces => "nothing of the build left".to_owned(),
         Assertion::Agent => "the agent to fetch its script, run it once, and stop for good".to_owned(),
         Assertion::Command(command) => {

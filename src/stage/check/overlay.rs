@@ -37,6 +37,15 @@ enum Inside {
     Other,
 }
 
+/// Which way in is tried first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A key, where systemd takes one: it changes nothing on the disk.
+    Key,
+    /// The unit: for a guest whose sshd does not take root's key from where systemd puts it.
+    Unit,
+}
+
 /// A throw-away disk over `base` with a way in, for asking by this script.
 ///
 /// # Errors
@@ -46,8 +55,28 @@ pub fn prepare(
     base: &Path,
     name: &str,
     script: String,
+    door: Door,
     site: &Site,
 ) -> Result<(Disk, Way), StageError> {
+    let (raw, offset) = copy(work, base, name, site)?;
+    let disk = Disk::new(&raw, DiskFormat::Raw);
+    let hardware = work.machine.platform.hardware();
+    match look(&raw, offset, hardware, site)? {
+        Inside::Closed => Ok((disk, by_key(script, false, site)?)),
+        Inside::Systemd {
+            version,
+            has_sshd: true,
+        } if version >= CREDENTIALS_SINCE && door == Door::Key => Ok((disk, by_key(script, true, site)?)),
+        Inside::Systemd { .. } => {
+            write_unit(&raw, offset, hardware.serial, &script, site)?;
+            Ok((disk, Way::Unit))
+        }
+        Inside::Other => Err(StageError::NoWayIn),
+    }
+}
+
+/// A raw copy, and where its root file system begins.
+fn copy(work: &CheckWork, base: &Path, name: &str, site: &Site) -> Result<(PathBuf, u64), StageError> {
     let raw = site.scratch.join(format!("{name}.raw"));
     disk::convert(base, work.format, &raw, DiskFormat::Raw, &site.cancel)?;
     let root = disk::read_table(&raw, &site.cancel)?.last().cloned();
@@ -56,20 +85,7 @@ pub fn prepare(
             path: base.to_owned(),
         })?
         .start;
-    let disk = Disk::new(&raw, DiskFormat::Raw);
-    let hardware = work.machine.platform.hardware();
-    match look(&raw, offset, hardware, site)? {
-        Inside::Closed => Ok((disk, by_key(script, site)?)),
-        Inside::Systemd {
-            version,
-            has_sshd: true,
-        } if version >= CREDENTIALS_SINCE => Ok((disk, by_key(script, site)?)),
-        Inside::Systemd { .. } => {
-            write_unit(&raw, offset, hardware.serial, &script, site)?;
-            Ok((disk, Way::Unit))
-        }
-        Inside::Other => Err(StageError::NoWayIn),
-    }
+    Ok((raw, offset))
 }
 
 fn look(raw: &Path, offset: u64, hardware: &Hardware, site: &Site) -> Result<Inside, StageError> {
@@ -98,9 +114,13 @@ fn version(name: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-fn by_key(script: String, site: &Site) -> Result<Way, StageError> {
+fn by_key(script: String, takes_unit: bool, site: &Site) -> Result<Way, StageError> {
     let key = Key::generate(&site.scratch, &site.cancel)?;
-    Ok(Way::Key { key, script })
+    Ok(Way::Key {
+        key,
+        script,
+        takes_unit,
+    })
 }
 
 fn write_unit(raw: &Path, offset: u64, serial: &str, script: &str, site: &Site) -> Result<(), StageError> {

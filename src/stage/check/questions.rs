@@ -17,6 +17,9 @@ const END: &str = "end";
 /// What an answer begins with.
 const ANSWER: &str = "answer";
 
+/// Bytes that a guest reads in a second, at least, under KVM.
+const READ_PER_SECOND: u64 = 100 << 20;
+
 /// An answer of the guest's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -69,10 +72,16 @@ pub fn script(checks: &[Check], asks: impl Fn(usize) -> bool, setting: &Setting)
         "#!/bin/sh\nCHECK_URL={}\nCHECK_AFTER={}\nBUILD_KEY={}\nBUILD_HOSTS={}\nplan() {{\n{plan}}}\n{}",
         shell_quote(&setting.url),
         if setting.look_again { "yes" } else { "no" },
-        shell_quote(&setting.build_key),
+        shell_quote(&pieces(&setting.build_key)),
         shell_quote(&setting.build_hosts.join("\n")),
         guest::CHECK
     )
+}
+
+/// The key in two pieces: the guest may have this script in a file, which is no trace of the build.
+fn pieces(key: &str) -> String {
+    let (first, second) = key.split_at_checked(key.len() / 2).unwrap_or((key, ""));
+    format!("{first} {second}")
 }
 
 /// Whether a check is answered inside the guest and nowhere else.
@@ -88,9 +97,12 @@ pub fn is_asked(assertion: &Assertion) -> bool {
     }
 }
 
-/// How long the guest may take for all questions of its own and those of others, under KVM.
-pub fn limit(checks: &[Check]) -> Duration {
-    let own = Duration::from_secs(60);
+/// How long the guest may take for all questions of its own and those of others, under KVM. To look for the build key,
+/// it reads all files of an image of this size.
+pub fn limit(checks: &[Check], size: u64) -> Duration {
+    let reads = checks.iter().any(|check| check.assertion == Assertion::NoTraces);
+    let read = if reads { size / READ_PER_SECOND } else { 0 };
+    let own = Duration::from_secs(60 + read);
     let theirs = checks.iter().filter_map(|check| match &check.assertion {
         Assertion::Command(command) => Some(command.timeout),
         _ => None,

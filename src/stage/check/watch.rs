@@ -13,7 +13,7 @@ use super::overlay;
 use super::questions::{Answers, answers};
 use crate::host::process::Output;
 use crate::machine::door::{BOOT_SCRIPT, Posted, REPORTS, Visit};
-use crate::machine::error::MachineError;
+use crate::machine::error::{MachineError, Reach};
 use crate::machine::knock::Knock;
 use crate::machine::qemu::{CONSOLE_LOG, Machine};
 use crate::machine::ssh::Key;
@@ -105,7 +105,11 @@ impl<'a> Watch<'a> {
         let has_network = self.network()?;
         match &plan.way {
             Way::Agent { .. } if has_network => self.ask(plan)?,
-            Way::Key { key, script } if has_network => self.ask_by_key(plan, key, script)?,
+            Way::Key {
+                key,
+                script,
+                takes_unit,
+            } if has_network => self.ask_by_key(plan, key, script, *takes_unit)?,
             Way::Agent { .. } | Way::Key { .. } => {
                 let text = self.seen.network.clone().err().unwrap_or_default();
                 let owner = Owner::Network;
@@ -197,7 +201,13 @@ impl<'a> Watch<'a> {
     }
 
     /// Logs in by the key that the guest was offered, and asks over that connection.
-    fn ask_by_key(&mut self, plan: &Plan, key: &Key, script: &str) -> Result<(), MachineError> {
+    fn ask_by_key(
+        &mut self,
+        plan: &Plan,
+        key: &Key,
+        script: &str,
+        takes_unit: bool,
+    ) -> Result<(), MachineError> {
         self.phase(plan, "asking in the guest over SSH");
         let ssh = match self
             .machine
@@ -205,8 +215,16 @@ impl<'a> Watch<'a> {
         {
             Ok(ssh) => ssh,
             Err(MachineError::Unreachable { reach, .. }) => {
-                let text = format!("no way in by a credential for systemd: {reach}");
-                let owner = Owner::WayIn;
+                let (owner, remedy) = match reach {
+                    Reach::Refused if takes_unit => (Owner::Refused, ""),
+                    Reach::Refused => (
+                        Owner::WayIn,
+                        "; on this file system the check has no other: let the flavor install the agent (vm-bootstrap), \
+                         or sshd take root's keys from ~/.ssh/authorized_keys",
+                    ),
+                    _ => (Owner::WayIn, ""),
+                };
+                let text = format!("no way in by a credential for systemd: {reach}{remedy}");
                 self.seen.answers = Err(Cause { owner, text });
                 return Ok(());
             }

@@ -43,7 +43,7 @@ pub fn provision(
         session.enter(&key, &work.guest.user)?;
         session.settle(&work.guest)?;
         steps::run_all(&work.steps, session, &key, site)?;
-        seal(session, &key, &work.guest.user, site)
+        seal(session, &key, site)
     })?;
     site.emit.phase("compacting the disk");
     disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;
@@ -54,12 +54,11 @@ pub fn provision(
 ///
 /// # Errors
 /// [`StageError::Step`].
-pub fn seal(session: &mut Session<'_>, key: &Key, user: &str, site: &Site) -> Result<(), StageError> {
+pub fn seal(session: &mut Session<'_>, key: &Key, site: &Site) -> Result<(), StageError> {
     site.emit.phase("sealing");
     let script = format!(
-        "BUILD_KEY_PUBLIC={}\nBUILD_USER={}\nexport BUILD_KEY_PUBLIC BUILD_USER\n{}",
+        "BUILD_KEY_PUBLIC={}\nexport BUILD_KEY_PUBLIC\n{}",
         shell_quote(key.public()),
-        shell_quote(user),
         guest::SEAL
     );
     session.script("seal", &script, scaled(site.accel, SEAL_LIMIT))
