@@ -236,6 +236,8 @@ impl Client {
             .tls_config(self.tls.config())
             .proxy(proxy)
             .http_status_as_error(false)
+            // MKCOL is one.
+            .allow_non_standard_methods(true)
             // Followed here instead: each hop may need another proxy, or none.
             .max_redirects(0)
             .max_redirects_will_error(false)

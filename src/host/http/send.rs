@@ -1,4 +1,4 @@
-//! Requests that carry a body: PUT and POST, streamed with a Content-Length, never redirected, with an answer of bounded
+//! Requests that change something: PUT, POST and MKCOL, the body streamed with a Content-Length, never redirected, with an answer of bounded
 //! size. Knows nothing of what is sent, of retries or of who answers.
 //!
 //! As a download does, the request runs on a thread of its own, so that a caller can be stopped at any moment.
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ureq::http::header;
+use ureq::http::{Request, header};
 use ureq::{Agent, SendBody};
 
 use super::error::{HttpError, Peer};
@@ -27,6 +27,18 @@ pub enum Method {
     Put,
     /// Hands something over.
     Post,
+    /// Makes a folder on a WebDAV server (RFC 4918 §9.3).
+    MakeFolder,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Put => "PUT",
+            Self::Post => "POST",
+            Self::MakeFolder => "MKCOL",
+        }
+    }
 }
 
 /// A request with a body.
@@ -186,18 +198,18 @@ struct Sender {
 
 impl Sender {
     fn run(&self, body: impl Read + Send + 'static) -> Result<Answer, HttpError> {
-        let uri = self.url.uri.clone();
-        let mut request = match self.method {
-            Method::Put => self.agent.put(uri),
-            Method::Post => self.agent.post(uri),
-        };
+        let mut request = Request::builder()
+            .method(self.method.name())
+            .uri(self.url.uri.clone());
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         let meter = Arc::clone(&self.meter);
         let mut body = Metered { inner: body, meter };
         let answer = request
-            .send(SendBody::from_reader(&mut body))
+            .body(SendBody::from_reader(&mut body))
+            .map_err(ureq::Error::from)
+            .and_then(|request| self.agent.run(request))
             .map_err(|error| self.failed(error))?;
         let location = text(answer.headers(), &header::LOCATION);
         let location = location.and_then(|location| self.url.join(&location).ok());

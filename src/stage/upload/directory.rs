@@ -49,6 +49,7 @@ impl Place for Directory {
             Ok(stamp) => Ok(Some(Found {
                 bytes: Some(stamp.size),
                 validator: Some(format!("{}-{}-{}", stamp.inode, stamp.size, stamp.mtime_ns)),
+                sure: true,
             })),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),

@@ -49,7 +49,7 @@ pub enum UploadError {
         url: String,
     },
     /// A server's answer that is not a success.
-    #[error("could not {doing} {url}: {}", refusal(head, said))]
+    #[error("could not {doing} {url}: {}", refusal(doing, head, said))]
     Refused {
         /// "send to": reads as "could not <doing> <url>".
         doing: &'static str,
@@ -191,11 +191,18 @@ const NOT_LET: (&str, &str) = (
      configuration) and what they allow",
 );
 
-fn refusal(head: &Head, said: &str) -> String {
+/// What is done to a URL when something there changes; all else reads.
+const WRITES: [&str; 2] = ["send to", "make the folder"];
+
+fn refusal(doing: &str, head: &Head, said: &str) -> String {
     let status = head.status;
     // nginx says so by 400 with these words (and 495, 496 in its log).
     let certificate = status == 400 && said.contains("certificate");
     let (what, remedy) = match status {
+        300..=399 if !WRITES.contains(&doing) => (
+            "the server redirects",
+            "it does not say where the file is: check the URL (and the region of a bucket)",
+        ),
         300..=399 => (
             "the server redirects",
             "a write is never redirected by a server that takes it (this may be a login page): check the credentials, \

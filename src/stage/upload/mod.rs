@@ -9,6 +9,7 @@ pub mod read_back;
 pub mod retry;
 mod s3;
 pub mod shacache;
+mod webdav;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,7 +24,7 @@ use self::retry::Policy;
 use crate::digest::{Algorithm, Digest};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
-use crate::host::http::{Client, Get};
+use crate::host::http::{Client, Get, Head, HttpError};
 use crate::manifest::target::{Destination, Target, Verify};
 
 /// What is published.
@@ -88,6 +89,20 @@ struct Found {
     bytes: Option<u64>,
     /// What tells this version from another.
     validator: Option<String>,
+    /// Whether the answer can only be that of the file. One from another place that tells no size may be a login page's.
+    sure: bool,
+}
+
+impl Found {
+    /// What a head tells about a file.
+    fn of(head: &Head) -> Self {
+        let validator = head.etag.as_ref().or(head.last_modified.as_ref());
+        Self {
+            bytes: head.length,
+            validator: validator.cloned(),
+            sure: head.length.is_some() || head.moved_to.is_none(),
+        }
+    }
 }
 
 /// A kind of place. URLs in here are free of secrets.
@@ -267,8 +282,8 @@ fn deliver(
     emit.phase("asking whether it is there");
     let found = policy.retry(emit, cancel, || place.look(item, around))?;
     if let Some(found) = found.filter(|found| has_size(found, item)) {
-        let known = last.is_some_and(|last| same_version(last, &found));
-        if known || verify == Verify::Head || is_equal(place, item, around)? {
+        let known = found.sure && last.is_some_and(|last| same_version(last, &found));
+        if known || enough(verify, &found) || is_equal(place, item, around)? {
             return Ok((found, false));
         }
     }
@@ -282,7 +297,7 @@ fn deliver(
     let Some(found) = found else {
         return Err(UploadError::NotThere { url: address });
     };
-    if verify == Verify::Full {
+    if !enough(verify, &found) {
         read_all(place, item, around)?;
     }
     Ok((found, true))
@@ -291,6 +306,11 @@ fn deliver(
 /// Whether what was found may be the item; a place that tells no size may have it.
 fn has_size(found: &Found, item: &Item<'_>) -> bool {
     found.bytes.is_none_or(|bytes| bytes == item.bytes)
+}
+
+/// Whether the answer of a place is proof enough.
+fn enough(verify: Verify, found: &Found) -> bool {
+    verify == Verify::Head && found.sure
 }
 
 /// Whether a place still has the version that was verified.
@@ -320,6 +340,27 @@ fn read_all(place: &dyn Place, item: &Item<'_>, around: &Around<'_>) -> Result<(
         let bytes = place.read(item, around.cancel)?;
         read_back::compare(&address, bytes, &want, around.cancel, around.emit)
     })
+}
+
+/// The head of what a server has, wherever it keeps it. A redirect may lead to an URL that is signed for a GET alone; then
+/// and where a server knows no HEAD, a GET decides whose body is not read.
+fn head(client: &Client, ask: &Get<'_>, read: &Get<'_>, cancel: &Cancel) -> Result<Head, HttpError> {
+    let head = client.head(ask, cancel)?;
+    match head.status {
+        400 | 401 | 403 if head.moved_to.is_some() => {}
+        405 | 501 => {}
+        _ => return Ok(head),
+    }
+    client.get(read, cancel).map(|(head, _)| head)
+}
+
+/// Makes sense of the answer to a question for a file.
+fn looked(url: &str, head: Head) -> Result<Option<Found>, UploadError> {
+    match head.status {
+        200 => Ok(Some(Found::of(&head))),
+        404 | 410 => Ok(None),
+        _ => Err(UploadError::refused("ask for", url, head, "")),
+    }
 }
 
 /// Starts a download that must succeed.

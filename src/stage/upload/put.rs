@@ -5,10 +5,11 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::error::UploadError;
 use super::read_back::Bytes;
-use super::{Around, Found, Item, Place, get, stretch, url_path};
+use super::webdav::{Folders, folder_of};
+use super::{Around, Found, Item, Place, get, head, looked, stretch, url_path};
 use crate::host::cancel::Cancel;
-use crate::host::http::send::{Method, Outgoing};
-use crate::host::http::{Client, Get, Head};
+use crate::host::http::send::{Answer, Method, Outgoing};
+use crate::host::http::{Client, Get};
 use crate::manifest::target::{Http, Login};
 use crate::size::MIB;
 use crate::stage::progress::Progress;
@@ -49,29 +50,30 @@ impl Server {
         })
     }
 
+    /// Sends it once; gives the answer, whatever it says.
+    fn put(&self, item: &Item<'_>, url: &str, around: &Around<'_>) -> Result<Answer, UploadError> {
+        let mut headers = self.headers.clone();
+        headers.push(("content-type", "application/octet-stream".to_owned()));
+        let outgoing = Outgoing {
+            method: Method::Put,
+            url,
+            headers: &headers,
+            length: item.bytes,
+            ask_first: item.bytes >= ASK_FROM,
+        };
+        let mut progress = Progress::new(around.emit);
+        let body = stretch(item.path, 0, item.bytes)?;
+        let mut on_sent = |sent| progress.report(sent, item.bytes);
+        self.client
+            .send(&outgoing, body, around.cancel, &mut on_sent)
+            .map_err(|error| UploadError::request("send to", url, error))
+    }
+
     fn get<'a>(&'a self, url: &'a str) -> Get<'a> {
         Get {
             headers: &self.headers,
             ..Get::new(url)
         }
-    }
-}
-
-/// What a head tells about a file.
-pub(super) fn found(head: &Head) -> Found {
-    let validator = head.etag.as_ref().or(head.last_modified.as_ref());
-    Found {
-        bytes: head.length,
-        validator: validator.cloned(),
-    }
-}
-
-/// Makes sense of the answer to a HEAD.
-pub(super) fn looked(url: &str, head: Head) -> Result<Option<Found>, UploadError> {
-    match head.status {
-        200 => Ok(Some(found(&head))),
-        404 | 410 => Ok(None),
-        _ => Err(UploadError::refused("ask for", url, head, "")),
     }
 }
 
@@ -90,37 +92,37 @@ impl Place for Server {
 
     fn look(&self, item: &Item<'_>, around: &Around<'_>) -> Result<Option<Found>, UploadError> {
         let url = self.address(item);
-        let asked = Get {
-            follow: false,
-            ..self.get(&url)
-        };
-        let head = self.client.head(&asked, around.cancel);
-        looked(
-            &url,
-            head.map_err(|error| UploadError::request("ask for", &url, error))?,
-        )
+        let head = head(&self.client, &self.get(&url), &self.get(&url), around.cancel)
+            .map_err(|error| UploadError::request("ask for", &url, error))?;
+        looked(&url, head)
     }
 
     fn send(&self, item: &Item<'_>, around: &Around<'_>) -> Result<(), UploadError> {
         let url = self.address(item);
-        let mut headers = self.headers.clone();
-        headers.push(("content-type", "application/octet-stream".to_owned()));
-        let outgoing = Outgoing {
-            method: Method::Put,
-            url: &url,
-            headers: &headers,
-            length: item.bytes,
-            ask_first: item.bytes >= ASK_FROM,
+        let folders = Folders {
+            client: &self.client,
+            headers: &self.headers,
+            cancel: around.cancel,
         };
+        let folder = folder_of(&url).unwrap_or(&self.base);
+        // Few servers refuse before they have taken all of it.
+        if item.bytes >= ASK_FROM && folders.lacks(folder) {
+            // What stands in the way here is told by the answer to the PUT.
+            let _ = folders.make(folder);
+        }
+        let mut has_folder = false;
         around.policy.retry(around.emit, around.cancel, || {
-            let mut progress = Progress::new(around.emit);
-            let body = stretch(item.path, 0, item.bytes)?;
-            let answer = self
-                .client
-                .send(&outgoing, body, around.cancel, &mut |sent| {
-                    progress.report(sent, item.bytes);
-                })
-                .map_err(|error| UploadError::request("send to", &url, error))?;
+            let mut answer = self.put(item, &url, around)?;
+            let status = answer.head.status;
+            // 409 is what the RFC says; nginx says 500, others 403 or 404, which can mean other things as well.
+            if !has_folder && matches!(status, 403 | 404 | 409 | 500) {
+                match folders.make(folder) {
+                    Ok(true) => answer = self.put(item, &url, around)?,
+                    Err(error) if status == 409 => return Err(error),
+                    _ => {}
+                }
+                has_folder = true;
+            }
             match answer.head.status {
                 200 | 201 | 204 => Ok(()),
                 _ => {

@@ -3,6 +3,7 @@
 mod directory;
 mod faults;
 mod object_store;
+mod redirects;
 pub mod reference;
 mod tls;
 mod webdav;

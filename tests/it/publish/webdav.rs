@@ -1,4 +1,4 @@
-//! A real WebDAV server: nginx with `dav_methods PUT`, a password, and a line that breaks.
+//! Real WebDAV servers: nginx with `dav_methods`, a password and a line that breaks; WsgiDAV, which makes no folders.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use super::{LARGE, SMALL, bench, catalog, file, listed, noise, says, well};
 use crate::support::Bench;
 use crate::support::daemon::{Daemon, free_port};
+use crate::support::python::python;
 use crate::support::relay::Relay;
 
 /// Starts nginx with this `server` block (`PORT` stands for its port); its files are in `www`.
@@ -119,4 +120,91 @@ fn a_server_that_is_not_there_is_told_after_some_patience() {
             "check that the server runs",
         ],
     );
+}
+
+/// A server that makes no folder by itself: `MKCOL` for each one that is missing, and for no other.
+#[test]
+fn folders_are_made_on_a_webdav_server_where_they_are_missing() {
+    let (bench, server) = wsgidav(50_000);
+    // Two folders of the configured URL are missing as well.
+    point(&bench, &server.url("/team/nightly"));
+    well(&bench.run(&["upload", "m.toml", "--size", "3G", "--jobs", "1"]));
+    well(&bench.run(&["upload", "m.toml", "--jobs", "1"]));
+    for (id, seed) in [(SMALL, 1), (LARGE, 2)] {
+        let there = std::fs::read(bench.path(&format!("www/team/nightly/{}", file(id)))).unwrap();
+        assert!(there == noise(50_000, seed), "{id}");
+    }
+    let log = bench.read("wsgidav.log");
+    let made = |path: &str| log.matches(&format!("\"MKCOL {path}\"")).count();
+    let folders = ["/team/", "/team/nightly/"].map(made);
+    assert_eq!(folders, [1, 2], "the second one once its folder is there\n{log}");
+    let folders = [SMALL, LARGE].map(|id| made(&format!("/team/nightly/{id}/")));
+    assert_eq!(
+        folders,
+        [2, 1],
+        "once, and once more when its folder is there\n{log}"
+    );
+}
+
+/// What takes long to send is not sent in vain: the folder is asked for first.
+#[test]
+fn a_large_image_is_sent_once_where_its_folder_is_missing() {
+    const BYTES: usize = 2 << 20;
+    let (bench, server) = wsgidav(BYTES);
+    point(&bench, &server.url(""));
+    well(&bench.run(&["upload", "m.toml", "--size", "3G"]));
+    let log = bench.read("wsgidav.log");
+    assert_eq!(log.matches("\"PUT ").count(), 1, "{log}");
+    assert_eq!(log.matches("\"MKCOL ").count(), 1, "{log}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let (bench, server) = wsgidav(50_000);
+    point(&bench, &server.url("/team"));
+    bench.write("www/team", "a file, where a folder is wanted");
+    let ran = bench.run(&["upload", "m.toml", "--size", "3G"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let folder = server.url(&format!("/team/{SMALL}/"));
+    says(&ran, &[&format!("could not make the folder {folder}: ")]);
+    assert!(listed(&bench).is_empty());
+}
+
+/// nginx answers a PUT below a folder that is missing by 500.
+#[test]
+fn nginx_needs_no_option_of_its_own_for_folders() {
+    let bench = bench("[publish.http]\nurl = \"http://placeholder.invalid\"\n", 50_000);
+    let block =
+        "server {\nlisten 127.0.0.1:PORT;\nroot FOLDER/www;\nlocation / {\ndav_methods PUT MKCOL;\n}\n}";
+    let nginx = nginx(&bench, block);
+    point(&bench, &nginx.url("/images"));
+    well(&bench.run(&["upload", "m.toml", "--size", "3G"]));
+    assert!(std::fs::read(bench.path(&format!("www/images/{}", file(SMALL)))).unwrap() == noise(50_000, 1));
+}
+
+/// A bench with images of this size that publishes to a WebDAV server, whose files are in `www`.
+fn wsgidav(bytes: usize) -> (Bench, Daemon) {
+    let bench = bench("[publish.http]\nurl = \"http://placeholder.invalid\"\n", bytes);
+    std::fs::create_dir_all(bench.path("www")).unwrap();
+    let server = Daemon::start(&bench.path("wsgidav.log"), |port| {
+        let mut command = python("wsgidav==4.3.3 cheroot==11.1.2");
+        command
+            .args([
+                "-m",
+                "wsgidav.server.server_cli",
+                "--no-config",
+                "--auth",
+                "anonymous",
+            ])
+            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--root"])
+            .arg(bench.path("www"));
+        command
+    });
+    (bench, server)
+}
+
+/// Puts the address of a server into the manifest.
+pub(super) fn point(bench: &Bench, url: &str) {
+    let text = bench.read("m.toml").replace("http://placeholder.invalid", url);
+    bench.write("m.toml", text);
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A command that runs a program of a package (pinned, as in `name==1.0`), or Python itself with it.
+/// A command that runs a program of packages (pinned, as in `name==1.0 other==2.0`), or Python itself with them.
 pub fn python(requirement: &str) -> Command {
     let mut command = Command::new("python3");
     command
@@ -41,7 +41,7 @@ fn folder(requirement: &str) -> PathBuf {
                 "--target",
             ])
             .arg(&part)
-            .arg(requirement)
+            .args(requirement.split(' '))
             .output()
             .unwrap_or_else(|e| panic!("python3: {e}; `make setup` installs what the tests need"));
         assert!(

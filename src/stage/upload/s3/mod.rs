@@ -13,9 +13,8 @@ use rusty_s3::actions::S3Action as _;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
 use super::error::UploadError;
-use super::put::looked;
 use super::read_back::Bytes;
-use super::{Around, Found, Item, Place, get, stretch, url_path};
+use super::{Around, Found, Item, Place, get, head, looked, stretch, url_path};
 use crate::host::cancel::Cancel;
 use crate::host::http::send::{Answer, Method, Outgoing};
 use crate::host::http::{Client, Get, META_SHA512};
@@ -171,15 +170,11 @@ impl Place for Store {
 
     fn look(&self, item: &Item<'_>, around: &Around<'_>) -> Result<Option<Found>, UploadError> {
         let (url, object) = (self.address(item), self.object(item));
-        let action = self.bucket.head_object(Some(&self.credentials), &object);
-        let signed = action.sign(SIGNED_FOR);
-        let asked = Get {
-            follow: false,
-            ..Get::new(signed.as_str())
-        };
-        let head = self
-            .client
-            .head(&asked, around.cancel)
+        let credentials = Some(&self.credentials);
+        let ask = self.bucket.head_object(credentials, &object).sign(SIGNED_FOR);
+        let read = self.bucket.get_object(credentials, &object).sign(SIGNED_FOR);
+        let (ask, read) = (Get::new(ask.as_str()), Get::new(read.as_str()));
+        let head = head(&self.client, &ask, &read, around.cancel)
             .map_err(|error| UploadError::request("ask for", &url, error))?;
         let other = head
             .meta_sha512

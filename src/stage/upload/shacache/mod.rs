@@ -179,18 +179,14 @@ impl Place for Shacache {
     /// As the reference client asks: by a GET whose body is not read, and anything but a 2xx means "not there".
     fn look(&self, item: &Item<'_>, around: &Around<'_>) -> Result<Option<Found>, UploadError> {
         let url = self.blob_url(item.sha512);
-        let asked = Get {
-            follow: false,
-            ..Get::new(&url)
-        };
         let (head, _) = self
             .cache
-            .get(&asked, around.cancel)
+            .get(&Get::new(&url), around.cancel)
             .map_err(|error| UploadError::request("ask for", &url, error))?;
         Ok((200..300).contains(&head.status).then(|| Found {
-            bytes: head.length,
             // A blob's name is that of its bytes: there are no other versions of it.
             validator: Some(item.sha512.hex.clone()),
+            ..Found::of(&head)
         }))
     }
 
