@@ -1,15 +1,19 @@
 //! Folders for sockets: private, with a short path, as the path of a Unix socket must be shorter than 108 bytes, which one
 //! inside a run's folder need not be. A process that is killed leaves them; a lock tells, and a later one sweeps them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
+use crate::host::fs::{FileLock, try_lock};
+
 /// How their names begin.
-const START: &str = "pipeline-vm-";
+const START: &str = "pipeline-m-";
+/// The file in it whose lock says that it is in use.
+const LOCK: &str = "lock";
 /// One that is younger may belong to somebody who has not locked it yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
@@ -17,8 +21,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct PrivateFolder {
     folder: tempfile::TempDir,
-    /// Open and locked as long as the folder is in use.
-    _held: File,
+    _held: FileLock,
 }
 
 impl PrivateFolder {
@@ -28,8 +31,8 @@ impl PrivateFolder {
         SWEPT.call_once(|| sweep(&std::env::temp_dir(), YOUNG));
         // tempfile makes folders with mode 0700.
         let folder = tempfile::Builder::new().prefix(START).tempdir()?;
-        let held = File::open(folder.path())?;
-        held.try_lock_shared()?;
+        let held = try_lock(&folder.path().join(LOCK)).map_err(io::Error::other)?;
+        let held = held.ok_or(io::ErrorKind::WouldBlock)?;
         Ok(Self { folder, _held: held })
     }
 
@@ -52,8 +55,7 @@ fn sweep(place: &Path, young: Duration) {
         if found.is_dir()
             && found.uid() == us
             && age.is_some_and(|age| age >= young)
-            && let Ok(folder) = File::open(entry.path())
-            && folder.try_lock().is_ok()
+            && let Ok(Some(_held)) = try_lock(&entry.path().join(LOCK))
         {
             // What cannot be removed is no worse than before.
             let _ = fs::remove_dir_all(entry.path());
@@ -75,12 +77,11 @@ mod tests {
             path
         };
         let (left, living, other) = (
-            make("pipeline-vm-a"),
-            make("pipeline-vm-b"),
+            make("pipeline-m-a"),
+            make("pipeline-m-b"),
             make("pipeline-test-c"),
         );
-        let held = File::open(&living).unwrap();
-        held.try_lock_shared().unwrap();
+        let _held = try_lock(&living.join(LOCK)).unwrap().unwrap();
         sweep(place.path(), YOUNG);
         assert!(left.exists(), "it is young");
         sweep(place.path(), Duration::ZERO);

@@ -256,6 +256,29 @@ fn only_one_module_starts_processes() {
     assert_eq!(starts, [PathBuf::from("host/process/mod.rs")]);
 }
 
+/// A lock on a file that was opened in another way is refused by NFS.
+#[test]
+fn only_one_module_locks_files() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let locks: Vec<_> = rust_files(&src)
+        .into_iter()
+        .filter(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            [
+                ".try_lock()",
+                ".try_lock_shared()",
+                ".lock_shared()",
+                "fs::flock",
+                "fcntl_lock",
+            ]
+            .iter()
+            .any(|call| text.contains(call))
+        })
+        .map(|file| file.strip_prefix(&src).unwrap().to_owned())
+        .collect();
+    assert_eq!(locks, [PathBuf::from("host/fs/lock.rs")]);
+}
+
 #[test]
 fn every_dependency_has_its_line_of_why() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

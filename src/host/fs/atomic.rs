@@ -19,7 +19,7 @@ use crate::host::cancel::Cancel;
 
 use super::FsError;
 use super::hidden::Hidden;
-use super::hidden::hold;
+use super::lock::hold;
 use super::sparse::copy_contents;
 
 /// Whether two places may be one file.

@@ -4,13 +4,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use super::FsError;
+use super::lock::is_held;
 
 /// The end of such a name.
 const END: &str = ".part";
@@ -44,12 +44,6 @@ impl Drop for Hidden {
     }
 }
 
-/// Says that somebody works on this file, until it is closed. A file system without locks has no such sign; then nothing is
-/// ever swept either.
-pub(super) fn hold(file: &File) {
-    let _ = file.try_lock_shared();
-}
-
 fn start(place: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(place.file_name().unwrap_or_default());
@@ -80,11 +74,7 @@ fn sweep(place: &Path, start: &OsString) {
             number() && number() && halves.next().is_none()
         });
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if ours
-            && is_file
-            && let Ok(file) = File::open(entry.path())
-            && file.try_lock().is_ok()
-        {
+        if ours && is_file && !is_held(&entry.path()) {
             // Whoever else sweeps may have been quicker.
             let _ = fs::remove_file(entry.path());
         }
@@ -94,6 +84,7 @@ fn sweep(place: &Path, start: &OsString) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::fs::lock::hold;
 
     #[test]
     fn what_a_crash_left_goes_and_what_somebody_works_on_stays() {
@@ -107,7 +98,7 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), "half").unwrap();
         }
-        let busy = File::open(folder.path().join(".image.12-1.part")).unwrap();
+        let busy = fs::File::open(folder.path().join(".image.12-1.part")).unwrap();
         hold(&busy);
         let hidden = Hidden::beside(&place);
         let mut left: Vec<_> = fs::read_dir(folder.path())

@@ -1,5 +1,9 @@
-//! Locks between processes, by `flock` on a file of their own. A lock ends with its holder, however that ends. Who holds
-//! it may take the file away: whoever comes to hold a file that is no longer in its place tries again.
+//! Locks between processes, by `flock`: on a file of their own ([`lock`] and the like), or on a file in the making
+//! ([`hold`]). A lock ends with its holder, however that ends. Who holds it may take the file away: whoever comes to hold
+//! a file that is no longer in its place tries again.
+//!
+//! No other module locks a file. NFS makes `flock` a lock by range (flock(2)), and grants a shared one only on a descriptor
+//! that can read, an exclusive one only on one that can write: a lock file is therefore opened for both.
 
 use std::fs::File;
 use std::fs::TryLockError;
@@ -41,6 +45,7 @@ fn try_lock_as(path: &Path, kind: Kind) -> Result<Option<FileLock>, FsError> {
     let file = File::options()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(path);
     let file = file.map_err(FsError::at("open the lock", path))?;
@@ -96,9 +101,54 @@ fn wait(path: &Path, kind: Kind, cancel: &Cancel, waiting: &mut dyn FnMut()) -> 
     }
 }
 
+/// Says that this file is worked on, until it is closed. A file system without locks has no such sign; then [`is_held`]
+/// never says no.
+pub(super) fn hold(file: &File) {
+    let _ = file.try_lock_shared();
+}
+
+/// Whether a file is worked on, or may be.
+pub(super) fn is_held(path: &Path) -> bool {
+    let open = |write| File::options().read(true).write(write).open(path);
+    // A file that may only be read can be locked exclusively on a local file system.
+    let file = open(true).or_else(|_| open(false));
+    file.and_then(|file| file.try_lock().map_err(Into::into)).is_err()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What NFS grants: a lock's kind goes with how its file was opened. The kernel shows both (proc(5), `fdinfo`).
+    fn assert_as_nfs_wants_it(file: &File) {
+        use std::os::fd::AsRawFd as _;
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let access = u32::from_str_radix(flags.trim(), 8).unwrap() & rustix::fs::OFlags::ACCMODE.bits();
+        let lock = info.lines().find(|line| line.starts_with("lock:")).unwrap();
+        let fits = match lock.split_whitespace().nth(4).unwrap() {
+            "READ" => access != rustix::fs::OFlags::WRONLY.bits(),
+            "WRITE" => access != rustix::fs::OFlags::RDONLY.bits(),
+            other => panic!("{other}: {info}"),
+        };
+        assert!(fits, "NFS answers EBADF to this:\n{info}");
+    }
+
+    #[test]
+    fn every_lock_is_one_that_nfs_grants() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let cancel = Cancel::default();
+        assert_as_nfs_wants_it(&try_lock(&path).unwrap().unwrap()._file);
+        assert_as_nfs_wants_it(&lock(&path, &cancel, &mut || {}).unwrap()._file);
+        assert_as_nfs_wants_it(&lock_shared(&path, &cancel, &mut || {}).unwrap()._file);
+        let file = File::open(&path).unwrap();
+        hold(&file);
+        assert_as_nfs_wants_it(&file);
+        assert!(is_held(&path));
+        drop(file);
+        assert!(!is_held(&path));
+    }
 
     #[test]
     fn a_file_that_was_taken_away_locks_nobody_out() {
