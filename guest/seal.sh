@@ -493,6 +493,8 @@ empty_logs() {
 
 trim_disk() {
     [ -z "$root" ] || return 0
+    # Blocks that were freed a moment ago are given back only when the journal has that.
+    sync
     if has fstrim && fstrim -a >/dev/null 2>&1; then
         did "free blocks: given back to the disk"
     else

@@ -79,6 +79,8 @@ pub fn probe(raw: &Path, offset: u64) -> Result<FileSystem, DiskError> {
 /// # Errors
 /// [`DiskError::FileSystem`] when it is none, was not unmounted, or needs a person; [`DiskError::Tool`].
 pub fn punch_free_blocks(raw: &Path, offset: u64, cancel: &Cancel) -> Result<(), DiskError> {
+    // e2fsck discards nothing in a run that changes anything, such as a folder that it gives an index.
+    e2fsck(raw, offset, &["-f", "-p"], cancel)?;
     e2fsck(raw, offset, &["-f", "-p", "-E", "discard"], cancel)
 }
 

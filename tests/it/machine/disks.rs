@@ -15,6 +15,10 @@ fn make_disk(bench: &Bench, kind: TableKind) -> (PathBuf, disk::Partition) {
     let cancel = Cancel::default();
     bench.write("root/etc/hello", "hello from the old disk\n");
     bench.write("root/big", vec![b'x'; 20 << 20]);
+    // A folder that e2fsck gives an index, as it does in what bootstrap makes.
+    for number in 100..200 {
+        bench.write(&format!("root/many/{}{number}", "n".repeat(200)), "");
+    }
     let raw = bench.path("disk one.raw");
     disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
     let root = disk::write_root_table(&raw, kind, &cancel).unwrap();
