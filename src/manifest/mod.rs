@@ -21,6 +21,7 @@ pub mod nickel;
 pub mod overrides;
 pub mod parse;
 mod read;
+pub mod script;
 pub mod secret;
 pub mod select;
 pub mod sources;

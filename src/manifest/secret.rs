@@ -64,6 +64,10 @@ impl Secret {
                 })?;
                 if text.ends_with('\n') {
                     text.pop();
+                    // An editor on Windows ends a line so.
+                    if text.ends_with('\r') {
+                        text.pop();
+                    }
                 }
                 Ok(text)
             }

@@ -269,6 +269,50 @@ fn a_script_that_is_not_text_is_refused() {
 }
 
 #[test]
+fn scripts_with_line_ends_of_windows_are_mistakes_at_their_place() {
+    let bench = house();
+    bench.write("update.sh", "#!/bin/sh\r\napt-get update\r\n");
+    bench.write("setup.sh.j2", "#!/bin/sh\nloadkeys {{ keymap }}\r\n");
+    let text = GOOD
+        .replace("{ reboot = true }", "{ inline = \"echo one\\r\\necho two\" }, { inline = \"print 1;\\r\\n\", interpreter = \"perl\" }")
+        .replace("[publish]", "[[checks]]\ncommand = \"true\\r\\nfalse\"\n\n[publish]");
+    bench.write("images.toml", text);
+    let ran = bench.run(&["validate", "images.toml"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    for expected in [
+        "`update.sh` has line ends of Windows (CRLF, first in line 1)",
+        "sed -i '1s/^\\xef\\xbb\\xbf//; s/\\r$//' update.sh",
+        "`setup.sh.j2` has line ends of Windows (CRLF, first in line 2)",
+        "this script has line ends of Windows (CRLF, first in line 1)",
+        "this command has line ends of Windows (CRLF, first in line 1)",
+    ] {
+        let said = ran.all();
+        let plain = said
+            .split_whitespace()
+            .filter(|word| *word != "│")
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(plain.contains(expected), "no `{expected}` in\n{said}");
+    }
+
+    // A manifest that is itself saved with them gives them to the scripts in it.
+    let bench = house();
+    let script = "\"\"\"\necho one\necho two\n\"\"\"";
+    let text = GOOD.replace("\"echo {{ not a template }}\"", script);
+    bench.write("images.toml", text.replace('\n', "\r\n"));
+    let ran = bench.run(&["validate", "images.toml"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(
+        ran.stderr
+            .contains("save the manifest with line ends of Unix (LF)"),
+        "{}",
+        ran.all()
+    );
+    bench.write("images.toml", GOOD.replace('\n', "\r\n"));
+    assert_eq!(bench.run(&["validate", "images.toml"]).code, 0);
+}
+
+#[test]
 fn what_was_written_is_what_is_loaded() {
     let manifest = load(&house());
     let ids: Vec<_> = manifest.images.iter().map(|image| image.id.as_str()).collect();

@@ -10,6 +10,7 @@ use crate::manifest::error::Span;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::glob;
 use crate::manifest::parse::Value;
+use crate::manifest::script;
 use crate::size::parse_duration;
 
 use super::Spot;
@@ -184,8 +185,12 @@ fn command(one: &Field<'_>, table: &Fields<'_>) -> Option<CommandCheck> {
     let timeout = table
         .get("timeout")
         .and_then(|field| field.parsed("\"1m\"", time));
+    let command = one.text("\"systemctl is-active nginx\"")?.to_owned();
+    if let Some(fault) = script::fault(&command, Some("sh")) {
+        one.bad(format!("this command {fault}"), script::REMEDY_INLINE);
+    }
     Some(CommandCheck {
-        command: one.text("\"systemctl is-active nginx\"")?.to_owned(),
+        command,
         exit_code: exit_code.unwrap_or(0),
         output,
         matches,

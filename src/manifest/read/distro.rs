@@ -10,6 +10,7 @@ use crate::manifest::files::{Extent, FileError};
 use crate::manifest::model::{
     Access, Bootstrap, ChecksumList, DiskSource, Distro, Family, Keyring, Media, Proof, Source, Template,
 };
+use crate::manifest::script;
 use crate::manifest::suggest;
 use crate::platform::Platform;
 use crate::size::{ByteSize, GIB};
@@ -149,10 +150,16 @@ fn built_in(name: &str) -> Option<Template> {
 fn read_answers(reading: Reading<'_>, field: &Field<'_>) -> Option<Template> {
     let name = field.text("\"my-setup.sh.j2\"")?;
     match reading.files.text(name) {
-        Ok(text) => Some(Template {
-            name: name.to_owned(),
-            text: text.as_ref().to_owned(),
-        }),
+        Ok(text) => {
+            // Shell commands stand in all of them; YAML alone takes either line end for one.
+            if let Some(fault) = script::fault(&text, Some("sh")).filter(|_| !is_yaml(name, &text)) {
+                field.bad(format!("`{name}` {fault}"), script::remedy(name));
+            }
+            Some(Template {
+                name: name.to_owned(),
+                text: text.as_ref().to_owned(),
+            })
+        }
         Err(error) => {
             let is_missing = matches!(error, FileError::Missing { .. });
             if let Some(template) = built_in(name).filter(|_| is_missing) {
@@ -168,6 +175,14 @@ fn read_answers(reading: Reading<'_>, field: &Field<'_>) -> Option<Template> {
             None
         }
     }
+}
+
+fn is_yaml(name: &str, text: &str) -> bool {
+    let name = name.trim_end_matches(".j2");
+    let named = [".yaml", ".yml", "user-data"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    named || text.starts_with("#cloud-config")
 }
 
 fn read_source(

@@ -9,6 +9,7 @@ use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::{Extent, FileError};
 use crate::manifest::model::{AnsibleStep, CopyStep, EnvValue, RunStep, Secret, Step, StepKind};
 use crate::manifest::parse::Value;
+use crate::manifest::script;
 use crate::manifest::suggest;
 use crate::size::parse_duration;
 
@@ -120,6 +121,9 @@ fn read_kind(
             let rest = read_run(reading, table, env);
             let name = one.text("\"guest/update.sh\"")?;
             let script = read_script(reading, one, name)?;
+            if let Some(fault) = script::fault(&script, rest.interpreter.as_deref()) {
+                one.bad(format!("`{name}` {fault}"), script::remedy(name));
+            }
             let (origin, step) = (name.to_owned(), rest);
             Some((
                 name.to_owned(),
@@ -133,6 +137,9 @@ fn read_kind(
         "inline" => {
             let step = read_run(reading, table, env);
             let script = one.text("\"echo hello > /etc/motd\"")?.to_owned();
+            if let Some(fault) = script::fault(&script, step.interpreter.as_deref()) {
+                one.bad(format!("this script {fault}"), script::REMEDY_INLINE);
+            }
             let first = script.trim().lines().next().unwrap_or_default();
             let label: String = first.chars().take(LABEL_WIDTH).collect();
             Some((label, StepKind::Run(RunStep { script, ..step })))
