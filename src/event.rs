@@ -111,6 +111,10 @@ pub enum Verdict {
     TimedOut,
     /// A program of the host failed.
     ToolFailed,
+    /// The guest powered itself off while it was worked on.
+    UnexpectedPowerOff,
+    /// The guest restarted while it was worked on, and the pipeline did not order that.
+    UnexpectedRestart,
 }
 
 impl fmt::Display for Verdict {
@@ -137,6 +141,8 @@ impl fmt::Display for Verdict {
             Self::StuckAtPrompt => "stuck at prompt",
             Self::TimedOut => "timed out",
             Self::ToolFailed => "tool failed",
+            Self::UnexpectedPowerOff => "unexpected power off",
+            Self::UnexpectedRestart => "unexpected restart",
         })
     }
 }

@@ -10,6 +10,8 @@ pub const CHECK: &str = concat!(
     include_str!("../guest/inventory.sh"),
     include_str!("../guest/check.sh")
 );
+/// Says whether the guest is going down.
+pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
 /// Grows the root partition and its file system from inside the guest.
 pub const GROW: &str = include_str!("../guest/grow-root.sh");
 /// Installs the boot-time agent; expects [`AGENT`] beside it.

@@ -291,6 +291,7 @@ fn refuse(error: &RunError) -> Exit {
         | RunError::Output(_)
         | RunError::TooLarge(_)
         | RunError::Store(_)
+        | RunError::Sockets(_)
         | RunError::Signals(_) => Exit::Host,
         RunError::NotBuilt { .. } => Exit::Failed,
         RunError::Secret(_) | RunError::Target(_) | RunError::NoTarget | RunError::Plan(_) => Exit::Usage,

@@ -24,6 +24,8 @@ const LOGIN: Duration = Duration::from_secs(90);
 /// and has been idle for so long, nothing more will come of it. Services that are slow to stop are named on the console
 /// after 25 s (systemd(1), `systemd.show_status`).
 const SETTLED: Duration = Duration::from_secs(30);
+/// So many failures of our own client in a row end the wait: the guest has no part in them, so no waiting helps.
+const OWN_FAILURES: u32 = 4;
 /// Pause after a closed port.
 const CLOSED_PAUSE: Duration = Duration::from_millis(500);
 /// Pause after a failed login: cloud-init may not have put the key yet, and sshd penalises those who knock often.
@@ -41,6 +43,7 @@ impl Machine {
         self.begin_wait();
         let started = Instant::now();
         let mut refused_since = None;
+        let mut own_failures = 0;
         let mut probes = 0;
         loop {
             probes += 1;
@@ -52,7 +55,10 @@ impl Machine {
             let reach = match self.probe(patience, silence)? {
                 Some(reach) => reach,
                 None => match self.log_in(key, user)? {
-                    Ok(ssh) => return Ok(ssh),
+                    Ok(ssh) => {
+                        self.expected_resets = self.resets();
+                        return Ok(ssh);
+                    }
                     Err(reach) => reach,
                 },
             };
@@ -63,11 +69,16 @@ impl Machine {
                     Instant::now()
                 }
             };
+            own_failures = match &reach {
+                Reach::Client(_) => own_failures + 1,
+                _ => 0,
+            };
             let prompted = self.prompted().map(|at| at.elapsed());
             let booted = prompted.is_some_and(|since| since >= SETTLED);
             let idle = prompted.map(|_| IDLE);
             let over = self.is_still(silence, idle)
                 || refused.elapsed() >= if booted { silence.min(SETTLED) } else { silence }
+                || own_failures >= OWN_FAILURES
                 || started.elapsed() >= silence * LONGEST;
             if over {
                 return Err(MachineError::Unreachable {
@@ -80,7 +91,7 @@ impl Machine {
             let pause = match reach {
                 Reach::Nothing => Duration::ZERO,
                 Reach::Closed => CLOSED_PAUSE,
-                Reach::Refused | Reach::Failed(_) => REFUSED_PAUSE.min(silence / 4),
+                Reach::Refused | Reach::Client(_) | Reach::Failed(_) => REFUSED_PAUSE.min(silence / 4),
             };
             self.pause(pause)?;
         }
@@ -202,6 +213,9 @@ impl Machine {
         match connected {
             Ok(ssh) => Ok(Ok(ssh)),
             Err(SshError::Refused { .. }) => Ok(Err(Reach::Refused)),
+            Err(SshError::Connect {
+                talk, is_own: true, ..
+            }) => Ok(Err(Reach::Client(talk))),
             Err(SshError::Connect { talk, .. }) => Ok(Err(Reach::Failed(talk))),
             Err(error) => Err(error.into()),
         }

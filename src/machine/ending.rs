@@ -13,6 +13,15 @@ const QUIT: Duration = Duration::from_secs(10);
 /// How long a machine that is being given up may take to hand over a picture of its screen.
 const LAST_LOOK: Duration = Duration::from_secs(3);
 
+/// How a guest went down by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// It was reset.
+    Restarted,
+    /// It switched itself off.
+    PoweredOff,
+}
+
 /// What made a machine stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -67,6 +76,45 @@ impl Machine {
                 if clean { Ok(true) } else { Err(error) }
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the guest restarted or switched itself off since the last login. Nothing that we ordered counts.
+    pub fn went_down(&mut self) -> Option<Down> {
+        if self.resets() > self.expected_resets {
+            Some(Down::Restarted)
+        } else if self.powered_off {
+            Some(Down::PoweredOff)
+        } else {
+            None
+        }
+    }
+
+    /// As [`Machine::went_down`], for a guest whose connection broke, which is a while before it is down: it is waited for
+    /// at most `limit`, and not when it has nothing to do.
+    ///
+    /// # Errors
+    /// [`MachineError::Cancelled`].
+    pub fn wait_down(&mut self, limit: Duration) -> Result<Option<Down>, MachineError> {
+        self.begin_wait();
+        let deadline = Instant::now() + limit;
+        loop {
+            let polled = self.poll();
+            let down = self.went_down();
+            match polled {
+                Err(MachineError::Cancelled) => return Err(MachineError::Cancelled),
+                Ok(()) if down.is_none() && Instant::now() < deadline && !self.is_idle() => {}
+                _ if down.is_some() => return Ok(down),
+                _ => {
+                    // qemu's last event may come a moment after its end is seen.
+                    std::thread::sleep(POLL);
+                    return Ok(self.went_down());
+                }
+            }
+            self.console.wait_closed(POLL);
+            if self.console.is_closed() && self.cancel().sleep(POLL) {
+                return Err(MachineError::Cancelled);
+            }
         }
     }
 

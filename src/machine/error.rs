@@ -44,6 +44,8 @@ pub enum Reach {
     Refused,
     /// sshd answered, and something else failed, in ssh's words.
     Failed(String),
+    /// The ssh of this host failed by itself each time, in its words.
+    Client(String),
 }
 
 impl fmt::Display for Reach {
@@ -55,6 +57,10 @@ impl fmt::Display for Reach {
             ),
             Self::Refused => f.write_str(
                 "sshd answers but refuses the build key; was it put into authorized_keys of this user?",
+            ),
+            Self::Client(words) => write!(
+                f,
+                "sshd answers but the ssh client of this host fails the same way each time: {words}"
             ),
             Self::Failed(words) => write!(f, "sshd answers but the connection fails: {words}"),
         }
@@ -205,6 +211,7 @@ impl MachineError {
                 Reach::Nothing => Verdict::NoNetwork,
                 Reach::Closed => Verdict::PortClosed,
                 Reach::Refused => Verdict::KeyRefused,
+                Reach::Client(_) => Verdict::ToolFailed,
                 Reach::Failed(_) => Verdict::Other,
             },
             Self::Cancelled | Self::Folder { .. } | Self::Qmp(_) => Verdict::Other,

@@ -10,7 +10,7 @@ pub mod ending;
 pub mod error;
 pub mod knock;
 pub mod media;
-mod private;
+pub mod private;
 pub mod qemu;
 pub mod qmp;
 pub mod screen;

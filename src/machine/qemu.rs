@@ -59,7 +59,11 @@ pub struct Machine {
     folder: PathBuf,
     forwards: Vec<Forward>,
     pub(super) resets: u64,
-    /// When the last of them was heard of, or the start.
+    /// How many of them came before the last login: they were ordered, or belong to the boot.
+    pub(super) expected_resets: u64,
+    /// Whether the guest switched itself off, by qemu's word.
+    pub(super) powered_off: bool,
+    /// When the last reset was heard of, or the start.
     pub(super) reset: Instant,
     pub(super) panicked: bool,
     /// Whether we have pressed keys.
@@ -124,7 +128,7 @@ impl Machine {
             let path = path.to_owned();
             move |source| MachineError::Folder { path, source }
         };
-        let wire = Wire::listen().map_err(failed(&std::env::temp_dir()))?;
+        let wire = Wire::listen().map_err(failed(Path::new("sockets")))?;
         let cmd = Cmd::new(spec.program())
             .args(argv(spec, &wire.sockets(), sandbox))
             .no_new_privileges();
@@ -163,6 +167,8 @@ impl Machine {
             folder: folder.to_owned(),
             forwards: Vec::new(),
             resets: 0,
+            expected_resets: 0,
+            powered_off: false,
             reset: started,
             panicked: false,
             typed: false,

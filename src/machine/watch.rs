@@ -234,6 +234,7 @@ impl Machine {
                     self.resets += 1;
                     self.reset = Instant::now();
                 }
+                "SHUTDOWN" => self.powered_off |= event.data["reason"].as_str() == Some("guest-shutdown"),
                 // qemu stops a guest whose write found no room (`werror=enospc`, its default): nothing will move again.
                 "BLOCK_IO_ERROR" => self.full |= event.data["nospace"].as_bool() == Some(true),
                 "GUEST_PANICKED" => self.panicked = true,

@@ -2,6 +2,7 @@
 
 use crate::event::Verdict;
 use crate::host::fs::FsError;
+use crate::machine::private::NoPlace;
 use crate::plan::error::PlanError;
 use crate::run::schedule::TooLarge;
 use crate::stage::error::StageError;
@@ -96,6 +97,10 @@ pub enum RunError {
     #[error("the images have no place: {0}")]
     #[diagnostic(help("`output` under [pipeline] names the folder; nothing was started"))]
     Output(FsError),
+    /// Machines could not be spoken to.
+    #[error(transparent)]
+    #[diagnostic(help("nothing was started"))]
+    Sockets(NoPlace),
     /// Tools are missing.
     #[error("this host lacks {what}")]
     #[diagnostic(help("`pipeline doctor` prints the command that installs it; nothing was started"))]

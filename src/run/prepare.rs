@@ -13,6 +13,7 @@ use super::schedule::Budget;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
+use crate::machine::private;
 use crate::manifest::model::{Manifest, Proof, Secret, Target};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::build::{Inputs, Wanted, build};
@@ -225,6 +226,9 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
     if !absent.is_empty() {
         let all: BTreeSet<_> = absent.iter().map(ToString::to_string).collect();
         return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
+    }
+    if programs.iter().any(|program| program.starts_with("qemu-system")) {
+        private::place().map_err(RunError::Sockets)?;
     }
     let warnings = check_targets(prepared)?;
     let mut missing: Vec<_> = programs

@@ -14,6 +14,7 @@ use crate::machine::media::iso::IsoError;
 use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
 use crate::manifest::secret::SecretError;
+use crate::stage::down::WentDown;
 use crate::stage::fetch::FetchError;
 use crate::stage::index::IndexError;
 use crate::stage::install::InstallerFailure;
@@ -147,6 +148,9 @@ pub enum StageError {
         /// The step's own failure.
         step: Box<StageError>,
     },
+    /// The guest went down while it was worked on.
+    #[error(transparent)]
+    WentDown(#[from] WentDown),
     /// Checksum files.
     #[error(transparent)]
     Sums(#[from] SumsError),

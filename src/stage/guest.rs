@@ -19,6 +19,7 @@ use crate::manifest::template;
 use crate::plan::node::{Door, GuestAccess, MachineWish};
 use crate::stage::Site;
 use crate::stage::aftermath::{self, OnError, Origin};
+use crate::stage::down::Work;
 use crate::stage::error::StageError;
 use crate::stage::presence::Present;
 
@@ -62,12 +63,13 @@ pub struct GuestDisk {
 #[derive(Debug)]
 pub struct Session<'a> {
     present: Present,
-    machine: Machine,
+    pub(super) machine: Machine,
     origin: Origin,
     key: Option<(Key, String)>,
     ssh: Option<Ssh>,
-    site: &'a Site,
+    pub(super) site: &'a Site,
     hidden: Vec<String>,
+    pub(super) work: Work,
 }
 
 /// Deadlines are made for KVM; without it everything takes longer.
@@ -169,6 +171,7 @@ impl<'a> Session<'a> {
             ssh: None,
             site,
             hidden: Vec::new(),
+            work: Work::default(),
         })
     }
 
@@ -216,6 +219,19 @@ impl<'a> Session<'a> {
         self.ssh.as_ref().ok_or(StageError::NotEntered)
     }
 
+    /// A step begins; messages name it.
+    pub fn begin_step(&mut self, label: &str) {
+        self.begin(label);
+        self.work.has_steps = true;
+    }
+
+    fn begin(&mut self, label: &str) {
+        if self.work.label != label {
+            let before = std::mem::replace(&mut self.work.label, label.to_owned());
+            self.work.after = self.work.has_steps.then_some(before);
+        }
+    }
+
     /// Runs one of our own scripts by `/bin/sh` as root; anything but code 0 is an error.
     ///
     /// # Errors
@@ -240,6 +256,7 @@ impl<'a> Session<'a> {
         stdin: Vec<u8>,
         limit: Duration,
     ) -> Result<Ran, StageError> {
+        self.begin(label);
         let (log, mut file) = self.open_log(label)?;
         let (mut tail, mut logged) = (Vec::new(), 0);
         let (emit, hidden) = (self.site.emit.clone(), self.hidden.clone());
@@ -275,8 +292,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Why the way into the guest broke: when the machine itself is gone or in trouble, that is the better answer.
+    /// Why the way into the guest broke: when the machine itself is gone or in trouble, that is the better answer; likewise
+    /// when the guest goes down.
     pub fn explain(&mut self, error: SshError) -> StageError {
+        if matches!(error, SshError::Lost { .. })
+            && let Some(error) = self.lost_by_going_down()
+        {
+            return error;
+        }
         match self.machine.poll() {
             Ok(()) => error.into(),
             Err(cause) => cause.into(),

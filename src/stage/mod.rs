@@ -3,6 +3,7 @@
 
 pub mod aftermath;
 pub mod check;
+pub mod down;
 pub mod error;
 pub mod fetch;
 pub mod guest;

@@ -15,6 +15,7 @@ impl StageError {
             Self::Machine(error) => or_full(error.verdict(), &error.to_string()),
             Self::Ssh(error) => error.verdict(),
             Self::Step { .. } => Verdict::StepFailed,
+            Self::WentDown(error) => error.verdict(),
             Self::StepInTrouble { trouble, .. } => trouble.verdict(),
             Self::Disk(_) | Self::Tool { .. } | Self::NoAnsible { .. } => {
                 or_full(Verdict::ToolFailed, &self.to_string())

@@ -33,3 +33,48 @@ fn every_script_is_clean() {
         tool(shell, &["-n", name], Path::new("/"));
     }
 }
+
+/// What the guest answers between two steps, on a /run as other systems leave it.
+#[test]
+fn a_system_that_goes_down_says_so() {
+    let script = repository("guest/going-down.sh");
+    let ask = |prepared: &str| {
+        let line = format!(
+            "mount -t tmpfs none /run && {prepared} && sh {}",
+            script.display()
+        );
+        let words = ["--user", "--map-root-user", "--mount", "sh", "-c", &line];
+        tool("unshare", &words, Path::new("/")).trim().to_owned()
+    };
+    let openrc = "mkdir /run/openrc && echo default > /run/openrc/softlevel";
+    assert_eq!(ask("true"), "");
+    assert_eq!(ask(openrc), "");
+    assert_eq!(
+        ask(&format!(
+            "{openrc} && echo reboot > /run/openrc/softlevel && touch /run/openrc/rc.stopping"
+        )),
+        "reboot"
+    );
+    assert_eq!(
+        ask(&format!(
+            "{openrc} && echo shutdown > /run/openrc/softlevel && touch /run/openrc/rc.stopping"
+        )),
+        "poweroff"
+    );
+    assert_eq!(
+        ask("echo 'System is booting up. Unprivileged users are not permitted' > /run/nologin"),
+        ""
+    );
+    assert_eq!(
+        ask("echo 'The system is going down at Sun 10:00!' > /run/nologin"),
+        "down"
+    );
+    let systemd = "mkdir -p /run/systemd/system /run/systemd/shutdown";
+    assert_eq!(ask(systemd), "");
+    assert_eq!(
+        ask(&format!(
+            "{systemd} && printf 'USEC=1\\nMODE=poweroff\\n' > /run/systemd/shutdown/scheduled"
+        )),
+        "poweroff"
+    );
+}

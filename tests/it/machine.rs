@@ -2,6 +2,7 @@
 
 mod disks;
 mod door;
+mod playbook;
 mod shell;
 mod sshd;
 pub mod tiny;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use pipeline::event::{Emitter, Event, Verdict, What};
 use pipeline::host::cancel::Cancel;
 use pipeline::machine::console::Trouble;
-use pipeline::machine::ending::Stopped;
+use pipeline::machine::ending::{Down, Stopped};
 use pipeline::machine::error::{MachineError, Reach};
 use pipeline::machine::qemu::Machine;
 use pipeline::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
@@ -234,6 +235,25 @@ fn a_restart_is_noticed_and_can_be_made_the_end() {
     let mut machine = start(&bench, &once).0.unwrap();
     machine.wait_off(LONG).unwrap();
     assert_eq!(bench.read("vm/console.log").matches("only once").count(), 1);
+}
+
+#[test]
+fn a_guest_that_goes_down_by_itself_is_told_from_one_that_stays() {
+    for (then, down) in [
+        (Then::Reset, Some(Down::Restarted)),
+        (Then::PowerOff, Some(Down::PoweredOff)),
+        (Then::Halt, None),
+    ] {
+        let bench = Bench::new();
+        let mut brief = spec(&bench, "working\n", then);
+        // Its port would be asked for when it may be gone already.
+        brief.ssh = false;
+        let mut machine = start(&bench, &brief).0.unwrap();
+        machine.wait_console("working", LONG).unwrap();
+        let limit = if down.is_some() { LONG } else { MOMENT };
+        assert_eq!(machine.wait_down(limit).unwrap(), down);
+        assert_eq!(machine.went_down(), down);
+    }
 }
 
 #[test]

@@ -24,9 +24,11 @@ use crate::host::tools;
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
 use crate::machine::error::MachineError;
+use crate::machine::private;
 use crate::machine::qemu::Machine;
 use crate::machine::screen::Screen;
 use crate::machine::spec::{Accel, DiskMode, MachineSpec};
+use crate::manifest::script;
 use crate::platform::Platform;
 use crate::run::signals::{self, Listening};
 use crate::size::ByteSize;
@@ -96,6 +98,7 @@ impl Site {
             report_error(miette::miette!("{error}").as_ref());
             Exit::Host
         };
+        private::place().map_err(|error| host(&error))?;
         let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
         // Scratch place and logs have one name, by which a clean-up knows that the machine is alive.
         let name = args.supervise.as_deref().and_then(Path::file_name);
@@ -254,6 +257,10 @@ fn read_script(path: &Path) -> Result<Vec<u8>, Exit> {
     let script = fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     if script.is_empty() {
         return Err(wrong("is empty, which the agent counts as a failed run"));
+    }
+    if let Some(fault) = script::fault(&String::from_utf8_lossy(&script), Some("bash")) {
+        let what = format!("the boot script {} {fault}", path.display());
+        return Err(refuse(&what, &script::remedy(&path.display().to_string())));
     }
     Ok(script)
 }

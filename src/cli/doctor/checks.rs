@@ -18,6 +18,7 @@ use crate::host::tools::Need;
 use crate::host::tools::TOOLS;
 use crate::host::tools::Tool;
 use crate::host::tools::Version;
+use crate::machine::private;
 use crate::size::ByteSize;
 use crate::size::GIB;
 use crate::size::MIB;
@@ -176,6 +177,10 @@ pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, ca
             &place,
         ));
     }
+    host.checks.push(match private::place() {
+        Ok(place) => check("sockets", State::Ok, format!("below {}", place.display())),
+        Err(error) => check("sockets", State::Missing, error.to_string()),
+    });
     if who == By::User {
         user(&mut host, cancel);
     }

@@ -53,6 +53,33 @@ pub(super) fn percent_escaped(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%%")
 }
 
+/// What the client says when the guest's end is to blame, or not ready yet: another attempt may go well. All else comes from
+/// this side, and comes again.
+const OF_THE_GUEST: [&str; 9] = [
+    "Broken pipe",
+    "Connection closed",
+    "Connection refused",
+    "Connection reset",
+    "Disconnected from",
+    "Received disconnect",
+    "banner exchange",
+    "not responding",
+    "timed out",
+];
+/// What it says when the key's file is no good; sshd's refusal comes behind that and explains nothing.
+const OF_THE_KEY: [&str; 3] = ["Load key", "bad permissions", "no such identity"];
+
+/// Whether the client failed for a reason on this side.
+pub(super) fn is_own_failure(words: &str) -> bool {
+    !OF_THE_GUEST.iter().any(|part| words.contains(part))
+}
+
+/// The words that say why the key could not be used.
+pub(super) fn key_trouble(said: &[String]) -> Option<&String> {
+    said.iter()
+        .find(|line| OF_THE_KEY.iter().any(|part| line.contains(part)))
+}
+
 pub(super) fn keep(tail: &mut Vec<String>, line: String) {
     if tail.len() == TALK {
         tail.remove(0);

@@ -24,6 +24,8 @@ pub enum SshError {
         port: u16,
         /// ssh's words.
         talk: String,
+        /// Whether the reason lies on this side.
+        is_own: bool,
     },
     /// A command that must succeed did not.
     #[error("`{command}` exited with code {code} in the guest{}", tail_text(.tail))]
@@ -91,7 +93,7 @@ impl SshError {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Failed { .. } => Verdict::StepFailed,
-            Self::Process(_) => Verdict::ToolFailed,
+            Self::Process(_) | Self::Connect { is_own: true, .. } => Verdict::ToolFailed,
             Self::Refused { .. } => Verdict::KeyRefused,
             Self::TimedOut { .. } => Verdict::TimedOut,
             Self::Cancelled

@@ -8,6 +8,7 @@ mod client;
 mod copy;
 mod error;
 mod key;
+mod shared;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 
 pub use error::SshError;
 pub use key::{KEY_NAME, Key};
+pub use shared::SharedConnections;
 
-use self::client::{client, control, keep, listen, percent_escaped};
+use self::client::{client, control, is_own_failure, keep, key_trouble, listen, percent_escaped};
 use super::private::PrivateFolder;
 use crate::host::cancel::Cancel;
 use crate::host::process::{Cmd, Output, ProcessError, Running, shell_quote, status_text};
@@ -106,11 +108,12 @@ impl Ssh {
             .arg(&target.host);
         let mut master = cmd.spawn(Stdio::null(), Stdio::piped())?;
         let talk = listen(master.child.stderr.take());
-        let failed = |talk: String| SshError::Connect {
+        let failed = |talk: String, is_own: bool| SshError::Connect {
             user: target.user.clone(),
             host: target.host.clone(),
             port: target.port,
             talk,
+            is_own,
         };
         let started = Instant::now();
         loop {
@@ -126,7 +129,11 @@ impl Ssh {
             }
             if let Some(status) = master.try_wait()? {
                 let said = talk.finish();
-                if said.iter().any(|line| line.contains("Permission denied")) {
+                if let Some(trouble) = key_trouble(&said) {
+                    return Err(failed(trouble.clone(), true));
+                }
+                // As sshd's refusal is told; a file that ssh may not use is another thing.
+                if said.iter().any(|line| line.contains("Permission denied (")) {
                     return Err(SshError::Refused {
                         user: target.user.clone(),
                         host: target.host.clone(),
@@ -135,15 +142,16 @@ impl Ssh {
                     });
                 }
                 let words = said.last().cloned();
-                return Err(failed(
-                    words.unwrap_or_else(|| format!("it {}", status_text(status))),
-                ));
+                let words = words.unwrap_or_else(|| format!("it {}", status_text(status)));
+                let is_own = is_own_failure(&words);
+                return Err(failed(words, is_own));
             }
             if !go_on() {
                 return Err(SshError::Cancelled);
             }
             if started.elapsed() > patience {
-                return Err(failed(format!("no login within {}", show_duration(patience))));
+                let words = format!("no login within {}", show_duration(patience));
+                return Err(failed(words, false));
             }
             thread::sleep(POLL);
         }

@@ -1,6 +1,7 @@
 //! Provision: runs a flavor's steps in the guest on a copy-on-write layer over the installed disk, seals it, and
 //! leaves a disk of its own.
 
+pub mod ansible;
 mod steps;
 
 use std::path::Path;
@@ -43,7 +44,9 @@ pub fn provision(
         session.enter(&key, &work.guest.user)?;
         session.settle(&work.guest)?;
         steps::run_all(&work.steps, session, &key, site)?;
-        seal(session, &key, site)
+        seal(session, &key, site)?;
+        // A guest that goes down by itself meanwhile may have kept what sealing took out.
+        session.stays_up()
     })?;
     site.emit.phase("compacting the disk");
     disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use crate::event::{Stream, Unit, What};
+use crate::event::{Unit, What};
 use crate::guest;
-use crate::host::process::{Cmd, ProcessError, shell_quote};
+use crate::host::process::shell_quote;
 use crate::machine::ssh::Key;
-use crate::manifest::model::{AnsibleStep, CopyStep};
+use crate::manifest::model::CopyStep;
 use crate::plan::node::{Action, PlannedStep};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::Session;
+use crate::stage::provision::ansible;
 
 /// Pause before another attempt at a failed step.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -35,11 +35,12 @@ pub fn run_all(
         let total = steps.len();
         site.emit
             .phase(format!("step {}/{total}: {}", number + 1, step.label));
+        session.begin_step(&step.label);
         let mut attempt = 0;
         loop {
-            match run(step, session, key, site) {
+            match run_and_look(step, session, key, site) {
                 Ok(()) => break,
-                Err(error) if attempt < step.retries && !error.is_cancelled() => {
+                Err(error) if attempt < step.retries && may_try_again(&error) => {
                     attempt += 1;
                     let text = format!(
                         "step {} failed; trying again (attempt {} of {}): {error}",
@@ -62,6 +63,30 @@ pub fn run_all(
         });
     }
     Ok(())
+}
+
+/// Whether another attempt makes sense: the user did not stop us, and the guest is still up.
+fn may_try_again(error: &StageError) -> bool {
+    !error.is_cancelled() && !matches!(error, StageError::WentDown(_))
+}
+
+/// Runs a step, and looks whether the guest it ran in stays up: neither the next step nor another attempt may run in a
+/// system that is going down.
+fn run_and_look(
+    step: &PlannedStep,
+    session: &mut Session<'_>,
+    key: &Key,
+    site: &Site,
+) -> Result<(), StageError> {
+    let ran = run(step, session, key, site);
+    if ran.as_ref().is_err_and(|error| !may_try_again(error)) {
+        return ran;
+    }
+    match (ran, session.stays_up()) {
+        (Err(ran), Err(looked)) if may_try_again(&looked) => Err(ran),
+        (_, Err(looked)) => Err(looked),
+        (ran, Ok(())) => ran,
+    }
 }
 
 fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) -> Result<(), StageError> {
@@ -98,7 +123,10 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
         Action::Copy(copy) => copy_in(copy, session, step.timeout, site),
         Action::Reboot => session.reboot(key),
         Action::InstallAgent => install_agent(&step.label, session, step.timeout, site),
-        Action::Ansible(ansible) => playbook(ansible, step, session, key, site),
+        Action::Ansible(ansible) => {
+            let log = session.open_log(&step.label)?;
+            ansible::playbook(ansible, step, session.ssh()?, log, site)
+        }
     }
 }
 
@@ -119,14 +147,28 @@ fn envelope(script: &str, interpreter: Option<&str>, env: &BTreeMap<String, Stri
     );
     let run = match interpreter {
         Some(interpreter) => format!("{interpreter} {GUEST_FOLDER}/script"),
-        None if script.starts_with("#!") => format!("{GUEST_FOLDER}/script"),
-        None => format!("/bin/sh {GUEST_FOLDER}/script"),
+        None => format!("{} {GUEST_FOLDER}/script", by_first_line(script)),
     };
     let _ = write!(
         text,
         "set +e\n{run} </dev/null\ncode=$?\nrm -rf {GUEST_FOLDER}\nexit $code\n"
     );
     text.into_bytes()
+}
+
+/// What the kernel would run for the script's first line, quoted: the interpreter and, as one word, what follows it
+/// (execve(2)). The file itself need not be executable then: a guest may have /tmp mounted with noexec.
+fn by_first_line(script: &str) -> String {
+    let line = script.strip_prefix("#!").and_then(|rest| rest.lines().next());
+    let line = line.unwrap_or_default().trim_matches([' ', '\t']);
+    match line.split_once([' ', '\t']) {
+        None if line.is_empty() => "/bin/sh".to_owned(),
+        None => shell_quote(line),
+        Some((interpreter, rest)) => {
+            let argument = rest.trim_start_matches([' ', '\t']);
+            format!("{} {}", shell_quote(interpreter), shell_quote(argument))
+        }
+    }
 }
 
 /// A here-document marker that no line of the script is.
@@ -182,65 +224,10 @@ fn install_agent(
     session.script(label, &script, limit)
 }
 
-/// Runs ansible-playbook on the host against the guest's own sshd.
-fn playbook(
-    ansible: &AnsibleStep,
-    step: &PlannedStep,
-    session: &Session<'_>,
-    key: &Key,
-    site: &Site,
-) -> Result<(), StageError> {
-    let ssh = session.ssh()?;
-    let user = &ssh.target().user;
-    let inventory = site.scratch.join("inventory");
-    let line = format!(
-        "guest ansible_host=127.0.0.1 ansible_port={} ansible_user={user} ansible_ssh_private_key_file={} \
-         ansible_python_interpreter=auto_silent{}\n",
-        ssh.port(),
-        shell_quote(&key.path().to_string_lossy()),
-        if user == "root" {
-            ""
-        } else {
-            " ansible_become=true"
-        },
-    );
-    fs::write(&inventory, line).map_err(|e| StageError::file("write", &inventory, e))?;
-    let emit = site.emit.clone();
-    let (log, mut file) = session.open_log(&step.label)?;
-    let ran = Cmd::new("ansible-playbook")
-        .arg("--inventory")
-        .arg(&inventory)
-        .args(&ansible.args)
-        .arg(&ansible.playbook)
-        .env("ANSIBLE_HOST_KEY_CHECKING", "False")
-        .env("ANSIBLE_NOCOLOR", "1")
-        .env(
-            "ANSIBLE_SSH_ARGS",
-            "-F /dev/null -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-        )
-        .env("ANSIBLE_LOCAL_TEMP", site.scratch.join("ansible"))
-        .run(&site.cancel, Some(step.timeout), &mut |_, line| {
-            // A full disk must not hide what it says: the event carries it too.
-            let _ = writeln!(file, "{line}");
-            if !line.trim().is_empty() {
-                emit.line(Stream::Step, line);
-            }
-        });
-    ran.map_err(|source| match source {
-        ProcessError::NotFound { .. } => StageError::NoAnsible {
-            step: step.label.clone(),
-        },
-        source => StageError::Tool {
-            what: "ansible",
-            log: Some(log),
-            source,
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::process::{Cmd, ProcessError};
 
     #[test]
     fn the_envelope_runs_the_script_with_its_environment_and_code() {
@@ -262,6 +249,35 @@ mod tests {
         );
         assert_eq!(lines, ["it's $HOME"]);
         assert!(!folder.path().join("x").exists());
+    }
+
+    #[test]
+    fn a_script_runs_by_its_first_line_although_its_file_may_not_be_executed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |script: &str| {
+            // As in a folder that is mounted with noexec: nobody may execute the file.
+            let text = String::from_utf8(envelope(script, None, &BTreeMap::new()))
+                .unwrap()
+                .replace(GUEST_FOLDER, &folder.path().join("x").to_string_lossy())
+                .replace("chmod 700", "chmod 600");
+            let mut lines = Vec::new();
+            let cmd = Cmd::new("/bin/sh").arg("-s").stdin(text);
+            let ran = cmd.run(&crate::host::cancel::Cancel::default(), None, &mut |_, l| {
+                lines.push(l.to_owned());
+            });
+            (ran.is_ok(), lines.join("|"))
+        };
+        // All behind the interpreter is one argument, as in execve(2).
+        let env = run("#! /usr/bin/env -S sh -eu\necho $-; false; echo not reached\n");
+        assert!(!env.0 && env.1.contains('e') && env.1.contains('u'), "{env:?}");
+        assert_eq!(
+            run("#!/usr/bin/perl  -l\nprint \"by perl: $0\" =~ s/ .*x/ x/r;").1,
+            "by x/script"
+        );
+        assert_eq!(run("#!/bin/sh\necho \"$0\" | sed 's/.*x/x/'").1, "x/script");
+        assert_eq!(run("#!\necho plain").1, "plain");
+        let quoted = by_first_line("#!/bin/it's -a b c \n");
+        assert_eq!(quoted, "'/bin/it'\\''s' '-a b c'");
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
 steps = [
   { copy = "files", to = "/srv/files", owner = "daemon:daemon" },
   { copy = "files/motd", to = "/etc/motd", mode = "0640" },
+  { inline = "mount -t tmpfs -o noexec tmpfs /tmp", name = "noexec" },
   { run = "check.py", env = { GREETING = "it's {{ timezone }}" }, exit_codes = [4] },
   { inline = "print \"by $^X: @ARGV\"; exit 5;", interpreter = "perl -l", exit_codes = [5], name = "interpreted" },
   { inline = "test -e /root/slow || { touch /root/slow; sleep 600; }", timeout = "15s", retries = 1, name = "slow" },
@@ -75,4 +76,42 @@ steps = [
         "a secret was written to disk"
     );
     assert!(!shared.path("out-steps").exists());
+}
+
+/// Two flavors: in one a step restarts the guest, in the other a step leaves something behind that switches it off.
+#[test]
+fn a_guest_that_goes_down_by_itself_is_neither_worked_on_nor_sealed() {
+    let story = quickstart(2);
+    let shared = &story.bench;
+    let restarts = r#"[flavors.restarts]
+steps = [
+  { inline = "systemctl reboot", name = "upgrade", retries = 3 },
+  { inline = "echo the next step ran", name = "next" },
+]
+[flavors.leaves]
+steps = [
+  { inline = "setsid sh -c 'sleep 5; systemctl poweroff' >/dev/null 2>&1 </dev/null &", name = "arm" },
+  { inline = "echo it waits; sleep 600", name = "wait", retries = 3 },
+]
+[[images]]
+distro = "debian12"
+flavor = "leaves"
+sizes = ["2G"]
+"#;
+    shared.write("restarts.toml", variant("restarts", restarts));
+    let ran = shared.run(&["run", "restarts.toml", "--verbose"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let words = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "the guest is restarting after `upgrade`, and the pipeline did not order that",
+        "put { reboot = true } behind the step",
+        "verdict: unexpected restart",
+        "the guest powered itself off while `wait` ran (which ran after `arm`)",
+        "verdict: unexpected power off",
+    ] {
+        assert!(words.contains(expected), "no `{expected}` in\n{}", ran.all());
+    }
+    for absent in ["the next step ran", "sealing", "trying again"] {
+        assert!(!words.contains(absent), "`{absent}` in\n{}", ran.all());
+    }
 }

@@ -170,14 +170,30 @@ fn a_wrong_key_is_refused_and_a_closed_port_is_something_else() {
     assert!(refused.to_string().contains("refuses the key `"), "{refused}");
     connect(&sshd, &right).unwrap();
 
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // A key that ssh itself does not take is no refusal of the server's, and no waiting helps.
+    std::fs::set_permissions(right.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let own = connect(&sshd, &right).unwrap_err();
+    assert!(matches!(own, SshError::Connect { is_own: true, .. }), "{own:?}");
+    assert!(own.to_string().contains("bad permissions"), "{own}");
+    std::fs::set_permissions(right.path(), PermissionsExt::from_mode(0o600)).unwrap();
+
+    // A port that nobody else gets meanwhile, as it is bound; nobody listens there.
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    let closed = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(
+        &closed,
+        &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0),
+    )
+    .unwrap();
     let mut target = target(&sshd);
-    target.port = closed.local_addr().unwrap().port();
-    drop(closed);
-    let error = Ssh::connect(&target, &right, LONG, &mut || true)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("Connection refused"), "{error}");
+    let bound = std::net::SocketAddrV4::try_from(getsockname(&closed).unwrap()).unwrap();
+    target.port = bound.port();
+    let error = Ssh::connect(&target, &right, LONG, &mut || true).unwrap_err();
+    assert!(
+        matches!(error, SshError::Connect { is_own: false, .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("Connection refused"), "{error}");
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Sshd {
         Self { port, sessions }
     }
 
+    /// How many came so far.
+    pub fn connections(&self) -> usize {
+        self.sessions.lock().unwrap().len()
+    }
+
     /// Kills every session, as a reset of a guest would.
     pub fn kill_sessions(&self) {
         for child in self.sessions.lock().unwrap().iter_mut() {

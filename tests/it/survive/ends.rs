@@ -291,3 +291,33 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
         );
     }
 }
+
+/// A sandbox gave its builder a folder for temporary files whose path is longer than a socket's may be.
+#[test]
+fn a_machine_starts_although_the_folder_for_temporary_files_has_a_long_path() {
+    let bench = Bench::new();
+    bench.write("leaves.raw", tiny::disk("bye\r\n", Then::PowerOff));
+    bench.write(
+        "m.toml",
+        "[distros.x]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\n\
+         source = { disk = { path = \"leaves.raw\", user = \"root\" } }\n[flavors.f]\nsteps = []\n\
+         [[images]]\ndistro = \"x\"\nflavor = \"f\"\nsizes = [\"1G\"]\n",
+    );
+    let long = bench.path(&"t".repeat(100));
+    fs::create_dir(&long).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = bench.command(args);
+        command.env("TMPDIR", &long);
+        bench.finish(command)
+    };
+    // As far as the guest goes: it came up, and switched itself off.
+    let ran = run(&["run", "m.toml"]);
+    assert!(ran.stderr.contains("verdict: guest died"), "{}", ran.all());
+    let told = run(&["doctor"]);
+    let line = told.stdout.lines().find(|line| line.contains(" sockets "));
+    assert!(
+        line.is_some_and(|line| line.starts_with("ok ") && line.ends_with("below /tmp")),
+        "{}",
+        told.stdout
+    );
+}
