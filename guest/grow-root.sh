@@ -38,6 +38,12 @@ if [ "$((wanted - size))" -ge 2048 ]; then
     else
         fail "neither growpart nor sfdisk is here; install cloud-guest-utils or fdisk in a step"
     fi
+    # growpart and sfdisk succeed as well where they change nothing, as with another partition behind this one.
+    size=$(cat "/sys/class/block/$name/size")
+    if [ "$((wanted - size))" -ge 2048 ]; then
+        fail "partition $number of /dev/$disk ends $(((wanted - size) / 2048)) MiB before the disk does; \
+another partition may lie behind it"
+    fi
     echo "partition $number of /dev/$disk now ends with the disk"
 fi
 
@@ -47,4 +53,8 @@ case $type in
     btrfs) btrfs filesystem resize max / ;;
     *) fail "do not know how to grow a $type file system" ;;
 esac
+# 448 of 512 bytes: an eighth is more than any of them keeps for itself.
+grown=$(($(stat -f -c '%b * %S' /)))
+[ "$grown" -ge "$((size * 448))" ] ||
+    fail "the root file system ($type) has $((grown / 1048576)) MiB of its partition's $((size / 2048)) MiB"
 echo "the root file system ($type) fills its partition"

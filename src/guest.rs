@@ -12,6 +12,8 @@ pub const CHECK: &str = concat!(
 );
 /// Says whether the guest is going down.
 pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
+/// Prints where the root file system is.
+pub const ROOT: &str = include_str!("../guest/root.sh");
 /// Grows the root partition and its file system from inside the guest.
 pub const GROW: &str = include_str!("../guest/grow-root.sh");
 /// Installs the boot-time agent; expects [`AGENT`] beside it.

@@ -32,7 +32,7 @@ pub const BUILD_KEY: &str = "ssh-ed25519 AAAA-build-key pipeline-build";
 pub(super) const REVISION_FETCH: u32 = 1;
 const REVISION_BOOTSTRAP: u32 = 1;
 const REVISION_DISK: u32 = 2;
-const REVISION_PROVISION: u32 = 1;
+const REVISION_PROVISION: u32 = 2;
 const REVISION_SIZE: u32 = 1;
 const REVISION_PACKAGE: u32 = 1;
 const REVISION_CHECK: u32 = 1;
@@ -456,7 +456,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Size of the largest image of a distro, in bytes.
-    fn largest(&self, distro: &Distro) -> u64 {
+    pub(super) fn largest(&self, distro: &Distro) -> u64 {
         let images = self.manifest.images.iter();
         let sizes = images
             .filter(|image| image.distro == distro.name)

@@ -106,6 +106,7 @@ impl Planner<'_> {
             program: known.program.clone(),
             password: source.password.clone(),
             disk: distro.disk.0,
+            largest: self.largest(distro),
             machine: wish(distro),
         };
         let cost = Cost {

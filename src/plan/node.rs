@@ -261,6 +261,8 @@ pub struct InstallerWork {
     pub password: Option<Secret>,
     /// Size of the disk in bytes.
     pub disk: u64,
+    /// Size of the largest image made of it, in bytes. No part of the key.
+    pub largest: u64,
     /// Its VM.
     pub machine: MachineWish,
 }

@@ -19,6 +19,7 @@ use crate::stage::aftermath::OnError;
 use crate::stage::error::StageError;
 use crate::stage::index::catalog::{Listed, Place};
 use crate::stage::index::list::UrlLine;
+use crate::stage::provision::Provisioned;
 use crate::stage::upload::{self, Around, Item, Receipt};
 use crate::stage::{Site, check, fetch, index, install, package, provision, size, sums};
 use crate::store::{Address, Claim, Entry, Scratch, Slot, Store};
@@ -303,16 +304,19 @@ fn work(
         }
         Work::Provision(work) => {
             let base = result(Stage::Install)?;
-            provision::provision(work, &base.path(DISK), &base.path(KEY), site, &slot.path(DISK))?;
-            Ok(json!({}).into())
+            let told = provision::provision(work, &base.path(DISK), &base.path(KEY), site, &slot.path(DISK))?;
+            let facts = serde_json::to_value(told)
+                .map_err(|e| StageError::file("record", &slot.path(DISK), e.into()))?;
+            Ok(facts.into())
         }
         Work::Size(work) => {
-            let disk = result(Stage::Provision)?.path(DISK);
+            let provisioned = result(Stage::Provision)?;
+            let told = Provisioned::deserialize(provisioned.facts()).unwrap_or_default();
             // Only a guest that we installed by key has one, and only one that cannot grow offline needs it.
             let key = result(Stage::Install)
                 .map(|entry| entry.path(KEY))
                 .unwrap_or_default();
-            size::size(work, &disk, &key, site, &slot.path(DISK))?;
+            size::size(work, &provisioned.path(DISK), &told, &key, site, &slot.path(DISK))?;
             Ok(json!({ "size": work.size }).into())
         }
         Work::Package(work) => {

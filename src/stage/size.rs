@@ -1,29 +1,31 @@
 //! Size: derives a disk of another size from the provisioned one. Offline in a moment where the file system is ext4;
-//! by booting the guest once where it is one that only grows mounted.
+//! by booting the guest once where it is one that only grows mounted. Such a guest is not sealed before that: sealing takes
+//! out the key that lets the build in.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::guest;
-use crate::machine::disk::{self, FileSystem};
+use crate::machine::disk::{self, FileSystem, Partition};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::plan::node::SizeWork;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
-use crate::stage::provision::seal;
+use crate::stage::provision::{Provisioned, seal};
 
 /// Longest time for growing from inside, under KVM.
 const GROW_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// Makes the disk of the wanted size and format at `result`.
+/// Makes the disk of the wanted size and format at `result`. `facts` are what provisioning told of the disk.
 ///
 /// # Errors
 /// [`StageError`].
 pub fn size(
     work: &SizeWork,
     provisioned: &Path,
+    facts: &Provisioned,
     installed_key: &Path,
     site: &Site,
     result: &Path,
@@ -44,16 +46,25 @@ pub fn size(
         DiskFormat::Raw,
         &site.cancel,
     )?;
-    let root = disk::read_table(&raw, &site.cancel)?.last().cloned();
-    let offset = root
-        .ok_or_else(|| StageError::NoPartition {
-            path: provisioned.to_owned(),
-        })?
-        .start;
-    if disk::probe(&raw, offset)? == FileSystem::Ext {
-        grow_offline(work, &raw, offset, site)?;
+    let table = disk::read_table(&raw, &site.cancel)?;
+    let layout = disk::root(
+        &raw,
+        &table,
+        facts.root.as_ref().map(|root| root.start),
+        &site.cancel,
+    );
+    let (root, grows) = layout
+        .and_then(|root| Ok((disk::grows(&raw, &table, &root, ByteSize(work.size))?, root)))
+        .map(|(grows, root)| (root, grows))
+        .map_err(|error| error.of(provisioned))?;
+    if !facts.sealed || (grows && disk::probe(&raw, root.start)? != FileSystem::Ext) {
+        work_inside(work, &raw, grows, installed_key, site)?;
     } else {
-        grow_inside(work, &raw, installed_key, site)?;
+        work_offline(work, &raw, &root, grows, site)?;
+    }
+    if grows {
+        let table = disk::read_table(&raw, &site.cancel)?;
+        disk::must_fill(&raw, &disk::root(&raw, &table, Some(root.start), &site.cancel)?)?;
     }
     if work.format == DiskFormat::Raw {
         return std::fs::rename(&raw, result).map_err(|e| StageError::file("move the disk to", result, e));
@@ -63,19 +74,41 @@ pub fn size(
     Ok(disk::check_image(result, &site.cancel)?)
 }
 
-/// Grows partition and ext file system where they lie. No root, no mount, no boot.
-fn grow_offline(work: &SizeWork, raw: &Path, offset: u64, site: &Site) -> Result<(), StageError> {
-    site.emit.phase("punching out free blocks");
-    disk::punch_free_blocks(raw, offset, &site.cancel)?;
-    site.emit.phase("growing the file system");
-    let grown = disk::grow_last_partition(raw, ByteSize(work.size), &site.cancel)?;
-    disk::grow_ext(raw, &grown, &site.cancel)?;
-    site.emit.phase("checking the file system");
-    Ok(disk::verify_ext(raw, grown.start, &site.cancel)?)
+/// Grows partition and ext file system where they lie. No root, no mount, no boot. A root of another kind is left as it is.
+fn work_offline(
+    work: &SizeWork,
+    raw: &Path,
+    root: &Partition,
+    grows: bool,
+    site: &Site,
+) -> Result<(), StageError> {
+    let is_ext = disk::probe(raw, root.start)? == FileSystem::Ext;
+    if is_ext {
+        site.emit.phase("punching out free blocks");
+        disk::punch_free_blocks(raw, root.start, &site.cancel)?;
+    }
+    if grows {
+        site.emit.phase("growing the file system");
+        let grown = disk::grow_last_partition(raw, ByteSize(work.size), &site.cancel)?;
+        disk::grow_ext(raw, &grown, &site.cancel)?;
+    } else {
+        disk::resize(raw, DiskFormat::Raw, ByteSize(work.size), &site.cancel)?;
+    }
+    if is_ext {
+        site.emit.phase("checking the file system");
+        disk::verify_ext(raw, root.start, &site.cancel)?;
+    }
+    Ok(())
 }
 
-/// Lets the guest grow its own file system, and seals it again: it has booted.
-fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -> Result<(), StageError> {
+/// Lets the guest grow its own file system, and seals it (again: it has booted).
+fn work_inside(
+    work: &SizeWork,
+    raw: &Path,
+    grows: bool,
+    installed_key: &Path,
+    site: &Site,
+) -> Result<(), StageError> {
     disk::resize(raw, DiskFormat::Raw, ByteSize(work.size), &site.cancel)?;
     let (key, seed) = open_door(&work.guest, installed_key, site)?;
     let disk = GuestDisk {
@@ -87,8 +120,11 @@ fn grow_inside(work: &SizeWork, raw: &Path, installed_key: &Path, site: &Site) -
     session.through(|session| {
         session.enter(&key, &work.guest.user)?;
         session.settle(&work.guest)?;
-        site.emit.phase("growing the file system from inside");
-        session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
-        seal(session, &key, site)
+        if grows {
+            site.emit.phase("growing the file system from inside");
+            session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
+        }
+        seal(session, &key, site)?;
+        session.stays_up()
     })
 }

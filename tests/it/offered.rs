@@ -3,6 +3,10 @@
 
 use std::fs;
 
+use pipeline::plan::node::{DiskWork, MediaAt};
+use pipeline::size::MIB;
+use pipeline::stage::install;
+
 use crate::support::{Bench, Ran, tool};
 
 const SECRET: &str = "SECRET OF THE HOST\n";
@@ -14,7 +18,7 @@ fn bench(file: &str) -> Bench {
         "m.toml",
         format!(
             "[pipeline]\nname = \"offered\"\noutput = \"out\"\n\
-             [distros.x]\nfamily = \"debian\"\nversion = \"12\"\nsource = {{ disk = {{ path = \"{file}\" }} }}\n\
+             [distros.x]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\nsource = {{ disk = {{ path = \"{file}\" }} }}\n\
              [flavors.f]\nsteps = []\n\
              [[images]]\ndistro = \"x\"\nflavor = \"f\"\nsizes = [\"64M\"]\n"
         ),
@@ -132,4 +136,193 @@ fn a_small_file_that_stands_for_a_huge_disk_is_refused_before_it_is_written_out(
     let bomb = "yes | head -c 2G | zstd -q -1 > bomb";
     tool("sh", &["-c", bomb], &bench.path(""));
     refused(&bench, &["unpacks to more than 1.1 GiB"]);
+}
+
+/// The file becomes a distro's disk, whose largest image has this size.
+fn installed(bench: &Bench, largest: u64) {
+    let (site, _events) = bench.site("install/x");
+    let (media, result) = (bench.path("offered"), bench.path("installed"));
+    let work = DiskWork {
+        media: MediaAt::Local {
+            path: media.clone(),
+            digest: None,
+        },
+        disk: 0,
+        largest,
+    };
+    install::disk(&work, &media, &site, &result).unwrap();
+    assert!(result.is_file());
+}
+
+/// A raw disk of 8 MiB with this table, as sfdisk reads it.
+fn partitioned(bench: &Bench, name: &str, table: &str) {
+    let script =
+        format!("rm -f {name}; truncate -s 8M {name}; printf '{table}' | /usr/sbin/sfdisk -q {name}");
+    tool("sh", &["-c", &script], &bench.path(""));
+}
+
+#[test]
+fn what_is_no_disk_image_is_refused_with_its_name_and_the_command_that_makes_one_of_it() {
+    let bench = bench("offered");
+    let shell = |script: &str| tool("sh", &["-ec", script], &bench.path(""));
+    partitioned(&bench, "disk.raw", "label: gpt\\nstart=2048\\n");
+    let cases = [
+        (
+            "tar -cf offered disk.raw",
+            "is a tar archive, not a raw or qcow2 disk image; unpack it: tar -xf [ROOT]/offered, and use",
+        ),
+        ("tar -cJf offered disk.raw", "(it begins with `disk.raw`)"),
+        (
+            "xz -c disk.raw | gzip > offered",
+            "is an xz file inside another one",
+        ),
+        (
+            "bzip2 -c disk.raw > offered",
+            "is a bzip2 file, not a raw or qcow2 disk image; decompress it: bzip2 -dk [ROOT]/offered",
+        ),
+        ("lz4 -q -f disk.raw offered", "lz4 -d [ROOT]/offered image.raw"),
+        (
+            "zip -q offered.zip disk.raw && mv offered.zip offered",
+            "is a zip archive",
+        ),
+        (": > offered", "is empty"),
+        (
+            "printf '<!DOCTYPE html>\\n<html>404</html>\\n' > offered",
+            "is an HTML page (`<!DOCTYPE html>",
+        ),
+        (
+            "echo '{\"error\": \"not found\"}' > offered",
+            "is a text (`{\"error\": \"not found\"}`)",
+        ),
+        (
+            "rm -f offered; mkdir cd && cp disk.raw cd/ && xorriso -as mkisofs -quiet -o offered cd 2>&1",
+            "is an ISO image",
+        ),
+        (
+            "truncate -s 0 offered; truncate -s 8M offered && /usr/sbin/mke2fs -q -F offered",
+            "is ext4 without a partition table",
+        ),
+        (
+            "head -c 1M /dev/zero > offered",
+            "is a file without a partition table",
+        ),
+        // The table for sectors of 4096 bytes, behind the entry that guards it; and that entry alone.
+        (
+            "cp disk.raw offered && dd if=disk.raw of=offered bs=512 skip=1 seek=8 count=1 conv=notrunc status=none && \
+             dd if=/dev/zero of=offered bs=512 seek=1 count=1 conv=notrunc status=none",
+            "is a disk with sectors of 4096 bytes",
+        ),
+        (
+            "head -c 512 disk.raw > offered && truncate -s 8M offered",
+            "is a disk whose GPT is missing or cut off",
+        ),
+        // In a qcow2 as well.
+        (
+            "rm offered; qemu-img convert -f raw -O qcow2 offered.raw offered",
+            "is a file without a partition table",
+        ),
+    ];
+    shell("head -c 1M /dev/zero > offered.raw");
+    for (make, told) in cases {
+        shell(make);
+        let ran = bench.run(&["run", "m.toml"]);
+        assert_eq!(ran.code, 1, "{make}\n{}", ran.all());
+        said(&ran, &[told]);
+    }
+    // Half a GPT is enough: sfdisk restores the other half.
+    shell("cp disk.raw offered && dd if=/dev/zero of=offered bs=512 seek=1 count=1 conv=notrunc status=none");
+    installed(&bench, 64 * MIB);
+}
+
+#[test]
+fn the_command_for_an_encrypted_image_decrypts_it() {
+    let bench = bench("offered");
+    partitioned(&bench, "disk.raw", "label: dos\\nstart=2048,type=83\\n");
+    bench.write("passphrase.txt", "open sesame");
+    for (options, what) in [
+        (
+            &["-O", "luks", "-o", "key-secret=key,iter-time=10"][..],
+            "is a LUKS container",
+        ),
+        (
+            &[
+                "-O",
+                "qcow2",
+                "-o",
+                "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10",
+            ],
+            "is an encrypted qcow2 image",
+        ),
+    ] {
+        let mut args = vec![
+            "convert",
+            "--object",
+            "secret,id=key,file=passphrase.txt",
+            "-f",
+            "raw",
+        ];
+        args.extend(options);
+        args.extend(["disk.raw", "offered"]);
+        qemu_img(&bench, &args);
+        let ran = bench.run(&["run", "m.toml"]);
+        said(&ran, &[what]);
+        let (_, remedy) = ran.stderr.split_once("decrypt it: ").unwrap();
+        let remedy = remedy.lines().next().unwrap().replace("[ROOT]/", "");
+        tool("sh", &["-ec", &remedy], &bench.path(""));
+        qemu_img(
+            &bench,
+            &[
+                "compare",
+                "-q",
+                "-f",
+                "raw",
+                "-F",
+                "qcow2",
+                "disk.raw",
+                "image.qcow2",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_disk_whose_root_cannot_grow_is_refused_at_its_install_and_one_that_keeps_its_size_is_not() {
+    let bench = bench("offered");
+    let shell = |script: &str| tool("sh", &["-ec", script], &bench.path(""));
+    // Root from 1 to 5 MiB, something behind it; the image is to have 64 MiB more.
+    let grown = fs::read_to_string(bench.path("m.toml"))
+        .unwrap()
+        .replace("64M", "128M");
+    bench.write("m.toml", grown);
+    let root = "/usr/sbin/mke2fs -q -F -t ext4 -E offset=1048576 offered 4096k && echo / > fstab && \
+                printf 'mkdir etc\\nwrite fstab etc/fstab\\n' | /usr/sbin/debugfs -w -f - 'offered?offset=1048576' 2>&1";
+    for (table, more, told) in [
+        (
+            "label: gpt\\nstart=2048,size=8192\\ntype=S\\n",
+            "true",
+            "partition 2 (swap) lies behind partition 1, the root",
+        ),
+        (
+            "label: dos\\nstart=2048,size=8192\\ntype=83\\n",
+            "/usr/sbin/mke2fs -q -F -t ext4 -E offset=5242880 offered 2048k",
+            "partition 2 (ext4) lies behind partition 1, the root",
+        ),
+        (
+            "label: dos\\nstart=2048,size=8192\\ntype=8e\\n",
+            "printf LABELONE | dd of=offered bs=1 seek=$((5242880 + 512)) conv=notrunc status=none",
+            "partition 2 (LVM) lies behind partition 1, the root",
+        ),
+    ] {
+        partitioned(&bench, "offered", table);
+        shell(root);
+        shell(more);
+        let ran = bench.run(&["run", "m.toml"]);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        said(&ran, &["[ROOT]/offered", told]);
+        assert!(!bench.path("store/results/provision").exists());
+    }
+    // With a swap behind root and no larger image, nothing has to grow.
+    partitioned(&bench, "offered", "label: gpt\\nstart=2048,size=8192\\ntype=S\\n");
+    shell(root);
+    installed(&bench, 8 * MIB);
 }

@@ -10,6 +10,7 @@ use pipeline::manifest::model::Family;
 use pipeline::plan::node::{Door, GuestAccess, MachineWish, SizeWork};
 use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, MIB};
+use pipeline::stage::provision::{Provisioned, Root};
 use pipeline::stage::size;
 
 use crate::machine::tiny::{Then, disk};
@@ -310,9 +311,16 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
     );
     let (disk, result) = (bench.path("disk"), bench.path("result"));
     let grow = |size| {
-        size::size(&work(size), &disk, Path::new(""), &site, &result)
-            .unwrap_err()
-            .to_string()
+        size::size(
+            &work(size),
+            &disk,
+            &Provisioned::default(),
+            Path::new(""),
+            &site,
+            &result,
+        )
+        .unwrap_err()
+        .to_string()
     };
     assert_eq!(
         grow(MIB / 2),
@@ -324,7 +332,41 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
             && told.contains("does not contain a recognized partition table"),
         "{told}"
     );
-    assert!(!result.exists());
+    // Two ext4, both empty: only the guest knows which one was its root.
+    tool(
+        "sh",
+        &[
+            "-ec",
+            "truncate -s 8M raw; printf 'label: dos\nstart=2048,size=4096\nstart=6144\n' | /usr/sbin/sfdisk -q raw; \
+             /usr/sbin/mke2fs -q -F -t ext4 -E offset=1048576 raw 2048k; \
+             /usr/sbin/mke2fs -q -F -t ext4 -E offset=3145728 raw 5120k; qemu-img convert -f raw -O qcow2 raw disk",
+        ],
+        &bench.path(""),
+    );
+    let sized = |start, size| {
+        let told = Provisioned {
+            root: Some(Root {
+                start,
+                file_system: "ext4".to_owned(),
+            }),
+            sealed: true,
+        };
+        let _ = std::fs::remove_file(bench.path("scratch/disk.raw"));
+        let _ = std::fs::remove_file(&result);
+        size::size(&work(size), &disk, &told, Path::new(""), &site, &result).map_err(|e| e.to_string())
+    };
+    let told = sized(MIB, 128 * MIB).unwrap_err();
+    assert!(
+        told.contains("partition 2 (ext4) lies behind partition 1, the root"),
+        "{told}"
+    );
+    let told = sized(3 * MIB, 3 << 40).unwrap_err();
+    assert!(
+        told.contains("are in a DOS table, which ends at 2.0 TiB, and 3 TiB was asked for"),
+        "{told}"
+    );
+    sized(3 * MIB, 128 * MIB).unwrap();
+    sized(MIB, 8 * MIB).unwrap();
 }
 
 #[test]

@@ -189,7 +189,11 @@ fn wrong_or_broken_media_are_told_apart() {
     );
     let ran = bench.run(&["run", "m.toml", "--distro", "panics"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    assert!(ran.stderr.contains("only the upper layer of"), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("as its backing file: base.raw"),
+        "{}",
+        ran.all()
+    );
 }
 
 #[test]

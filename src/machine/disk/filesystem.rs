@@ -16,8 +16,16 @@ const EXT_SUPER: u64 = 1024;
 /// In it: magic number, incompatible features.
 const EXT_MAGIC: (u64, u16) = (0x38, 0xEF53);
 const EXT_INCOMPAT: u64 = 0x60;
+/// Low half of the number of blocks, logarithm of their KiB, high half of their number.
+const EXT_BLOCKS: u64 = 0x4;
+const EXT_BLOCK_SHIFT: u64 = 0x18;
+const EXT_BLOCKS_HIGH: u64 = 0x150;
+/// Incompatible feature: numbers of blocks have a high half.
+const EXT_64BIT: u64 = 0x80;
 /// Incompatible feature: the journal has to be replayed before anything else.
 const EXT_RECOVER: u32 = 0x4;
+/// btrfs superblock: at byte 64 KiB.
+const BTRFS_SUPER: u64 = 0x1_0000;
 
 /// What is in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +38,8 @@ pub enum FileSystem {
     Btrfs,
     /// Swap space.
     Swap,
+    /// Physical volume of LVM.
+    Lvm,
     /// Something else, or nothing.
     Unknown,
 }
@@ -42,6 +52,7 @@ impl FileSystem {
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::Swap => "swap",
+            Self::Lvm => "LVM",
             Self::Unknown => "no known file system",
         }
     }
@@ -52,16 +63,17 @@ impl FileSystem {
 /// # Errors
 /// [`DiskError::File`].
 pub fn probe(raw: &Path, offset: u64) -> Result<FileSystem, DiskError> {
-    // Where each keeps its magic: kernel documentation of ext4, xfs_sb.h, btrfs' disk format, mkswap.
-    let signs: [(u64, &[u8], FileSystem); 4] = [
+    // Where each keeps its magic: kernel documentation of ext4, xfs_sb.h, btrfs' disk format, mkswap, lvm2's label.h.
+    let signs: [(u64, &[u8], FileSystem); 5] = [
         (
             EXT_SUPER + EXT_MAGIC.0,
             &EXT_MAGIC.1.to_le_bytes(),
             FileSystem::Ext,
         ),
         (0, b"XFSB", FileSystem::Xfs),
-        (0x1_0040, b"_BHRfS_M", FileSystem::Btrfs),
+        (BTRFS_SUPER + 0x40, b"_BHRfS_M", FileSystem::Btrfs),
         (4086, b"SWAPSPACE2", FileSystem::Swap),
+        (512, b"LABELONE", FileSystem::Lvm),
     ];
     let file = File::open(raw).map_err(DiskError::file(raw))?;
     for (at, magic, kind) in signs {
@@ -71,6 +83,45 @@ pub fn probe(raw: &Path, offset: u64) -> Result<FileSystem, DiskError> {
         }
     }
     Ok(FileSystem::Unknown)
+}
+
+/// Size of a file system by its own record, in bytes; none for kinds that do not grow.
+///
+/// # Errors
+/// [`DiskError::File`].
+pub fn size(raw: &Path, offset: u64) -> Result<Option<u64>, DiskError> {
+    let kind = probe(raw, offset)?;
+    let file = File::open(raw).map_err(DiskError::file(raw))?;
+    let bytes = |at, count| read_at(&file, offset + at, count).map_err(DiskError::file(raw));
+    let little = |at, count| -> Result<u64, DiskError> {
+        Ok(bytes(at, count)?
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let big = |at, count| -> Result<u64, DiskError> {
+        Ok(bytes(at, count)?
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    Ok(match kind {
+        FileSystem::Ext => {
+            let wide = little(EXT_SUPER + EXT_INCOMPAT, 4)? & EXT_64BIT != 0;
+            let high = if wide {
+                little(EXT_SUPER + EXT_BLOCKS_HIGH, 4)?
+            } else {
+                0
+            };
+            let blocks = high << 32 | little(EXT_SUPER + EXT_BLOCKS, 4)?;
+            let shift = little(EXT_SUPER + EXT_BLOCK_SHIFT, 4)?.min(6);
+            Some(blocks.saturating_mul(KIB << shift))
+        }
+        // xfs_sb.h: bytes of a block, blocks of data.
+        FileSystem::Xfs => Some(big(4, 4)?.saturating_mul(big(8, 8)?)),
+        // btrfs' disk format: bytes of all devices.
+        FileSystem::Btrfs => Some(little(BTRFS_SUPER + 0x70, 8)?),
+        FileSystem::Swap | FileSystem::Lvm | FileSystem::Unknown => None,
+    })
 }
 
 /// Checks an ext file system thoroughly, repairs what is safe to repair, and turns every free block into a hole of the file:

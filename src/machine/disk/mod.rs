@@ -7,6 +7,8 @@ mod image;
 mod inside;
 mod look;
 mod partition;
+mod root;
+mod whole;
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,6 +21,8 @@ pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
 pub use look::{ImageInfo, look, look_as};
 pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
+pub use root::{grows, must_fill, root};
+pub use whole::must_be_whole;
 
 use crate::host::process::{Cmd, ProcessError};
 use crate::host::tools;
@@ -105,6 +109,15 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// The same about a file that the user knows, where work is done on a copy of it.
+    #[must_use]
+    pub fn of(mut self, name: &Path) -> Self {
+        if let Self::FileSystem { path, .. } | Self::Layout { path, .. } = &mut self {
+            name.clone_into(path);
+        }
+        self
+    }
+
     fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::root::must_be_growable;
 use super::{DiskError, SECTOR, tool};
 use crate::host::cancel::Cancel;
 use crate::size::{ByteSize, MIB};
@@ -13,8 +14,13 @@ use crate::size::{ByteSize, MIB};
 const GPT_LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 /// GPT type of the partition in which GRUB keeps its core on BIOS machines.
 const GPT_BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";
-/// DOS types of an extended partition, which holds the logical ones.
+/// GPT type of swap.
+const GPT_SWAP: &str = "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F";
+/// DOS types of an extended partition, which holds the logical ones; of swap.
 const DOS_EXTENDED: [&str; 3] = ["5", "f", "85"];
+const DOS_SWAP: &str = "82";
+/// A DOS table counts sectors in 32 bits. What is larger is written modulo this, without an error.
+pub(super) const DOS_LIMIT: u64 = (u32::MAX as u64) * SECTOR;
 
 /// Kind of a partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -54,6 +60,13 @@ impl Partition {
         self.start + self.size
     }
 
+    pub(super) fn is_swap(&self, table: TableKind) -> bool {
+        match table {
+            TableKind::Dos => self.kind == DOS_SWAP,
+            TableKind::Gpt => self.kind.eq_ignore_ascii_case(GPT_SWAP),
+        }
+    }
+
     fn is_extended(&self, table: TableKind) -> bool {
         table == TableKind::Dos && DOS_EXTENDED.contains(&self.kind.as_str())
     }
@@ -62,8 +75,12 @@ impl Partition {
 impl Table {
     /// The partition that ends last on the disk; one that only holds others does not count.
     pub fn last(&self) -> Option<&Partition> {
-        let real = self.partitions.iter().filter(|part| !part.is_extended(self.kind));
-        real.max_by_key(|part| part.start)
+        self.data().max_by_key(|part| part.start)
+    }
+
+    /// All but those that only hold others.
+    pub(super) fn data(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.iter().filter(|part| !part.is_extended(self.kind))
     }
 
     /// The extended partition around a logical one.
@@ -178,6 +195,7 @@ pub fn grow_last_partition(raw: &Path, size: ByteSize, cancel: &Cancel) -> Resul
             why: format!("cannot shrink: the disk has {old} and should get {size}; ask for at least {old}"),
         });
     }
+    must_be_growable(raw, &table, &before, size)?;
     file.set_len(size.0).map_err(DiskError::file(raw))?;
     drop(file);
     if table.kind == TableKind::Gpt {

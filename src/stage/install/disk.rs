@@ -35,12 +35,36 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
             wanted: ByteSize(work.largest),
         });
     }
+    let raw = match info.format {
+        DiskFormat::Raw => plain,
+        DiskFormat::Qcow2 => {
+            let raw = site.scratch.join("media.raw");
+            site.emit.phase("unfolding the disk");
+            disk::convert(&plain, info.format, &raw, DiskFormat::Raw, &site.cancel)?;
+            fs::remove_file(&plain).map_err(|e| StageError::file("remove", &plain, e))?;
+            raw
+        }
+    };
+    disk::must_be_whole(&raw, media)?;
+    must_grow_to(&raw, media, ByteSize(work.largest.max(work.disk)), site)?;
     site.emit.phase("turning it into qcow2");
-    disk::convert(&plain, info.format, result, DiskFormat::Qcow2, &site.cancel)?;
+    disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
     if work.disk > info.virtual_size.0 {
         disk::resize(result, DiskFormat::Qcow2, ByteSize(work.disk), &site.cancel)?;
     }
-    fs::remove_file(&plain).map_err(|e| StageError::file("remove", &plain, e))
+    fs::remove_file(&raw).map_err(|e| StageError::file("remove", &raw, e))
+}
+
+/// Refuses a disk that cannot grow to the size of the largest image, as far as its table and its file systems tell: the
+/// size stage would find it out after all steps.
+///
+/// # Errors
+/// [`StageError::Disk`] with what is in the way.
+pub(super) fn must_grow_to(raw: &Path, name: &Path, wanted: ByteSize, site: &Site) -> Result<(), StageError> {
+    let table = disk::read_table(raw, &site.cancel)?;
+    let grows =
+        disk::root(raw, &table, None, &site.cancel).and_then(|root| disk::grows(raw, &table, &root, wanted));
+    grows.map(drop).map_err(|error| error.of(name).into())
 }
 
 /// Compares a local file with the digest that the manifest has for it, if any.

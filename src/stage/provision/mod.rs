@@ -1,5 +1,5 @@
 //! Provision: runs a flavor's steps in the guest on a copy-on-write layer over the installed disk, seals it, and
-//! leaves a disk of its own.
+//! leaves a disk of its own. Where root only grows mounted, sealing is left to the size stage, which has to enter it.
 
 pub mod ansible;
 mod steps;
@@ -7,18 +7,52 @@ mod steps;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::guest;
 use crate::host::process::shell_quote;
 use crate::machine::disk;
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
-use crate::plan::node::ProvisionWork;
+use crate::manifest::model::Access;
+use crate::plan::node::{Door, ProvisionWork};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
 
+/// Longest time for one question, under KVM.
+const ROOT_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time for sealing, under KVM: most of it is `fstrim`.
 const SEAL_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// What provisioning tells of its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provisioned {
+    /// The root partition, where the guest could say; none on LVM and the like.
+    pub root: Option<Root>,
+    /// Whether it is sealed. A root that only grows mounted is sealed by the size stage.
+    pub sealed: bool,
+}
+
+impl Default for Provisioned {
+    /// For results of versions that told nothing.
+    fn default() -> Self {
+        Self {
+            root: None,
+            sealed: true,
+        }
+    }
+}
+
+/// Where root is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// First byte of its partition.
+    pub start: u64,
+    /// Kind of its file system, as the kernel names it.
+    pub file_system: String,
+}
 
 /// Makes the provisioned disk (qcow2, stand-alone) at `result` from the installed one.
 ///
@@ -30,7 +64,7 @@ pub fn provision(
     installed_key: &Path,
     site: &Site,
     result: &Path,
-) -> Result<(), StageError> {
+) -> Result<Provisioned, StageError> {
     let layer = site.scratch.join("layer.qcow2");
     disk::create_overlay(base, DiskFormat::Qcow2, &layer, None, &site.cancel)?;
     let (key, seed) = open_door(&work.guest, installed_key, site)?;
@@ -40,17 +74,49 @@ pub fn provision(
         seed,
     };
     let session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
+    let mut told = Provisioned::default();
     session.through(|session| {
         session.enter(&key, &work.guest.user)?;
         session.settle(&work.guest)?;
         steps::run_all(&work.steps, session, &key, site)?;
-        seal(session, &key, site)?;
+        told.root = root(session, site)?;
+        // Cloud-init lets in each new seed, but would keep the key of this one.
+        told.sealed = work.guest.door == Door::Given(Access::CloudInit)
+            || told
+                .root
+                .as_ref()
+                .is_none_or(|root| root.file_system.starts_with("ext"));
+        if told.sealed {
+            seal(session, &key, site)?;
+        }
         // A guest that goes down by itself meanwhile may have kept what sealing took out.
         session.stays_up()
     })?;
     site.emit.phase("compacting the disk");
     disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;
-    Ok(())
+    Ok(told)
+}
+
+/// Asks the guest where its root is.
+///
+/// # Errors
+/// [`StageError::Step`] and those of the connection.
+fn root(session: &mut Session<'_>, site: &Site) -> Result<Option<Root>, StageError> {
+    let script = guest::ROOT.as_bytes().to_vec();
+    let ran = session.run("root", "/bin/sh -s", script, scaled(site.accel, ROOT_LIMIT))?;
+    if ran.code != 0 {
+        return Err(ran.failed("root"));
+    }
+    Ok(ran.tail.iter().find_map(|line| told_root(line)))
+}
+
+/// As in `root-partition 1048576 ext4`.
+fn told_root(line: &str) -> Option<Root> {
+    let mut words = line.strip_prefix("root-partition ")?.split(' ');
+    Some(Root {
+        start: words.next()?.parse().ok()?,
+        file_system: words.next()?.to_owned(),
+    })
 }
 
 /// Takes out what clones must not share, and the build's own traces.

@@ -80,6 +80,39 @@ fn a_disk_grows_from_64_mib_to_4_gib_without_being_mounted() {
 }
 
 #[test]
+fn a_disk_that_did_not_grow_as_asked_is_not_taken_for_one_that_did() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let (raw, _) = make_disk(&bench, TableKind::Dos);
+    let root = || {
+        let table = disk::read_table(&raw, &cancel).unwrap();
+        disk::root(&raw, &table, None, &cancel).unwrap()
+    };
+    disk::must_fill(&raw, &root()).unwrap();
+    disk::resize(&raw, DiskFormat::Raw, ByteSize(256 * MIB), &cancel).unwrap();
+    let error = disk::must_fill(&raw, &root()).unwrap_err().to_string();
+    assert!(
+        error.contains("came out wrong: partition 1 ends at 64 MiB of 256 MiB"),
+        "{error}"
+    );
+    disk::grow_last_partition(&raw, ByteSize(256 * MIB), &cancel).unwrap();
+    let error = disk::must_fill(&raw, &root()).unwrap_err().to_string();
+    assert!(
+        error.contains("did not grow: it has 63 MiB of its partition's 255 MiB"),
+        "{error}"
+    );
+    disk::punch_free_blocks(&raw, root().start, &cancel).unwrap();
+    disk::grow_ext(&raw, &root(), &cancel).unwrap();
+    disk::must_fill(&raw, &root()).unwrap();
+    // A DOS table would hold what is left of the size modulo 2 TiB.
+    let error = disk::grow_last_partition(&raw, ByteSize(3 << 40), &cancel)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("are in a DOS table, which ends at"), "{error}");
+    assert_eq!(raw.metadata().unwrap().len(), 256 * MIB);
+}
+
+#[test]
 fn what_was_deleted_leaves_the_file() {
     let cancel = Cancel::default();
     let bench = Bench::new();

@@ -17,6 +17,24 @@ mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" --aptopt=
 uuid=5e1f0c64-9a3b-4c0e-8d57-2f6f4a1b7c9d
 echo "UUID=$uuid / btrfs defaults 0 0" > root/etc/fstab
 echo cloud > root/etc/hostname
+# Without a seed cloud-init stays out of the way, and configures no network.
+cat > root/etc/systemd/system/plain-network.service <<END
+[Unit]
+ConditionPathExists=/run/cloud-init/disabled
+After=network-pre.target
+[Service]
+Type=forking
+ExecStart=/sbin/dhclient eth0
+[Install]
+WantedBy=multi-user.target
+END
+chroot root systemctl enable plain-network.service
+# A user of its maker, by key.
+chroot root useradd -m -s /bin/bash ops
+echo 'ops ALL=(ALL) NOPASSWD: ALL' > root/etc/sudoers.d/ops
+mkdir -m 700 root/home/ops/.ssh
+echo "$2" > root/home/ops/.ssh/authorized_keys
+chroot root chown -R ops: /home/ops/.ssh
 # An RSA key for each new seed would take the half of a minute without KVM.
 echo 'ssh_genkeytypes: [ed25519]' > root/etc/cloud/cloud.cfg.d/90-keys.cfg
 mkdir -p root/boot/grub
@@ -40,10 +58,10 @@ zstd -q --rm theirs.raw
 rm root.img core.img boot.img
 "#;
 
-/// `theirs.raw.zst` in a folder, of 2 GiB with one partition from the first MiB on.
-pub fn btrfs_with_cloud_init(folder: &Path) -> PathBuf {
+/// `theirs.raw.zst` in a folder, of 2 GiB with one partition from the first MiB on. The user `ops` is let in by a key.
+pub fn btrfs_with_cloud_init(folder: &Path, public_key: &str) -> PathBuf {
     let made = namespace::as_root("sh")
-        .args(["-c", SCRIPT, "sh", &debian_mirror()])
+        .args(["-c", SCRIPT, "sh", &debian_mirror(), public_key])
         .folder(folder)
         .read(&Cancel::default());
     made.unwrap();

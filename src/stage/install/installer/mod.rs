@@ -22,6 +22,7 @@ use crate::plan::node::{InstallerWork, MediaAt};
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::install::disk::must_grow_to;
 use crate::stage::presence::Present;
 
 pub use self::follow::InstallerFailure;
@@ -92,6 +93,10 @@ pub fn installer(
     drop(present);
     drop(machine);
     drop(answers);
+    // What the installer left may be no whole disk; its first boot says more of that.
+    if disk::must_be_whole(&raw, &raw).is_ok() {
+        must_grow_to(&raw, result, ByteSize(work.largest), site)?;
+    }
     site.emit.phase("compacting the disk");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
     // Only for the nodes after this one: sealing takes the key out of the guest, and nothing of it is published.
