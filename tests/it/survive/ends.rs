@@ -299,7 +299,7 @@ fn a_machine_starts_although_the_folder_for_temporary_files_has_a_long_path() {
     bench.write("leaves.raw", tiny::disk("bye\r\n", Then::PowerOff));
     bench.write(
         "m.toml",
-        "[distros.x]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\n\
+        "[distros.x]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\ndisk = \"1G\"\n\
          source = { disk = { path = \"leaves.raw\", user = \"root\" } }\n[flavors.f]\nsteps = []\n\
          [[images]]\ndistro = \"x\"\nflavor = \"f\"\nsizes = [\"1G\"]\n",
     );
