@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::machine::tiny::{self, Then};
+use crate::support::small_guest::small_disk;
 use crate::support::vm::{qemu_with, wait_until};
 use crate::support::{Bench, Ran, tool};
 
@@ -440,4 +441,29 @@ fn a_machine_as_an_orchestrator_has_it_is_seen_by_its_screen() {
     ]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.all());
     assert!(ran.stderr.contains("VNC at 127.0.0.1:"), "{}", ran.all());
+}
+
+#[test]
+fn a_shell_in_the_machine_is_opened_with_the_users_own_agent() {
+    let bench = Bench::new();
+    small_disk(&bench, "small");
+    let program = env!("CARGO_BIN_EXE_pipeline");
+    let line = format!("ssh-add -q small-key </dev/null && exec {program} boot small.raw --cpus 1 --ssh");
+    let mut child = Command::new("ssh-agent")
+        .args(["sh", "-c", &line])
+        .current_dir(bench.path(""))
+        .env("PIPELINE_STORE", bench.path("store"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(b"echo \"this is $(hostname)\"; exit 3\n").unwrap();
+    drop(keys);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{talk}");
+    assert!(said.contains("this is small"), "{said}\n{talk}");
 }

@@ -1,7 +1,8 @@
 //! Living with it: runs looked into from another terminal, failed VMs entered, keys explained, the store looked after. Real
-//! qemu; guests of 512 bytes.
+//! qemu; guests of 512 bytes, and one with an sshd.
 
 mod documents;
+mod entered;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};

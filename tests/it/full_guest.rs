@@ -4,7 +4,6 @@
 mod agent;
 mod checks;
 mod cloud_init;
-mod entered;
 mod gate;
 mod installer;
 mod kills;

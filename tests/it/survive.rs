@@ -4,6 +4,7 @@
 mod ends;
 mod faults;
 mod full;
+pub mod lockout;
 mod seen;
 
 use crate::chaos::{mini, unleash};

@@ -7,12 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::quickstart::started;
-use crate::support::vm::{processes_naming, quickstart, variant, wait_until};
+use crate::support::vm::{booted_quickstart, processes_naming, variant, wait_until};
 use crate::support::{Bench, tool};
 
 #[test]
 fn a_kill_leaves_no_vm_and_no_half_file_and_costs_only_the_node_it_was_in() {
-    let story = quickstart(1);
+    let story = booted_quickstart(1);
     let shared = &story.bench;
     let flavor = "[flavors.killed]\nsteps = [{ inline = \"true\", name = \"nothing\" }]\n";
     let text = variant("killed", flavor).replace("compress = \"none\"", "compress = \"gzip\"\nlevel = 1");

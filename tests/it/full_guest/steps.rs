@@ -1,10 +1,11 @@
 //! Every kind of step in a real guest, and a step that fails.
 
-use crate::support::vm::{quickstart, variant};
+use crate::support::saved_guest::{SAVED, was_restored};
+use crate::support::vm::{booted_quickstart, variant};
 
 #[test]
 fn steps_run_in_order_and_a_failed_one_shows_its_output_and_hides_secrets() {
-    let story = quickstart(1);
+    let story = booted_quickstart(1);
     let shared = &story.bench;
     shared.write("files/motd", "hello from the host\n");
     shared.write("files/deep/er/file", "deep\n");
@@ -39,6 +40,7 @@ steps = [
     command.env("TEST_TOKEN", "s3cret-value-of-this-test");
     let ran = shared.finish(command);
     assert_eq!(ran.code, 1, "{}", ran.all());
+    assert_eq!(was_restored(shared), SAVED.is_some());
     for expected in [
         "by perl: it's Etc/UTC",
         "by /usr/bin/perl:",
@@ -81,7 +83,7 @@ steps = [
 /// Two flavors: in one a step restarts the guest, in the other a step leaves something behind that switches it off.
 #[test]
 fn a_guest_that_goes_down_by_itself_is_neither_worked_on_nor_sealed() {
-    let story = quickstart(2);
+    let story = booted_quickstart(2);
     let shared = &story.bench;
     let restarts = r#"[flavors.restarts]
 steps = [

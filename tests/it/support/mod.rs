@@ -9,8 +9,10 @@ pub mod inside;
 pub mod line;
 pub mod python;
 pub mod relay;
+pub mod saved_guest;
 pub mod script_server;
 pub mod shelf;
+pub mod small_guest;
 pub mod vm;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ pub const STORY_PREFIX: &str = "story-";
 /// A folder of its own for one test, with the program at hand and a deadline.
 pub struct Bench {
     folder: PathBuf,
+    /// Where the program looks for other programs first.
+    path_first: Option<PathBuf>,
     /// Removes the folder; absent where it is to stay.
     _owned: Option<(tempfile::TempDir, Deadline)>,
 }
@@ -55,6 +59,7 @@ impl Bench {
             .unwrap();
         Self {
             folder: folder.path().to_owned(),
+            path_first: None,
             _owned: Some((folder, Deadline::begin(STORY))),
         }
     }
@@ -67,6 +72,7 @@ impl Bench {
             .unwrap();
         Self {
             folder: folder.path().to_owned(),
+            path_first: None,
             _owned: Some((folder, Deadline::begin(limit))),
         }
     }
@@ -75,6 +81,7 @@ impl Bench {
     pub fn at(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            path_first: None,
             _owned: None,
         }
     }
@@ -122,7 +129,13 @@ impl Bench {
             .current_dir(&self.folder)
             .env_clear()
             .stdin(Stdio::null());
-        command.env("PATH", std::env::var_os("PATH").unwrap());
+        let paths = std::env::var_os("PATH").unwrap();
+        let paths = self
+            .path_first
+            .iter()
+            .cloned()
+            .chain(std::env::split_paths(&paths));
+        command.env("PATH", std::env::join_paths(paths).unwrap());
         command
             .env("HOME", &self.folder)
             .env("PIPELINE_STORE", self.path("store"));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::deadline::{Deadline, WITH_GUESTS};
 use super::line::{Guests, guests};
+use super::saved_guest::SAVED;
 use super::{Bench, Ran, tool};
 
 /// A story with full guests, and the leave to run so many of them at once.
@@ -32,6 +33,19 @@ pub fn quickstart(count: usize) -> Story {
     let story = story(count);
     copy(base, &story.bench);
     story
+}
+
+/// The same, where guests over the quickstart's installed disk are restored instead of booted, if they have one processor.
+pub fn booted_quickstart(count: usize) -> Story {
+    let saved = SAVED.as_ref();
+    let mut story = quickstart(count);
+    story.bench.path_first = saved.cloned();
+    story
+}
+
+/// The folder in which the quickstart was built.
+pub fn quickstart_base() -> &'static Bench {
+    &QUICKSTART
 }
 
 /// In a folder with the quickstart as the README has it.

@@ -1,14 +1,11 @@
-//! A real guest, somebody's disk with a key of theirs in it: entered while its step runs, kept when the step fails, entered
+//! A guest on a user's own disk, with the user's own key in it: entered while its step runs, kept when the step fails, entered
 //! again.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use pipeline::machine::disk::Put;
-
-use crate::support::inside::write;
-use crate::support::vm::{SMALL, quickstart, raw_disk};
-use crate::support::{Bench, tool};
+use crate::support::Bench;
+use crate::support::small_guest::small_disk;
 
 /// Waits for somebody who comes in, and fails.
 const STEP: &str =
@@ -16,15 +13,14 @@ const STEP: &str =
 
 #[test]
 fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
-    let story = quickstart(1);
-    let bench = &story.bench;
-    a_disk_with_a_key(bench);
+    let bench = Bench::new();
+    small_disk(&bench, "theirs");
     let manifest = format!(
         "[pipeline]\nname = \"entered\"\noutput = \"out-entered\"\n\
-         [distros.theirs]\nfamily = \"debian\"\nversion = \"12\"\ndisk = \"3G\"\ncpus = 1\n\
-         source = {{ disk = {{ path = \"entered.qcow2\", access = {{ key = \"entered-key\" }} }} }}\n\
+         [distros.theirs]\nfamily = \"debian\"\nversion = \"12\"\ndisk = \"64M\"\nmemory = \"128M\"\ncpus = 1\n\
+         source = {{ disk = {{ path = \"theirs.raw\", access = {{ key = \"theirs-key\" }} }} }}\n\
          [flavors.entered]\nsteps = [{{ inline = \"{STEP}\", name = \"wait\" }}]\n\
-         [[images]]\ndistro = \"theirs\"\nflavor = \"entered\"\nsizes = [\"3G\"]\n"
+         [[images]]\ndistro = \"theirs\"\nflavor = \"entered\"\nsizes = [\"128M\"]\n"
     );
     bench.write("entered.toml", manifest);
     let node = "provision/theirs-entered";
@@ -58,28 +54,5 @@ fn somebody_comes_in_while_a_step_runs_and_again_after_it_failed() {
         list.stdout.contains("kept: step `wait` exited with code 3"),
         "{}",
         list.all()
-    );
-}
-
-/// The quickstart's image as somebody has it who put a key of their own in.
-fn a_disk_with_a_key(bench: &Bench) {
-    let key = ["-q", "-t", "ed25519", "-N", "", "-f", "entered-key"];
-    tool("ssh-keygen", &key, &bench.path(""));
-    let own = Bench::new();
-    let raw = own.path("disk.raw");
-    raw_disk(bench, SMALL, &raw);
-    let public = bench.path("entered-key.pub");
-    write(
-        &raw,
-        &[
-            Put::Folder("/root/.ssh"),
-            Put::File("/root/.ssh/authorized_keys", &public),
-        ],
-    );
-    let disk = bench.path("entered.qcow2").display().to_string();
-    tool(
-        "qemu-img",
-        &["convert", "-O", "qcow2", "disk.raw", &disk],
-        &own.path(""),
     );
 }

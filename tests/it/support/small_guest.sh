@@ -1,0 +1,100 @@
+# A disk of some 20 MB that boots by BIOS and GRUB to a login prompt and an sshd: Debian's kernel, busybox and dropbear. Made in
+# the folder that it is started in, from the mirror $1.
+set -eu
+packages=busybox-static,dropbear-bin,grub-pc-bin,linux-image-cloud-amd64
+mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt='Acquire::Languages "none"' bookworm all \
+    "deb $1 bookworm main"
+kernel=$(cd all/boot && echo vmlinuz-*)
+modules=all/lib/modules/${kernel#vmlinuz-}
+[ -d "$modules" ] || modules=all/usr/lib/modules/${kernel#vmlinuz-}
+
+# The root file system.
+mkdir -p root/bin root/dev root/etc/acpi/PWRF root/lib root/lib64 root/proc root/root root/run root/sys root/tmp root/usr root/var/lib root/var/log \
+    root/boot root/modules
+ln -s bin root/sbin
+ln -s ../bin ../sbin ../lib root/usr/
+ln -s ../run root/var/run
+cp all/bin/busybox root/bin/
+for name in $(all/bin/busybox --list); do
+    [ "$name" = busybox ] || ln -s busybox "root/bin/$name"
+done
+cp all/usr/sbin/dropbear root/bin/
+chroot all /lib64/ld-linux-x86-64.so.2 --list /usr/sbin/dropbear | grep -o '/[^ ]*' | while read -r lib; do
+    mkdir -p "root${lib%/*}"
+    cp -L "all$lib" "root$lib"
+done
+for name in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk \
+    failover net_failover virtio_net virtio-rng button evdev; do
+    module=$(find "$modules" -name "$name.ko")
+    [ -z "$module" ] || { cp "$module" root/modules/ && echo "$name" >> root/modules/order; }
+done
+chmod 1777 root/tmp
+echo root:x:0:0:root:/root:/bin/sh > root/etc/passwd
+echo root:x:0: > root/etc/group
+echo root:*:::::: > root/etc/shadow
+echo small > root/etc/hostname
+echo /bin/sh > root/etc/shells
+printf 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="busybox and dropbear"\n' > root/etc/os-release
+printf '#!/bin/sh\npoweroff\n' > root/etc/acpi/PWRF/00000080
+cat > root/etc/rc <<'END'
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts
+mount -t devpts pts /dev/pts
+mount -o remount,rw /
+mount -t tmpfs run /run
+for name in $(cat /modules/order); do
+    insmod "/modules/$name.ko" 2> /dev/null
+done
+hostname -F /etc/hostname
+ifconfig lo 127.0.0.1
+ifconfig eth0 10.0.2.15
+route add default gw 10.0.2.2
+mkdir -p /etc/dropbear
+[ ! -x /bin/dropbear ] || dropbear -R -E
+acpid
+END
+cat > root/etc/inittab <<'END'
+::sysinit:/etc/rc
+ttyS0::respawn:getty -L 115200 ttyS0 vt100
+::shutdown:umount -a -r
+END
+chmod +x root/etc/rc root/etc/acpi/PWRF/00000080
+
+# What finds it: modules for its disk, and a switch to it.
+mkdir -p early/bin early/dev early/root
+cp all/bin/busybox early/bin/
+for name in sh insmod mount switch_root; do
+    ln -s busybox "early/bin/$name"
+done
+cp -r root/modules early/
+cat > early/init <<'END'
+#!/bin/sh
+mount -t devtmpfs dev /dev
+for name in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do
+    insmod "/modules/$name.ko" 2> /dev/null
+done
+mount -t ext4 -o ro /dev/vda1 /root
+exec switch_root /root /bin/init
+END
+chmod +x early/init
+(cd early && find . | ../all/bin/busybox cpio -o -H newc 2> /dev/null | gzip -9) > root/boot/initrd
+cp "all/boot/$kernel" root/boot/kernel
+cat > grub.cfg <<'END'
+linux (hd0,msdos1)/boot/kernel console=ttyS0,115200
+initrd (hd0,msdos1)/boot/initrd
+boot
+END
+grub-mkimage -O i386-pc -d all/usr/lib/grub/i386-pc -c grub.cfg -p /boot -o core.img biosdisk part_msdos ext2 linux
+
+# The disk: one partition from the first MiB on.
+truncate -s 63M root.img
+mke2fs -q -t ext4 -d root root.img
+truncate -s 64M disk.raw
+echo '2048,,L,*' | sfdisk -q disk.raw
+dd if=root.img of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+dd if=all/usr/lib/grub/i386-pc/boot.img of=disk.raw bs=440 count=1 conv=notrunc status=none
+dd if=core.img of=disk.raw bs=512 seek=1 conv=notrunc status=none
+rm -r all root early root.img core.img grub.cfg
