@@ -4,62 +4,53 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use minijinja::Environment;
-use minijinja::UndefinedBehavior;
-use minijinja::Value;
-use minijinja::context;
-use minijinja::syntax::SyntaxConfig;
+use pipeline::manifest::context::Context;
+use pipeline::manifest::model::Template;
+use pipeline::manifest::template::{render, render_builtin};
+use serde_json::json;
 
 use super::BUILD_KEY;
 use super::repository;
 use crate::support::Bench;
 use crate::support::tool;
 
-/// The templates as the program sets them up: strict, and block lines leave nothing behind.
-fn templates() -> Environment<'static> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build()
-        .unwrap();
-    environment.set_syntax(syntax);
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    for entry in fs::read_dir(repository("templates")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "j2") {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            environment
-                .add_template_owned(name, fs::read_to_string(&path).unwrap())
-                .unwrap();
-        }
-    }
-    environment
-}
-
-fn build_facts() -> Value {
-    context! {
-        distro => "debian12", family => "debian", version => "12", suite => "bookworm",
-        components => ["main", "contrib"], mirror => "http://127.0.0.1/debian", security_mirror => "",
-        hostname => "vm", root_uuid => "6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11", build_key => BUILD_KEY, user => "ann",
-    }
+/// What the program knows of a build, and these values.
+fn facts(more: serde_json::Value) -> Context {
+    let known = json!({
+        "distro": "debian12", "family": "debian", "version": "12", "suite": "bookworm",
+        "components": ["main", "contrib"], "mirror": "http://127.0.0.1/debian", "security_mirror": "",
+        "hostname": "vm", "root_uuid": "6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11", "build_key": BUILD_KEY, "user": "ann",
+    });
+    [known, more]
+        .iter()
+        .flat_map(|values| values.as_object().unwrap().clone())
+        .collect()
 }
 
 #[test]
 fn fresh_roots_are_configured_by_clean_scripts_that_a_template_can_override() {
-    let mut environment = templates();
-    let own = "{% extends 'bootstrap-debian.sh.j2' %}{% block extra %}\necho mine\n{% endblock %}";
-    environment.add_template("own.sh.j2", own).unwrap();
+    let own = Template {
+        name: "own.sh.j2".to_owned(),
+        text: "{% extends 'bootstrap-debian.sh.j2' %}{% block extra %}\necho mine\n{% endblock %}".to_owned(),
+    };
     let bench = Bench::new();
-    for name in ["bootstrap-debian.sh.j2", "bootstrap-ubuntu.sh.j2", "own.sh.j2"] {
-        let vars = context! { keymap => "fr", locale => "en_US.UTF-8", timezone => "Europe/Paris", kernel_args => "quiet" };
-        for facts in [build_facts(), context! { ..build_facts(), ..vars }] {
-            let text = environment.get_template(name).unwrap().render(facts).unwrap();
+    let builtin = |name| move |facts: &Context| render_builtin(name, facts).unwrap();
+    let (debian, ubuntu) = (
+        builtin("bootstrap-debian.sh.j2"),
+        builtin("bootstrap-ubuntu.sh.j2"),
+    );
+    let mine = |facts: &Context| render(&own, facts).unwrap();
+    let all: [(&str, &dyn Fn(&Context) -> String); 3] =
+        [("debian", &debian), ("ubuntu", &ubuntu), ("own", &mine)];
+    for (name, template) in all {
+        let vars = json!({ "keymap": "fr", "locale": "en_US.UTF-8", "timezone": "Europe/Paris", "kernel_args": "quiet" });
+        for more in [json!({}), vars] {
+            let text = template(&facts(more));
             assert!(text.starts_with("#!/bin/sh\n"), "{name}:\n{text}");
             let path = bench.write("setup.sh", &text);
             tool("shellcheck", &[path.to_str().unwrap()], Path::new("/"));
             tool("dash", &["-n", path.to_str().unwrap()], Path::new("/"));
-            assert_eq!(text.contains("echo mine"), name.starts_with("own"));
+            assert_eq!(text.contains("echo mine"), name == "own");
             assert!(
                 text.contains("\nUUID=6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11  /  ext4 "),
                 "{text}"
@@ -71,15 +62,10 @@ fn fresh_roots_are_configured_by_clean_scripts_that_a_template_can_override() {
 
 #[test]
 fn cloud_init_accepts_the_seed_that_lets_the_build_in() {
-    let environment = templates();
     let bench = Bench::new();
     for user in ["root", "ann"] {
-        let facts = context! { user, ..build_facts() };
-        let text = environment
-            .get_template("cloud-init-user-data.yaml.j2")
-            .unwrap()
-            .render(&facts)
-            .unwrap();
+        let facts = facts(json!({ "user": user }));
+        let text = render_builtin("cloud-init-user-data.yaml.j2", &facts).unwrap();
         assert!(
             text.starts_with("#cloud-config\n") && text.contains(BUILD_KEY),
             "{text}"
@@ -91,11 +77,7 @@ fn cloud_init_accepts_the_seed_that_lets_the_build_in() {
             Path::new("/"),
         );
         assert!(said.contains("Valid"), "{said}");
-        let meta = environment
-            .get_template("cloud-init-meta-data.yaml.j2")
-            .unwrap()
-            .render(&facts)
-            .unwrap();
+        let meta = render_builtin("cloud-init-meta-data.yaml.j2", &facts).unwrap();
         assert!(
             meta.contains("instance-id: \"build-vm\"\nlocal-hostname: \"vm\""),
             "{meta}"
