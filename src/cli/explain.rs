@@ -13,11 +13,11 @@ use super::time::moment;
 use crate::manifest::glob;
 use crate::manifest::model::Manifest;
 use crate::plan::assess::State;
-use crate::plan::explain::{Change, Origins, changes, parts, shown, texts};
-use crate::plan::node::Node;
+use crate::plan::explain::{Change, Origins, changes, parts, shown};
 use crate::report::style::{Role, Style};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, show_seconds};
+use crate::stage::Node;
 use crate::store::{Latest, Store};
 
 /// Longest value that a line shows.
@@ -149,8 +149,8 @@ fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<Nod
 fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: NodeIndex) -> Explained<'a> {
     let node = prepared.plan.node(index);
     let verdict = &prepared.verdicts[&index];
-    let latest = store.latest(&prepared.plan.pipeline, node.stage.name(), &node.subject);
-    let of_now = texts(&node.work);
+    let latest = store.latest(&prepared.plan.pipeline, node.stage.name, &node.subject);
+    let of_now = node.work.texts();
     let known = |digest: &str| {
         let now = of_now.iter().find(|(known, _)| known == digest);
         now.map(|(_, text)| (*text).to_owned())
@@ -158,7 +158,8 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
     };
     let differs = |latest: &Latest| {
         let origins = Origins::of(manifest, node);
-        changes(&latest.inputs, &node.inputs, &origins, &known)
+        let is_key = |input: &Value| prepared.plan.is_key_of_another(node, input);
+        changes(&latest.inputs, &node.inputs, &origins, &is_key, &known)
     };
     Explained {
         id: node.id(),

@@ -8,11 +8,11 @@ use super::show::OutputFormat;
 use super::table::{Table, stdout_style, stdout_width};
 use super::target::{StoreArgs, Target};
 use super::time::age;
-use crate::plan::build::Wanted;
 use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
 use crate::run::prepare::prepare;
 use crate::size::ByteSize;
+use crate::stage::recipe::Wanted;
 use crate::store::Store;
 
 /// Digits of a digest that a table shows.

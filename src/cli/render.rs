@@ -5,10 +5,10 @@ use super::Exit;
 use super::report_error::{out, report_error, talk};
 use super::target::{StoreArgs, Target};
 use crate::manifest::model::{Access, Source};
-use crate::plan::build::{BUILD_KEY, Wanted};
-use crate::plan::node::{Stage, Work};
 use crate::run::prepare::prepare;
 use crate::stage::guest::seed;
+use crate::stage::install::{self, BUILD_KEY};
+use crate::stage::recipe::Wanted;
 use crate::store::Store;
 
 /// Arguments of `pipeline render`.
@@ -41,12 +41,11 @@ fn render(args: &Args) -> Result<String, Exit> {
     })?;
     let nodes: Vec<_> = prepared.plan.nodes().map(|(_, node)| node).collect();
     let mut texts = Vec::new();
-    for node in nodes.iter().filter(|node| node.stage == Stage::Install) {
+    for node in nodes.iter().filter(|node| node.stage == install::STAGE) {
         let distro = node.subject.as_str();
-        let text = match &node.work {
-            Work::Bootstrap(work) => work.setup.clone(),
-            Work::Installer(work) => work.answers.clone(),
-            _ => match manifest.distro(distro).map(|d| &d.source) {
+        let text = match node.work.answers() {
+            Some(answers) => answers.to_owned(),
+            None => match manifest.distro(distro).map(|d| &d.source) {
                 Some(Source::Disk(disk)) if disk.access == Access::CloudInit => {
                     let seed = seed(&disk.user, BUILD_KEY).map_err(|error| {
                         report_error(miette::miette!("{error}").as_ref());

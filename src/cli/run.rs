@@ -1,7 +1,7 @@
 //! `pipeline run`: builds what is not built yet.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use jiff::Zoned;
@@ -23,6 +23,7 @@ use crate::run::execute::Shared;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
+use crate::stage::Order;
 use crate::stage::aftermath::OnError;
 use crate::store::{Gate, Store, StoreError};
 
@@ -250,8 +251,10 @@ fn carry(
     {
         emit.warn(warning);
     }
-    let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
-    let ids: Vec<_> = manifest.images.iter().map(|image| image.id.clone()).collect();
+    let order = Arc::new(Order {
+        files: manifest.images.iter().map(|image| image.file.clone()).collect(),
+        ids: manifest.images.iter().map(|image| image.id.clone()).collect(),
+    });
     let logs = store.run_folder(id);
     let path = std::path::absolute(&manifest.path).unwrap_or_else(|_| manifest.path.clone());
     // Asked once, at the start: the file may be replaced while a long run goes on.
@@ -268,7 +271,6 @@ fn carry(
         cpus: budget.cpus,
         program: &program,
         order: &order,
-        ids: &ids,
         cancel,
     };
     let on_failure = if args.failure.fail_fast {

@@ -13,10 +13,10 @@ use crate::manifest::model::{Image, Manifest};
 use crate::manifest::overrides::Override;
 use crate::manifest::parse;
 use crate::manifest::select::{Selectors, select};
-use crate::plan::build::Wanted;
-use crate::plan::node::{Node, Stage, Work};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, SizeError};
+use crate::stage::recipe::Wanted;
+use crate::stage::{Node, Work, install, provision};
 use crate::store::Store;
 
 /// Values of a manifest that are given with the command.
@@ -279,11 +279,11 @@ impl Rebuild {
         let subject = &node.subject;
         match self {
             Self::Nodes(glob) => glob.is_match(node.id()) || glob.is_match(subject),
-            Self::Distro(glob) => node.stage == Stage::Install && glob.is_match(subject),
+            Self::Distro(glob) => node.stage == install::STAGE && glob.is_match(subject),
             Self::Flavor(glob) => {
                 let made = |image: &Image| *subject == format!("{}-{}", image.distro, image.flavor);
                 let mut images = manifest.images.iter().filter(|image| made(image));
-                node.stage == Stage::Provision && images.any(|image| glob.is_match(&image.flavor))
+                node.stage == provision::STAGE && images.any(|image| glob.is_match(&image.flavor))
             }
             Self::Size(size) => matches!(&node.work, Work::Size(work) if work.size == size.0),
         }

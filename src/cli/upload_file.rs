@@ -118,6 +118,7 @@ fn send(
         bytes,
         sha512,
         metadata,
+        listed: args.key.is_some(),
     };
     let around = Around {
         cancel,

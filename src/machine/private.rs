@@ -21,7 +21,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 
 /// Longest path of a socket (unix(7): 108 bytes with a NUL at the end).
 const SOCKET: usize = 107;
-/// What stands behind the place in the longest of them: `/pipeline-vm-123456/`, the ten letters by which Ansible names its
+/// What stands behind the place in the longest of them: `/pipeline-m-123456/`, the ten letters by which Ansible names its
 /// connections, and the seventeen that ssh puts behind a name while it makes the socket.
 const BEHIND: usize = 1 + START.len() + 6 + 1 + 10 + 17;
 
@@ -129,14 +129,14 @@ mod tests {
         let error = fit([&long, &absent, &long]).unwrap_err().to_string();
         let expected = format!(
             "no folder for the sockets of machines: {}: its path has {} bytes; {}: No such file or directory (os error 2); \
-             set TMPDIR to a folder of at most 60 bytes that this user may write to",
+             set TMPDIR to a folder of at most 61 bytes that this user may write to",
             long.display(),
             long.as_os_str().len(),
             absent.display()
         );
         assert_eq!(error, expected);
         // The longest name of ours that ssh makes longer.
-        let most = PathBuf::from("/".to_owned() + &"d".repeat(59));
+        let most = PathBuf::from("/".to_owned() + &"d".repeat(60));
         let socket = most
             .join(START.to_owned() + "123456")
             .join("0123456789.0123456789abcdef");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How long an image may take to boot in the standard set, under KVM.
 const BOOT: Duration = Duration::from_secs(5 * 60);
@@ -11,7 +11,7 @@ const BOOT: Duration = Duration::from_secs(5 * 60);
 pub const SSH: u16 = 22;
 
 /// One assertion with its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What reports call it; no two checks of an image have the same.
     #[serde(rename = "check")]
@@ -22,7 +22,7 @@ pub struct Check {
 }
 
 /// What must hold. The serialised form is part of the keys of check nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Assertion {
     /// Userland shows a first sign of life (a login prompt, a request, a greeting of sshd) within this time under KVM;
@@ -49,20 +49,17 @@ pub enum Assertion {
 }
 
 /// A command and what it must do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandCheck {
     /// For `/bin/sh`.
     pub command: String,
     /// Exit code.
     pub exit_code: i32,
     /// A text that its output must have.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// A regular expression that its output must match.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub matches: Option<String>,
-    /// Longest time. No part of the key.
-    #[serde(skip)]
+    /// Longest time. No part of keys.
     pub timeout: Duration,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
@@ -86,7 +86,7 @@ pub struct Distro {
 }
 
 /// A family of distributions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// Debian.
@@ -191,7 +191,7 @@ pub enum Media {
 }
 
 /// What tells the right bytes of a download from others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Proof {
     /// Their digest.
     Digest(Digest),
@@ -200,7 +200,7 @@ pub enum Proof {
 }
 
 /// A checksum file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChecksumList {
     /// URL or absolute path.
     pub url: String,
@@ -211,7 +211,7 @@ pub struct ChecksumList {
 }
 
 /// A file of public keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyring {
     /// The file, absolute.
     pub path: PathBuf,
@@ -220,7 +220,7 @@ pub struct Keyring {
 }
 
 /// How the build gets into a disk image that we did not install.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// A cloud-init NoCloud seed carries the build key.
     CloudInit,
@@ -299,7 +299,7 @@ pub enum EnvValue {
 }
 
 /// `{ copy = …, to = … }`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CopyStep {
     /// File or directory on the host, absolute.
     pub from: PathBuf,
@@ -316,7 +316,7 @@ pub struct CopyStep {
 }
 
 /// `{ ansible = … }`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnsibleStep {
     /// The playbook, absolute.
     pub playbook: PathBuf,
@@ -361,7 +361,7 @@ pub struct Publish {
 }
 
 /// How a published file is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// RFC 1952, one member.
@@ -375,6 +375,16 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::None => "none",
+        }
+    }
+
     /// File name suffix with its dot, empty for none.
     pub fn suffix(self) -> &'static str {
         match self {

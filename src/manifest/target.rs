@@ -1,6 +1,8 @@
 //! Where images are published to: `[publish.<name>]`, as plain data. Knows names and places, never a password.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 
@@ -9,7 +11,7 @@ use super::secret::Secret;
 pub const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
 
 /// One place that images are published to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Table name.
     pub name: String,
@@ -22,7 +24,7 @@ pub struct Target {
 }
 
 /// Kinds of place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Destination {
     /// A shacache with its shadir.
     Shacache(Shacache),
@@ -47,7 +49,7 @@ impl Destination {
 }
 
 /// A shacache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shacache {
     /// The configuration file, absolute: URLs, keys, certificates.
     pub config: PathBuf,
@@ -58,7 +60,7 @@ pub struct Shacache {
 }
 
 /// A value of the metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Metadatum {
     /// A template over the image.
     Template(String),
@@ -67,7 +69,7 @@ pub enum Metadatum {
 }
 
 /// A server that takes files by PUT.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Http {
     /// Where the files go: files of the output folder appear below it. Without a slash at its end.
     pub url: String,
@@ -76,7 +78,7 @@ pub struct Http {
 }
 
 /// How a server lets us in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Login {
     /// Anybody may.
     Anonymous,
@@ -92,7 +94,7 @@ pub enum Login {
 }
 
 /// A bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct S3 {
     /// URL of the store.
     pub endpoint: String,
@@ -109,7 +111,7 @@ pub struct S3 {
 }
 
 /// How an upload is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verify {
     /// Every byte is read back and its digest compared.
     Full,
@@ -127,7 +129,78 @@ impl Verify {
     }
 }
 
+/// What tells one place from another, for keys.
+#[derive(Debug, Serialize)]
+pub struct Place<'a> {
+    #[serde(flatten)]
+    at: At<'a>,
+    to: &'static str,
+    public_url: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum At<'a> {
+    Shacache {
+        config: &'a Path,
+        key: &'a str,
+    },
+    Directory {
+        path: &'a Path,
+    },
+    Http {
+        url: &'a str,
+    },
+    S3 {
+        endpoint: &'a str,
+        bucket: &'a str,
+        prefix: &'a str,
+        region: &'a str,
+    },
+}
+
 impl Target {
+    /// What tells it from other places.
+    pub fn place(&self) -> Place<'_> {
+        let at = match &self.to {
+            Destination::Shacache(to) => At::Shacache {
+                config: &to.config,
+                key: &to.key,
+            },
+            Destination::Directory(path) => At::Directory { path },
+            Destination::Http(to) => At::Http { url: &to.url },
+            Destination::S3(to) => At::S3 {
+                endpoint: &to.endpoint,
+                bucket: &to.bucket,
+                prefix: &to.prefix,
+                region: &to.region,
+            },
+        };
+        Place {
+            at,
+            to: self.to.kind(),
+            public_url: self.public_url.as_deref(),
+        }
+    }
+
+    /// What it is told about each image, in this order.
+    pub fn metadata(&self) -> &[(String, Metadatum)] {
+        match &self.to {
+            Destination::Shacache(to) => &to.metadata,
+            Destination::Directory(_) | Destination::Http(_) | Destination::S3(_) => &[],
+        }
+    }
+
+    /// Whether what is in it is listed in `URL.txt`.
+    pub fn lists_urls(&self) -> bool {
+        matches!(self.to, Destination::Shacache(_))
+    }
+
+    /// Host programs that writing to it takes.
+    pub fn programs(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The secrets that writing to it takes, with the keys they stand at.
     pub fn secrets(&self) -> Vec<(&'static str, &Secret)> {
         match &self.to {

@@ -6,16 +6,15 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::graph::Plan;
-use super::node::{Node, Stage};
+use super::node::{Bond, Node, Results};
 use super::reason::differences;
 
 /// What the plan wants to know about results.
-pub trait Lookup {
-    /// Whether the store has the result of this key (for what lies outside it: whether it is as it should be),
-    /// or why not, where that is known ("out/x.gz is missing").
-    fn has(&self, node: &Node) -> Result<(), Option<String>>;
+pub trait Lookup<W> {
+    /// Whether the result of a node is there and still stands, or why not, where that is known ("out/x.gz is missing").
+    fn has(&self, plan: &Plan<W>, index: NodeIndex) -> Result<(), Option<String>>;
     /// What was last built for this subject: inputs, seconds, bytes.
-    fn last(&self, node: &Node) -> Option<LastBuild>;
+    fn last(&self, node: &Node<W>) -> Option<LastBuild>;
 }
 
 /// What is remembered of the last build of a subject.
@@ -59,15 +58,15 @@ pub struct Verdict {
 }
 
 /// Assesses every node. `rebuild` names nodes that must run whatever the store has.
-pub fn assess(
-    plan: &Plan,
-    lookup: &dyn Lookup,
-    rebuild: &dyn Fn(&Node) -> bool,
+pub fn assess<W>(
+    plan: &Plan<W>,
+    lookup: &dyn Lookup<W>,
+    rebuild: &dyn Fn(&Node<W>) -> bool,
 ) -> BTreeMap<NodeIndex, Verdict> {
     let mut present: BTreeMap<NodeIndex, Result<(), Option<String>>> = BTreeMap::new();
     let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     for (index, node) in plan.nodes() {
-        present.insert(index, lookup.has(node));
+        present.insert(index, lookup.has(plan, index));
         // What hangs on a forced node is forced too: its key does not change, but its input does.
         let force = rebuild(node) || plan.needs(index).any(|need| forced[&need]);
         forced.insert(index, force);
@@ -75,16 +74,11 @@ pub fn assess(
     let mut outdated: BTreeSet<NodeIndex> = BTreeSet::new();
     let todo = loop {
         let todo = todo(plan, &present, &forced);
-        // Equal inputs need not give equal bytes: of an image that is packaged anew, because only its upload wants it, a pass
-        // of its checks and its place in the output folder are of other bytes.
         let stale: Vec<_> = plan
             .nodes()
             .filter(|(index, node)| {
-                matches!(node.stage, Stage::Check | Stage::Sums)
-                    && present[index].is_ok()
-                    && plan
-                        .needs(*index)
-                        .any(|need| todo[&need] && plan.node(need).stage == Stage::Package)
+                let mut takes = node.takes.iter();
+                present[index].is_ok() && takes.any(|take| take.bond == Bond::Bytes && todo[&take.node])
             })
             .map(|(index, _)| index)
             .collect();
@@ -129,23 +123,23 @@ pub fn assess(
 }
 
 /// Which nodes must run: what is wanted and not there, and what is forced.
-fn todo(
-    plan: &Plan,
+fn todo<W>(
+    plan: &Plan<W>,
     present: &BTreeMap<NodeIndex, Result<(), Option<String>>>,
     forced: &BTreeMap<NodeIndex, bool>,
 ) -> BTreeMap<NodeIndex, bool> {
     let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
     for &index in order.iter().rev() {
-        let wanted =
-            plan.node(index).stage.is_outside() || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
+        let is_outside = plan.node(index).stage.results == Results::Outside;
+        let wanted = is_outside || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
         todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
     }
     todo
 }
 
-fn reason(
-    plan: &Plan,
+fn reason<W>(
+    plan: &Plan<W>,
     index: NodeIndex,
     last: Option<&LastBuild>,
     why_absent: Option<String>,
@@ -160,7 +154,9 @@ fn reason(
         return why_absent.unwrap_or_else(|| "never built".to_owned());
     };
     if last.key != node.key {
-        let mut phrases = differences(&last.inputs, &node.inputs);
+        let mut phrases = differences(&last.inputs, &node.inputs, &|input| {
+            plan.is_key_of_another(node, input)
+        });
         if phrases.is_empty() {
             phrases.push(match upstream {
                 Some(id) => format!("{id} is rebuilt"),

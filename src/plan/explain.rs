@@ -7,9 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
-use super::node::{Action, Node, Work};
-use super::reason::{by_label, is_upstream};
-use crate::digest::sha256_hex;
+use super::node::Node;
+use super::reason::by_label;
 use crate::manifest::model::{Manifest, StepKind};
 
 /// Stands for a secret, whatever it is.
@@ -53,7 +52,7 @@ pub struct Origins {
 
 impl Origins {
     /// Those of a node of this manifest's plan.
-    pub fn of(manifest: &Manifest, node: &Node) -> Self {
+    pub fn of<W>(manifest: &Manifest, node: &Node<W>) -> Self {
         let mut origins = Self {
             manifest: manifest.path.display().to_string(),
             ..Self::default()
@@ -78,18 +77,6 @@ impl Origins {
         }
         origins
     }
-}
-
-/// The texts that the key of this work has by digest only, with those digests.
-pub fn texts(work: &Work) -> Vec<(String, &str)> {
-    let Work::Provision(work) = work else {
-        return Vec::new();
-    };
-    let scripts = work.steps.iter().filter_map(|step| match &step.action {
-        Action::Run { script, .. } => Some((sha256_hex(script.as_bytes()), script.as_str())),
-        _ => None,
-    });
-    scripts.collect()
 }
 
 /// What a key is made of, field by field, in the order of its inputs.
@@ -117,11 +104,13 @@ pub fn shown(inputs: &Value) -> Value {
     hidden(&shown)
 }
 
-/// What differs, in the order of the new inputs. `texts` gives the text of a digest, where it is known.
+/// What differs, in the order of the new inputs. `is_key` tells which inputs are keys of other nodes, `texts` gives the
+/// text of a digest, where it is known.
 pub fn changes(
     old: &Value,
     new: &Value,
     origins: &Origins,
+    is_key: &dyn Fn(&Value) -> bool,
     texts: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<Change> {
     let empty = Map::new();
@@ -143,7 +132,7 @@ pub fn changes(
         match noun(name) {
             _ if before == now => {}
             Some(noun) => found.labelled(name, noun, &before, &now),
-            None if is_upstream(name, &now) => found.push(None, name, &before, &now),
+            None if is_key(&now) => found.push(None, name, &before, &now),
             None => {
                 let file = match name.as_str() {
                     "answers" => origins.answers.as_ref().or(Some(&origins.manifest)),
@@ -368,7 +357,7 @@ mod tests {
             "steps": [{"step": "update", "script": "d2", "environment": {"A": "1", "T": "secret:ba4", "B": "2"}}],
         });
         let texts = |digest: &str| Some(format!("#!/bin/sh\necho {digest}\n"));
-        let found = changes(&old, &new, &origins(), &texts);
+        let found = changes(&old, &new, &origins(), &|input| input == "bbb", &texts);
         let told: Vec<_> = found
             .iter()
             .map(|c| {
@@ -413,7 +402,7 @@ mod tests {
         let step = |name: &str| json!({"step": name});
         let old = json!({"steps": [step("a"), step("b")]});
         let new = json!({"steps": [step("b"), step("a")]});
-        let found = changes(&old, &new, &origins(), &|_| None);
+        let found = changes(&old, &new, &origins(), &|_| false, &|_| None);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].new, json!(["b", "a"]));
     }

@@ -1,75 +1,219 @@
-//! The plan as a graph: nodes, what each needs, what needs it. How they came about is `build`'s.
+//! The plan as a graph: nodes, what each needs, what needs it. Which nodes there are is `stage::recipe`'s.
+
+use std::path::PathBuf;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::node::Node;
+use super::key;
+use super::node::{Bond, Cost, Node, Stage, Take};
 
 /// A plan: nodes in a directed graph, edges from what is needed to what needs it.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Plan<W> {
     /// Name of the pipeline: what "last built" is remembered under.
     pub pipeline: String,
-    pub(super) graph: DiGraph<Node, ()>,
-    pub(super) order: Vec<NodeIndex>,
-    pub(super) images: Vec<(String, NodeIndex)>,
-    pub(super) unchecked: Vec<String>,
-    pub(super) published: Vec<(String, NodeIndex)>,
+    /// The selected images in manifest order.
+    pub images: Vec<PlannedImage>,
+    nodes: Nodes<W>,
 }
 
-impl Plan {
+/// An image that is wanted, and the nodes that it ends with.
+#[derive(Clone, Debug)]
+pub struct PlannedImage {
+    /// Its id.
+    pub id: String,
+    /// Virtual size of its disk, in bytes.
+    pub disk_bytes: u64,
+    /// Its file in the output folder, as the user can type it.
+    pub path: PathBuf,
+    /// Puts it into the output folder.
+    pub delivery: NodeIndex,
+    /// Checks it; absent where nothing is to be checked.
+    pub check: Option<NodeIndex>,
+    /// Whether checks that the manifest wants of it were left out of the plan.
+    pub unchecked: bool,
+    /// End its publication, one for each place.
+    pub published: Vec<NodeIndex>,
+}
+
+/// The nodes of a plan that is being made.
+#[derive(Clone, Debug)]
+pub struct Nodes<W> {
+    graph: DiGraph<Node<W>, ()>,
+    order: Vec<NodeIndex>,
+}
+
+/// A node before it has a key.
+#[derive(Clone, Debug)]
+pub struct Draft<'a, I> {
+    /// Its stage, whose name is the first of its inputs.
+    pub stage: Stage,
+    /// The second: work whose code makes other bytes of equal inputs gets the next number, so that older results of it are
+    /// built again.
+    pub revision: u32,
+    /// What it is done for.
+    pub subject: &'a str,
+    /// What else its result depends on, keys of the nodes that it takes results from included.
+    pub inputs: I,
+    /// The results that it takes.
+    pub takes: Vec<Take>,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+impl<W> Default for Nodes<W> {
+    fn default() -> Self {
+        Self {
+            graph: DiGraph::new(),
+            order: Vec::new(),
+        }
+    }
+}
+
+impl<W> Nodes<W> {
+    /// Adds a node. Those that it takes results from are there already.
+    pub fn add(&mut self, draft: Draft<'_, impl Serialize>, work: impl Into<W>) -> NodeIndex {
+        let inputs = inputs(draft.stage, draft.revision, &draft.inputs);
+        let node = Node {
+            stage: draft.stage,
+            subject: draft.subject.to_owned(),
+            key: key::of(&inputs),
+            inputs,
+            takes: draft.takes,
+            work: work.into(),
+            cost: draft.cost,
+            downloads: Vec::new(),
+        };
+        let needs: Vec<_> = node
+            .takes
+            .iter()
+            .filter(|take| take.bond != Bond::IfThere)
+            .map(|take| take.node)
+            .collect();
+        let index = self.graph.add_node(node);
+        for need in needs {
+            self.graph.add_edge(need, index, ());
+        }
+        self.order.push(index);
+        index
+    }
+
+    /// The same for a node that downloads.
+    pub fn add_download(
+        &mut self,
+        draft: Draft<'_, impl Serialize>,
+        work: impl Into<W>,
+        urls: Vec<String>,
+    ) -> NodeIndex {
+        let index = self.add(draft, work);
+        self.graph[index].downloads = urls;
+        index
+    }
+
+    /// One of them.
+    pub fn node(&self, index: NodeIndex) -> &Node<W> {
+        &self.graph[index]
+    }
+
+    /// The key of one of them.
+    pub fn key(&self, index: NodeIndex) -> &str {
+        &self.graph[index].key
+    }
+
+    /// All that these nodes depend on, themselves included.
+    pub fn behind(&self, nodes: impl IntoIterator<Item = NodeIndex>) -> Vec<NodeIndex> {
+        let mut found: Vec<_> = nodes.into_iter().collect();
+        let mut next = 0;
+        while next < found.len() {
+            let needs = self.graph.neighbors_directed(found[next], Direction::Incoming);
+            let new: Vec<_> = needs.filter(|need| !found.contains(need)).collect();
+            found.extend(new);
+            next += 1;
+        }
+        found
+    }
+
+    /// The plan with these nodes.
+    pub fn into_plan(self, pipeline: &str, images: Vec<PlannedImage>) -> Plan<W> {
+        Plan {
+            pipeline: pipeline.to_owned(),
+            images,
+            nodes: self,
+        }
+    }
+}
+
+/// All inputs of a node: its stage, the revision of its work, its own.
+pub fn inputs(stage: Stage, revision: u32, own: &impl Serialize) -> Value {
+    let own = match serde_json::to_value(own) {
+        Ok(Value::Object(members)) => members,
+        Ok(other) => unreachable!("the inputs of a node are a struct, not {other}"),
+        Err(error) => unreachable!("plain data always serialises: {error}"),
+    };
+    let mut all = Map::new();
+    all.insert("stage".to_owned(), stage.name.into());
+    all.insert("revision".to_owned(), revision.into());
+    all.extend(own);
+    Value::Object(all)
+}
+
+impl<W> Plan<W> {
     /// Nodes in an order in which they could run, as in the manifest.
-    pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
-        self.order.iter().map(|&index| (index, &self.graph[index]))
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &Node<W>)> {
+        self.nodes
+            .order
+            .iter()
+            .map(|&index| (index, &self.nodes.graph[index]))
     }
 
     /// One node.
-    pub fn node(&self, index: NodeIndex) -> &Node {
-        &self.graph[index]
+    pub fn node(&self, index: NodeIndex) -> &Node<W> {
+        self.nodes.node(index)
     }
 
     /// What a node needs.
     pub fn needs(&self, index: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
         // petgraph lists edges in the reverse order of their making.
-        let mut edges: Vec<_> = self.graph.edges_directed(index, Direction::Incoming).collect();
+        let edges = self.nodes.graph.edges_directed(index, Direction::Incoming);
+        let mut edges: Vec<_> = edges.collect();
         edges.sort_by_key(petgraph::visit::EdgeRef::id);
         edges.into_iter().map(|edge| edge.source())
     }
 
     /// What needs a node.
     pub fn dependents(&self, index: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
-        self.graph.neighbors_directed(index, Direction::Outgoing)
+        self.nodes.graph.neighbors_directed(index, Direction::Outgoing)
     }
 
-    /// The nodes that an image's publication ends with, one a target; none where nothing is published.
-    pub fn published<'a>(&'a self, image: &'a str) -> impl Iterator<Item = NodeIndex> + 'a {
-        let of_image = self.published.iter().filter(move |(id, _)| id == image);
-        of_image.map(|(_, index)| *index)
+    /// All that a node depends on, nearest first, without itself.
+    pub fn behind(&self, index: NodeIndex) -> Vec<NodeIndex> {
+        self.nodes.behind([index]).split_off(1)
     }
 
-    /// The selected images in manifest order, each with the node that puts it into the output folder.
-    pub fn images(&self) -> &[(String, NodeIndex)] {
-        &self.images
-    }
-
-    /// Whether checks that the manifest wants of this image were left out of the plan.
-    pub fn is_unchecked(&self, image: &str) -> bool {
-        self.unchecked.iter().any(|id| id == image)
+    /// Whether an input of a node is the key of another one, whose change has its own reason.
+    pub fn is_key_of_another(&self, node: &Node<W>, input: &Value) -> bool {
+        let mut takes = node.takes.iter();
+        input
+            .as_str()
+            .is_some_and(|input| takes.any(|take| self.nodes.key(take.node) == input))
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.nodes.order.len()
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.nodes.order.is_empty()
     }
 
     /// The graph, for those who draw it.
-    pub fn graph(&self) -> &DiGraph<Node, ()> {
-        &self.graph
+    pub fn graph(&self) -> &DiGraph<Node<W>, ()> {
+        &self.nodes.graph
     }
 }

@@ -6,19 +6,9 @@ use serde_json::Value;
 
 use crate::size::ByteSize;
 
-/// Inputs that are keys of other nodes: their change is told as "install/… is to be rebuilt".
-const UPSTREAM: [&str; 7] = [
-    "install",
-    "provision",
-    "size",
-    "package",
-    "check",
-    "fetch",
-    "upload",
-];
-
-/// What differs, one phrase a difference, in the order of the new inputs. Empty when only nodes before it differ.
-pub fn differences(old: &Value, new: &Value) -> Vec<String> {
+/// What differs, one phrase a difference, in the order of the new inputs. Empty when only nodes before it differ: `is_key`
+/// tells which inputs are keys of those.
+pub fn differences(old: &Value, new: &Value, is_key: &dyn Fn(&Value) -> bool) -> Vec<String> {
     let mut phrases = Vec::new();
     let empty = serde_json::Map::new();
     let (old, new) = (
@@ -27,7 +17,7 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
     );
     for (name, value) in new {
         let before = old.get(name);
-        if before == Some(value) || is_upstream(name, value) {
+        if before == Some(value) || is_key(value) {
             continue;
         }
         match name.as_str() {
@@ -42,11 +32,6 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
         }
     }
     phrases
-}
-
-/// A string under such a name in a sizes' or package's inputs is the key of another node; a number is a plain size.
-pub(super) fn is_upstream(name: &str, value: &Value) -> bool {
-    UPSTREAM.contains(&name) && value.is_string()
 }
 
 fn changed(name: &str, before: Option<&Value>, now: &Value) -> String {
@@ -178,13 +163,14 @@ mod tests {
         });
         let mut new = old.clone();
         new["install"] = json!("bbb");
-        assert_eq!(differences(&old, &new), Vec::<String>::new());
+        let is_key = |input: &Value| input == "bbb";
+        assert_eq!(differences(&old, &new, &is_key), Vec::<String>::new());
         new["disk"] = json!(3u64 << 30);
         new["packages"] = json!(["vim", "curl"]);
         new["steps"] =
             json!([{"step": "guest/update.sh", "script": "2", "environment": {"A": "1"}}, {"step": "x"}]);
         assert_eq!(
-            differences(&old, &new),
+            differences(&old, &new, &is_key),
             [
                 "disk changed from 2 GiB to 3 GiB",
                 "packages now with curl",
@@ -196,11 +182,14 @@ mod tests {
         let mut copy = old.clone();
         copy["steps"][1] = json!({"step": "reboot", "revision": 2});
         assert_eq!(
-            differences(&old, &copy),
+            differences(&old, &copy, &is_key),
             ["reboot: this version of pipeline does it differently"]
         );
         let mut env = old.clone();
         env["steps"][0]["environment"] = json!({"A": "2", "B": "3"});
-        assert_eq!(differences(&old, &env), ["A, B of guest/update.sh changed"]);
+        assert_eq!(
+            differences(&old, &env, &is_key),
+            ["A, B of guest/update.sh changed"]
+        );
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::assess::{State, Verdict};
 use super::graph::Plan;
-use super::node::{Stage, Work};
+use super::node::Node;
 use crate::size::{ByteSize, show_seconds};
 
 /// Verdicts by node.
@@ -35,7 +35,7 @@ pub struct Totals {
 }
 
 /// Adds up.
-pub fn totals(plan: &Plan, verdicts: &Verdicts) -> Totals {
+pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
     let mut totals = Totals::default();
     for (index, node) in plan.nodes() {
         let verdict = &verdicts[&index];
@@ -48,10 +48,10 @@ pub fn totals(plan: &Plan, verdicts: &Verdicts) -> Totals {
                 match (verdict.seconds, verdict.bytes) {
                     (Some(seconds), Some(bytes)) => {
                         totals.seconds += seconds;
-                        let sum = if node.stage == Stage::Fetch {
-                            &mut totals.fetch_bytes
-                        } else {
+                        let sum = if node.downloads.is_empty() {
                             &mut totals.write_bytes
+                        } else {
+                            &mut totals.fetch_bytes
                         };
                         *sum += bytes;
                     }
@@ -65,18 +65,19 @@ pub fn totals(plan: &Plan, verdicts: &Verdicts) -> Totals {
 
 /// The tree for people: each image with the chain of nodes that leads to it; a node that several images share is
 /// told in full the first time only.
-pub fn text(plan: &Plan, verdicts: &Verdicts) -> String {
+pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
     let mut out = String::new();
     let mut told = BTreeSet::new();
-    for (image, last) in plan.images() {
-        let chain = chain(plan, plan.published(image).chain([*last]).collect());
+    for image in &plan.images {
+        let last = image.published.iter().chain([&image.delivery]);
+        let chain = chain(plan, last.copied().collect());
         let todo = chain.iter().filter(|i| verdicts[i].state == State::Todo).count();
         let summary = match todo {
             0 => "up to date".to_owned(),
             1 => "1 node to do".to_owned(),
             n => format!("{n} nodes to do"),
         };
-        let _ = writeln!(out, "{image}  {summary}");
+        let _ = writeln!(out, "{}  {summary}", image.id);
         let count = chain.len();
         for (position, index) in chain.into_iter().enumerate() {
             let branch = if position + 1 == count { "└─" } else { "├─" };
@@ -94,8 +95,8 @@ pub fn text(plan: &Plan, verdicts: &Verdicts) -> String {
                 }
             } else if verdict.state == State::Todo {
                 let _ = write!(out, ": {}", verdict.reason);
-                if let Work::Fetch(work) = &node.work {
-                    let _ = write!(out, "; from {}", sources(&work.urls));
+                if !node.downloads.is_empty() {
+                    let _ = write!(out, "; from {}", sources(&node.downloads));
                 }
                 if let Some(seconds) = verdict.seconds {
                     let _ = write!(out, " (took {} last time)", show_seconds(seconds));
@@ -157,7 +158,7 @@ pub fn totals_text(totals: &Totals) -> String {
 }
 
 /// All nodes that an image's last nodes hang on, in the order in which they run, and themselves.
-fn chain(plan: &Plan, last: Vec<NodeIndex>) -> Vec<NodeIndex> {
+fn chain<W>(plan: &Plan<W>, last: Vec<NodeIndex>) -> Vec<NodeIndex> {
     let mut chain = last;
     let mut next = 0;
     while next < chain.len() {
@@ -175,7 +176,7 @@ fn chain(plan: &Plan, last: Vec<NodeIndex>) -> Vec<NodeIndex> {
 #[derive(Serialize)]
 struct JsonNode<'a> {
     id: String,
-    stage: Stage,
+    stage: &'a str,
     subject: &'a str,
     key: &'a str,
     state: State,
@@ -200,25 +201,22 @@ struct JsonPlan<'a> {
 ///
 /// # Errors
 /// Those of serialisation, which plain data does not have.
-pub fn json(plan: &Plan, verdicts: &Verdicts) -> Result<String, serde_json::Error> {
+pub fn json<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Result<String, serde_json::Error> {
     let nodes = plan.nodes().map(|(index, node)| JsonNode {
         id: node.id(),
-        stage: node.stage,
+        stage: node.stage.name,
         subject: &node.subject,
         key: &node.key,
         state: verdicts[&index].state,
         reason: &verdicts[&index].reason,
         needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
         expected_seconds: verdicts[&index].seconds,
-        urls: match &node.work {
-            Work::Fetch(fetch) => fetch.urls.iter().map(String::as_str).collect(),
-            _ => Vec::new(),
-        },
+        urls: node.downloads.iter().map(String::as_str).collect(),
     });
     let plan = JsonPlan {
         version: 1,
         pipeline: &plan.pipeline,
-        images: plan.images().iter().map(|(id, _)| id.as_str()).collect(),
+        images: plan.images.iter().map(|image| image.id.as_str()).collect(),
         nodes: nodes.collect(),
         totals: totals(plan, verdicts),
     };
@@ -226,8 +224,8 @@ pub fn json(plan: &Plan, verdicts: &Verdicts) -> Result<String, serde_json::Erro
 }
 
 /// DOT for Graphviz: to-do nodes filled.
-pub fn dot(plan: &Plan, verdicts: &Verdicts) -> String {
-    let attributes = |_, (index, node): (NodeIndex, &super::node::Node)| {
+pub fn dot<W: std::fmt::Debug>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
+    let attributes = |_, (index, node): (NodeIndex, &Node<W>)| {
         let style = match verdicts[&index].state {
             State::Todo => "style=filled, fillcolor=lightgoldenrod",
             State::Cached => "style=filled, fillcolor=palegreen",

@@ -17,7 +17,7 @@ use crate::host::{facts, fs as host_fs};
 use crate::machine::qemu::{ARGV_FILE, CONSOLE_LOG, SCREEN_FILE, STDERR_FILE};
 use crate::machine::spec::Accel;
 use crate::platform::Platform;
-use crate::stage::requests;
+use crate::stage::{Node, requests};
 
 /// File with the verdict, the whole message and the list.
 pub const VERDICT_FILE: &str = "verdict.txt";
@@ -38,7 +38,7 @@ pub struct Told {
 }
 
 /// Tells of an error, and completes the folder.
-pub fn failed(node: &str, error: &NodeError, logs: &Path, shared: &Shared<'_>) -> Told {
+pub fn failed(node: &Node, error: &NodeError, logs: &Path, shared: &Shared<'_>) -> Told {
     let verdict = error.verdict();
     let mut message = error.to_string();
     if verdict == Verdict::DiskFull && !message.contains("make room") {
@@ -48,15 +48,19 @@ pub fn failed(node: &str, error: &NodeError, logs: &Path, shared: &Shared<'_>) -
 }
 
 /// Tells of a node that panicked, and completes the folder.
-pub fn panicked(node: &str, what: &str, logs: &Path, shared: &Shared<'_>) -> Told {
+pub fn panicked(node: &Node, what: &str, logs: &Path, shared: &Shared<'_>) -> Told {
     let message = format!("a bug in pipeline: {what}");
     tell(node, Verdict::Bug, message, logs, shared)
 }
 
-fn tell(node: &str, verdict: Verdict, message: String, logs: &Path, shared: &Shared<'_>) -> Told {
+fn tell(node: &Node, verdict: Verdict, message: String, logs: &Path, shared: &Shared<'_>) -> Told {
     // The failure is told in any case; on a full disk the folder has what found room.
     let _ = fs::write(logs.join(HOST_FILE), host(shared));
-    let text = format!("{node}: {verdict}\n\n{message}\n\n{}", contents(logs));
+    let text = format!(
+        "{}: {verdict}\n\n{message}\n\n{}",
+        node.id(),
+        contents(logs, node.work.logs())
+    );
     let _ = fs::write(logs.join(VERDICT_FILE), text);
     Told {
         verdict,
@@ -95,7 +99,7 @@ fn host(shared: &Shared<'_>) -> Vec<u8> {
 }
 
 /// The files of the folder, each with what it is where that can be told by its name.
-fn contents(logs: &Path) -> String {
+fn contents(logs: &Path, of_stage: &[(&str, &'static str)]) -> String {
     let mut names = vec![NODE_EVENTS.to_owned(), VERDICT_FILE.to_owned()];
     walk(logs, "", DEPTH, &mut names);
     names.sort();
@@ -103,7 +107,7 @@ fn contents(logs: &Path) -> String {
     let width = names.iter().map(String::len).max().unwrap_or_default();
     let mut text = "in this folder:\n".to_owned();
     for name in &names {
-        let line = format!("  {name:width$}  {}", meaning(name));
+        let line = format!("  {name:width$}  {}", meaning(name, of_stage));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
@@ -123,8 +127,11 @@ fn walk(folder: &Path, above: &str, depth: usize, names: &mut Vec<String>) {
     }
 }
 
-fn meaning(name: &str) -> &'static str {
+fn meaning(name: &str, of_stage: &[(&str, &'static str)]) -> &'static str {
     let file = name.rsplit('/').next().unwrap_or(name);
+    if let Some((_, meaning)) = of_stage.iter().find(|(known, _)| *known == file) {
+        return meaning;
+    }
     match file {
         VERDICT_FILE => "this",
         HOST_FILE => "the host, when the node failed",
@@ -134,11 +141,6 @@ fn meaning(name: &str) -> &'static str {
         STDERR_FILE => "what qemu itself said",
         SCREEN_FILE => "the guest's screen at the end",
         requests::FILE => "what the guest asked us for",
-        "syslog.log" => "what the guest sent by syslog",
-        "mmdebstrap.log" => "how the packages were installed",
-        "ansible.log" => "what ansible said",
-        "setup.sh" => "what the new system was configured with",
-        "script.sh" => "what was asked in the guest",
         _ if file.starts_with("answers-") => "what the guest answered",
         _ if file.ends_with(".log") => "a step's output",
         _ if file.ends_with(".cfg") || file.ends_with(".ks") || file == "user-data" => {

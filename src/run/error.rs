@@ -3,9 +3,9 @@
 use crate::event::Verdict;
 use crate::host::fs::FsError;
 use crate::machine::private::NoPlace;
-use crate::plan::error::PlanError;
 use crate::run::schedule::TooLarge;
 use crate::stage::error::StageError;
+use crate::stage::recipe::PlanError;
 use crate::store::StoreError;
 
 /// A node failed.
@@ -16,6 +16,14 @@ pub enum NodeError {
     Gone {
         /// Which.
         id: String,
+    },
+    /// A stage ended well without one of its files.
+    #[error("{node} ended well but left no file `{file}`; this is a bug in pipeline")]
+    NotMade {
+        /// The node.
+        node: String,
+        /// The file.
+        file: &'static str,
     },
     /// Its work failed.
     #[error(transparent)]
@@ -31,6 +39,7 @@ impl NodeError {
         match self {
             Self::Stage(error) => error.verdict(),
             Self::Store(StoreError::Fs(FsError::Full { .. })) => Verdict::DiskFull,
+            Self::NotMade { .. } => Verdict::Bug,
             Self::Gone { .. } | Self::Store(_) => Verdict::Other,
         }
     }

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::{Deserialize as _, Serialize};
+use serde::Serialize;
 
-use super::execute::REPORT;
-use super::look::Delivery;
+use super::look::{as_given, given};
 use super::prepare::Prepared;
 use crate::digest::Digest;
-use crate::event::{CheckOutcome, CheckResult};
+use crate::event::CheckOutcome;
 use crate::plan::assess::State;
-use crate::plan::node::{Node, Stage, SumsWork, Work};
-use crate::store::{Entry, Store};
+use crate::plan::graph::PlannedImage;
+use crate::stage::part::IMAGE;
+use crate::stage::sums::Delivery;
+use crate::stage::{Node, Plan, check, sums};
+use crate::store::Store;
 
 /// Where an image stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,74 +69,56 @@ pub struct ImageStatus {
 /// Looks at the images of a plan, in manifest order.
 pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
     let plan = &prepared.plan;
-    let image = |(id, index): &(String, _)| {
-        let node = plan.node(*index);
-        let Work::Sums(work) = &node.work else { return None };
-        let path = work.output.join(&work.file);
-        let found = std::fs::metadata(&path).ok();
-        let state = match (prepared.verdicts[index].state, &found) {
+    let image = |image: &PlannedImage| {
+        let node = plan.node(image.delivery);
+        let verdict = &prepared.verdicts[&image.delivery];
+        let found = std::fs::metadata(&image.path).ok();
+        let state = match (verdict.state, &found) {
             (_, None) => ImageState::Missing,
             (State::Cached, Some(_)) => ImageState::Current,
             _ => ImageState::Outdated,
         };
-        let delivered = delivered(store, &plan.pipeline, node);
-        let mine = |stage| {
-            plan.nodes()
-                .map(|(_, node)| node)
-                .find(|node| node.stage == stage && node.subject == *id)
-        };
-        let disk_bytes = mine(Stage::Size).map_or(0, |node| match &node.work {
-            Work::Size(work) => work.size,
-            _ => 0,
-        });
         // What the records say is of the file that was put there, and not of whatever is there now.
         let same = |delivery: &Delivery| found.as_ref().is_some_and(|found| found.len() == delivery.bytes);
-        let delivered = delivered.filter(|(delivery, _)| same(delivery));
-        Some(ImageStatus {
-            id: id.clone(),
+        let delivered = delivered(plan, store, node).filter(|(delivery, _)| same(delivery));
+        ImageStatus {
+            id: image.id.clone(),
             state,
-            reason: prepared.verdicts[index].reason.clone(),
-            path,
-            disk_bytes,
+            reason: verdict.reason.clone(),
+            path: image.path.clone(),
+            disk_bytes: image.disk_bytes,
             bytes: found.map(|found| found.len()),
             created: delivered.as_ref().map(|(_, created)| *created),
-            digests: delivered
-                .map(|(delivery, _)| of(&delivery, work))
-                .unwrap_or_default(),
-            checks: checks(mine(Stage::Check), store),
-        })
+            digests: delivered.map_or_else(Vec::new, |(delivery, _)| delivery.listed()),
+            checks: checks(image.check.map(|check| plan.node(check)), store),
+        }
     };
-    plan.images().iter().filter_map(image).collect()
+    plan.images.iter().map(image).collect()
 }
 
 /// What was put into the output folder last, and when that was packaged (or put there, where it is not known any more).
-fn delivered(store: &Store, pipeline: &str, node: &Node) -> Option<(Delivery, Timestamp)> {
-    let stage = Stage::Sums.name();
-    let now = store.lookup(stage, &node.key);
-    let entry = now.or_else(|| store.lookup(stage, &store.latest(pipeline, stage, &node.subject)?.key))?;
-    let delivery = Delivery::deserialize(entry.facts()).ok()?;
-    let latest = entry.latest();
-    let package = latest.inputs["package"].as_str();
-    let packaged = package.and_then(|key| store.lookup(Stage::Package.name(), key));
-    let created = packaged.map_or(latest.created, |entry| entry.latest().created);
+fn delivered(plan: &Plan, store: &Store, node: &Node) -> Option<(Delivery, Timestamp)> {
+    let now = given(store, node);
+    let of_image = node.takes.iter().find(|take| take.role == IMAGE);
+    let packaged = of_image.and_then(|take| given(store, plan.node(take.node)));
+    // One of a version that did not note the time.
+    let packaged = packaged.filter(|_| now.is_some()).map(|package| package.created);
+    let last = || {
+        let stage = node.stage.name;
+        let key = store.latest(&plan.pipeline, stage, &node.subject)?.key;
+        Some(as_given(store.lookup(stage, &key)?, node.id()))
+    };
+    let given = now.or_else(last)?;
+    let delivery = sums::delivery(&given)?;
+    let created = delivery.packaged.or(packaged).unwrap_or(given.created);
     Some((delivery, created))
-}
-
-fn of(delivery: &Delivery, work: &SumsWork) -> Vec<Digest> {
-    let listed = work
-        .algorithms
-        .iter()
-        .filter_map(|algorithm| delivery.digests.get(algorithm));
-    listed.cloned().collect()
 }
 
 fn checks(node: Option<&Node>, store: &Store) -> ChecksState {
     let Some(node) = node else {
         return ChecksState::None;
     };
-    let results = store
-        .lookup(node.stage.name(), &node.key)
-        .and_then(|entry| results(&entry));
+    let results = given(store, node).and_then(|given| check::results(&given));
     results.map_or(ChecksState::Pending, |results| {
         let passed = results
             .iter()
@@ -143,9 +127,4 @@ fn checks(node: Option<&Node>, store: &Store) -> ChecksState {
             count: passed.count(),
         }
     })
-}
-
-/// What the checks of a stored result said.
-pub(super) fn results(entry: &Entry) -> Option<Vec<CheckResult>> {
-    serde_json::from_slice(&std::fs::read(entry.path(REPORT)).ok()?).ok()
 }

@@ -11,7 +11,7 @@ use crate::host::facts::{AptSource, AptSources};
 use crate::host::fs::Stamp;
 use crate::installer;
 use crate::manifest::model::{Distro, Family, Manifest, Source};
-use crate::plan::node::{Mirror, SecurityArchive};
+use crate::stage::install::{Mirror, SecurityArchive};
 use crate::store::Store;
 
 /// Name of the note in the store.

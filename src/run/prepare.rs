@@ -14,14 +14,12 @@ use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
 use crate::machine::private;
-use crate::manifest::model::{Manifest, Proof, Secret, Target};
+use crate::manifest::model::{Manifest, Secret};
 use crate::plan::assess::{State, Verdict, assess};
-use crate::plan::build::{Inputs, Wanted, build};
-use crate::plan::graph::Plan;
-use crate::plan::node::{Action, MachineWish, Node, WayIn, Work};
 use crate::size::{GIB, MIB};
-use crate::stage::error::StageError;
-use crate::stage::upload;
+use crate::stage::recipe::{Inputs, Wanted, build};
+use crate::stage::task::{Finding, Memo};
+use crate::stage::{Node, Plan};
 use crate::store::{Address, Needs, Store, StoreError};
 
 /// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
@@ -55,7 +53,7 @@ impl Prepared {
         Needs {
             pipeline: self.plan.pipeline.clone(),
             results: used
-                .map(|(_, node)| Address::new(node.stage.name(), &node.key))
+                .map(|(_, node)| Address::new(node.stage.name, &node.key))
                 .collect(),
         }
     }
@@ -65,17 +63,18 @@ impl Prepared {
     /// # Errors
     /// [`RunError::NotBuilt`] with the images that are not built.
     pub fn only_uploads(&mut self) -> Result<(), RunError> {
-        let publishes = |node: &Node| matches!(node.work, Work::Upload(_) | Work::Index(_));
         let mut unbuilt = BTreeSet::new();
-        for (index, node) in self
-            .plan
-            .nodes()
-            .filter(|(_, node)| matches!(node.work, Work::Upload(_)))
-        {
-            let built = |need| self.verdicts[&need].state == State::Cached;
-            if !self.plan.needs(index).all(built) {
-                let image = node.subject.split('@').next().unwrap_or_default();
-                unbuilt.insert(image.to_owned());
+        for image in &self.plan.images {
+            let behind = image.published.iter().flat_map(|last| self.plan.behind(*last));
+            let publishing = image.published.iter().copied().chain(behind);
+            let publishing = publishing.filter(|index| self.plan.node(*index).work.publishes());
+            let mut needed = publishing.flat_map(|index| self.plan.needs(index));
+            // What only the builds behind it need may be gone.
+            let is_ready = |index| {
+                self.verdicts[&index].state == State::Cached || self.plan.node(index).work.publishes()
+            };
+            if !needed.all(is_ready) {
+                unbuilt.insert(image.id.clone());
             }
         }
         if !unbuilt.is_empty() {
@@ -86,7 +85,7 @@ impl Prepared {
         for (index, node) in self.plan.nodes() {
             if let Some(verdict) = self.verdicts.get_mut(&index)
                 && verdict.state == State::Todo
-                && !publishes(node)
+                && !node.work.publishes()
             {
                 verdict.state = State::Unneeded;
             }
@@ -165,14 +164,14 @@ pub fn verify_inputs(
     let mut sound = true;
     for index in needed {
         let node = prepared.plan.node(index);
-        let Some(entry) = store.lookup(node.stage.name(), &node.key) else {
+        let Some(entry) = store.lookup(node.stage.name, &node.key) else {
             return Ok(false);
         };
         match entry.verify(cancel) {
             Ok(()) => {}
             Err(error @ StoreError::Damaged { .. }) => {
                 emit.warn(format!("{error}; it is taken out and built anew"));
-                store.evict(node.stage.name(), &node.key)?;
+                store.evict(node.stage.name, &node.key)?;
                 sound = false;
             }
             Err(error) => return Err(error.into()),
@@ -187,138 +186,40 @@ pub fn verify_inputs(
 /// # Errors
 /// [`RunError::Secret`], [`RunError::Target`] and [`RunError::Missing`], with all that is missing; [`RunError::Output`].
 pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
-    let mut absent = Vec::new();
+    let memo = Memo::default();
     let mut programs = BTreeSet::new();
+    let (mut secrets, mut targets) = (BTreeSet::new(), Vec::new());
+    let (mut missing, mut warnings) = (Vec::new(), Vec::new());
     for (_, node) in prepared.todo() {
-        programs.extend(programs_of(&node.work));
-        match &node.work {
-            Work::Sums(work) => {
-                let file = work.output.join(&work.file);
-                host_fs::can_fill(file.parent().unwrap_or(&work.output)).map_err(RunError::Output)?;
-            }
-            Work::Index(work) => host_fs::can_fill(&work.output).map_err(RunError::Output)?,
-            Work::Installer(work) => {
-                if let Some(Err(source)) = work.password.as_ref().map(Secret::read) {
-                    absent.push(StageError::NoPassword { source });
-                }
-            }
-            _ => {}
-        }
-        let Work::Provision(work) = &node.work else {
-            continue;
-        };
-        for step in &work.steps {
-            let Action::Run { secrets, .. } = &step.action else {
-                continue;
-            };
-            for (variable, secret) in secrets {
-                if let Err(source) = secret.read() {
-                    let (step, variable) = (step.label.clone(), variable.clone());
-                    absent.push(StageError::NoSecret {
-                        step,
-                        variable,
-                        source,
-                    });
-                }
+        programs.extend(node.work.programs());
+        for finding in node.work.preflight(&memo) {
+            match finding {
+                Finding::Secret(text) => drop(secrets.insert(text)),
+                Finding::Target(text) => targets.push(text),
+                Finding::Output(error) => return Err(RunError::Output(error)),
+                Finding::Missing(what) => missing.push(what),
+                Finding::Warning(text) => warnings.push(text),
             }
         }
     }
-    if !absent.is_empty() {
-        let all: BTreeSet<_> = absent.iter().map(ToString::to_string).collect();
-        return Err(RunError::Secret(all.into_iter().collect::<Vec<_>>().join("\n")));
+    if !secrets.is_empty() {
+        let all: Vec<_> = secrets.into_iter().collect();
+        return Err(RunError::Secret(all.join("\n")));
     }
     if programs.iter().any(|program| program.starts_with("qemu-system")) {
         private::place().map_err(RunError::Sockets)?;
     }
-    let warnings = check_targets(prepared)?;
-    let mut missing: Vec<_> = programs
+    if !targets.is_empty() {
+        return Err(RunError::Target(targets.join("\n")));
+    }
+    let absent = programs
         .into_iter()
-        .filter(|program| tools::find(program).is_none())
-        .map(str::to_owned)
-        .collect();
-    let bootstraps = prepared
-        .todo()
-        .any(|(_, node)| matches!(node.work, Work::Bootstrap(_)));
-    if bootstraps && !facts::is_root() {
-        let found = [facts::user_namespaces(&Cancel::default()), facts::spare_ids()];
-        let obstacles = found.into_iter().filter_map(Result::err);
-        missing.extend(
-            obstacles.map(|obstacle| format!("what a plain user needs for `bootstrap` ({})", obstacle.cause)),
-        );
-    }
-    if missing.is_empty() {
+        .filter(|program| tools::find(program).is_none());
+    let all: Vec<_> = absent.map(str::to_owned).chain(missing).collect();
+    if all.is_empty() {
         Ok(warnings)
     } else {
-        Err(RunError::Missing {
-            what: missing.join(", "),
-        })
-    }
-}
-
-fn check_targets(prepared: &Prepared) -> Result<Vec<String>, RunError> {
-    let mut targets: Vec<&Target> = Vec::new();
-    for (_, node) in prepared.todo() {
-        if let Work::Upload(work) = &node.work
-            && !targets.contains(&&work.target)
-        {
-            targets.push(&work.target);
-        }
-    }
-    let (mut warnings, mut faults) = (Vec::new(), Vec::new());
-    for target in targets {
-        match upload::check(target) {
-            Ok(told) => warnings.extend(told),
-            Err(error) => faults.push(error.to_string()),
-        }
-    }
-    if faults.is_empty() {
-        Ok(warnings)
-    } else {
-        Err(RunError::Target(faults.join("\n")))
-    }
-}
-
-/// Host programs that a node will start.
-fn programs_of(work: &Work) -> Vec<&'static str> {
-    let machine = |wish: &MachineWish| {
-        let emulator = wish.platform.hardware().emulator.program;
-        vec![emulator, "qemu-img", "ssh", "ssh-keygen"]
-    };
-    match work {
-        Work::Bootstrap(work) => {
-            let as_user = if facts::is_root() { &[][..] } else { &["newuidmap"] };
-            let tools = ["mmdebstrap", "unshare", "sfdisk", "mke2fs"];
-            [&machine(&work.machine)[..], &tools, as_user].concat()
-        }
-        Work::Disk(_) => vec!["qemu-img"],
-        Work::Installer(work) => machine(&work.machine),
-        Work::Provision(work) => {
-            let mut programs = machine(&work.machine);
-            if work
-                .steps
-                .iter()
-                .any(|step| matches!(step.action, Action::Ansible(_)))
-            {
-                programs.push("ansible-playbook");
-            }
-            programs
-        }
-        Work::Size(work) => {
-            let mut programs = vec!["qemu-img", "sfdisk", "e2fsck", "resize2fs"];
-            if work.may_boot {
-                programs.extend(machine(&work.machine));
-            }
-            programs
-        }
-        Work::Check(work) if work.way_in == WayIn::Agent => {
-            vec![work.machine.platform.hardware().emulator.program, "qemu-img"]
-        }
-        Work::Check(work) => [&machine(&work.machine)[..], &["sfdisk", "debugfs"]].concat(),
-        Work::Fetch(work) => match &work.proof {
-            Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
-            Proof::List(_) | Proof::Digest(_) => Vec::new(),
-        },
-        Work::Package(_) | Work::Sums(_) | Work::Upload(_) | Work::Index(_) => Vec::new(),
+        Err(RunError::Missing { what: all.join(", ") })
     }
 }
 

@@ -13,14 +13,14 @@ use petgraph::graph::NodeIndex;
 use super::bundle;
 use super::error::{NodeError, RunError};
 use super::execute::{Done, Shared, execute};
-use super::images::results;
-use super::look::Delivery;
+use super::look::given;
 use super::prepare::Prepared;
 use super::schedule::{Budget, Job, Schedule};
 use crate::event::{EVENTS_VERSION, Emitter, ImageInfo, NodeInfo, Outcome, What, node_folder};
 use crate::plan::assess::State;
-use crate::plan::node::{Node, Stage, Work};
-use crate::store::{Entry, Store};
+use crate::plan::graph::PlannedImage;
+use crate::stage::{Node, sums};
+use crate::store::Store;
 
 /// How often the loop looks whether it should stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -74,10 +74,7 @@ pub fn carry_out(
     let jobs = todo.iter().map(|(index, node)| Job {
         id: node.id(),
         cost: node.cost,
-        host: match &node.work {
-            Work::Fetch(work) => work.host().map(str::to_owned),
-            _ => None,
-        },
+        host: node.download_host().map(str::to_owned),
         needs: plan
             .needs(*index)
             .filter_map(|need| position.get(&need).copied())
@@ -100,10 +97,9 @@ pub fn carry_out(
                 let sender = sender.clone();
                 // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
                 let rebuild = prepared.verdicts[&index].anew;
-                let chain = chain(prepared, index);
                 scope.spawn(move || {
                     let started = Instant::now();
-                    let work = AssertUnwindSafe(|| execute(node, &chain, rebuild, shared, &emit));
+                    let work = AssertUnwindSafe(|| execute(plan, index, rebuild, shared, &emit));
                     let result = catch_unwind(work);
                     drop(sender.send((job, result, started.elapsed().as_secs_f64())));
                 });
@@ -183,7 +179,7 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         .filter(|(index, _)| prepared.verdicts[index].state != State::Unneeded);
     let nodes = nodes.map(|(index, node)| NodeInfo {
         id: node.id(),
-        stage: node.stage.name().to_owned(),
+        stage: node.stage.name.to_owned(),
         subject: node.subject.clone(),
         cached: prepared.verdicts[&index].state == State::Cached,
         expected_seconds: prepared.verdicts[&index].seconds,
@@ -197,23 +193,15 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         nodes: nodes.collect(),
     });
     // What earlier runs found out counts as much as what this one will.
-    for (index, node) in prepared
-        .plan
-        .nodes()
-        .filter(|(_, node)| node.stage == Stage::Check)
-    {
+    for (index, node) in prepared.plan.nodes() {
         if prepared.verdicts[&index].state == State::Cached
-            && let Some(entry) = shared.store.lookup(node.stage.name(), &node.key)
+            && let Some(result) = node.work.recalls().then(|| given(shared.store, node)).flatten()
         {
-            tell_checks(&entry, &emit.for_node(&node.id()));
+            let emit = emit.for_node(&node.id());
+            for what in node.work.recalled(&result) {
+                emit.emit(what);
+            }
         }
-    }
-}
-
-/// Tells the results of checks that the store remembers.
-fn tell_checks(entry: &Entry, emit: &Emitter) {
-    for result in results(entry).unwrap_or_default() {
-        emit.emit(What::Check { result, cached: true });
     }
 }
 
@@ -224,15 +212,19 @@ fn finished(
     shared: &Shared<'_>,
     emit: &Emitter,
 ) -> Outcome {
-    let id = node.id();
-    let logs = shared.logs.join(node_folder(&id));
+    let logs = shared.logs.join(node_folder(&node.id()));
     let failure = match &result {
-        Ok(Err(error)) if !error.is_cancelled() => Some(bundle::failed(&id, error, &logs, shared)),
+        Ok(Err(error)) if !error.is_cancelled() => Some(bundle::failed(node, error, &logs, shared)),
         Ok(_) => None,
         Err(panic) => {
             let what = panic.downcast_ref::<String>().map(String::as_str);
             let what = what.or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(bundle::panicked(&id, what.unwrap_or("no message"), &logs, shared))
+            Some(bundle::panicked(
+                node,
+                what.unwrap_or("no message"),
+                &logs,
+                shared,
+            ))
         }
     };
     let (outcome, bytes, message, verdict) = match (result, failure) {
@@ -266,49 +258,19 @@ fn skip(node: &Node, why: &str, emit: &Emitter) {
     emit.for_node(&node.id()).emit(what);
 }
 
-/// The nodes that a node hangs on, nearest first.
-fn chain(prepared: &Prepared, index: NodeIndex) -> Vec<&Node> {
-    let (mut found, mut next) = (vec![index], 0);
-    while next < found.len() {
-        let needs: Vec<_> = prepared
-            .plan
-            .needs(found[next])
-            .filter(|need| !found.contains(need))
-            .collect();
-        found.extend(needs);
-        next += 1;
-    }
-    found
-        .into_iter()
-        .skip(1)
-        .map(|index| prepared.plan.node(index))
-        .collect()
-}
-
 /// The selected images as they are in the output folder now; `made` are the nodes whose results are of this run.
 fn images(prepared: &Prepared, store: &Store, made: &BTreeSet<NodeIndex>) -> Vec<ImageInfo> {
     let plan = &prepared.plan;
-    let sizes: BTreeMap<&str, u64> = plan
-        .nodes()
-        .filter_map(|(_, node)| match &node.work {
-            Work::Size(work) => Some((node.subject.as_str(), work.size)),
-            _ => None,
-        })
-        .collect();
-    let image = |(id, index): &(String, NodeIndex)| {
-        let node = plan.node(*index);
-        let Work::Sums(work) = &node.work else { return None };
-        let entry = store.lookup(Stage::Sums.name(), &node.key)?;
-        let delivery: Delivery = serde_json::from_value(entry.facts().clone()).ok()?;
-        let path = work.output.join(&work.file);
-        path.exists().then(|| ImageInfo {
-            id: id.clone(),
-            path: path.display().to_string(),
+    let image = |image: &PlannedImage| {
+        let delivery = sums::delivery(&given(store, plan.node(image.delivery))?)?;
+        image.path.exists().then(|| ImageInfo {
+            id: image.id.clone(),
+            path: image.path.display().to_string(),
             bytes: delivery.bytes,
-            disk_bytes: sizes.get(id.as_str()).copied().unwrap_or_default(),
-            built: made.contains(index),
-            unchecked: plan.is_unchecked(id),
+            disk_bytes: image.disk_bytes,
+            built: made.contains(&image.delivery),
+            unchecked: image.unchecked,
         })
     };
-    plan.images().iter().filter_map(image).collect()
+    plan.images.iter().filter_map(image).collect()
 }

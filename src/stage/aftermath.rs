@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Site;
+use super::distro::MachineWish;
 use super::error::StageError;
 use super::guest::GuestDisk;
 use super::presence::Presence;
@@ -17,7 +18,6 @@ use crate::host::fs::private_dir;
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Boot, Disk, DiskFormat, DiskMode, MachineSpec};
 use crate::machine::ssh::{KEY_NAME, Key, Ssh};
-use crate::plan::node::MachineWish;
 use crate::platform::Platform;
 use crate::size::ByteSize;
 

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::event::{CheckOutcome, CheckResult};
 use crate::host::fs::FsError;
 use crate::host::process::{ProcessError, tail_text};
@@ -14,6 +14,7 @@ use crate::machine::media::iso::IsoError;
 use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
 use crate::manifest::secret::SecretError;
+use crate::plan::node::Role;
 use crate::stage::down::WentDown;
 use crate::stage::fetch::FetchError;
 use crate::stage::index::IndexError;
@@ -108,6 +109,46 @@ pub enum StageError {
          flavor, or keep to checks that look from outside (boots_within, login_prompt, network, port)"
     )]
     NoWayIn,
+    /// A file of an earlier result was made without a digest.
+    #[error("{node} left `{file}` without its {algorithm} digest; build it again: --rebuild {node}")]
+    NoDigest {
+        /// The node that made it.
+        node: String,
+        /// The file.
+        file: String,
+        /// The digest.
+        algorithm: Algorithm,
+    },
+    /// An earlier result lacks a file.
+    #[error("the result of {node} has no file `{file}`; build it again: --rebuild {node}")]
+    NoFile {
+        /// The node that made it.
+        node: String,
+        /// The file.
+        file: String,
+    },
+    /// An earlier result was not handed over.
+    #[error("no result was handed over as `{role}`; this is a bug in pipeline")]
+    NoResult {
+        /// As what it was to be taken.
+        role: Role,
+    },
+    /// What was uploaded are other bytes than those to list.
+    #[error("what is on `{target}` as {} is not what the store has; upload it again", file.display())]
+    OtherUpload {
+        /// The place.
+        target: String,
+        /// The file there.
+        file: PathBuf,
+    },
+    /// What an earlier result tells is of another form.
+    #[error("what {node} tells of its result cannot be read ({reason}); build it again: --rebuild {node}")]
+    Record {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// No session is open.
     #[error("the guest was not entered yet")]
     NotEntered,
@@ -193,12 +234,6 @@ pub enum StageError {
     NoInstallerImages {
         /// The image.
         path: PathBuf,
-    },
-    /// A fetched medium went away while the run needed it.
-    #[error("what fetch/{subject} fetched has gone from the store during the run; start again")]
-    MediaGone {
-        /// Of the fetch node.
-        subject: String,
     },
     /// The secret of a password is not there.
     #[error("the password of the answers: {source}")]

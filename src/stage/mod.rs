@@ -1,8 +1,10 @@
-//! The kinds of work, one file or folder each. A stage gets plain data and a scratch folder, does its work and leaves
-//! files; it knows nothing of the graph, the scheduler or other stages' insides.
+//! The kinds of work, one file or folder each: `plan` says what a node's result depends on and is pure, the rest does the
+//! work. A stage gets plain data, earlier results by their role and a scratch folder, and leaves files; it knows nothing
+//! of the graph, the store, the scheduler or other stages' insides. They are listed here, and put together in `recipe`.
 
 pub mod aftermath;
 pub mod check;
+pub mod distro;
 pub mod down;
 pub mod error;
 pub mod fetch;
@@ -10,61 +12,83 @@ pub mod guest;
 pub mod index;
 pub mod install;
 pub mod package;
+pub mod part;
 pub mod presence;
 mod progress;
 pub mod provision;
+pub mod recipe;
 pub mod requests;
+pub mod result;
+mod site;
 pub mod size;
 pub mod sums;
+pub mod task;
 pub mod upload;
 mod verdict;
 
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
 
-use self::aftermath::OnError;
-use crate::event::{Emitter, Stream};
-use crate::host::cancel::Cancel;
-use crate::host::process::Output;
-use crate::machine::spec::Accel;
-use crate::plan::node::MachineWish;
-use crate::size::ByteSize;
+pub use self::site::{Order, Site};
+use self::task::Task;
+use crate::plan::{graph, node};
 
-/// Where a node works and what it may use.
-#[derive(Clone, Debug)]
-pub struct Site {
-    /// Private folder for work in progress; removed afterwards.
-    pub scratch: PathBuf,
-    /// Folder of the node's logs; kept.
-    pub logs: PathBuf,
-    /// Where a machine goes that failed and is to be kept; made when that happens.
-    pub keep: PathBuf,
-    /// What becomes of a machine that failed.
-    pub on_error: OnError,
-    /// Where to say what happens.
-    pub emit: Emitter,
-    /// Whether to stop.
-    pub cancel: Cancel,
-    /// How VMs are run on this host.
-    pub accel: Accel,
-    /// Virtual CPUs that a VM may have at most.
-    pub cpus: u32,
-    /// This program, which qemu starts for each connection to a guest's HTTP door.
-    pub program: PathBuf,
-}
+/// The plan of a manifest.
+pub type Plan = graph::Plan<Work>;
+/// A node of it.
+pub type Node = node::Node<Work>;
 
-impl Site {
-    /// What a VM gets of what it wishes for.
-    pub fn grant(&self, wish: MachineWish) -> (ByteSize, u32) {
-        (wish.memory, wish.cpus.clamp(1, self.cpus))
-    }
+/// Makes one type of all kinds of work.
+macro_rules! stages {
+    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $name:ident($work:ty)),+ $(,)?) => {
+        /// The work of a node. Plain data: whoever has it and the results that it takes can do it.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Work {
+            $($(#[doc = $doc])+ $(#[cfg($cfg)])? $name(Box<$work>)),+
+        }
 
-    /// Passes a host tool's lines on as events.
-    pub fn tool_lines(&self) -> impl FnMut(Output, &str) + use<> {
-        let emit = self.emit.clone();
-        move |_, line| {
-            if !line.trim().is_empty() {
-                emit.line(Stream::Tool, line);
+        impl std::ops::Deref for Work {
+            type Target = dyn Task;
+
+            fn deref(&self) -> &Self::Target {
+                match self {
+                    $($(#[cfg($cfg)])? Self::$name(work) => work.as_ref()),+
+                }
             }
         }
-    }
+
+        $(
+            $(#[cfg($cfg)])?
+            impl From<$work> for Work {
+                fn from(work: $work) -> Self {
+                    Self::$name(Box::new(work))
+                }
+            }
+        )+
+    };
+}
+
+stages! {
+    /// Downloads.
+    Fetch(fetch::FetchWork),
+    /// Installs from packages.
+    Bootstrap(install::BootstrapWork),
+    /// Takes an existing disk.
+    Disk(install::DiskWork),
+    /// Runs the distro's own installer.
+    Installer(install::InstallerWork),
+    /// Runs steps and seals.
+    Provision(provision::ProvisionWork),
+    /// Makes a size.
+    Size(size::SizeWork),
+    /// Compresses.
+    Package(package::PackageWork),
+    /// Boots and asserts.
+    Check(check::CheckWork),
+    /// Delivers.
+    Sums(sums::SumsWork),
+    /// Publishes.
+    Upload(upload::UploadWork),
+    /// Lists.
+    Index(index::IndexWork),
 }

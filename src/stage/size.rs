@@ -2,21 +2,73 @@
 //! by booting the guest once where it is one that only grows mounted. Such a guest is not sealed before that: sealing takes
 //! out the key that lets the build in.
 
+mod plan;
+
 use std::path::Path;
 use std::time::Duration;
+
+pub(super) use self::plan::plan;
+pub use self::plan::{STAGE, SizeWork};
+
+use serde::{Deserialize, Serialize};
 
 use crate::guest;
 use crate::machine::disk::{self, FileSystem, Partition};
 use crate::machine::spec::{Boot, DiskFormat};
-use crate::plan::node::SizeWork;
+use crate::plan::node::Role;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
-use crate::stage::provision::{Provisioned, seal};
+use crate::stage::install::{ACCESS, KEY};
+use crate::stage::provision::{self, Provisioned, seal};
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Made, Task};
 
 /// Longest time for growing from inside, under KVM.
 const GROW_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// The disk.
+pub const DISK: &str = "disk";
+/// The provisioned disk that it is made from.
+const PROVISIONED: Role = Role::new("disk");
+
+/// What is told of a disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facts {
+    size: u64,
+}
+
+impl Task for SizeWork {
+    fn programs(&self) -> Vec<&'static str> {
+        let mut programs = vec!["qemu-img", "sfdisk", "e2fsck", "resize2fs"];
+        if self.may_boot {
+            programs.extend(self.machine.programs());
+        }
+        programs
+    }
+
+    fn files(&self) -> &'static [File] {
+        const { &[File::internal(DISK)] }
+    }
+
+    fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        let provisioned = taken.get(&PROVISIONED)?;
+        let disk = provisioned.path(provision::DISK)?;
+        let told: Provisioned = provisioned.facts().unwrap_or_default();
+        // Only a guest that we installed by key has one, and only one that cannot grow offline needs it.
+        let key = taken.find(&ACCESS).and_then(|install| install.path(KEY).ok());
+        size(
+            self,
+            &disk,
+            &told,
+            &key.unwrap_or_default(),
+            site,
+            &out.join(DISK),
+        )?;
+        Ok(Made::with(&Facts { size: self.size }))
+    }
+}
 
 /// Makes the disk of the wanted size and format at `result`. `facts` are what provisioning told of the disk.
 ///

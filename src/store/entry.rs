@@ -105,6 +105,21 @@ impl Entry {
         })
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// When it was made.
+    pub fn created(&self) -> Timestamp {
+        self.record.created
+    }
+
+    /// Its files by name, and what its stage had to tell.
+    pub fn into_parts(self) -> (BTreeMap<String, FileRecord>, serde_json::Value) {
+        (self.record.files, self.record.facts)
+    }
+
     /// Path of one of its files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

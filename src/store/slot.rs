@@ -160,6 +160,11 @@ pub(super) fn claim(
 }
 
 impl Slot {
+    /// Where the files of the result are written.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where to write a file of the result.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline::digest::Algorithm;
@@ -12,11 +13,11 @@ use pipeline::host::cancel::Cancel;
 use pipeline::host::fs::hash_file;
 use pipeline::machine::spec::Accel;
 use pipeline::manifest::load::load;
-use pipeline::plan::build::Wanted;
-use pipeline::plan::node::Stage;
 use pipeline::run::execute::{Shared, execute};
 use pipeline::run::prepare::prepare;
 use pipeline::stage::aftermath::OnError;
+use pipeline::stage::recipe::Wanted;
+use pipeline::stage::{Order, sums};
 use pipeline::store::{Claim, Store};
 use serde_json::json;
 
@@ -106,7 +107,10 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let plan = prepare(&manifest, &all, &store, Wanted::default(), &|_| false)
         .unwrap()
         .plan;
-    let order: Vec<_> = manifest.images.iter().map(|image| image.file.clone()).collect();
+    let order = Arc::new(Order {
+        files: manifest.images.iter().map(|image| image.file.clone()).collect(),
+        ids: Vec::new(),
+    });
     let (sender, _receiver) = std::sync::mpsc::channel();
     let emit = Emitter::new(sender);
     let shared = Shared {
@@ -121,17 +125,15 @@ fn fill(folder: &Path, name: &str, text: &str) {
         cpus: 1,
         program: Path::new(env!("CARGO_BIN_EXE_pipeline")),
         order: &order,
-        ids: &[],
         cancel: &cancel,
     };
     for (index, node) in plan.nodes() {
-        if node.stage == Stage::Sums {
-            let package: Vec<_> = plan.needs(index).map(|need| plan.node(need)).collect();
-            execute(node, &package, false, &shared, &emit).unwrap();
+        if node.stage == sums::STAGE {
+            execute(&plan, index, false, &shared, &emit).unwrap();
             continue;
         }
         let claim = store
-            .claim(node.stage.name(), &node.key, &scratch, false, &cancel, &mut || {})
+            .claim(node.stage.name, &node.key, &scratch, false, &cancel, &mut || {})
             .unwrap();
         let Claim::Miss(mut slot) = claim else { continue };
         fs::write(slot.path("image"), &node.key).unwrap();

@@ -108,6 +108,7 @@ pub fn child(args: &[String]) {
         bytes,
         sha512: &sha512,
         metadata: &metadata,
+        listed: true,
     };
     let (sender, _events) = std::sync::mpsc::channel();
     let around = Around {

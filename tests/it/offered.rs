@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use pipeline::plan::node::{DiskWork, MediaAt};
 use pipeline::size::MIB;
-use pipeline::stage::install;
+use pipeline::stage::fetch::MediaAt;
+use pipeline::stage::install::{self, DiskWork};
 
 use crate::support::{Bench, Ran, tool};
 

@@ -7,11 +7,11 @@ use std::process::Command;
 use pipeline::digest::sha256_hex;
 use pipeline::machine::spec::DiskFormat;
 use pipeline::manifest::model::Family;
-use pipeline::plan::node::{Door, GuestAccess, MachineWish, SizeWork};
 use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, MIB};
+use pipeline::stage::distro::{Door, GuestAccess, MachineWish};
 use pipeline::stage::provision::{Provisioned, Root};
-use pipeline::stage::size;
+use pipeline::stage::size::{self, SizeWork};
 
 use crate::machine::tiny::{Then, disk};
 use crate::support::http::{DeadPort, Server};

@@ -5,30 +5,118 @@ mod boot;
 mod evidence;
 mod judge;
 mod overlay;
+mod plan;
 mod questions;
 mod watch;
 
 use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use self::boot::{Plan, Way};
 use self::judge::{Case, Owner, Seen, judge};
 use self::overlay::Door;
+pub(super) use self::plan::plan;
+pub use self::plan::{CheckWork, STAGE, WayIn};
 use self::questions::{Setting, is_asked, script};
-use crate::digest::Digest;
-use crate::event::{CheckOutcome, What};
+use crate::digest::{Algorithm, Digest};
+use crate::event::{CheckOutcome, CheckResult, What};
 use crate::host::fs::hash_file;
 use crate::host::http::Proxies;
 use crate::machine::disk;
 use crate::machine::spec::{Accel, Disk, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::manifest::assertion::Assertion;
-use crate::plan::node::{CheckWork, WayIn};
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{TCG_FACTOR, scaled};
-use crate::stage::package::unpack;
+use crate::stage::install::{ACCESS, KEY};
+use crate::stage::package::{self, unpack};
+use crate::stage::part::IMAGE;
+use crate::stage::result::{Given, Taken};
+use crate::stage::task::{File, Made, Stored, Task};
+
+/// The results of the checks.
+const REPORT: &str = "report.json";
+
+/// What is told of passed checks.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facts {
+    /// Of the file that was checked; absent in results of a version that did not note it.
+    checked: Option<Digest>,
+}
+
+impl Task for CheckWork {
+    fn programs(&self) -> Vec<&'static str> {
+        match self.way_in {
+            WayIn::Agent => vec![self.machine.emulator(), "qemu-img"],
+            WayIn::Overlay => [&self.machine.programs()[..], &["sfdisk", "debugfs"]].concat(),
+        }
+    }
+
+    fn files(&self) -> &'static [File] {
+        const { &[File::internal(REPORT)] }
+    }
+
+    /// A pass is one of certain bytes, not of a key: a run that was killed after it had packaged an image again may have
+    /// left other ones.
+    fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
+        let result = stored.result.as_ref().ok_or(None)?;
+        let checked = result.facts::<Facts>().ok().and_then(|facts| facts.checked);
+        let packaged = (stored.taken)(&IMAGE);
+        let packaged = packaged
+            .as_ref()
+            .and_then(|given| given.artifact(package::IMAGE).ok());
+        match packaged {
+            Some(packaged) if !packaged.has_digests(&checked) => Err(Some(package::AGAIN.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn recalls(&self) -> bool {
+        true
+    }
+
+    fn recalled(&self, result: &Given) -> Vec<What> {
+        let results = results(result).unwrap_or_default().into_iter();
+        results
+            .map(|result| What::Check { result, cached: true })
+            .collect()
+    }
+
+    fn logs(&self) -> &'static [(&'static str, &'static str)] {
+        &[("script.sh", "what was asked in the guest")]
+    }
+
+    fn unkept(&self) -> Option<&'static str> {
+        Some(
+            "the guest of a check is a copy that nobody has a key to; what it showed is in the logs of this node",
+        )
+    }
+
+    fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        let packaged = taken.get(&IMAGE)?.artifact(package::IMAGE)?;
+        let digest = packaged.digest(Algorithm::Sha256)?;
+        let artifact = Artifact {
+            path: &packaged.path,
+            digest,
+        };
+        // Only an install of our own put a key in that it still has.
+        let key = taken.find(&ACCESS).and_then(|install| install.path(KEY).ok());
+        check(self, artifact, key.as_deref(), site, &out.join(REPORT))?;
+        Ok(Made::with(&Facts {
+            checked: Some(digest.clone()),
+        }))
+    }
+}
+
+/// What the checks of a stored result said.
+pub fn results(result: &Given) -> Option<Vec<CheckResult>> {
+    let report = result.path(REPORT).ok()?;
+    serde_json::from_slice(&fs::read(report).ok()?).ok()
+}
 
 /// Longest time to a first sign of life where no check says another, under KVM.
 const BOOT: std::time::Duration = std::time::Duration::from_secs(5 * 60);

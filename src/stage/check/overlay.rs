@@ -8,10 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::boot::Way;
+use super::plan::CheckWork;
 use crate::machine::disk::{self, FileSystem, Put};
 use crate::machine::spec::{Disk, DiskFormat};
 use crate::machine::ssh::Key;
-use crate::plan::node::CheckWork;
 use crate::platform::Hardware;
 use crate::stage::Site;
 use crate::stage::error::StageError;

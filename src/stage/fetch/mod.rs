@@ -6,12 +6,17 @@ mod error;
 mod list;
 mod local;
 mod part;
+mod plan;
+mod task;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::{FetchError, Reason, SourceFailure};
 pub use self::list::{ListError, look_up};
+pub use self::plan::{FetchWork, MediaAt, STAGE};
+pub(super) use self::plan::{MediaInput, medium};
+pub use self::task::MEDIA;
 
 use self::error::Fault;
 use self::part::Part;

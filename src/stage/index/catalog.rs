@@ -1,10 +1,12 @@
 //! `index.json`: every published image with its digests, what it was built from, and where it can be had. Pure data.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::list::UrlLine;
 use crate::digest::{Algorithm, Digest};
 
 /// Format revision; grows when a field changes its meaning or goes away.
@@ -31,7 +33,23 @@ pub struct Published {
     /// When it was built.
     pub created: Timestamp,
     /// Where it is, and was read back from, by target.
-    pub urls: BTreeMap<String, Place>,
+    pub urls: Places,
+    /// Files that are published beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<PublishedFile>,
+}
+
+/// A file that is published beside an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PublishedFile {
+    /// Path below the output folder.
+    pub file: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digests by algorithm, lower-case hexadecimal.
+    pub digests: BTreeMap<Algorithm, String>,
+    /// Where it is, by target.
+    pub urls: Places,
 }
 
 /// What an image is, as the manifest and the plan tell.
@@ -61,6 +79,9 @@ pub struct ImageFacts {
     pub built_from: serde_json::Value,
 }
 
+/// Places by their target.
+pub type Places = BTreeMap<String, Place>;
+
 /// A place that has an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -77,16 +98,48 @@ pub struct Place {
 pub struct Listed {
     /// What it is.
     pub image: ImageFacts,
-    /// Size of the published file in bytes.
-    pub bytes: u64,
-    /// Its digests.
-    pub digests: Vec<Digest>,
     /// When it was built.
     pub created: Timestamp,
     /// Name of the target.
     pub target: String,
+    /// Its own file.
+    pub file: ListedFile,
+    /// Files beside it.
+    pub beside: Vec<ListedFile>,
+}
+
+/// A file of an image in one place.
+#[derive(Clone, Debug)]
+pub struct ListedFile {
+    /// Path below the output folder.
+    pub path: PathBuf,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Its digests.
+    pub digests: Vec<Digest>,
     /// Where.
     pub place: Place,
+}
+
+impl ListedFile {
+    /// Its line in the list of URLs, which has MD5s.
+    pub fn line(&self) -> Option<UrlLine> {
+        let mut digests = self.digests.iter();
+        let md5 = digests.find(|digest| digest.algorithm == Algorithm::Md5)?;
+        let name = self.path.file_name().unwrap_or_default();
+        Some(UrlLine {
+            name: name.to_string_lossy().into_owned(),
+            url: self.place.url.clone(),
+            md5: md5.hex.clone(),
+        })
+    }
+
+    fn hex(&self) -> BTreeMap<Algorithm, String> {
+        let digests = self.digests.iter();
+        digests
+            .map(|digest| (digest.algorithm, digest.hex.clone()))
+            .collect()
+    }
 }
 
 impl Default for Catalog {
@@ -117,29 +170,39 @@ impl Catalog {
 
     /// Adds a place of an image. Places that have an older build of it are forgotten: they hold other bytes.
     pub(super) fn add(&mut self, ids: &[String], listed: &Listed) {
-        let digests: BTreeMap<_, _> = listed
-            .digests
-            .iter()
-            .map(|digest| (digest.algorithm, digest.hex.clone()))
-            .collect();
-        let at = self
-            .images
-            .iter()
-            .position(|known| known.image.id == listed.image.id);
-        let mut urls = BTreeMap::new();
-        if let Some(at) = at {
-            let known = self.images.remove(at);
-            if known.digests == digests {
-                urls = known.urls;
+        let mut images = self.images.iter();
+        let at = images.position(|known| known.image.id == listed.image.id);
+        let known = at.map(|at| self.images.remove(at));
+        let place = |file: &ListedFile, known: Option<(&BTreeMap<Algorithm, String>, &Places)>| {
+            let digests = file.hex();
+            let mut urls = match known {
+                Some((known, urls)) if *known == digests => urls.clone(),
+                _ => Places::new(),
+            };
+            urls.insert(listed.target.clone(), file.place.clone());
+            (digests, urls)
+        };
+        let of_image = known.as_ref().map(|known| (&known.digests, &known.urls));
+        let (digests, urls) = place(&listed.file, of_image);
+        let beside = listed.beside.iter().map(|file| {
+            let path = file.path.display().to_string();
+            let mut before = known.iter().flat_map(|known| &known.beside);
+            let before = before.find(|known| known.file == path);
+            let (digests, urls) = place(file, before.map(|known| (&known.digests, &known.urls)));
+            PublishedFile {
+                file: path,
+                bytes: file.bytes,
+                digests,
+                urls,
             }
-        }
-        urls.insert(listed.target.clone(), listed.place.clone());
+        });
         self.images.push(Published {
             image: listed.image.clone(),
-            bytes: listed.bytes,
+            bytes: listed.file.bytes,
             digests,
             created: listed.created,
             urls,
+            beside: beside.collect(),
         });
         // Stable: images that the manifest has no more keep their order behind the others.
         let position = |id: &String| ids.iter().position(|known| known == id).unwrap_or(usize::MAX);
@@ -166,15 +229,19 @@ mod tests {
                 compression: "gzip".to_owned(),
                 built_from: serde_json::json!({}),
             },
-            bytes: 1,
-            digests: vec![format!("md5:{}", fill.repeat(32)).parse().unwrap()],
             created: Timestamp::UNIX_EPOCH,
             target: target.to_owned(),
-            place: Place {
-                kind: "http".to_owned(),
-                url: format!("http://{target}/{id}"),
-                verified: Timestamp::UNIX_EPOCH,
+            file: ListedFile {
+                path: PathBuf::from(format!("{id}.gz")),
+                bytes: 1,
+                digests: vec![format!("md5:{}", fill.repeat(32)).parse().unwrap()],
+                place: Place {
+                    kind: "http".to_owned(),
+                    url: format!("http://{target}/{id}"),
+                    verified: Timestamp::UNIX_EPOCH,
+                },
             },
+            beside: Vec::new(),
         }
     }
 

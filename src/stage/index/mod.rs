@@ -4,16 +4,24 @@
 
 pub mod catalog;
 pub mod list;
+mod plan;
+mod task;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use self::catalog::{Catalog, Listed};
 use self::list::UrlLine;
+pub(super) use self::plan::plan;
+pub use self::plan::{IndexWork, STAGE};
+use super::Order;
 use super::sums::LOCK;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{self as host, FsError};
+use crate::plan::node::Role;
 
+/// The upload that is listed.
+const UPLOAD: Role = Role::new("upload");
 /// Name of the list of URLs. Other machines look for it.
 pub const URL_FILE: &str = "URL.txt";
 /// Name of the catalog.
@@ -37,32 +45,41 @@ pub enum IndexError {
     },
 }
 
-/// Lists an image: in the catalog always, in the list of URLs where `line` says what to write there. `ids` and `names`
-/// are the images of the whole manifest and their files' names, in its order. True: something changed.
+/// Lists an image: in the catalog always, in the list of URLs by the lines that are to stand there. `order` is that of the
+/// whole manifest. True: something changed.
 ///
 /// # Errors
 /// [`IndexError`].
 pub fn add(
     folder: &Path,
-    ids: &[String],
-    names: &[String],
+    order: &Order,
     listed: &Listed,
-    line: Option<&UrlLine>,
+    lines: &[UrlLine],
     cancel: &Cancel,
 ) -> Result<bool, IndexError> {
     fs::create_dir_all(folder).map_err(FsError::at("make the folder", folder))?;
     let _lock = host::lock(&folder.join(LOCK), cancel, &mut || {})?;
     let mut changed = false;
-    if let Some(line) = line {
+    if !lines.is_empty() {
         let path = folder.join(URL_FILE);
         let old = read_file(&path)?;
-        let new = list::merged(&String::from_utf8_lossy(&old), names, line);
+        let name = |file: &PathBuf| {
+            file.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let names: Vec<_> = order.files.iter().map(name).collect();
+        let text = String::from_utf8_lossy(&old).into_owned();
+        let new = lines
+            .iter()
+            .fold(text, |text, line| list::merged(&text, &names, line));
         changed |= replace(&path, &old, new.as_bytes())?;
     }
     let path = folder.join(CATALOG_FILE);
     let old = read_file(&path)?;
     let mut catalog = catalog_of(&path, &old)?;
-    catalog.add(ids, listed);
+    catalog.add(&order.ids, listed);
     changed |= replace(&path, &old, catalog.text().as_bytes())?;
     Ok(changed)
 }

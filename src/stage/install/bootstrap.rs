@@ -1,26 +1,78 @@
 //! A Debian or Ubuntu disk without an installer: packages into a folder, the folder into a file system, the file
 //! system into a partition, one boot by its own kernel to install the boot loader. Nothing is mounted on the host.
 
+mod plan;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use self::plan::plan;
+pub use self::plan::{BootstrapWork, Mirror, SecurityArchive};
+use super::{BUILD_KEY, DISK, FILES, KEY};
 use crate::event::Stream;
+use crate::host::cancel::Cancel;
+use crate::host::facts;
 use crate::host::namespace;
 use crate::host::process::shell_quote;
 use crate::machine::disk::{self, Ext4, TableKind};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
-use crate::plan::build::BUILD_KEY;
-use crate::plan::node::{BootstrapWork, Mirror};
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session};
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Finding, Made, Memo, Task};
 
 /// Longest time for the boot loader's installation, on a host without KVM.
 const BOOT_LOADER_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Whether what a plain user needs was looked for, which is the same for all.
+#[derive(Debug, Default)]
+struct LookedAtHost(bool);
+
+impl Task for BootstrapWork {
+    fn programs(&self) -> Vec<&'static str> {
+        let as_user = if facts::is_root() { &[][..] } else { &["newuidmap"] };
+        let tools = ["mmdebstrap", "unshare", "sfdisk", "mke2fs"];
+        [&self.machine.programs()[..], &tools, as_user].concat()
+    }
+
+    fn preflight(&self, memo: &Memo) -> Vec<Finding> {
+        let looked = std::mem::replace(&mut memo.note::<LookedAtHost>().borrow_mut().0, true);
+        if looked || facts::is_root() {
+            return Vec::new();
+        }
+        let found = [facts::user_namespaces(&Cancel::default()), facts::spare_ids()];
+        let obstacles = found.into_iter().filter_map(Result::err);
+        let lacks = |cause| format!("what a plain user needs for `bootstrap` ({cause})");
+        obstacles
+            .map(|obstacle| Finding::Missing(lacks(obstacle.cause)))
+            .collect()
+    }
+
+    fn files(&self) -> &'static [File] {
+        FILES
+    }
+
+    fn answers(&self) -> Option<&str> {
+        Some(&self.setup)
+    }
+
+    fn logs(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("mmdebstrap.log", "how the packages were installed"),
+            ("setup.sh", "what the new system was configured with"),
+        ]
+    }
+
+    fn run(&self, _taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        bootstrap(self, site, &out.join(DISK), &out.join(KEY))?;
+        Ok(Made::built())
+    }
+}
 
 /// Makes the disk (qcow2) at `result`, and the private half of the key that lets the build in at `key_file`.
 ///

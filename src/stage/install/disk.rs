@@ -1,17 +1,47 @@
 //! An existing disk image becomes a distro's disk: unpacked, turned into qcow2, grown where asked. No VM.
 
-use std::fs;
-use std::path::Path;
+mod plan;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use self::plan::DiskWork;
+pub(super) use self::plan::plan;
+use super::{DISK, FILES};
 use crate::digest::Digest;
 use crate::host::fs::hash_file;
 use crate::machine::disk;
 use crate::machine::spec::DiskFormat;
-use crate::plan::node::DiskWork;
 use crate::size::{ByteSize, GIB};
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::fetch::{MEDIA, MediaAt};
 use crate::stage::package::unpack_at_most;
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Made, Task};
+
+impl Task for DiskWork {
+    fn programs(&self) -> Vec<&'static str> {
+        vec!["qemu-img"]
+    }
+
+    fn files(&self) -> &'static [File] {
+        FILES
+    }
+
+    fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        disk(self, &media_at(&self.media, taken)?, site, &out.join(DISK))?;
+        Ok(Made::built())
+    }
+}
+
+/// Where a medium is.
+pub(super) fn media_at(media: &MediaAt, taken: &Taken) -> Result<PathBuf, StageError> {
+    match media {
+        MediaAt::Local { path, .. } => Ok(path.clone()),
+        MediaAt::Fetched(role) => taken.path(role, MEDIA),
+    }
+}
 
 /// Makes the disk (qcow2) at `result` from `media`.
 ///

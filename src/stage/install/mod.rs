@@ -2,8 +2,55 @@
 
 mod bootstrap;
 mod disk;
+mod families;
 mod installer;
 
-pub use bootstrap::bootstrap;
-pub use disk::disk;
-pub use installer::{InstallerFailure, installer};
+use petgraph::graph::NodeIndex;
+
+pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive, bootstrap};
+pub use self::disk::{DiskWork, disk};
+pub use self::installer::{InstallerFailure, InstallerWork, installer};
+use super::Work;
+use super::recipe::{Inputs, PlanError};
+use super::task::File;
+use crate::manifest::model::{Distro, Manifest, Source};
+use crate::plan::graph::Nodes;
+use crate::plan::node::{Results, Role, Stage};
+
+/// Makes a distro's disk.
+pub const STAGE: Stage = Stage {
+    name: "install",
+    results: Results::Stored,
+};
+
+/// Stands in rendered answers where the key of the build will stand: the key pair is made anew for each install and
+/// is no input of it.
+pub const BUILD_KEY: &str = "ssh-ed25519 AAAA-build-key pipeline-build";
+/// The installed disk.
+pub const DISK: &str = "disk";
+/// The private half of the key that lets the build in, where the install put one in.
+pub const KEY: &str = "build_key";
+/// An install, to those that only want its key.
+pub const ACCESS: Role = Role::new("access");
+/// The files of an install.
+const FILES: &[File] = &[File::internal(DISK), File::optional(KEY)];
+
+/// The nodes that make a distro's disk; gives the last of them.
+pub(super) fn plan(
+    nodes: &mut Nodes<Work>,
+    manifest: &Manifest,
+    distro: &Distro,
+    facts: &Inputs<'_>,
+) -> Result<NodeIndex, PlanError> {
+    match &distro.source {
+        Source::Bootstrap(source) => bootstrap::plan(nodes, distro, source, facts),
+        Source::Disk(source) => Ok(disk::plan(nodes, distro, &source.media, manifest, facts)),
+        Source::Installer(source) => installer::plan(nodes, distro, source, manifest, facts),
+    }
+}
+
+/// Size of the largest image of a distro, in bytes.
+fn largest(manifest: &Manifest, distro: &Distro) -> u64 {
+    let images = manifest.images.iter().filter(|image| image.distro == distro.name);
+    images.map(|image| image.size.0).max().unwrap_or_default()
+}

@@ -20,7 +20,9 @@ mod gzip;
 mod meter;
 mod output;
 mod pass;
+mod plan;
 mod sink;
+mod task;
 mod unpack;
 mod workers;
 mod xz;
@@ -35,6 +37,11 @@ use crate::host::cancel::Cancel;
 use crate::manifest::model::Compression;
 
 pub use error::PackageError;
+pub(super) use plan::plan;
+pub use plan::{PackageWork, STAGE};
+pub(super) use task::AGAIN;
+pub use task::IMAGE;
+use task::SIZED;
 pub use unpack::Unpacked;
 pub use unpack::detect;
 pub use unpack::unpack;
@@ -56,9 +63,10 @@ pub struct Spec {
 }
 
 /// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Packaged {
     /// Length of the output in bytes.
+    #[serde(skip)]
     pub bytes: u64,
     /// Digests of the output: those asked for, in the order asked, each once; then SHA-256 unless it was asked for.
     pub digests: Vec<Digest>,

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use super::plan::PlannedStep;
 use crate::event::Stream;
 use crate::host::process::{Cmd, ProcessError, shell_quote};
 use crate::machine::ssh::{SharedConnections, Ssh};
 use crate::manifest::model::AnsibleStep;
-use crate::plan::node::PlannedStep;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 

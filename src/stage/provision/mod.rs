@@ -2,6 +2,8 @@
 //! leaves a disk of its own. Where root only grows mounted, sealing is left to the size stage, which has to enter it.
 
 pub mod ansible;
+mod plan;
+mod step;
 mod steps;
 
 use std::path::Path;
@@ -9,16 +11,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::plan::plan;
+pub use self::plan::{Action, PlannedStep, ProvisionWork, STAGE};
+use crate::digest::sha256_hex;
 use crate::guest;
 use crate::host::process::shell_quote;
 use crate::machine::disk;
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::manifest::model::Access;
-use crate::plan::node::{Door, ProvisionWork};
+use crate::plan::node::Role;
 use crate::stage::Site;
+use crate::stage::distro::Door;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
+use crate::stage::install::{self, KEY};
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Finding, Made, Memo, Task};
 
 /// Longest time for one question, under KVM.
 const ROOT_LIMIT: Duration = Duration::from_secs(60);
@@ -52,6 +61,66 @@ pub struct Root {
     pub start: u64,
     /// Kind of its file system, as the kernel names it.
     pub file_system: String,
+}
+
+/// The provisioned disk.
+pub const DISK: &str = "disk";
+/// The installed disk that it is made from.
+const BASE: Role = Role::new("base");
+
+impl Task for ProvisionWork {
+    fn programs(&self) -> Vec<&'static str> {
+        let mut programs = self.machine.programs();
+        let mut steps = self.steps.iter();
+        if steps.any(|step| matches!(step.action, Action::Ansible(_))) {
+            programs.push("ansible-playbook");
+        }
+        programs
+    }
+
+    fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
+        let mut absent = Vec::new();
+        for step in &self.steps {
+            let Action::Run { secrets, .. } = &step.action else {
+                continue;
+            };
+            for (variable, secret) in secrets {
+                if let Err(source) = secret.read() {
+                    let error = StageError::NoSecret {
+                        step: step.label.clone(),
+                        variable: variable.clone(),
+                        source,
+                    };
+                    absent.push(Finding::Secret(error.to_string()));
+                }
+            }
+        }
+        absent
+    }
+
+    fn files(&self) -> &'static [File] {
+        const { &[File::internal(DISK)] }
+    }
+
+    fn texts(&self) -> Vec<(String, &str)> {
+        let scripts = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Run { script, .. } => Some((sha256_hex(script.as_bytes()), script.as_str())),
+            _ => None,
+        });
+        scripts.collect()
+    }
+
+    fn logs(&self) -> &'static [(&'static str, &'static str)] {
+        &[("ansible.log", "what ansible said")]
+    }
+
+    fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        let base = taken.get(&BASE)?;
+        // A disk that was there already brings no key of ours.
+        let key = base.path(KEY).unwrap_or_default();
+        let told = provision(self, &base.path(install::DISK)?, &key, site, &out.join(DISK))?;
+        Ok(Made::with(&told))
+    }
 }
 
 /// Makes the provisioned disk (qcow2, stand-alone) at `result` from the installed one.

@@ -10,11 +10,10 @@ use crate::guest;
 use crate::host::process::shell_quote;
 use crate::machine::ssh::Key;
 use crate::manifest::model::CopyStep;
-use crate::plan::node::{Action, PlannedStep};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::Session;
-use crate::stage::provision::ansible;
+use crate::stage::provision::{Action, PlannedStep, ansible};
 
 /// Pause before another attempt at a failed step.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);

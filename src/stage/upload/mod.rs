@@ -4,11 +4,13 @@
 
 mod directory;
 pub mod error;
+mod plan;
 mod put;
 pub mod read_back;
 pub mod retry;
 mod s3;
 pub mod shacache;
+mod task;
 mod webdav;
 
 use std::fs::File;
@@ -19,8 +21,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::UploadError;
+pub(super) use self::plan::plan;
+pub use self::plan::{STAGE, UploadWork};
 use self::read_back::{Bytes, Want};
 use self::retry::Policy;
+pub use self::task::Receipts;
 use crate::digest::{Algorithm, Digest};
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
@@ -38,8 +43,10 @@ pub struct Item<'a> {
     pub bytes: u64,
     /// Its SHA-512.
     pub sha512: &'a Digest,
-    /// What a shacache is told about it.
+    /// What the place is told about it.
     pub metadata: &'a Metadata,
+    /// Whether a place that has a list of its own lists it.
+    pub listed: bool,
 }
 
 /// What a shacache is told about a file, in order.
@@ -215,6 +222,7 @@ fn read_from(
         bytes: want.bytes.unwrap_or(0),
         sha512: &want.digest,
         metadata: &metadata,
+        listed: false,
     };
     if place.public(&item) == url {
         return place.read(&item, cancel);
@@ -255,7 +263,7 @@ fn publish(
     let url = place.public(item);
     let last = last.filter(|last| last.sha512 == *item.sha512 && last.url == url);
     let (found, sent) = deliver(place, verify, item, last, around)?;
-    let announced = place.announce(item, around)?;
+    let announced = item.listed && place.announce(item, around)?;
     let before = last.filter(|last| !sent && same_version(last, &found));
     Ok(Uploaded {
         receipt: Receipt {

@@ -12,10 +12,10 @@ use pipeline::host::fs::hash_file;
 use pipeline::machine::disk::Put;
 use pipeline::machine::spec::DiskFormat;
 use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
-use pipeline::plan::node::{CheckWork, MachineWish, WayIn};
 use pipeline::platform::Platform;
 use pipeline::size::{ByteSize, GIB, MIB};
-use pipeline::stage::check::{Artifact, check};
+use pipeline::stage::check::{Artifact, CheckWork, WayIn, check};
+use pipeline::stage::distro::MachineWish;
 use pipeline::stage::error::StageError;
 
 use crate::support::deadline::WITH_GUESTS;

@@ -27,6 +27,8 @@ fn facts(more: serde_json::Value) -> Context {
         .collect()
 }
 
+type Render<'a> = &'a dyn Fn(&Context) -> String;
+
 #[test]
 fn fresh_roots_are_configured_by_clean_scripts_that_a_template_can_override() {
     let own = Template {
@@ -40,8 +42,7 @@ fn fresh_roots_are_configured_by_clean_scripts_that_a_template_can_override() {
         builtin("bootstrap-ubuntu.sh.j2"),
     );
     let mine = |facts: &Context| render(&own, facts).unwrap();
-    let all: [(&str, &dyn Fn(&Context) -> String); 3] =
-        [("debian", &debian), ("ubuntu", &ubuntu), ("own", &mine)];
+    let all: [(&str, Render<'_>); 3] = [("debian", &debian), ("ubuntu", &ubuntu), ("own", &mine)];
     for (name, template) in all {
         let vars = json!({ "keymap": "fr", "locale": "en_US.UTF-8", "timezone": "Europe/Paris", "kernel_args": "quiet" });
         for more in [json!({}), vars] {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use pipeline::host::cancel::Cancel;
 use pipeline::machine::ssh::{Key, Ssh, Target};
 use pipeline::manifest::model::AnsibleStep;
-use pipeline::plan::node::{Action, PlannedStep};
 use pipeline::stage::provision::ansible;
+use pipeline::stage::provision::{Action, PlannedStep};
 
 use super::LONG;
 use super::sshd::Sshd;
@@ -53,7 +53,6 @@ fn a_playbook_keeps_one_connection_and_leaves_none() {
     let file = File::create(&log).unwrap();
     let began = Instant::now();
     ansible::playbook(&step, &planned, &ssh, (log, file), &site).unwrap_or_else(|error| panic!("{error}"));
-    println!("five tasks took {:?}", began.elapsed());
     assert_eq!(bench.read("done"), "42\n".repeat(5));
     assert_eq!(
         sshd.connections() - before,

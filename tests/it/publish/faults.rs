@@ -140,6 +140,7 @@ fn a_server_that_takes_all_and_keeps_nothing_is_found_out() {
         bytes: 1000,
         sha512: &format!("sha512:{}", sha512(&noise(1000, 1))).parse().unwrap(),
         metadata: &Metadata::new(),
+        listed: true,
     };
     let (sender, _events) = std::sync::mpsc::channel();
     let around = Around {

@@ -17,7 +17,7 @@ pub mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use pipeline::event::{Emitter, Event};
@@ -117,6 +117,10 @@ impl Bench {
             accel: Accel::Tcg,
             cpus: 1,
             program: PathBuf::from(env!("CARGO_BIN_EXE_pipeline")),
+            key: "key".to_owned(),
+            lasting: self.path("scratch"),
+            before: None,
+            order: Arc::default(),
         };
         (site, events)
     }

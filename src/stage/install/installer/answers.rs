@@ -7,16 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::InstallerWork;
+use super::plan::{ANSWERS_FOLDER, ANSWERS_PORT, HOST_ADDRESS, LOG_PORT, PASSWORD, REPORT_URL};
 use crate::host::fs::write_private;
 use crate::host::serve::{Answered, Bound, Server};
 use crate::installer::Delivery;
 use crate::machine::media::initrd;
 use crate::machine::seed;
-use crate::plan::build::BUILD_KEY;
-use crate::plan::installer::{ANSWERS_FOLDER, ANSWERS_PORT, HOST_ADDRESS, LOG_PORT, PASSWORD, REPORT_URL};
-use crate::plan::node::InstallerWork;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::install::BUILD_KEY;
 use crate::stage::requests::RequestLog;
 
 /// What an installer reports to, beside the answers.

@@ -8,13 +8,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::InstallerWork;
 use super::answers::Answers;
 use crate::event::{Emitter, Stream, Unit, Verdict, What};
 use crate::host::syslog::Syslog;
 use crate::installer::{self, Delivery, Fatal, Seen, Watch};
 use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
-use crate::plan::node::InstallerWork;
 use crate::size::show_duration;
 use crate::stage::Site;
 use crate::stage::error::StageError;

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::{InstallerBoot, InstallerWork};
 use crate::machine::media::iso::Iso;
 use crate::machine::media::treeinfo;
-use crate::plan::node::{InstallerBoot, InstallerWork, MediaAt};
 use crate::stage::Site;
 use crate::stage::error::StageError;
-use crate::stage::install::disk::check_digest;
+use crate::stage::fetch::MediaAt;
+use crate::stage::install::disk::{check_digest, media_at};
+use crate::stage::result::Taken;
 
 /// Files that can be started.
 #[derive(Debug)]
@@ -24,18 +26,10 @@ pub(super) enum Found {
 }
 
 /// Where a medium is; a local one is checked.
-pub(super) fn at(
-    medium: &MediaAt,
-    fetched: &dyn Fn(&str) -> Result<PathBuf, StageError>,
-    site: &Site,
-) -> Result<PathBuf, StageError> {
-    match medium {
-        MediaAt::Fetched(subject) => fetched(subject),
-        MediaAt::Local { path, digest } => {
-            check_digest(path, digest.as_ref(), site)?;
-            Ok(path.clone())
-        }
-    }
+pub(super) fn at(medium: &MediaAt, taken: &Taken, site: &Site) -> Result<PathBuf, StageError> {
+    let path = media_at(medium, taken)?;
+    check_digest(&path, medium.digest(), site)?;
+    Ok(path)
 }
 
 /// Finds all that the machine needs.

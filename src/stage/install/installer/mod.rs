@@ -5,6 +5,7 @@ mod answers;
 mod follow;
 mod media;
 mod password;
+mod plan;
 
 use std::fs;
 use std::path::Path;
@@ -12,34 +13,73 @@ use std::path::Path;
 use self::answers::Answers;
 use self::follow::Follow;
 use self::media::Found;
+pub(super) use self::plan::plan;
+pub use self::plan::{InstallerBoot, InstallerWork};
+use super::{DISK, FILES, KEY};
 use crate::boot_command;
 use crate::host::syslog::Syslog;
 use crate::machine::disk;
 use crate::machine::qemu::Machine;
 use crate::machine::spec::{Boot, Disk, DiskFormat, MachineSpec};
 use crate::machine::ssh::Key;
-use crate::plan::node::{InstallerWork, MediaAt};
+use crate::manifest::model::Secret;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
+use crate::stage::fetch::MediaAt;
 use crate::stage::install::disk::must_grow_to;
 use crate::stage::presence::Present;
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Finding, Made, Memo, Task};
 
 pub use self::follow::InstallerFailure;
 
-/// Makes the disk (qcow2) at `result`, and the private half of the key that lets the build in at `key_file`. `fetched`
-/// says where the result of a fetch node is.
+impl Task for InstallerWork {
+    fn programs(&self) -> Vec<&'static str> {
+        self.machine.programs()
+    }
+
+    fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
+        match self.password.as_ref().map(Secret::read) {
+            Some(Err(source)) => vec![Finding::Secret(StageError::NoPassword { source }.to_string())],
+            Some(Ok(_)) | None => Vec::new(),
+        }
+    }
+
+    fn files(&self) -> &'static [File] {
+        FILES
+    }
+
+    fn answers(&self) -> Option<&str> {
+        Some(&self.answers)
+    }
+
+    fn logs(&self) -> &'static [(&'static str, &'static str)] {
+        &[("syslog.log", "what the guest sent by syslog")]
+    }
+
+    fn unkept(&self) -> Option<&'static str> {
+        Some("nobody can log in to an installer's machine; what it showed is in the logs of this node")
+    }
+
+    fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        installer(self, taken, site, &out.join(DISK), &out.join(KEY))?;
+        Ok(Made::built())
+    }
+}
+
+/// Makes the disk (qcow2) at `result`, and the private half of the key that lets the build in at `key_file`.
 ///
 /// # Errors
 /// [`StageError`]; [`StageError::Installer`] when the installer is stuck.
 pub fn installer(
     work: &InstallerWork,
-    fetched: &dyn Fn(&str) -> Result<std::path::PathBuf, StageError>,
+    taken: &Taken,
     site: &Site,
     result: &Path,
     key_file: &Path,
 ) -> Result<(), StageError> {
-    let at = |medium: &MediaAt| media::at(medium, fetched, site);
+    let at = |medium: &MediaAt| media::at(medium, taken, site);
     let found = media::find(work, &at, site)?;
     let key = Key::generate(&site.scratch, &site.cancel)?;
     let syslog = Syslog::listen().map_err(|e| StageError::port("syslog", e))?;

@@ -13,13 +13,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::build::{Inputs, Wanted, build};
-use super::key;
-use super::node::Mirror;
+use super::{Inputs, Wanted, build};
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::load::{load, load_text};
 use crate::manifest::model::Manifest;
+use crate::plan::key;
+use crate::stage::install::Mirror;
 
 /// Every kind of source, step, check and place.
 const ALL: &str = include_str!("golden/all.toml");

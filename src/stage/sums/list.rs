@@ -25,7 +25,7 @@ use crate::host::fs::Stamp;
 use crate::manifest::model::Compression;
 
 /// Held while the lists of an output folder are read and replaced, so that two runs do not lose each other's lines.
-pub(super) const LOCK: &str = ".pipeline.lock";
+pub(in crate::stage) const LOCK: &str = ".pipeline.lock";
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use toml_edit::{DocumentMut, Item};
 
 use crate::manifest::model::Family;
 
-const TABLE: &str = include_str!("../../templates/families.toml");
+const TABLE: &str = include_str!("../../../templates/families.toml");
 
 /// What a bootstrap of a suite starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]

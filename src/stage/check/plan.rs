@@ -1,0 +1,160 @@
+//! Plans the check of an image: what is asked, how the questions get in. Pure.
+
+use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::sha256_hex;
+use crate::guest;
+use crate::manifest::assertion::{Assertion, Check};
+use crate::manifest::model::{DiskFormat, Distro, Flavor, Image, StepKind};
+use crate::plan::graph::{Draft, Nodes};
+use crate::plan::node::{Cost, Results, Stage};
+use crate::stage::Work;
+use crate::stage::distro::{MachineWish, data_bound, wish};
+use crate::stage::install::ACCESS;
+use crate::stage::part::{IMAGE, Ready};
+
+/// Boots what was packaged and asserts what the manifest wants of it.
+pub const STAGE: Stage = Stage {
+    name: "check",
+    results: Results::Stored,
+};
+
+/// Virtual CPUs of a VM that is checked: a boot does one thing after another, and so more images boot at once.
+const CPUS: u32 = 1;
+
+/// Revision of what it makes; see [`Draft::revision`].
+const REVISION: u32 = 1;
+
+/// Work of [`STAGE`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckWork {
+    /// What is asserted, in order.
+    pub checks: Vec<Check>,
+    /// Virtual size of the image in bytes.
+    pub size: u64,
+    /// Format of the disk inside the packaged file.
+    pub format: DiskFormat,
+    /// How questions get into the guest.
+    pub way_in: WayIn,
+    /// The VM.
+    pub machine: MachineWish,
+}
+
+/// How the check stage asks its questions in a guest that it has no credentials for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WayIn {
+    /// The boot-time agent fetches them.
+    Agent,
+    /// Something that is put into the throw-away overlay, or offered to it from outside.
+    Overlay,
+}
+
+/// What the key of a check is made of.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    package: &'a str,
+    checks: Vec<CheckInput<'a>>,
+    #[serde(rename = "way in")]
+    way_in: WayIn,
+    questions: String,
+}
+
+/// A check in a key: without time limits of commands, which change no answer that is a pass.
+#[derive(Serialize)]
+struct CheckInput<'a> {
+    check: &'a str,
+    asserts: Asserts<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Asserts<'a> {
+    Command { command: Command<'a> },
+    Other(&'a Assertion),
+}
+
+#[derive(Serialize)]
+struct Command<'a> {
+    command: &'a str,
+    exit_code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matches: Option<&'a str>,
+}
+
+impl<'a> From<&'a Check> for CheckInput<'a> {
+    fn from(check: &'a Check) -> Self {
+        let asserts = match &check.assertion {
+            Assertion::Command(command) => Asserts::Command {
+                command: Command {
+                    command: &command.command,
+                    exit_code: command.exit_code,
+                    output: command.output.as_deref(),
+                    matches: command.matches.as_deref(),
+                },
+            },
+            other => Asserts::Other(other),
+        };
+        Self {
+            check: &check.name,
+            asserts,
+        }
+    }
+}
+
+/// The node that checks an image, once all that is published with it is there. `install` made the key of which no trace
+/// may be left.
+pub(in crate::stage) fn plan(
+    nodes: &mut Nodes<Work>,
+    image: &Image,
+    (distro, flavor): (&Distro, &Flavor),
+    format: DiskFormat,
+    ready: &Ready<'_>,
+    install: NodeIndex,
+) -> NodeIndex {
+    let is_installed = flavor
+        .steps
+        .iter()
+        .any(|step| step.kind == StepKind::InstallAgent);
+    let asserts = |wanted: &Assertion| image.checks.iter().any(|check| check.assertion == *wanted);
+    let way_in = if is_installed || asserts(&Assertion::Agent) {
+        WayIn::Agent
+    } else {
+        WayIn::Overlay
+    };
+    let work = CheckWork {
+        checks: image.checks.clone(),
+        size: image.size.0,
+        format,
+        way_in,
+        machine: MachineWish {
+            cpus: CPUS,
+            ..wish(distro)
+        },
+    };
+    let packaged = nodes.key(ready.package()).to_owned();
+    let mut takes = vec![IMAGE.bytes_of(ready.package()), ACCESS.if_there(install)];
+    takes.extend(ready.beside().map(|(role, node)| role.of(*node)));
+    let draft = Draft {
+        stage: STAGE,
+        revision: REVISION,
+        subject: &image.id,
+        inputs: Inputs {
+            package: &packaged,
+            checks: image.checks.iter().map(CheckInput::from).collect(),
+            way_in,
+            questions: sha256_hex(guest::CHECK.as_bytes()),
+        },
+        takes,
+        cost: Cost {
+            machines: 1 + u32::from(asserts(&Assertion::Identity)),
+            memory: distro.memory.0,
+            cpus: CPUS,
+            scratch: 3 * data_bound(distro),
+        },
+    };
+    nodes.add(draft, work)
+}

@@ -1,0 +1,138 @@
+//! Plans downloads: one node for each medium that a manifest names by URL. Pure.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::manifest::model::{Media, Proof};
+use crate::plan::graph::{Draft, Nodes};
+use crate::plan::node::{Cost, Results, Role, Stage, Take};
+use crate::stage::Work;
+
+/// Gets media by URL into the store.
+pub const STAGE: Stage = Stage {
+    name: "fetch",
+    results: Results::Stored,
+};
+
+/// Revision of what it makes; see [`Draft::revision`].
+const REVISION: u32 = 1;
+
+/// Work of [`STAGE`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchWork {
+    /// In order of preference.
+    pub urls: Vec<String>,
+    /// What must come.
+    pub proof: Proof,
+}
+
+/// What the key of a download is made of.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Inputs<'a> {
+    Digest {
+        digest: String,
+    },
+    /// What a list says is only known once it is fetched: the name in it stands for the bytes.
+    List {
+        #[serde(rename = "checksum file")]
+        list: &'a str,
+        name: Option<&'a str>,
+        /// What was believed without a signature is not good enough where one is wanted.
+        #[serde(rename = "signed by")]
+        keyring: Option<&'a str>,
+        signature: &'static str,
+    },
+}
+
+/// Where a medium is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaAt {
+    /// A local file.
+    Local {
+        /// The file.
+        path: PathBuf,
+        /// What it must be, where known.
+        digest: Option<Digest>,
+    },
+    /// The file of the result in this role.
+    Fetched(Role),
+}
+
+/// What stands for a medium in the key of the node that takes it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::stage) enum MediaInput {
+    /// The key of its download.
+    Fetch(String),
+    /// What tells a local file from another.
+    File(String),
+}
+
+impl MediaAt {
+    /// What the medium must be, where that is still to be found out.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Local { digest, .. } => digest.as_ref(),
+            Self::Fetched(_) => None,
+        }
+    }
+}
+
+/// Where a medium will be, and what stands for it in keys. One by URL gets a node, whose result is taken as `role`.
+/// `stamp` tells a local medium without a digest from another.
+pub(in crate::stage) fn medium(
+    nodes: &mut Nodes<Work>,
+    subject: &str,
+    media: &Media,
+    role: &Role,
+    stamp: &dyn Fn(&Path) -> String,
+    takes: &mut Vec<Take>,
+) -> (MediaAt, MediaInput) {
+    match media {
+        Media::Urls { urls, proof } => {
+            let inputs = match proof {
+                Proof::Digest(digest) => Inputs::Digest {
+                    digest: digest.to_string(),
+                },
+                Proof::List(list) => Inputs::List {
+                    list: &list.url,
+                    name: urls.first().and_then(|url| url.rsplit('/').next()),
+                    keyring: list.keyring.as_ref().map(|keyring| keyring.digest.as_str()),
+                    signature: if list.signature.is_some() {
+                        "beside it"
+                    } else {
+                        "in it"
+                    },
+                },
+            };
+            let draft = Draft {
+                stage: STAGE,
+                revision: REVISION,
+                subject,
+                inputs,
+                takes: Vec::new(),
+                cost: Cost::default(),
+            };
+            let work = FetchWork {
+                urls: urls.clone(),
+                proof: proof.clone(),
+            };
+            let fetch = nodes.add_download(draft, work, urls.clone());
+            takes.push(role.of(fetch));
+            let key = nodes.key(fetch).to_owned();
+            (MediaAt::Fetched(role.clone()), MediaInput::Fetch(key))
+        }
+        Media::Path { path, digest } => {
+            let what = digest.as_ref().map_or_else(|| stamp(path), ToString::to_string);
+            let at = MediaAt::Local {
+                path: path.clone(),
+                digest: digest.clone(),
+            };
+            (at, MediaInput::File(what))
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! How a download is a stage.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FetchWork, Spec, fetch, look_up};
+use crate::manifest::model::Proof;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Made, Task};
+
+/// The medium.
+pub const MEDIA: &str = "media";
+
+/// What is told of a download.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facts {
+    url: Option<String>,
+}
+
+impl Task for FetchWork {
+    fn programs(&self) -> Vec<&'static str> {
+        match &self.proof {
+            Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
+            Proof::List(_) | Proof::Digest(_) => Vec::new(),
+        }
+    }
+
+    fn files(&self) -> &'static [File] {
+        const { &[File::internal(MEDIA)] }
+    }
+
+    fn run(&self, _taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
+        // Kept between runs, so that a killed download goes on where it was: under the digest, or under the key where
+        // another node may want the same digest at the same time.
+        let (digest, name) = match &self.proof {
+            Proof::Digest(digest) => (digest.clone(), digest.hex.clone()),
+            Proof::List(list) => {
+                let url = self.urls.first().map_or("", String::as_str);
+                let digest = look_up(list, url, &site.scratch, &site.cancel, &site.emit)?;
+                (digest, site.key.clone())
+            }
+        };
+        let part = site.lasting.join(format!("{name}.part"));
+        let spec = Spec {
+            urls: self.urls.clone(),
+            digest: digest.clone(),
+        };
+        let fetched = fetch(&spec, &part, &site.cancel, &site.emit)?;
+        let media = out.join(MEDIA);
+        std::fs::rename(&part, &media).map_err(|e| StageError::file("move the download to", &media, e))?;
+        let mut made = Made::with(&Facts {
+            url: fetched.url_used,
+        });
+        made.digests.insert(MEDIA.to_owned(), vec![digest]);
+        Ok(made)
+    }
+}

@@ -1,0 +1,188 @@
+//! Plans a distro that is put together from packages. Pure.
+
+use std::path::PathBuf;
+
+use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::context::{self, BuildFacts};
+use crate::manifest::model::{Bootstrap, Distro, Family};
+use crate::manifest::template;
+use crate::plan::graph::{Draft, Nodes, inputs};
+use crate::plan::key;
+use crate::plan::node::Cost;
+use crate::stage::Work;
+use crate::stage::distro::{MachineWish, user, wish};
+use crate::stage::install::{BUILD_KEY, STAGE, families};
+use crate::stage::recipe::{Inputs as Facts, PlanError};
+
+/// A distribution's package archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Main archive.
+    pub uri: String,
+    /// Security archive, where one is known.
+    pub security: Option<SecurityArchive>,
+}
+
+/// Where a suite's security updates come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityArchive {
+    /// Archive.
+    pub uri: String,
+    /// Its suite: `bookworm-security`.
+    pub suite: String,
+}
+
+/// Revision of what it makes; see [`Draft::revision`].
+const REVISION: u32 = 1;
+
+/// Work of [`STAGE`] for a bootstrap source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootstrapWork {
+    /// Suite.
+    pub suite: String,
+    /// Archive.
+    pub mirror: Mirror,
+    /// Components.
+    pub components: Vec<String>,
+    /// All packages, kernel included.
+    pub packages: Vec<String>,
+    /// Keyring that signs the archive; absent: what the host trusts.
+    pub keyring: Option<PathBuf>,
+    /// The setup script with [`BUILD_KEY`] where the build key will stand.
+    pub setup: String,
+    /// UUID of the root file system.
+    pub root_uuid: String,
+    /// Size of the disk in bytes.
+    pub disk: u64,
+    /// The VM of the first boot.
+    pub machine: MachineWish,
+}
+
+/// What the key of such a disk is made of.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    source: &'static str,
+    family: Family,
+    suite: &'a str,
+    mirror: &'a Mirror,
+    components: &'a [String],
+    packages: &'a [String],
+    disk: u64,
+    /// Absent in what the identity of the root file system is made of, which the answers hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<&'a str>,
+}
+
+/// The node that puts a distro together from packages.
+pub(in crate::stage) fn plan(
+    nodes: &mut Nodes<Work>,
+    distro: &Distro,
+    source: &Bootstrap,
+    facts: &Facts<'_>,
+) -> Result<NodeIndex, PlanError> {
+    let base = families::base(distro.family, &source.suite).ok_or_else(|| PlanError::Family {
+        distro: distro.name.clone(),
+        family: distro.family.name().to_owned(),
+    })?;
+    let mirror = match (&source.mirror, facts.mirrors.get(&distro.name)) {
+        (Some(uri), _) => Mirror {
+            uri: uri.clone(),
+            security: None,
+        },
+        (None, Some(mirror)) => mirror.clone(),
+        (None, None) => {
+            return Err(PlanError::NoMirror {
+                distro: distro.name.clone(),
+                suite: source.suite.clone(),
+            });
+        }
+    };
+    let mut packages = base.packages;
+    packages.push(source.kernel.clone().unwrap_or(base.kernel));
+    packages.extend(source.packages.iter().cloned());
+    let made_of = |answers| Inputs {
+        source: "bootstrap",
+        family: distro.family,
+        suite: &source.suite,
+        mirror: &mirror,
+        components: &source.components,
+        packages: &packages,
+        disk: distro.disk.0,
+        answers,
+    };
+    // The identity of the file system follows from what is in it, so that equal inputs give equal answers.
+    let root_uuid = uuid(&key::of(&inputs(STAGE, REVISION, &made_of(None))));
+    let setup = answers(distro, source, &mirror, &root_uuid)?;
+    let disk = distro.disk.0;
+    let draft = Draft {
+        stage: STAGE,
+        revision: REVISION,
+        subject: &distro.name,
+        inputs: made_of(Some(&setup)),
+        takes: Vec::new(),
+        cost: Cost {
+            machines: 1,
+            memory: distro.memory.0,
+            cpus: distro.cpus,
+            scratch: 3 * disk,
+        },
+    };
+    let work = BootstrapWork {
+        suite: source.suite.clone(),
+        mirror: mirror.clone(),
+        components: source.components.clone(),
+        packages: packages.clone(),
+        keyring: source.keyring.clone(),
+        setup: setup.clone(),
+        root_uuid,
+        disk,
+        machine: wish(distro),
+    };
+    Ok(nodes.add(draft, work))
+}
+
+/// The setup script; empty where there is none.
+fn answers(
+    distro: &Distro,
+    source: &Bootstrap,
+    mirror: &Mirror,
+    root_uuid: &str,
+) -> Result<String, PlanError> {
+    let Some(answers) = &distro.answers else {
+        return Ok(String::new());
+    };
+    let facts = BuildFacts {
+        mirror: mirror.uri.clone(),
+        suite: source.suite.clone(),
+        components: source.components.clone(),
+        hostname: distro.name.clone(),
+        build_key: BUILD_KEY.to_owned(),
+        root_uuid: root_uuid.to_owned(),
+        security_mirror: mirror
+            .security
+            .as_ref()
+            .map(|s| s.uri.clone())
+            .unwrap_or_default(),
+        user: user(distro).to_owned(),
+        ..BuildFacts::default()
+    };
+    let context = context::answers_context(distro, &facts);
+    template::render(answers, &context).map_err(|error| PlanError::Answers {
+        distro: distro.name.clone(),
+        reason: error.to_string(),
+    })
+}
+
+/// A UUID made of a hash (RFC 9562 §5.8: version 8, free form).
+fn uuid(hash: &str) -> String {
+    let (a, b, c, d, e) = (
+        &hash[..8],
+        &hash[8..12],
+        &hash[13..16],
+        &hash[17..20],
+        &hash[20..32],
+    );
+    format!("{a}-{b}-8{c}-8{d}-{e}")
+}

@@ -1,0 +1,304 @@
+//! Plans the installation of a distro by its own installer: media, answers and boot line, with stand-ins for what only
+//! a run knows. Pure.
+
+use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
+
+use crate::installer::{self, Delivery, HOST_MIRROR, Installer};
+use crate::manifest::context::{self, BootFacts, BuildFacts};
+use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Manifest, Secret, Template};
+use crate::manifest::template;
+use crate::plan::graph::{Draft, Nodes};
+use crate::plan::node::{Cost, Role};
+use crate::stage::Work;
+use crate::stage::distro::{MachineWish, wish};
+use crate::stage::fetch::{MediaAt, MediaInput, medium};
+use crate::stage::install::{BUILD_KEY, STAGE, largest};
+use crate::stage::recipe::{Inputs as Facts, PlanError};
+
+/// The CD or DVD image.
+const ISO: Role = Role::new("iso");
+/// The kernel, by itself.
+const KERNEL: Role = Role::new("kernel");
+/// The initial RAM disk, by itself.
+const INITRD: Role = Role::new("initrd");
+
+/// Stand in rendered answers and boot lines where the run puts its own: URLs and ports are new each time, and no input.
+pub const ANSWERS_FOLDER: &str = "http://answers.invalid/";
+/// See [`ANSWERS_FOLDER`].
+pub const ANSWERS_PORT: &str = "answers-port.invalid";
+/// See [`ANSWERS_FOLDER`].
+pub const LOG_PORT: &str = "log-port.invalid";
+/// See [`ANSWERS_FOLDER`].
+pub const REPORT_URL: &str = "http://report.invalid/";
+/// See [`ANSWERS_FOLDER`]. The hash has a random salt.
+pub const PASSWORD: &str = "$6$password.invalid";
+/// The host's address as a guest on qemu's user network sees it.
+pub const HOST_ADDRESS: &str = "10.0.2.2";
+
+/// Revision of what it makes; see [`Draft::revision`].
+const REVISION: u32 = 1;
+
+/// Work of [`STAGE`] by the distro's own installer. Texts have stand-ins for what only a run knows: see
+/// [`ANSWERS_FOLDER`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstallerWork {
+    /// What starts.
+    pub boot: InstallerBoot,
+    /// Command line of the kernel.
+    pub command_line: String,
+    /// How the answers come to it.
+    pub delivery: Delivery,
+    /// The answers.
+    pub answers: String,
+    /// What they are called.
+    pub file: String,
+    /// Label of a seed.
+    pub label: String,
+    /// Empty files beside them on a seed.
+    pub other_seed_files: Vec<String>,
+    /// The installer's name, as in the table of installers.
+    pub program: String,
+    /// Password of the user of the answers, or its hash.
+    pub password: Option<Secret>,
+    /// Size of the disk in bytes.
+    pub disk: u64,
+    /// Size of the largest image made of it, in bytes. No part of the key.
+    pub largest: u64,
+    /// Its VM.
+    pub machine: MachineWish,
+}
+
+/// What an installer's machine starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstallerBoot {
+    /// Kernel and initial RAM disk out of an ISO, which stays attached.
+    Iso {
+        /// The image.
+        iso: MediaAt,
+        /// Both in it, where the family has usual places.
+        images: Option<(String, String)>,
+        /// What the image's `.treeinfo` calls the architecture; it goes before the usual places.
+        treeinfo: Option<String>,
+    },
+    /// The ISO's own boot loader, which is typed to.
+    Typed {
+        /// The image.
+        iso: MediaAt,
+        /// What is typed.
+        keys: String,
+    },
+    /// Kernel and initial RAM disk by themselves.
+    Netboot {
+        /// Kernel.
+        kernel: MediaAt,
+        /// Initial RAM disk.
+        initrd: MediaAt,
+    },
+}
+
+/// What the key of an installation is made of.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    source: &'static str,
+    media: InstallerMedia,
+    answers: &'a str,
+    #[serde(rename = "boot line")]
+    boot_line: &'a str,
+    #[serde(rename = "boot command")]
+    boot_command: Option<&'a str>,
+    disk: u64,
+    password: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum InstallerMedia {
+    Iso { iso: MediaInput },
+    Netboot { kernel: MediaInput, initrd: MediaInput },
+}
+
+/// The node that installs a distro by its own installer, and those that fetch what it starts from.
+pub(in crate::stage) fn plan(
+    nodes: &mut Nodes<Work>,
+    distro: &Distro,
+    source: &InstallerSource,
+    manifest: &Manifest,
+    facts: &Facts<'_>,
+) -> Result<NodeIndex, PlanError> {
+    let known = installer::find(distro.family.name(), &distro.version);
+    let known = known.ok_or_else(|| PlanError::Family {
+        distro: distro.name.clone(),
+        family: distro.family.name().to_owned(),
+    })?;
+    // A medium that starts itself brings its own initial RAM disk: nothing can be slipped into that.
+    let usual = match known.delivery {
+        Delivery::Initrd if source.boot_command.is_some() => Delivery::Http,
+        usual => usual,
+    };
+    let delivery = source.delivery.unwrap_or(usual);
+    let mirror = mirror(distro, source, known, facts)?;
+    let answers = answers(distro, source, known, &mirror)?;
+    let boot_facts = boot_facts(known, &mirror);
+    let arch = distro.platform.hardware().arch;
+    let mut takes = Vec::new();
+    let (boot, media) = match &source.media {
+        InstallMedia::Iso(media) => {
+            let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.stamp, &mut takes);
+            let boot = match &source.boot_command {
+                Some(text) => InstallerBoot::Typed {
+                    iso,
+                    keys: boot_text(distro, "boot_command", text, &boot_facts)?,
+                },
+                None => InstallerBoot::Iso {
+                    iso,
+                    images: known
+                        .images
+                        .get(arch)
+                        .map(|images| (images.kernel.clone(), images.initrd.clone())),
+                    treeinfo: known.treeinfo.get(arch).cloned(),
+                },
+            };
+            (boot, InstallerMedia::Iso { iso: input })
+        }
+        InstallMedia::Netboot { kernel, initrd } => {
+            let mut at = |name: &str, media, role: &Role| {
+                let subject = format!("{}-{name}", distro.name);
+                medium(nodes, &subject, media, role, facts.stamp, &mut takes)
+            };
+            let (kernel, of_kernel) = at("kernel", kernel, &KERNEL);
+            let (initrd, of_initrd) = at("initrd", initrd, &INITRD);
+            let input = InstallerMedia::Netboot {
+                kernel: of_kernel,
+                initrd: of_initrd,
+            };
+            (InstallerBoot::Netboot { kernel, initrd }, input)
+        }
+    };
+    let has_iso = matches!(source.media, InstallMedia::Iso(_));
+    let mut line = known.command_line(delivery, has_iso);
+    if let Some(more) = &source.arguments {
+        line = format!("{more} {line}");
+    }
+    let command_line = boot_text(distro, "kernel arguments", &line, &boot_facts)?;
+    let command_line = command_line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let typed = match &boot {
+        InstallerBoot::Typed { keys, .. } => Some(keys.clone()),
+        _ => None,
+    };
+    let draft = Draft {
+        stage: STAGE,
+        revision: REVISION,
+        subject: &distro.name,
+        inputs: Inputs {
+            source: "installer",
+            media,
+            answers: &answers,
+            boot_line: &command_line,
+            boot_command: typed.as_deref(),
+            disk: distro.disk.0,
+            password: source.password.as_ref().map(facts.fingerprint),
+        },
+        takes,
+        cost: Cost {
+            machines: 1,
+            memory: distro.memory.0,
+            cpus: distro.cpus,
+            scratch: 2 * distro.disk.0,
+        },
+    };
+    let work = InstallerWork {
+        boot,
+        command_line: command_line.clone(),
+        delivery,
+        answers: answers.clone(),
+        file: known.file.clone(),
+        label: known.label.clone(),
+        other_seed_files: known.other_seed_files.clone(),
+        program: known.program.clone(),
+        password: source.password.clone(),
+        disk: distro.disk.0,
+        largest: largest(manifest, distro),
+        machine: wish(distro),
+    };
+    Ok(nodes.add(draft, work))
+}
+
+/// Where packages come from.
+fn mirror(
+    distro: &Distro,
+    source: &InstallerSource,
+    known: &Installer,
+    facts: &Facts<'_>,
+) -> Result<String, PlanError> {
+    match &source.mirror {
+        Some(mirror) => Ok(mirror.clone()),
+        None if known.mirror == HOST_MIRROR => {
+            let of_host = facts.mirrors.get(&distro.name);
+            let of_host = of_host.ok_or_else(|| PlanError::NoMirror {
+                distro: distro.name.clone(),
+                suite: source.suite.clone().unwrap_or_else(|| "any".to_owned()),
+            })?;
+            Ok(of_host.uri.clone())
+        }
+        None => Ok(known.mirror.clone()),
+    }
+}
+
+fn boot_facts(known: &Installer, mirror: &str) -> BootFacts {
+    BootFacts {
+        url: format!("{ANSWERS_FOLDER}{}", known.file),
+        folder: ANSWERS_FOLDER.to_owned(),
+        address: HOST_ADDRESS.to_owned(),
+        port: ANSWERS_PORT.to_owned(),
+        log_port: LOG_PORT.to_owned(),
+        mirror: mirror.to_owned(),
+    }
+}
+
+fn answers(
+    distro: &Distro,
+    source: &InstallerSource,
+    known: &Installer,
+    mirror: &str,
+) -> Result<String, PlanError> {
+    let Some(answers) = &distro.answers else {
+        return Ok(String::new());
+    };
+    let kept = boot_text(distro, "kept arguments", &known.kept, &boot_facts(known, mirror))?;
+    let facts = BuildFacts {
+        mirror: mirror.to_owned(),
+        suite: source.suite.clone().unwrap_or_default(),
+        hostname: distro.name.clone(),
+        build_key: BUILD_KEY.to_owned(),
+        user: "root".to_owned(),
+        kept_arguments: kept,
+        password: source
+            .password
+            .as_ref()
+            .map(|_| PASSWORD.to_owned())
+            .unwrap_or_default(),
+        report_url: REPORT_URL.to_owned(),
+        ..BuildFacts::default()
+    };
+    let context = context::answers_context(distro, &facts);
+    let rendered = template::render(answers, &context).map_err(|error| PlanError::Answers {
+        distro: distro.name.clone(),
+        reason: error.to_string(),
+    })?;
+    // A block at the end takes the last line's end with it.
+    Ok(rendered.trim_end().to_owned() + "\n")
+}
+
+/// A text of a boot line or of what is typed, rendered.
+fn boot_text(distro: &Distro, name: &str, text: &str, facts: &BootFacts) -> Result<String, PlanError> {
+    let template = Template {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    template::render(&template, &context::boot_context(distro, facts)).map_err(|error| PlanError::Answers {
+        distro: distro.name.clone(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,74 @@
+//! Plans the packaging of an image. Pure.
+
+use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
+
+use super::SIZED;
+use crate::manifest::model::{Compression, Distro, Image, Publish};
+use crate::plan::graph::{Draft, Nodes};
+use crate::plan::node::{Cost, Results, Stage};
+use crate::size::MIB;
+use crate::stage::Work;
+use crate::stage::distro::data_bound;
+
+/// Compresses a disk and takes its digests.
+pub const STAGE: Stage = Stage {
+    name: "package",
+    results: Results::Stored,
+};
+
+/// Memory of a package node beyond what it maps: blocks in flight, in bytes.
+const MEMORY: u64 = 256 * MIB;
+
+/// Revision of what it makes; see [`Draft::revision`].
+const REVISION: u32 = 1;
+
+/// Work of [`STAGE`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PackageWork {
+    /// How.
+    pub compression: Compression,
+    /// How hard.
+    pub level: Option<u32>,
+}
+
+/// What the key of a packaged image is made of.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    size: &'a str,
+    compress: Compression,
+    level: Option<u32>,
+}
+
+/// The node that packages an image.
+pub(in crate::stage) fn plan(
+    nodes: &mut Nodes<Work>,
+    image: &Image,
+    distro: &Distro,
+    publish: &Publish,
+    size: NodeIndex,
+) -> NodeIndex {
+    let work = PackageWork {
+        compression: publish.compress,
+        level: publish.level,
+    };
+    let sized = nodes.key(size).to_owned();
+    let draft = Draft {
+        stage: STAGE,
+        revision: REVISION,
+        subject: &image.id,
+        inputs: Inputs {
+            size: &sized,
+            compress: publish.compress,
+            level: publish.level,
+        },
+        takes: vec![SIZED.of(size)],
+        cost: Cost {
+            scratch: data_bound(distro),
+            cpus: 1,
+            memory: MEMORY,
+            ..Cost::default()
+        },
+    };
+    nodes.add(draft, work)
+}

@@ -1,0 +1,129 @@
+//! Plans a provision: a flavor's steps, rendered, and what its result depends on. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
+
+use super::BASE;
+use super::step::{StepInput, plan_step};
+use crate::digest::sha256_hex;
+use crate::guest;
+use crate::manifest::model::{AnsibleStep, CopyStep, Distro, Flavor, Secret};
+use crate::plan::graph::{Draft, Nodes};
+use crate::plan::node::{Cost, Results, Stage};
+use crate::stage::Work;
+use crate::stage::distro::{GuestAccess, MachineWish, access, data_bound, user, wish};
+use crate::stage::recipe::PlanError;
+
+/// Runs a flavor's steps on a distro's disk and seals it.
+pub const STAGE: Stage = Stage {
+    name: "provision",
+    results: Results::Stored,
+};
+
+/// Revision of what it makes; see [`Draft::revision`].
+const REVISION: u32 = 2;
+
+/// Work of [`STAGE`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProvisionWork {
+    /// Who lives in the guest.
+    pub guest: GuestAccess,
+    /// Steps in order.
+    pub steps: Vec<PlannedStep>,
+    /// The VM.
+    pub machine: MachineWish,
+}
+
+/// A step, rendered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// For people.
+    pub label: String,
+    /// What.
+    pub action: Action,
+    /// Longest time for one attempt.
+    pub timeout: Duration,
+    /// Further attempts.
+    pub retries: u32,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Runs a script.
+    Run {
+        /// Its text.
+        script: String,
+        /// Interpreter, absent: its `#!`, else `/bin/sh`.
+        interpreter: Option<String>,
+        /// Plain environment.
+        env: BTreeMap<String, String>,
+        /// Secrets for the environment.
+        secrets: BTreeMap<String, Secret>,
+        /// Codes that mean success.
+        exit_codes: Vec<i32>,
+    },
+    /// Copies.
+    Copy(CopyStep),
+    /// Restarts the guest.
+    Reboot,
+    /// Installs the boot-time agent.
+    InstallAgent,
+    /// Runs a playbook.
+    Ansible(AnsibleStep),
+}
+
+/// What the key of a provision is made of.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    install: &'a str,
+    user: &'a str,
+    steps: Vec<StepInput<'a>>,
+    seal: String,
+}
+
+/// The node that makes a flavor of a distro. `fingerprint` gives what stands for a secret.
+pub(in crate::stage) fn plan(
+    nodes: &mut Nodes<Work>,
+    distro: &Distro,
+    flavor: &Flavor,
+    fingerprint: &dyn Fn(&Secret) -> String,
+    install: NodeIndex,
+) -> Result<NodeIndex, PlanError> {
+    let mut planned = Vec::with_capacity(flavor.steps.len());
+    let mut steps = Vec::with_capacity(flavor.steps.len());
+    for step in &flavor.steps {
+        let (step, input) = plan_step(distro, &flavor.name, step, fingerprint)?;
+        planned.push(step);
+        steps.push(input);
+    }
+    let work = ProvisionWork {
+        guest: access(distro),
+        steps: planned,
+        machine: wish(distro),
+    };
+    let installed = nodes.key(install).to_owned();
+    let draft = Draft {
+        stage: STAGE,
+        revision: REVISION,
+        subject: &format!("{}-{}", distro.name, flavor.name),
+        inputs: Inputs {
+            install: &installed,
+            user: user(distro),
+            steps,
+            seal: sha256_hex(guest::SEAL.as_bytes()),
+        },
+        takes: vec![BASE.of(install)],
+        cost: Cost {
+            machines: 1,
+            memory: distro.memory.0,
+            cpus: distro.cpus,
+            scratch: 2 * data_bound(distro),
+        },
+    };
+    Ok(nodes.add(draft, work))
+}

@@ -1,0 +1,157 @@
+//! Which stages an image goes through: from a manifest and some facts to a plan. One install for each distro, one
+//! provision for each (distro, flavor), one size for each image; only what the selected images need. Pure.
+
+mod error;
+#[cfg(test)]
+mod golden;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use petgraph::graph::NodeIndex;
+
+pub use self::error::PlanError;
+use super::install::Mirror;
+use super::part::Ready;
+use super::{Plan, Work, check, index, install, package, provision, size, sums, upload};
+use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
+use crate::plan::graph::{Nodes, PlannedImage};
+
+/// What planning needs beside the manifest.
+pub struct Inputs<'a> {
+    /// What is planned beyond images in the output folder.
+    pub wanted: Wanted,
+    /// Package archives by distro, for bootstrap sources without one in the manifest.
+    pub mirrors: &'a BTreeMap<String, Mirror>,
+    /// Fingerprint of a secret; what it gives stands in the key for the secret.
+    pub fingerprint: &'a dyn Fn(&Secret) -> String,
+    /// What tells a local medium without a digest from another (size and time of change).
+    pub stamp: &'a dyn Fn(&Path) -> String,
+}
+
+/// Which of the stages are planned that a run can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Boot and check images, as the manifest says, before they appear anywhere. Without is the quick way, for trying
+    /// things out.
+    pub checks: bool,
+    /// Publish them too.
+    pub upload: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            checks: true,
+            upload: false,
+        }
+    }
+}
+
+impl fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs")
+            .field("mirrors", &self.mirrors)
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Plans the selected images of a manifest (positions in `manifest.images`).
+///
+/// # Errors
+/// [`PlanError`].
+pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
+    let mut planner = Planner {
+        manifest,
+        inputs,
+        nodes: Nodes::default(),
+        installs: BTreeMap::new(),
+        provisions: BTreeMap::new(),
+    };
+    let mut images = Vec::with_capacity(selected.len());
+    for image in selected.iter().filter_map(|&i| manifest.images.get(i)) {
+        images.push(planner.image(image)?);
+    }
+    Ok(planner.nodes.into_plan(&manifest.name, images))
+}
+
+struct Planner<'a> {
+    manifest: &'a Manifest,
+    inputs: &'a Inputs<'a>,
+    nodes: Nodes<Work>,
+    installs: BTreeMap<&'a str, NodeIndex>,
+    provisions: BTreeMap<(&'a str, &'a str), NodeIndex>,
+}
+
+impl<'a> Planner<'a> {
+    /// All that an image goes through.
+    fn image(&mut self, image: &'a Image) -> Result<PlannedImage, PlanError> {
+        let manifest = self.manifest;
+        let (distro, flavor) = resolved(manifest, image);
+        let publish = &manifest.publish;
+        let install = self.install(distro)?;
+        let provision = self.provision(distro, flavor, install)?;
+        let nodes = &mut self.nodes;
+        let sized = size::plan(nodes, image, distro, publish.format, provision, install);
+        let packaged = package::plan(nodes, image, distro, publish, sized);
+        let mut ready = Ready::new(&image.file, packaged, nodes);
+        let is_checked = self.inputs.wanted.checks && !image.checks.is_empty();
+        let check =
+            is_checked.then(|| check::plan(nodes, image, (distro, flavor), publish.format, &ready, install));
+        ready.wait_for(check);
+        let delivery = sums::plan(nodes, manifest, image, &ready);
+        let mut published = Vec::new();
+        if self.inputs.wanted.upload {
+            for target in &publish.targets {
+                let upload = upload::plan(nodes, manifest, image, distro, target, &ready)?;
+                let parts = (distro, flavor);
+                published.push(index::plan(nodes, manifest, image, parts, target, &ready, upload));
+            }
+        }
+        Ok(PlannedImage {
+            id: image.id.clone(),
+            disk_bytes: image.size.0,
+            path: manifest.output.join(&image.file),
+            delivery,
+            check,
+            unchecked: !is_checked && !image.checks.is_empty(),
+            published,
+        })
+    }
+
+    fn provision(
+        &mut self,
+        distro: &'a Distro,
+        flavor: &'a Flavor,
+        install: NodeIndex,
+    ) -> Result<NodeIndex, PlanError> {
+        let name = (distro.name.as_str(), flavor.name.as_str());
+        if let Some(&index) = self.provisions.get(&name) {
+            return Ok(index);
+        }
+        let index = provision::plan(&mut self.nodes, distro, flavor, self.inputs.fingerprint, install)?;
+        self.provisions.insert(name, index);
+        Ok(index)
+    }
+
+    fn install(&mut self, distro: &'a Distro) -> Result<NodeIndex, PlanError> {
+        if let Some(&index) = self.installs.get(distro.name.as_str()) {
+            return Ok(index);
+        }
+        let index = install::plan(&mut self.nodes, self.manifest, distro, self.inputs)?;
+        self.installs.insert(&distro.name, index);
+        Ok(index)
+    }
+}
+
+/// An image's distro and flavor.
+fn resolved<'a>(manifest: &'a Manifest, image: &Image) -> (&'a Distro, &'a Flavor) {
+    let distro = manifest.distro(&image.distro);
+    let flavor = manifest.flavor(&image.flavor);
+    (
+        distro.expect("names in a checked manifest resolve"),
+        flavor.expect("names in a checked manifest resolve"),
+    )
+}

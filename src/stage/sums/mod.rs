@@ -1,0 +1,201 @@
+//! Puts an image's files into the output folder, then their lines into the files that list checksums.
+
+mod list;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::list::LOCK;
+pub use self::list::{SumsError, deliver, file_name, listed, merge};
+pub(super) use self::plan::plan;
+pub use self::plan::{STAGE, SumsWork};
+use super::Site;
+use super::error::StageError;
+use super::package;
+use super::part::Part;
+use super::result::{Given, Taken};
+use super::task::{File, Finding, Made, Memo, Stored, Task};
+use crate::digest::{Algorithm, Digest};
+use crate::host::fs::{self as host_fs, Stamp};
+
+/// What is told of a delivery: the image's own file, and those beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The file as it was put there.
+    pub stamp: Stamp,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digests, as in the checksum files.
+    pub digests: BTreeMap<Algorithm, Digest>,
+    /// When it was packaged; absent in those of a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packaged: Option<Timestamp>,
+    /// Files beside it, by their paths below the output folder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<PathBuf, Delivered>,
+}
+
+/// A file that was put beside an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The file as it was put there.
+    pub stamp: Stamp,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digests, as in the checksum files.
+    pub digests: BTreeMap<Algorithm, Digest>,
+}
+
+/// Checksum files that were read, by their folder.
+#[derive(Debug, Default)]
+struct Lists(BTreeMap<(PathBuf, Algorithm), BTreeMap<PathBuf, String>>);
+
+impl Delivery {
+    /// The digests of the image's own file, in the order of their algorithms.
+    pub fn listed(&self) -> Vec<Digest> {
+        self.digests.values().cloned().collect()
+    }
+
+    /// A file of the image, as it was delivered.
+    fn of(&self, part: &Part) -> Option<Delivered> {
+        if !part.is_image() {
+            return self.beside.get(&part.path).cloned();
+        }
+        Some(Delivered {
+            stamp: self.stamp,
+            bytes: self.bytes,
+            digests: self.digests.clone(),
+        })
+    }
+}
+
+impl Task for SumsWork {
+    fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
+        let folders = self.parts.iter().filter_map(|part| {
+            let path = self.output.join(&part.path);
+            host_fs::can_fill(path.parent().unwrap_or(&self.output)).err()
+        });
+        folders.map(Finding::Output).collect()
+    }
+
+    fn files(&self) -> &'static [File] {
+        &[]
+    }
+
+    /// Whether the output folder holds what was put there: the record says what that was.
+    fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
+        let Some(result) = &stored.result else {
+            let path = self.path();
+            return Err((!path.exists()).then(|| format!("{} is not there yet", path.display())));
+        };
+        let record: Delivery = result.facts().map_err(|error| Some(error.to_string()))?;
+        for part in &self.parts {
+            self.part_stands(part, &record, stored).map_err(Some)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, taken: &Taken, _out: &Path, site: &Site) -> Result<Made, StageError> {
+        // An image that is there has all that belongs to it.
+        let mut delivered = BTreeMap::new();
+        let mut lines = Vec::new();
+        for part in self.parts.iter().rev() {
+            let artifact = part.artifact(taken)?;
+            let path = self.output.join(&part.path);
+            let stamp = deliver(&artifact.path, &path, &site.cancel)?;
+            let mut digests = BTreeMap::new();
+            for algorithm in &self.algorithms {
+                let digest = artifact.digest(*algorithm)?;
+                lines.push((part.path.clone(), digest.clone()));
+                digests.insert(*algorithm, digest.clone());
+            }
+            let bytes = artifact.bytes;
+            let done = Delivered {
+                stamp,
+                bytes,
+                digests,
+            };
+            delivered.insert(part.path.clone(), done);
+        }
+        for algorithm in &self.algorithms {
+            merge(&self.output, *algorithm, &site.order.files, &lines, &site.cancel)?;
+        }
+        let image = self.image();
+        let of_image = delivered.remove(&image.path);
+        let Some(Delivered {
+            stamp,
+            bytes,
+            digests,
+        }) = of_image
+        else {
+            unreachable!("every file was delivered, the image among them");
+        };
+        Ok(Made::with(&Delivery {
+            stamp,
+            bytes,
+            digests,
+            packaged: Some(taken.get(&image.role)?.created),
+            beside: delivered,
+        }))
+    }
+}
+
+impl SumsWork {
+    /// The image's own file.
+    fn image(&self) -> &Part {
+        &self.parts[0]
+    }
+
+    /// Its place, as the user can type it.
+    pub fn path(&self) -> PathBuf {
+        self.output.join(&self.image().path)
+    }
+
+    fn part_stands(&self, part: &Part, record: &Delivery, stored: &Stored<'_>) -> Result<(), String> {
+        let path = self.output.join(&part.path);
+        let record = record
+            .of(part)
+            .ok_or_else(|| format!("{} is not there yet", path.display()))?;
+        let given = (stored.taken)(&part.role);
+        let made = given.as_ref().and_then(|given| part.artifact_in(given));
+        if made.is_some_and(|made| !made.has_digests(record.digests.values())) {
+            return Err(package::AGAIN.to_owned());
+        }
+        match Stamp::of(&path) {
+            Ok(stamp) if stamp == record.stamp => {}
+            Ok(_) => return Err(format!("{} is not the file that was put there", path.display())),
+            Err(_) => return Err(format!("{} is missing", path.display())),
+        }
+        for algorithm in &self.algorithms {
+            let wanted = record.digests.get(algorithm).map(|digest| digest.hex.as_str());
+            if wanted.is_none() || self.listed(&part.path, *algorithm, stored).as_deref() != wanted {
+                let list = self.output.join(file_name(*algorithm));
+                return Err(format!("its line in {} is missing", list.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest that a checksum file has for a file.
+    fn listed(&self, path: &Path, algorithm: Algorithm, stored: &Stored<'_>) -> Option<String> {
+        let lists = stored.memo.note::<Lists>();
+        let mut lists = lists.borrow_mut();
+        let list = lists
+            .0
+            .entry((self.output.clone(), algorithm))
+            .or_insert_with(|| {
+                // A list that cannot be read is one to be written anew: that will say why it cannot.
+                listed(&self.output, algorithm).unwrap_or_default()
+            });
+        list.get(path).cloned()
+    }
+}
+
+/// What was delivered, where a result tells.
+pub fn delivery(result: &Given) -> Option<Delivery> {
+    result.facts().ok()
+}

@@ -1,0 +1,127 @@
+//! How publishing to one place is a stage.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Around, Item, Metadata, Receipt, UploadWork, check, retry, upload};
+use crate::digest::Algorithm;
+use crate::event::Outcome;
+use crate::manifest::target::Target;
+use crate::stage::Site;
+use crate::stage::error::StageError;
+use crate::stage::result::Taken;
+use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
+
+/// Proof of the upload of all files of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipts {
+    /// Of the image itself.
+    #[serde(flatten)]
+    pub image: Receipt,
+    /// Of the files beside it, by their paths.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<PathBuf, Receipt>,
+}
+
+impl Receipts {
+    /// That of one file of the image.
+    pub fn of(&self, path: &Path, is_image: bool) -> Option<&Receipt> {
+        if is_image {
+            Some(&self.image)
+        } else {
+            self.beside.get(path)
+        }
+    }
+}
+
+/// Places that were looked at.
+#[derive(Debug, Default)]
+struct Checked(Vec<Target>);
+
+impl Task for UploadWork {
+    fn programs(&self) -> Vec<&'static str> {
+        self.target.programs().to_vec()
+    }
+
+    fn preflight(&self, memo: &Memo) -> Vec<Finding> {
+        let checked = memo.note::<Checked>();
+        let mut checked = checked.borrow_mut();
+        if checked.0.contains(&self.target) {
+            return Vec::new();
+        }
+        checked.0.push(self.target.clone());
+        match check(&self.target) {
+            Ok(warnings) => warnings.into_iter().map(Finding::Warning).collect(),
+            Err(error) => vec![Finding::Target(error.to_string())],
+        }
+    }
+
+    fn files(&self) -> &'static [File] {
+        &[]
+    }
+
+    /// What the network says is asked when it is the node's turn, not for a plan.
+    fn stands(&self, _stored: &Stored<'_>) -> Result<(), Option<String>> {
+        Err(Some("the target is asked each time".to_owned()))
+    }
+
+    fn publishes(&self) -> bool {
+        true
+    }
+
+    fn run(&self, taken: &Taken, _out: &Path, site: &Site) -> Result<Made, StageError> {
+        let last: Option<Receipts> = site.before.as_ref().and_then(|before| before.facts().ok());
+        let none = Metadata::new();
+        let mut beside = BTreeMap::new();
+        let mut sent_some = false;
+        let mut of_image = None;
+        // An image that is there has all that belongs to it.
+        for (number, part) in self.parts.iter().enumerate().rev() {
+            let artifact = part.artifact(taken)?;
+            let is_image = part.is_image();
+            let item = Item {
+                path: &artifact.path,
+                name: &part.path,
+                bytes: artifact.bytes,
+                sha512: artifact.digest(Algorithm::Sha512)?,
+                // What selects the image must not find a file beside it.
+                metadata: if is_image { &self.metadata } else { &none },
+                listed: is_image,
+            };
+            // Kept between runs, so that a killed upload goes on where it was.
+            let name = match number {
+                0 => format!("upload-{}.json", site.key),
+                number => format!("upload-{}-{number}.json", site.key),
+            };
+            let around = Around {
+                cancel: &site.cancel,
+                emit: &site.emit,
+                state: &site.lasting.join(name),
+                policy: retry::Policy::default(),
+            };
+            let last = last.as_ref().and_then(|last| last.of(&part.path, is_image));
+            let uploaded = upload(&self.target, &item, last, &around)?;
+            sent_some |= uploaded.sent;
+            if is_image {
+                of_image = Some(uploaded.receipt);
+            } else {
+                beside.insert(part.path.clone(), uploaded.receipt);
+            }
+        }
+        let Some(image) = of_image else {
+            unreachable!("an image is one of its own files");
+        };
+        let (outcome, message) = if sent_some {
+            (Outcome::Built, image.url.clone())
+        } else {
+            (Outcome::Present, format!("{}, nothing was sent", image.url))
+        };
+        Ok(Made {
+            outcome,
+            message: Some(message),
+            ..Made::with(&Receipts { image, beside })
+        })
+    }
+}
