@@ -244,6 +244,28 @@ mod tests {
         assert!(store.lookup("size", "k1").is_none());
     }
 
+    /// What was not meant for it: drafts that were given up, and what NFS leaves of a removed file that is open.
+    #[test]
+    fn hidden_files_in_a_slot_are_no_part_of_the_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let scratch = store.scratch("run").unwrap();
+        let cancel = Cancel::default();
+        let claim = store
+            .claim("size", "k1", &scratch, false, &cancel, &mut || {})
+            .unwrap();
+        let Claim::Miss(slot) = claim else {
+            panic!("nothing was built yet");
+        };
+        for name in ["disk", ".nfs000000000002a1", ".disk.00c0ffee-0.part"] {
+            fs::write(slot.path(name), name).unwrap();
+        }
+        slot.commit(json!({}), json!({}), &cancel).unwrap();
+        let entry = store.lookup("size", "k1").unwrap();
+        let has = |name: &str| entry.file(name).is_some();
+        assert!(has("disk") && !has(".nfs000000000002a1") && !has(".disk.00c0ffee-0.part"));
+    }
+
     #[test]
     fn what_a_killed_run_left_is_swept_and_what_a_living_one_has_is_not() {
         let folder = tempfile::tempdir().unwrap();

@@ -140,10 +140,11 @@ pub(super) fn claim(
         }
     };
     // Whoever forced a rebuild and had to wait for another run takes what that run has just built.
-    if (!rebuild || waited)
-        && let Some(entry) = store.lookup(stage, key)
-    {
-        return Ok(Claim::Hit(entry));
+    if !rebuild || waited {
+        refresh(store, stage, key)?;
+        if let Some(entry) = store.lookup(stage, key) {
+            return Ok(Claim::Hit(entry));
+        }
     }
     let name = format!("{stage}-{key}.new");
     // What an earlier attempt of this run left is no part of the result.
@@ -157,6 +158,23 @@ pub(super) fn claim(
         started: Instant::now(),
         _lock: lock,
     }))
+}
+
+/// Makes what other hosts did in a shared folder seen. A client of NFS remembers for up to a minute that a name was not
+/// there (nfs(5), `acdirmax`), which would build a result twice that another host has just committed; it forgets that when
+/// it changes the folder itself and finds that it was not the only one.
+fn refresh(store: &Store, stage: &str, key: &str) -> Result<(), StoreError> {
+    let place = store.result_folder(stage, key);
+    if place.exists() {
+        return Ok(());
+    }
+    let parent = place.parent().unwrap_or(&place);
+    host_fs::private_dir(parent)?;
+    tempfile::Builder::new()
+        .prefix(".look-")
+        .tempfile_in(parent)
+        .map(drop)
+        .map_err(|e| StoreError::io("write into", parent, e))
 }
 
 impl Slot {
@@ -197,6 +215,11 @@ impl Slot {
             .map(|e| e.file_name().to_string_lossy().into_owned())
         {
             let path = self.folder.join(&name);
+            // A draft that was not published, or a file that NFS keeps for whoever has it open (`.nfs…`).
+            if name.starts_with('.') {
+                let _ = fs::remove_file(&path);
+                continue;
+            }
             let digests = match self.digests.remove(&name) {
                 Some(digests) if digests.iter().any(|d| d.algorithm == Algorithm::Sha256) => digests,
                 _ => match host_fs::hash_file(&path, &[Algorithm::Sha256], cancel) {
