@@ -16,6 +16,7 @@ use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::fs::{private_dir, write_atomic};
+use crate::host::random;
 use crate::report::summary::RunSummary;
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
@@ -300,11 +301,18 @@ fn refuse(error: &RunError) -> Exit {
     }
 }
 
-/// An id that sorts by time and tells two runs of one second apart.
+/// An id that sorts by time and tells two runs of one second apart, on whatever hosts they are.
 pub fn run_id() -> String {
-    format!(
-        "{}-{}",
-        Zoned::now().strftime("%Y%m%d-%H%M%S"),
-        std::process::id()
-    )
+    format!("{}-{}", Zoned::now().strftime("%Y%m%d-%H%M%S"), random::word())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run_id;
+
+    /// Two containers share process ids and a second.
+    #[test]
+    fn ids_of_runs_differ_whatever_process_they_are_in() {
+        assert_ne!(run_id(), run_id());
+    }
 }

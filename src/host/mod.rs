@@ -7,6 +7,7 @@ pub mod http;
 pub mod namespace;
 pub mod packages;
 pub mod process;
+pub mod random;
 pub mod serve;
 pub mod syslog;
 pub mod terminal;

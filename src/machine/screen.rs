@@ -6,6 +6,7 @@ use serde_json::json;
 use super::error::MachineError;
 use super::qemu::{ANSWER, Machine};
 use super::qmp::QmpError;
+use crate::host::random;
 
 /// Letters of a password; VNC's own scheme takes no more than eight (RFC 6143 §7.2.2).
 const LETTERS: usize = 8;
@@ -27,8 +28,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Qmp`].
     pub fn open_screen(&mut self) -> Result<Screen, MachineError> {
-        let mut random = [0; LETTERS];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        let random = random::bytes::<LETTERS>()
             .map_err(|error| self.no_screen(&format!("no random numbers: {error}")))?;
         let letter = |byte: &u8| char::from(ALPHABET[usize::from(byte & 31)]);
         let password: String = random.iter().map(letter).collect();

@@ -26,7 +26,7 @@ use super::inventory::{Inventory, KeptFolder, RunFolder, Stored};
 use super::lease::Address;
 use super::{Store, StoreError, pins, slot};
 use crate::host::cancel::Cancel;
-use crate::host::{fs as host_fs, namespace};
+use crate::host::{fs as host_fs, namespace, random};
 
 /// A download or upload that nobody has gone on with for so long is given up.
 const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -239,7 +239,7 @@ impl Store {
             .and_then(Path::file_name)
             .unwrap_or_default()
             .to_string_lossy();
-        let away = format!("evicted-{parent}-{name}-{}", std::process::id());
+        let away = format!("evicted-{parent}-{name}-{}", random::word());
         let away = self.root.join("scratch").join(away);
         match fs::rename(folder, &away) {
             Ok(()) => Ok(Some(away)),

@@ -310,6 +310,24 @@ mod tests {
         });
     }
 
+    /// Ids end in a process id in stores of older versions, in a random word now.
+    #[test]
+    fn runs_are_sorted_by_their_time_whatever_their_ids_end_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let newest_first = [
+            "20261128-100003-00c0ffee",
+            "boot-20261128-100002-f00df00d",
+            "20261128-100001-99999",
+            "20261128-100000-ffffffff",
+        ];
+        for id in newest_first.iter().rev() {
+            fs::create_dir(store.run_folder(id)).unwrap();
+        }
+        let ids: Vec<_> = store.runs().into_iter().map(|run| run.id).collect();
+        assert_eq!(ids, newest_first);
+    }
+
     #[test]
     fn fingerprints_are_stable_in_a_store_and_differ_between_stores() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -10,6 +10,7 @@ use sha2::Sha256;
 
 use super::StoreError;
 use crate::digest::hex;
+use crate::host::random;
 
 /// Length of the store's own key in bytes: that of the hash (RFC 2104 §3).
 const KEY_BYTES: usize = 32;
@@ -17,7 +18,7 @@ const KEY_BYTES: usize = 32;
 /// Stands in for the key of a store that has none yet and is only looked into: nothing was ever built by it.
 static NOBODYS: LazyLock<[u8; KEY_BYTES]> = LazyLock::new(|| {
     // It leaves this process nowhere: what it is matters only to those who cannot have it.
-    random().unwrap_or_default()
+    random::bytes().unwrap_or_default()
 });
 
 /// The fingerprint under a store's key; none: one that this process alone knows.
@@ -47,7 +48,7 @@ pub(super) fn key(root: &Path) -> Result<Vec<u8>, StoreError> {
     let path = root.join("secret");
     let draft = tempfile::Builder::new().prefix("secret.").tempfile_in(root);
     let made = draft.and_then(|mut draft| {
-        draft.write_all(&random()?)?;
+        draft.write_all(&random::bytes::<KEY_BYTES>()?)?;
         draft.as_file().sync_all()?;
         // Unlike a rename, it does not replace.
         fs::hard_link(draft.path(), &path)
@@ -56,17 +57,6 @@ pub(super) fn key(root: &Path) -> Result<Vec<u8>, StoreError> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(StoreError::io("make", &path, error)),
         _ => fs::read(&path).map_err(|source| StoreError::io("read", &path, source)),
     }
-}
-
-/// A new key, from the kernel (getrandom(2)).
-fn random() -> std::io::Result<[u8; KEY_BYTES]> {
-    let mut key = [0; KEY_BYTES];
-    let mut filled = 0;
-    while filled < key.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut key[filled..], flags)?;
-    }
-    Ok(key)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::store::{Address, Store, StoreError};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     pipeline store pin install/debian12          the newest result of that node\n  \
-    pipeline store pin 20261124-091254-4711      a run: its logs, and every result that it took or built")]
+    pipeline store pin 20261124-091254-3f9a41c0      a run: its logs, and every result that it took or built")]
 pub struct Args {
     /// A result, as in install/debian12 or install/3f9a…, or the id of a run
     #[arg(value_name = "RESULT|RUN", required = true)]

@@ -6,8 +6,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+
+use crate::host::random;
 
 use super::FsError;
 use super::lock::is_held;
@@ -23,11 +26,12 @@ impl Hidden {
     /// A name that no other thread, process or earlier crash of this program uses. What such a crash left is removed.
     pub(super) fn beside(place: &Path) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        static PROCESS: LazyLock<String> = LazyLock::new(random::word);
         let start = start(place);
         sweep(place, &start);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut name = start;
-        name.push(format!("{}-{number}{END}", std::process::id()));
+        name.push(format!("{}-{number}{END}", *PROCESS));
         Self(place.with_file_name(name))
     }
 
@@ -63,15 +67,14 @@ fn sweep(place: &Path, start: &OsString) {
             .as_encoded_bytes()
             .strip_prefix(start)
             .and_then(|rest| rest.strip_suffix(END.as_bytes()));
-        // `PID-NUMBER`: a place whose own name ends like this has more before it.
+        // `PROCESS-NUMBER`, whose first half was a process id once: a place whose own name ends like this has more before it.
         let ours = middle.is_some_and(|middle| {
             let mut halves = middle.split(|&byte| byte == b'-');
-            let mut number = || {
-                halves
-                    .next()
-                    .is_some_and(|half| !half.is_empty() && half.iter().all(u8::is_ascii_digit))
+            let mut half = |digit: fn(&u8) -> bool| {
+                let half = halves.next();
+                half.is_some_and(|half| !half.is_empty() && half.iter().all(digit))
             };
-            number() && number() && halves.next().is_none()
+            half(u8::is_ascii_hexdigit) && half(u8::is_ascii_digit) && halves.next().is_none()
         });
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         if ours && is_file && !is_held(&entry.path()) {
@@ -92,6 +95,7 @@ mod tests {
         let place = folder.path().join("image");
         for name in [
             ".image.12-0.part",
+            ".image.00c0ffee-3.part",
             ".image.12-1.part",
             ".image.x.12-0.part",
             ".image.12.part",

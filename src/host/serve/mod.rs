@@ -15,6 +15,7 @@ use std::time::Duration;
 use self::request::Bounds;
 use crate::digest::hex;
 use crate::host::process::clean_line;
+use crate::host::random;
 
 /// The longest report and the longest time for a request.
 const BOUNDS: Bounds = Bounds {
@@ -68,11 +69,9 @@ impl Server {
     pub fn bind() -> io::Result<Bound> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
-        let mut secret = [0; 16];
-        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
         Ok(Bound {
             port: listener.local_addr()?.port(),
-            folder: hex(&secret),
+            folder: hex(&random::bytes::<16>()?),
             listener,
         })
     }

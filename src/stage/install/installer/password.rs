@@ -2,6 +2,7 @@
 
 use sha_crypt::{PasswordHasher as _, ShaCrypt};
 
+use crate::host::random;
 use crate::manifest::model::Secret;
 use crate::stage::error::StageError;
 
@@ -15,10 +16,8 @@ pub(super) fn hash(secret: &Secret) -> Result<String, StageError> {
     if password.starts_with("$6$") || password.starts_with("$y$") {
         return Ok(password);
     }
-    let mut salt = [0; SALT];
     let failed = |reason: String| StageError::Password { reason };
-    rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| failed(error.to_string()))?;
+    let salt = random::bytes::<SALT>().map_err(|error| failed(error.to_string()))?;
     let hash = ShaCrypt::default()
         .hash_password_with_salt(password.as_bytes(), &salt)
         .map_err(|error| failed(error.to_string()))?;
