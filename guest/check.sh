@@ -180,7 +180,7 @@ keys_of_builds() {
 # One line for each thing that the build left behind.
 traces() {
     keys_of_builds
-    for home in "$root"/root "$root"/home/*; do
+    homes | while read -r home; do
         [ ! -e "$home/.ansible/tmp" ] || echo "${home#"$root"}/.ansible/tmp: files of Ansible"
     done
     find "$root/etc" -xdev -name '*pipeline-build*' | sed "s|^$root||; s|\$|: a setting of the build|"

@@ -7,6 +7,13 @@
 #
 # shellcheck shell=sh disable=SC2154 # root, key_body
 
+# Folders of all accounts that have one of their own; a step may have been somebody else than root.
+homes() {
+    awk -F: '$6 ~ /^\/(root$|home\/|opt\/|srv\/|var\/)/ { print $6 }' "$root/etc/passwd" | sort -u | while read -r home; do
+        [ ! -d "$root$home" ] || echo "$root$home"
+    done
+}
+
 # Mount points of file systems that are part of the machine: no pseudo, network or read-only medium's file system.
 local_file_systems() {
     if [ -n "$root" ]; then

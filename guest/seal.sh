@@ -44,13 +44,6 @@ systemd_is_here() {
     [ -e "$root/usr/lib/systemd/systemd" ] || [ -e "$root/lib/systemd/systemd" ]
 }
 
-# Folders of root and of people, for what only shells and Ansible leave: system accounts have none of it.
-homes() {
-    awk -F: '$6 == "/root" || $6 ~ /^\/home\// { print $6 }' "$root/etc/passwd" | sort -u | while read -r home; do
-        [ ! -d "$root$home" ] || echo "$root$home"
-    done
-}
-
 # rewrite FILE COMMAND ...: the file becomes the command's output; owner, mode and label stay.
 rewrite() {
     file=$1
@@ -461,7 +454,8 @@ empty_package_caches() {
 
 forget_histories() {
     homes | while read -r home; do
-        for name in .bash_history .ash_history .sh_history .zsh_history .python_history .lesshst .wget-hsts; do
+        for name in .bash_history .ash_history .sh_history .zsh_history .python_history .lesshst .wget-hsts \
+            .mysql_history .mariadb_history .psql_history .sqlite_history .rediscli_history; do
             [ ! -f "$home/$name" ] || rm -f "$home/$name"
         done
     done

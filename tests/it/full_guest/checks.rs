@@ -145,15 +145,13 @@ const CASES: &[Case] = &[
             }
             let unit = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo out of coffee; exit 1'\n";
             let unit = bench.write("unit", unit);
-            let key = bench.write(
-                "key",
-                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB pipeline-build-key\n",
-            );
+            let body = "Build".repeat(9);
+            let key = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAA{body} pipeline-build-key\n");
+            let key = bench.write("key", &key);
             write(
                 disk,
                 &[
-                    Put::Folder("/root/.ssh"),
-                    Put::File("/root/.ssh/authorized_keys", &key),
+                    Put::File("/etc/ssh/root.keys", &key),
                     Put::File("/etc/systemd/system/brewing.service", &unit),
                     Put::Link(
                         "/etc/systemd/system/multi-user.target.wants/brewing.service",
@@ -168,7 +166,7 @@ const CASES: &[Case] = &[
             ("login-prompt", "no such line"),
             ("port-22", "a closed port"),
             ("no-failed-units", "brewing.service"),
-            ("no-traces", "/root/.ssh/authorized_keys: the build key"),
+            ("no-traces", "/etc/ssh/root.keys: the key of another build"),
         ],
     },
     Case {
@@ -185,6 +183,34 @@ const CASES: &[Case] = &[
             ("root-size", "ends at 3 GiB of 4 GiB"),
             ("no-traces", "/etc/apt/apt.conf.d/30proxy: Acquire"),
         ],
+    },
+    Case {
+        name: "an sshd that takes no key of root's, which is no fault; one private key for all, and one shared on purpose",
+        break_it: |disk, bench| {
+            let sshd = "AuthorizedKeysFile /etc/ssh/keys/%u\nPermitRootLogin no\n";
+            let sshd = bench.write("sshd", sshd);
+            let key = "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n";
+            let key = bench.write("key", key);
+            let shared = bench.write("shared", "/etc/ours.pem\n");
+            write(
+                disk,
+                &[
+                    Put::File("/etc/ssh/sshd_config.d/10-hardened.conf", &sshd),
+                    Put::File("/etc/all.pem", &key),
+                    Put::File("/etc/ours.pem", &key),
+                    Put::File("/etc/shared-identities", &shared),
+                ],
+            );
+        },
+        checks: || {
+            vec![
+                Assertion::Network.into(),
+                Assertion::NoTraces.into(),
+                Assertion::Identity.into(),
+            ]
+        },
+        way_in: WayIn::Overlay,
+        fails: &[("identity", "the same in both: /etc/all.pem\n")],
     },
 ];
 

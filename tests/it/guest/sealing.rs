@@ -187,6 +187,9 @@ fn the_build_key_goes_out_of_every_file_that_has_it_and_the_check_looks_in_every
     for path in alone {
         bench.write(path, format!("{key}\n"));
     }
+    bench.write("var/lib/deploy/.bash_history", "deploy --token secret\n");
+    bench.write("var/lib/deploy/.psql_history", "alter role\n");
+    bench.write("var/lib/deploy/.ansible/tmp/x", "");
     let user_data = "#cloud-config\nusers:\n  - name: ann\n    ssh_authorized_keys:\n";
     bench.write(
         "var/lib/cloud/seed/nocloud/user-data",
@@ -199,6 +202,10 @@ fn the_build_key_goes_out_of_every_file_that_has_it_and_the_check_looks_in_every
     let url = body.replace('/', "%2F").replace('+', "%2B");
     bench.write("etc/app.conf", format!("a = 1\nkey = {url}\n"));
     let told = ask(&bench, &key).1;
+    assert!(
+        told.contains("/var/lib/deploy/.ansible/tmp: files of Ansible"),
+        "{told}"
+    );
     for path in alone.iter().chain(&[
         "var/lib/cloud/seed/nocloud/user-data",
         "var/lib/app/keys.json",
@@ -216,6 +223,13 @@ fn the_build_key_goes_out_of_every_file_that_has_it_and_the_check_looks_in_every
         assert!(
             said.contains(&format!("seal: build key: removed from /{path}\n")),
             "{said}"
+        );
+    }
+    // An account is at home below /var as well.
+    for name in [".bash_history", ".psql_history", ".ansible"] {
+        assert!(
+            !bench.path("var/lib/deploy").join(name).exists(),
+            "{name}: {said}"
         );
     }
     assert!(bench.path("etc/ssh/keys").exists() && !bench.path("root/.ssh").exists());
