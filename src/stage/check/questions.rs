@@ -208,6 +208,13 @@ mod tests {
         let lines: Vec<_> = (1_000_000..=1_001_500).map(|n| n.to_string()).collect();
         assert!(found[&4].output == lines.join("\n"), "{}", found[&4].output);
         assert!(show(&checks, &found).contains("== sleep 60: code 124"));
+        // The agent keeps the script in a file, where the search for the build key finds it.
+        let setting = Setting {
+            build_key: "AAAAC3Nz".to_owned(),
+            ..Setting::default()
+        };
+        let text = script(&checks, |_| true, &setting);
+        assert!(text.contains("AAAA C3Nz") && !text.contains("AAAAC3Nz"));
     }
 
     #[test]
