@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// Format of a disk image file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
     /// The bytes of the disk (sparse).
     Raw,
+    #[default]
     /// QEMU's copy-on-write format, version 3.
     Qcow2,
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::describe::row::words;
+
 /// How long an image may take to boot in the standard set, under KVM.
 const BOOT: Duration = Duration::from_secs(5 * 60);
 /// Port of SSH.
@@ -100,10 +102,16 @@ pub enum CheckSet {
     VmBootstrap,
 }
 
+words! { CheckSet: Standard, VmBootstrap; }
+
 impl CheckSet {
-    /// All of them by name, as a manifest writes them.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("standard", Self::Standard), ("vm-bootstrap", Self::VmBootstrap)];
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::VmBootstrap => "vm-bootstrap",
+        }
+    }
 
     /// Its checks.
     pub fn checks(self) -> Vec<Check> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::attach::attach;
 use super::check::Check;
 use super::context;
+use super::describe::tables::{IMAGE, PUBLISH};
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::names;
@@ -15,10 +16,6 @@ use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
 use super::target::Destination;
 use super::template::{Base, Compiled};
 
-/// The id of an image that names none.
-const ID: &str = "{{ distro }}-{{ size }}-{{ flavor }}";
-/// The published file of an image, below the output folder.
-const FILE: &str = "{{ id }}/{{ id }}.{{ format }}{{ suffix }}";
 /// Files that the program writes into the output folder itself.
 const OWN_FILES: [(&str, &str); 5] = [
     ("MD5SUM.txt", "a checksum file"),
@@ -38,17 +35,19 @@ struct Entry<'a> {
 
 /// Expands and checks. What is reported is left out.
 pub fn images(check: &Check<'_>) -> Vec<Image> {
+    let usual_id = IMAGE.id.default_value().unwrap_or_default();
+    let usual_file = PUBLISH.file.default_value().unwrap_or_default();
     // With a faulty file template, ids are still checked.
     let all_distros: Vec<_> = check.draft.distros.iter().collect();
     let file = Names::new(
         check,
         check.draft.file.as_ref(),
         "publish.file",
-        FILE,
+        &usual_file,
         &all_distros,
     );
     // Every table without an `id` shares the compiled default.
-    let default_id = Names::new(check, None, "images.id", ID, &[]);
+    let default_id = Names::new(check, None, "images.id", &usual_id, &[]);
     let bases = check.draft.distros.iter().map(|draft| {
         let context = context::distro_context(&draft.distro);
         (draft.distro.name.as_str(), Base::from(&context))
@@ -64,7 +63,7 @@ pub fn images(check: &Check<'_>) -> Vec<Image> {
         let own_id = draft
             .id
             .as_ref()
-            .and_then(|id| Names::new(check, Some(id), "images.id", ID, &own_distros));
+            .and_then(|id| Names::new(check, Some(id), "images.id", &usual_id, &own_distros));
         let id = if draft.id.is_some() { &own_id } else { &default_id };
         if let Some(id) = id {
             expand(check, draft, table, (id, file.as_ref()), &bases, &mut entries);
@@ -96,7 +95,7 @@ impl<'a> Names<'a> {
         check: &Check<'_>,
         spot: Option<&'a Spot>,
         path: &'static str,
-        default: &'static str,
+        default: &'a str,
         distros: &[&DistroDraft],
     ) -> Option<Self> {
         let mut reported = BTreeSet::new();

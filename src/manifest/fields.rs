@@ -1,24 +1,26 @@
-//! Typed access to the tables of a manifest. Whatever is not as wanted becomes a problem, and reading goes on:
-//! `None` means "absent, or already reported". Knows no key by name; which ones there are it learns by being asked.
+//! Tables of a manifest and their values, checked against what is known about their keys. Whatever is not as wanted
+//! becomes a problem, and reading goes on. Knows no key by name.
 
-use std::cell::RefCell;
 use std::fmt::Display;
-use std::ops::RangeInclusive;
 
+use super::describe::key::{Group, Key, Table};
 use super::error::{ProblemKind, Problems, Span};
 use super::parse::{Entry, Node, Value};
 use super::suggest;
 
-/// A table that is being read. Every key must be asked for; [`Fields::finish`] reports the others.
+/// Place of the whole document.
+const ROOT: &str = "manifest";
+
+/// A table that is being read. Its keys were checked when it was opened: none is unknown, missing or in the wrong
+/// company without a problem being there.
 #[derive(Debug)]
 pub struct Fields<'a> {
     /// Dotted place: `distros.debian12`.
     pub path: String,
     /// The table's header or braces.
     pub span: Span,
+    table: &'static Table,
     entries: &'a [Entry],
-    asked: RefCell<Vec<&'static str>>,
-    named: RefCell<Vec<&'a str>>,
     problems: &'a Problems,
 }
 
@@ -33,43 +35,52 @@ pub struct Field<'a> {
     pub path: String,
     /// The value.
     pub node: &'a Node,
+    /// A value that would be right, in TOML.
+    example: &'static str,
     problems: &'a Problems,
-    in_list: bool,
 }
 
 impl<'a> Fields<'a> {
-    /// The whole document.
-    pub fn root(node: &'a Node, problems: &'a Problems) -> Self {
+    /// Opens the whole document.
+    pub fn root(node: &'a Node, table: &'static Table, problems: &'a Problems) -> Self {
         let entries: &[Entry] = match &node.value {
             Value::Table(entries) => entries,
             _ => &[],
         };
-        Self {
-            path: "manifest".to_owned(),
+        let root = Self {
+            path: ROOT.to_owned(),
             span: node.span.clone(),
+            table,
             entries,
-            asked: RefCell::default(),
-            named: RefCell::default(),
             problems,
+        };
+        root.check();
+        root
+    }
+
+    /// A table in which nothing is written.
+    pub fn empty(&self, table: &'static Table) -> Self {
+        Self {
+            path: self.path.clone(),
+            span: self.span.clone(),
+            table,
+            entries: &[],
+            problems: self.problems,
         }
     }
 
     /// The value of a key, where it is there.
-    pub fn get(&self, key: &'static str) -> Option<Field<'a>> {
-        self.know(&[key]);
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        Some(self.field(entry))
-    }
-
-    /// The value of a key that must be there; `example` is how to write it.
-    pub fn need(&self, key: &'static str, example: &str) -> Option<Field<'a>> {
-        let field = self.get(key);
-        if field.is_none() {
-            let (path, example) = (self.path.clone(), format!("{key} = {example}"));
-            self.problems
-                .add(&self.span, ProblemKind::MissingKey { path, key, example });
-        }
-        field
+    pub fn find(&self, key: &'static Key) -> Option<Field<'a>> {
+        debug_assert!(
+            self.table.key(key.name).is_some(),
+            "the table `{}` has no key `{}`",
+            self.table.id,
+            key.name
+        );
+        #[cfg(test)]
+        recorder::record(key);
+        let entry = self.entry(key)?;
+        Some(Field::new(&self.path, entry, key.example, self.problems))
     }
 
     /// Reports a problem of the table as a whole.
@@ -77,110 +88,187 @@ impl<'a> Fields<'a> {
         self.problems.add(&self.span, kind);
     }
 
-    /// All values, for tables whose keys are names.
-    pub fn all(&self) -> impl Iterator<Item = Field<'a>> + '_ {
-        self.entries.iter().map(|entry| self.field(entry))
+    /// Reports that a key must be there.
+    pub fn lacks(&self, key: &Key) {
+        self.report(ProblemKind::MissingKey {
+            path: self.path.clone(),
+            key: key.name,
+            example: match key.written {
+                Some(written) => format!("\n{written}"),
+                None => format!(" {} = {}", key.name, key.example),
+            },
+        });
     }
 
-    /// The tables in this one that nobody asked for yet: sub-tables whose keys are names. They count as known.
-    pub fn tables(&self) -> Vec<Field<'a>> {
-        let is_table = |entry: &&Entry| matches!(entry.node.value, Value::Table(_));
-        let found: Vec<_> = self
-            .unknown()
-            .filter(is_table)
-            .map(|entry| self.field(entry))
-            .collect();
-        self.named
-            .borrow_mut()
-            .extend(found.iter().map(|field| field.key));
-        found
+    /// The values of keys that are no keys of this table, but names.
+    pub fn others(&self, example: &'static str) -> impl Iterator<Item = Field<'a>> + '_ {
+        let is_other = |entry: &&Entry| self.is_other(entry);
+        let entries = self.entries.iter().filter(is_other);
+        entries.map(move |entry| Field::new(&self.path, entry, example, self.problems))
     }
 
-    /// Which of some keys are there; all of them count as known.
-    pub fn which(&self, keys: &'static [&'static str]) -> Vec<Field<'a>> {
-        self.know(keys);
-        let known = self
-            .entries
-            .iter()
-            .filter(|entry| keys.contains(&entry.key.as_str()));
-        known.map(|entry| self.field(entry)).collect()
+    /// The one key of a group that is there. With several there was a report already.
+    pub fn only(&self, keys: impl IntoIterator<Item = &'static Key>) -> Option<&'static Key> {
+        let mut found = keys.into_iter().filter(|key| self.has(key));
+        found.next().filter(|_| found.next().is_none())
     }
 
-    /// The one key of several that exclude each other; `others` are the keys that may stand beside it.
-    pub fn one_of(&self, keys: &'static [&'static str], others: &[&str]) -> Option<Field<'a>> {
-        let mut found = self.which(keys);
-        // With an unknown key and none of the known ones, the unknown one is a typo of it: one report is enough.
-        let strange = |entry: &Entry| !others.contains(&entry.key.as_str());
-        let typo = found.is_empty() && self.unknown().any(strange);
-        if found.len() != 1 && !typo {
-            let (path, wanted) = (self.path.clone(), keys);
-            let names = found
-                .iter()
-                .map(|field| format!("`{}`", field.key))
-                .collect::<Vec<_>>();
-            let span = found.get(1).map_or(&self.span, |field| field.key_span);
-            let kind = ProblemKind::OneOf {
-                path,
-                found: names,
-                wanted,
+    fn entry(&self, key: &Key) -> Option<&'a Entry> {
+        self.entries.iter().find(|entry| entry.key == key.name)
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        self.entry(key).is_some()
+    }
+
+    fn is_other(&self, entry: &Entry) -> bool {
+        let may_be = self.table.others.is_some() && matches!(entry.node.value, Value::Table(_));
+        may_be && self.table.key(&entry.key).is_none()
+    }
+
+    /// Reports keys that are unknown, missing, or there with the wrong other ones.
+    fn check(&self) {
+        let is_strange = |entry: &&Entry| self.table.key(&entry.key).is_none() && !self.is_other(entry);
+        let strange: Vec<_> = self.entries.iter().filter(is_strange).collect();
+        for group in self.table.groups {
+            self.check_group(group, !strange.is_empty());
+        }
+        for key in self.table.keys() {
+            if key.needed && !self.has(key) {
+                self.lacks(key);
+            }
+        }
+        for entry in self.entries {
+            let Some(key) = self.table.key(&entry.key) else {
+                continue;
             };
-            match found.first() {
-                Some(first) => self.problems.add_pair((first.key_span, "this"), span, kind),
-                None => self.problems.add(span, kind),
+            if self.is_misplaced(key) {
+                self.misplaced(key, &entry.key_span);
+            }
+            let needs = key.needs.map_or_else(Vec::new, |needs| needs());
+            for other in needs.into_iter().filter(|other| !self.has(other)) {
+                self.lacks(other);
             }
         }
-        (found.len() == 1).then(|| found.remove(0))
-    }
-
-    /// Keys that have a meaning here, whether or not they are read.
-    pub fn know(&self, keys: &[&'static str]) {
-        let mut asked = self.asked.borrow_mut();
-        for key in keys {
-            if !asked.contains(key) {
-                asked.push(key);
-            }
-        }
-    }
-
-    /// Ends the reading: keys that nobody asked for are mistakes.
-    pub fn finish(self) {
-        let asked = self.asked.borrow();
-        #[cfg(test)]
-        recorder::record(&self.path, &asked);
-        for entry in self.unknown() {
-            let remedy = suggest::remedy(&entry.key, "known keys", asked.iter().copied());
+        let fitting = self.table.keys().filter(|key| !self.is_misplaced(key));
+        for entry in strange {
+            let remedy = suggest::remedy(&entry.key, "known keys", fitting.clone().map(|key| key.name));
             let (key, path) = (entry.key.clone(), self.path.clone());
             self.problems
                 .add(&entry.key_span, ProblemKind::UnknownKey { key, path, remedy });
         }
     }
 
-    fn unknown(&self) -> impl Iterator<Item = &'a Entry> + '_ {
-        let asked = self.asked.borrow().clone();
-        let named = self.named.borrow().clone();
-        self.entries
+    /// With an unknown key and none of the group, the unknown one is a typo of it: one report is enough.
+    fn check_group(&self, group: &Group, has_typo: bool) {
+        let names = group.names();
+        let found: Vec<_> = self
+            .entries
             .iter()
-            .filter(move |entry| !asked.contains(&entry.key.as_str()) && !named.contains(&entry.key.as_str()))
+            .filter(|entry| names.contains(&entry.key.as_str()))
+            .collect();
+        let kind = ProblemKind::OneOf {
+            path: self.path.clone(),
+            found: found.iter().map(|entry| format!("`{}`", entry.key)).collect(),
+            wanted: names,
+        };
+        match found.as_slice() {
+            [] if group.needed && !has_typo => self.report(kind),
+            [first, second, ..] => {
+                self.problems
+                    .add_pair((&first.key_span, "this"), &second.key_span, kind);
+            }
+            _ => {}
+        }
     }
 
-    fn field(&self, entry: &'a Entry) -> Field<'a> {
-        let path = if self.path == "manifest" {
-            entry.key.clone()
-        } else {
-            format!("{}.{}", self.path, entry.key)
+    /// Whether none of the keys that a key goes with is there. Where a group has not exactly one key, what the table was
+    /// meant to be is unknown: the keys of all are then right.
+    fn is_misplaced(&self, key: &Key) -> bool {
+        let Some(companions) = key.goes_with.map(|with| with()) else {
+            return false;
         };
-        Field {
-            key: &entry.key,
-            key_span: &entry.key_span,
-            path,
-            node: &entry.node,
-            problems: self.problems,
-            in_list: false,
-        }
+        let is_undecided = companions
+            .iter()
+            .any(|key| self.group_of(key).is_some_and(|keys| self.only(keys).is_none()));
+        !is_undecided && !companions.iter().any(|key| self.has(key))
+    }
+
+    /// The keys of the group that must have one of them, where a key is in such a group.
+    fn group_of(&self, key: &Key) -> Option<Vec<&'static Key>> {
+        let mut groups = self.table.groups.iter().filter(|group| group.needed);
+        groups.find_map(|group| {
+            let keys = (group.keys)();
+            keys.iter().any(|other| other.name == key.name).then_some(keys)
+        })
+    }
+
+    fn misplaced(&self, key: &'static Key, span: &Span) {
+        let companions = key.goes_with.map_or_else(Vec::new, |with| with());
+        let chosen = companions
+            .iter()
+            .find_map(|other| self.only(self.group_of(other)?));
+        let names: Vec<_> = companions
+            .iter()
+            .map(|other| format!("`{}`", other.name))
+            .collect();
+        let (rule, remedy) = match (chosen, names.as_slice()) {
+            (Some(chosen), [_, _, _, _, _, ..]) => (
+                format!("does not go with `{}`", chosen.name),
+                format!("take `{}` out", key.name),
+            ),
+            (Some(chosen), _) => (
+                format!("goes with {}, not with `{}`", names.join(" or "), chosen.name),
+                format!("take `{}` out", key.name),
+            ),
+            (None, _) => {
+                let first = companions.first();
+                let line = first.map(|first| format!("{} = {}", first.name, first.example));
+                (
+                    format!("goes with {}", names.join(" or ")),
+                    format!("add, for instance: {}", line.unwrap_or_default()),
+                )
+            }
+        };
+        let kind = ProblemKind::Misplaced {
+            key: key.name,
+            path: self.path.clone(),
+            rule,
+            remedy,
+        };
+        self.problems.add(span, kind);
     }
 }
 
 impl<'a> Field<'a> {
+    fn new(table: &str, entry: &'a Entry, example: &'static str, problems: &'a Problems) -> Self {
+        let path = if table == ROOT {
+            entry.key.clone()
+        } else {
+            format!("{table}.{}", entry.key)
+        };
+        Self {
+            key: &entry.key,
+            key_span: &entry.key_span,
+            path,
+            node: &entry.node,
+            example,
+            problems,
+        }
+    }
+
+    /// A value that stands in no manifest.
+    pub fn lone(key: &Key, node: &'a Node, problems: &'a Problems) -> Self {
+        Self {
+            key: key.name,
+            key_span: &node.span,
+            path: key.name.to_owned(),
+            node,
+            example: key.example,
+            problems,
+        }
+    }
+
     /// Where the value stands.
     pub fn span(&self) -> &'a Span {
         &self.node.span
@@ -201,142 +289,99 @@ impl<'a> Field<'a> {
         self.problems.add(self.span(), kind);
     }
 
-    fn wrong<T>(&self, wanted: &'static str, example: &str) -> Option<T> {
-        let kind = ProblemKind::WrongType {
+    /// Reports a value of another type than the wanted one.
+    pub fn wrong<T>(&self, wanted: &'static str) -> Option<T> {
+        self.report(ProblemKind::WrongType {
             path: self.path.clone(),
             found: self.node.type_name(),
             wanted,
-            example: self.example(example),
-        };
-        self.problems.add(self.span(), kind);
+            example: self.example(),
+        });
         None
     }
 
-    fn example(&self, example: &str) -> String {
-        if self.in_list {
-            example.to_owned()
-        } else {
-            format!("{} = {example}", self.key)
-        }
+    /// What would be right.
+    pub fn remedy(&self) -> String {
+        format!("write it like this: {}", self.example())
     }
 
-    /// A text with something in it. Examples are TOML: `"\"bookworm\""`.
-    pub fn text(&self, example: &str) -> Option<&'a str> {
+    fn example(&self) -> String {
+        format!("{} = {}", self.key, self.example)
+    }
+
+    /// A text with something in it.
+    pub fn text(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) if text.trim().is_empty() => {
-                self.bad(
-                    "the text is empty",
-                    format!("write it like this: {}", self.example(example)),
-                );
+                self.bad("the text is empty", self.remedy());
                 None
             }
             Value::Text(text) => Some(text),
-            _ => self.wrong("a text", example),
+            _ => self.wrong("a text"),
         }
-    }
-
-    /// A text that something reads. Its error says why not.
-    pub fn parsed<T, E: Display>(&self, example: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        match read(self.text(example)?) {
-            Ok(value) => Some(value),
-            Err(cause) => {
-                self.bad(cause, format!("write it like this: {}", self.example(example)));
-                None
-            }
-        }
-    }
-
-    /// One of some words.
-    pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
-        let example = format!("\"{}\"", choices.first().map_or("", |(name, _)| name));
-        let text = self.text(&example)?;
-        let found = choices.iter().find(|(name, _)| *name == text);
-        if found.is_none() {
-            let remedy = suggest::remedy(text, "choices", choices.iter().map(|(name, _)| *name));
-            self.bad(format!("`{text}` is not one of the choices"), remedy);
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    /// A whole number in a range.
-    pub fn whole(&self, range: RangeInclusive<i64>, example: &str) -> Option<i64> {
-        let Value::Integer(number) = self.node.value else {
-            return self.wrong("a whole number", example);
-        };
-        if range.contains(&number) {
-            return Some(number);
-        }
-        self.bad(
-            format!("{number} is out of range"),
-            format!("write a number from {} to {}", range.start(), range.end()),
-        );
-        None
     }
 
     /// The items of a list.
-    pub fn list(&self, example: &str) -> Option<Vec<Field<'a>>> {
+    pub fn items(&self) -> Option<Vec<Self>> {
         let Value::List(nodes) = &self.node.value else {
-            return self.wrong("a list", example);
+            return self.wrong("a list");
         };
-        Some(self.items(nodes))
-    }
-
-    /// The items of a list; a value that stands alone is a list of one.
-    pub fn one_or_list(&self) -> Vec<Field<'a>> {
-        match &self.node.value {
-            Value::List(nodes) => self.items(nodes),
-            _ => vec![self.clone()],
-        }
-    }
-
-    fn items(&self, nodes: &'a [Node]) -> Vec<Field<'a>> {
-        let item = |(index, node)| Field {
+        let item = |(index, node)| Self {
             path: format!("{}[{index}]", self.path),
             node,
-            in_list: true,
             ..self.clone()
         };
-        nodes.iter().enumerate().map(item).collect()
+        Some(nodes.iter().enumerate().map(item).collect())
     }
 
-    /// A list of texts.
-    pub fn texts(&self, example: &str) -> Option<Vec<String>> {
-        let items = self.list(&format!("[{example}]"))?;
-        let texts = items.iter().filter_map(|item| item.text(example));
-        Some(texts.map(str::to_owned).collect())
-    }
-
-    /// A table.
-    pub fn table(&self, example: &str) -> Option<Fields<'a>> {
+    /// The values of a table whose keys are names; each would be right as the example is.
+    pub fn entries(&self, example: &'static str) -> Option<Vec<Self>> {
         let Value::Table(entries) = &self.node.value else {
-            return self.wrong("a table", example);
+            return self.wrong("a table");
+        };
+        let entry = |entry| Self::new(&self.path, entry, example, self.problems);
+        Some(entries.iter().map(entry).collect())
+    }
+
+    /// The table that the value is.
+    pub fn open(&self, table: &'static Table) -> Option<Fields<'a>> {
+        let fields = self.open_unchecked(table)?;
+        fields.check();
+        Some(fields)
+    }
+
+    /// The same, where it is not known yet which keys belong there.
+    pub fn open_unchecked(&self, table: &'static Table) -> Option<Fields<'a>> {
+        let Value::Table(entries) = &self.node.value else {
+            return self.wrong("a table");
         };
         Some(Fields {
             path: self.path.clone(),
             span: self.span().clone(),
+            table,
             entries,
-            asked: RefCell::default(),
-            named: RefCell::default(),
             problems: self.problems,
         })
     }
 }
 
-/// Which keys were asked for in which table, for the test that holds the description against the reader.
+/// Which keys were read, for the test that finds those that nobody reads.
 #[cfg(test)]
 pub mod recorder {
     use std::cell::RefCell;
 
+    use super::Key;
+
     thread_local! {
-        static ASKED: RefCell<Vec<(String, Vec<&'static str>)>> = const { RefCell::new(Vec::new()) };
+        static READ: RefCell<Vec<&'static Key>> = const { RefCell::new(Vec::new()) };
     }
 
-    pub(super) fn record(path: &str, asked: &[&'static str]) {
-        ASKED.with_borrow_mut(|all| all.push((path.to_owned(), asked.to_owned())));
+    pub(super) fn record(key: &'static Key) {
+        READ.with_borrow_mut(|all| all.push(key));
     }
 
     /// All that this thread read so far.
-    pub fn take() -> Vec<(String, Vec<&'static str>)> {
-        ASKED.take()
+    pub fn take() -> Vec<&'static Key> {
+        READ.take()
     }
 }

@@ -74,6 +74,18 @@ pub enum ProblemKind {
         /// What to do.
         remedy: String,
     },
+    /// A key that means something only with others.
+    #[error("`{key}` in `{path}` {rule}")]
+    Misplaced {
+        /// The key.
+        key: &'static str,
+        /// The table.
+        path: String,
+        /// With which.
+        rule: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A key that must be there.
     #[error("`{path}` lacks `{key}`")]
     MissingKey {
@@ -81,7 +93,7 @@ pub enum ProblemKind {
         path: String,
         /// The key.
         key: &'static str,
-        /// The whole line to add.
+        /// What to add, with the blank or the new line before it.
         example: String,
     },
     /// A VM that could never start under `[resources]`.
@@ -115,7 +127,7 @@ pub enum ProblemKind {
         /// Which of the keys are there.
         found: Vec<String>,
         /// Which there can be.
-        wanted: &'static [&'static str],
+        wanted: Vec<&'static str>,
     },
     /// An output file outside the output folder, or with a name that shells or checksum files cannot take.
     #[error("the file of image `{image}` would be `{file}`: {cause}")]
@@ -206,7 +218,7 @@ pub enum ProblemKind {
         /// Its name.
         name: String,
     },
-    /// A URL whose bytes nobody could check.
+    /// A URL whose bytes nothing proves.
     #[error("`{path}` has a URL but no digest")]
     Unverified {
         /// The table.
@@ -249,6 +261,7 @@ impl ProblemKind {
             Self::DuplicateCheck { .. } => "manifest::duplicate_check",
             Self::DuplicateImage { .. } => "manifest::duplicate_image",
             Self::File { .. } => "manifest::file",
+            Self::Misplaced { .. } => "manifest::misplaced_key",
             Self::MissingKey { .. } => "manifest::missing_key",
             Self::NeverFits { .. } => "manifest::never_fits",
             Self::Nickel { .. } => "manifest::nickel",
@@ -284,6 +297,7 @@ impl ProblemKind {
             Self::Dangling { .. } => "not found",
             Self::DuplicateCheck { .. } | Self::DuplicateImage { .. } => "and here",
             Self::File { .. } => "this file",
+            Self::Misplaced { .. } => "means nothing here",
             Self::MissingKey { .. } => "in this table",
             Self::NeverFits { .. } => "more than there is",
             Self::Nickel { .. }
@@ -298,7 +312,7 @@ impl ProblemKind {
             Self::UnknownKey { .. } => "not known here",
             Self::UnsetSecret { .. } => "not there now",
             Self::Unused { .. } => "never used",
-            Self::Unverified { .. } => "of which nobody could check the bytes",
+            Self::Unverified { .. } => "no digest to verify this download",
             Self::WrongType { found, .. } => found,
         }
     }
@@ -310,6 +324,7 @@ impl ProblemKind {
             | Self::Dangling { remedy, .. }
             | Self::DuplicateImage { remedy, .. }
             | Self::File { remedy, .. }
+            | Self::Misplaced { remedy, .. }
             | Self::UndefinedVariable { remedy, .. }
             | Self::UnknownKey { remedy, .. }
             | Self::Unreadable { remedy, .. } => remedy.clone(),
@@ -319,7 +334,7 @@ impl ProblemKind {
                     .to_owned()
             }
             Self::DuplicateCheck { .. } => "give one of them another `name`".to_owned(),
-            Self::MissingKey { example, .. } => format!("add, for instance: {example}"),
+            Self::MissingKey { example, .. } => format!("add, for instance:{example}"),
             Self::NeverFits { path, limit, .. } => format!("raise `{limit}` or lower `{path}`"),
             Self::NoImages => "add, for instance:\n[[images]]\ndistro = \"debian12\"\nflavor = \"base\"\n\
                 sizes  = [\"20G\"]"

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::check::Check;
+use super::describe::row::Record;
+use super::describe::tables::ManifestKeys;
 use super::error::{ManifestErrors, ProblemKind, Problems};
 use super::expand;
 use super::fields::Fields;
@@ -15,8 +17,6 @@ use super::parse::{self, Node};
 use super::read::{self, Reading};
 use super::sources::Sources;
 
-/// Where published images go, unless the manifest says otherwise.
-const OUTPUT: &str = "out";
 /// What messages call the place of values that were given with `-D`.
 const COMMAND_LINE: &str = "the command line";
 const OPTION: &str = "-D ";
@@ -174,28 +174,17 @@ impl Document {
             imports,
         } = self;
         let problems = Problems::new(sources);
-        let root = Fields::root(&tree, &problems);
-        // Nothing but a name is read from the disk for `[pipeline]`, so any folder will do.
-        let nowhere = Files::new(&folder, &folder, &folder);
-        let text = problems.sources().text();
-        let pipeline = read::pipeline(
-            Reading {
-                text,
-                problems: &problems,
-                files: &nowhere,
-            },
-            &root,
-        );
-        let output = pipeline.output.unwrap_or_else(|| OUTPUT.into());
+        let root = Fields::root(&tree, ManifestKeys::TABLE, &problems);
+        let pipeline = read::pipeline(&root);
+        let output = pipeline.output;
         let absolute_output = std::path::absolute(&output).unwrap_or_else(|_| output.clone());
         let files = Files::new(&folder, path.parent().unwrap_or(Path::new("")), &absolute_output);
         let reading = Reading {
-            text,
+            text: problems.sources().text(),
             problems: &problems,
             files: &files,
         };
         let draft = read::draft(reading, &root);
-        root.finish();
         let check = Check::new(reading, &draft);
         let flavors = check.run();
         let images = expand::images(&check);

@@ -14,6 +14,7 @@ use crate::platform::Platform;
 use crate::size::ByteSize;
 
 use super::assertion::Check;
+use super::describe::row::words;
 use super::error::Problem;
 pub use super::secret::Secret;
 pub use super::target::Target;
@@ -361,9 +362,10 @@ pub struct Publish {
 }
 
 /// How a published file is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
+    #[default]
     /// RFC 1952, one member.
     Gzip,
     /// RFC 8878.
@@ -394,6 +396,14 @@ impl Compression {
             Self::None => "",
         }
     }
+}
+
+words! {
+    Algorithm: Sha512, Sha256, Md5;
+    Compression: Gzip, Zstd, Xz, None;
+    Delivery: Http, Initrd, Seed;
+    DiskFormat: Qcow2, Raw;
+    Family: Debian, Ubuntu, Rhel, Alpine;
 }
 
 impl Media {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::describe::row::words;
 use super::secret::Secret;
 
 /// Keys of a shacache list's entry that no metadata can have: the entry's own, or such that the reference client cannot pass
@@ -36,14 +37,44 @@ pub enum Destination {
     S3(S3),
 }
 
-impl Destination {
-    /// As in the manifest: `shacache`.
-    pub fn kind(&self) -> &'static str {
+/// Kinds of place, by name. A table with the name of a kind is of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// See [`Destination::Shacache`].
+    Shacache,
+    /// See [`Destination::Directory`].
+    Directory,
+    /// See [`Destination::Http`].
+    Http,
+    /// See [`Destination::S3`].
+    S3,
+}
+
+impl TargetKind {
+    /// As in the manifest.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Shacache(_) => "shacache",
-            Self::Directory(_) => "directory",
-            Self::Http(_) => "http",
-            Self::S3(_) => "s3",
+            Self::Shacache => "shacache",
+            Self::Directory => "directory",
+            Self::Http => "http",
+            Self::S3 => "s3",
+        }
+    }
+}
+
+words! {
+    TargetKind: Shacache, Directory, Http, S3;
+    Verify: Full, Head;
+}
+
+impl Destination {
+    /// Its kind.
+    pub fn kind(&self) -> TargetKind {
+        match self {
+            Self::Shacache(_) => TargetKind::Shacache,
+            Self::Directory(_) => TargetKind::Directory,
+            Self::Http(_) => TargetKind::Http,
+            Self::S3(_) => TargetKind::S3,
         }
     }
 }
@@ -111,8 +142,9 @@ pub struct S3 {
 }
 
 /// How an upload is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verify {
+    #[default]
     /// Every byte is read back and its digest compared.
     Full,
     /// The place is asked whether it has a file of the right size.
@@ -178,7 +210,7 @@ impl Target {
         };
         Place {
             at,
-            to: self.to.kind(),
+            to: self.to.kind().name(),
             public_url: self.public_url.as_deref(),
         }
     }

@@ -1,8 +1,12 @@
 //! The description as contracts of the Nickel library, before what is written by hand in `library.ncl`.
 
-use super::tables::{FORMS, TARGETS};
-use super::{Key, Kind, TABLES, Table, manual};
+use super::key::{Key, Kind, Table};
+use super::row::Word;
+use super::tables::target;
+use super::text::FORMS;
+use super::{TABLES, manual};
 use crate::manifest::export::{nickel_key, nickel_text};
+use crate::manifest::target::TargetKind;
 
 /// What is not a contract of a table: checks of texts, constructors.
 const BY_HAND: &str = include_str!("library.ncl");
@@ -34,8 +38,8 @@ pub fn library() -> String {
 
 fn contract(table: &Table) -> String {
     let mut fields = String::new();
-    for key in table.keys {
-        fields.push_str(&field(key));
+    for key in table.keys_here() {
+        fields.push_str(&field(&key));
     }
     // Names that are free need the rest of the record.
     if table.others.is_some() {
@@ -43,14 +47,19 @@ fn contract(table: &Table) -> String {
     }
     let record = format!("{{\n{fields}    }}");
     let mut parts = vec![record];
-    for (needed, names) in table.one_of {
-        let names: Vec<_> = names.iter().map(|name| nickel_text(name)).collect();
-        let function = if *needed { "exactly_one" } else { "at_most_one" };
+    for group in table.groups {
+        let names: Vec<_> = group.names().into_iter().map(nickel_text).collect();
+        let function = if group.needed {
+            "exactly_one"
+        } else {
+            "at_most_one"
+        };
         parts.push(format!("({function} [{}])", names.join(", ")));
     }
     if table.others.is_some() {
-        let known: Vec<_> = table.keys.iter().map(|key| nickel_text(key.name)).collect();
-        let contracts = TARGETS.map(|kind| format!("{kind} = {}", name(&format!("target_{kind}"))));
+        let known: Vec<_> = table.keys().map(|key| nickel_text(key.name)).collect();
+        let contract = |kind: &TargetKind| format!("{} = {}", kind.word(), name(target(*kind).id));
+        let contracts: Vec<_> = TargetKind::ALL.iter().map(contract).collect();
         parts.push(format!(
             "(places [{}] {{ {} }})",
             known.join(", "),
@@ -87,7 +96,7 @@ fn kind(of: &Kind) -> String {
     match of {
         Kind::Text(form) => form.name.to_owned(),
         Kind::Choice(words) => {
-            let words: Vec<_> = words.iter().map(|word| nickel_text(word)).collect();
+            let words: Vec<_> = words().into_iter().map(nickel_text).collect();
             format!("(one_of_the_words [{}])", words.join(", "))
         }
         Kind::Whole(least, most) => format!("(whole_number {least} {most})"),

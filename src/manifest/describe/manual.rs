@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value as Json;
 
-use super::{Key, Kind, Table, table};
+use super::key::{Group, Key, Kind, Table};
+use super::table;
 use crate::manifest::export;
 use crate::manifest::parse::{self, Value};
 
@@ -33,17 +34,15 @@ fn keys(ids: &str) -> String {
     let (Some(wanted), without) = (table(id), table(without)) else {
         return format!("(there is no table `{id}`)");
     };
-    let is_new = |key: &&Key| {
-        without.is_none_or(|other: &Table| other.keys.iter().all(|known| known.name != key.name))
-    };
+    let is_new = |key: &Key| without.is_none_or(|other: &Table| other.key(key.name).is_none());
     let mut text = String::from("| key | value | what | default |\n| --- | --- | --- | --- |");
-    for key in wanted.keys.iter().filter(is_new) {
+    for key in wanted.keys_here().filter(is_new) {
         let default = match (key.needed, key.default) {
             (true, _) => "must be there".to_owned(),
             (false, Some(default)) => code(default),
             (false, None) => String::new(),
         };
-        let beside = beside(key, wanted);
+        let beside = beside(&key, wanted);
         let row = format!(
             "\n| `{}` | {} | {}{beside} | {default} |",
             key.name,
@@ -57,16 +56,19 @@ fn keys(ids: &str) -> String {
 
 /// Which keys of the table one goes with; of many the few that it does not go with.
 fn beside(key: &Key, table: &Table) -> String {
-    let quoted = |names: &mut dyn Iterator<Item = &&str>| {
-        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    let quoted = |names: Vec<&str>| {
+        let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
         names.join(", ")
     };
-    let kinds = table.one_of.iter().flat_map(|(_, names)| *names);
-    let mut others = kinds.filter(|name| !key.beside.contains(name));
-    match key.beside.len() {
+    let companions = key.companions();
+    match companions.len() {
         0 => String::new(),
-        1..=4 => format!(" (goes with {})", quoted(&mut key.beside.iter())),
-        _ => format!(" (goes with all but {})", quoted(&mut others)),
+        1..=4 => format!(" (goes with {})", quoted(companions)),
+        _ => {
+            let mut others: Vec<_> = table.groups.iter().flat_map(Group::names).collect();
+            others.retain(|name| !companions.contains(name));
+            format!(" (goes with all but {})", quoted(others))
+        }
     }
 }
 
@@ -90,7 +92,7 @@ fn kind(of: &Kind) -> String {
             name => name.to_lowercase(),
         },
         Kind::Choice(words) => {
-            let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            let words: Vec<_> = words().iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
         }
         Kind::Whole(least, most) => format!("{least} to {most}"),

@@ -3,8 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::tables::TARGETS;
-use super::{Form, Key, Kind, TABLES, Table};
+use super::TABLES;
+use super::key::{Form, Group, Key, Kind, Table};
+use super::row::Word;
+use super::tables::target;
+use crate::manifest::target::TargetKind;
 
 /// Where editors may look for another copy; nothing is ever fetched from there.
 const ID: &str = "pipeline:manifest";
@@ -42,25 +45,25 @@ pub fn schema() -> Value {
 fn table_schema(table: &Table) -> Value {
     let mut properties = Map::new();
     let mut beside = Map::new();
-    for key in table.keys {
-        properties.insert(key.name.to_owned(), key_schema(key));
-        if !key.beside.is_empty() {
-            let any: Vec<_> = key
-                .beside
-                .iter()
-                .map(|name| json!({ "required": [name] }))
-                .collect();
-            beside.insert(key.name.to_owned(), json!({ "anyOf": any }));
+    for key in table.keys_here() {
+        properties.insert(key.name.to_owned(), key_schema(&key));
+        let companions: Vec<_> = key.companions().into_iter().map(required).collect();
+        if !companions.is_empty() {
+            beside.insert(key.name.to_owned(), json!({ "anyOf": companions }));
+        }
+        let needs = key.needs();
+        if !needs.is_empty() {
+            beside.insert(key.name.to_owned(), json!({ "required": needs }));
         }
     }
     let mut schema = json!({ "type": "object", "description": table.doc });
     if let Some((names, kind)) = &table.others {
         // A table with the name of a kind of place is of that kind, unless it says otherwise.
-        for name in TARGETS {
+        for kind in TargetKind::ALL {
             properties.insert(
-                name.to_owned(),
+                kind.word().to_owned(),
                 json!({ "anyOf": [
-                    { "$ref": format!("#/definitions/target_{name}") },
+                    { "$ref": reference(target(*kind)) },
                     { "$ref": "#/definitions/target" },
                 ] }),
             );
@@ -72,36 +75,34 @@ fn table_schema(table: &Table) -> Value {
     }
     schema["properties"] = properties.into();
     let needed: Vec<_> = table
-        .keys
-        .iter()
+        .keys()
         .filter(|key| key.needed)
         .map(|key| key.name)
         .collect();
     if !needed.is_empty() {
         schema["required"] = json!(needed);
     }
-    // What is needed with another key.
-    if table.id == "step" {
-        beside.insert("copy".to_owned(), json!({ "required": ["to"] }));
-    }
     if !beside.is_empty() {
         schema["dependencies"] = beside.into();
     }
-    let groups: Vec<_> = table
-        .one_of
-        .iter()
-        .map(|(needed, names)| group(*needed, names))
-        .collect();
+    let groups: Vec<_> = table.groups.iter().map(group).collect();
     if !groups.is_empty() {
         schema["allOf"] = json!(groups);
     }
     schema
 }
 
-fn group(needed: bool, names: &[&str]) -> Value {
-    let required = |name: &&str| json!({ "required": [name] });
-    let each: Vec<_> = names.iter().map(required).collect();
-    if needed {
+fn required(name: &str) -> Value {
+    json!({ "required": [name] })
+}
+
+fn reference(table: &Table) -> String {
+    format!("#/definitions/{}", table.id)
+}
+
+fn group(group: &Group) -> Value {
+    let each: Vec<_> = group.names().into_iter().map(required).collect();
+    if group.needed {
         return json!({ "oneOf": each });
     }
     let none = json!({ "not": { "anyOf": each } });
@@ -131,7 +132,7 @@ fn key_schema(key: &Key) -> Value {
 fn kind_schema(kind: &Kind) -> Value {
     match kind {
         Kind::Text(form) => form_schema(form),
-        Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+        Kind::Choice(words) => json!({ "type": "string", "enum": words() }),
         Kind::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Yes => json!({ "type": "boolean", "const": true }),
         Kind::Variable => json!({ "$ref": "#/definitions/variable" }),
@@ -160,6 +161,9 @@ fn form_schema(form: &Form) -> Value {
 
 /// A place of any kind, which it has to name.
 fn any_target() -> Value {
-    let each = TARGETS.map(|name| json!({ "$ref": format!("#/definitions/target_{name}") }));
+    let each: Vec<_> = TargetKind::ALL
+        .iter()
+        .map(|kind| json!({ "$ref": reference(target(*kind)) }))
+        .collect();
     json!({ "type": "object", "required": ["to"], "anyOf": each })
 }

@@ -1,10 +1,11 @@
 //! The description, the reader and the manual say the same.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
+use std::{fs, ptr};
 
-use super::tables::TARGETS;
-use super::{Kind, TABLES, manual, table};
+use super::key::{Group, Key};
+use super::text::{Sha256, Sha512, TextForm};
+use super::{TABLES, manual};
 use crate::manifest::{self, fields::recorder};
 
 /// Has every table, and every kind of those that have kinds.
@@ -20,15 +21,16 @@ source = { bootstrap = { suite = "bookworm" } }
 [distros.image]
 family = "debian"
 version = "12"
-source = { disk = { path = "x", access = { key = "x" } } }
+source = { disk = { url = "http://x.example/x", sha512 = "DIGEST", access = { key = "x" } } }
+disk = "1G"
 [distros.cd]
 family = "debian"
 version = "12"
-source = { iso = { path = "x", password = { env = "HOME" } } }
+source = { iso = { urls = ["http://x.example/x"], checksums = "x", signature = "x", keyring = "x", password = { env = "HOME" } } }
 [distros.net]
 family = "debian"
 version = "12"
-source = { netboot = { kernel = { path = "x" }, initrd = { path = "x" } } }
+source = { netboot = { kernel = { path = "x", sha256 = "SHORT" }, initrd = { path = "x", md5 = "098f6bcd4621d373cade4e832627b4f6" } } }
 [flavors.base]
 steps = [{ run = "x" }, { inline = "x" }, { copy = "x", to = "/x" }, { reboot = true }, { install = "vm-bootstrap" }, { ansible = "x" }]
 [[images]]
@@ -37,6 +39,24 @@ flavor = "base"
 sizes = ["20G"]
 [[checks]]
 set = "standard"
+[[checks]]
+boots_within = "5m"
+[[checks]]
+login_prompt = true
+[[checks]]
+network = true
+[[checks]]
+port = 80
+[[checks]]
+root_size = true
+[[checks]]
+no_failed_units = true
+[[checks]]
+identity = true
+[[checks]]
+no_traces = true
+[[checks]]
+agent = true
 [[checks]]
 command = "true"
 [publish]
@@ -52,69 +72,47 @@ endpoint = "http://images.example"
 bucket = "images"
 "#;
 
-/// The table that a place in a manifest has.
-fn table_at(path: &str) -> &'static str {
-    let mut id = "manifest";
-    let mut parts = path.split('.').filter(|part| *part != "manifest");
-    while let Some(part) = parts.next() {
-        let name = part.split('[').next().unwrap();
-        let found = table(id).unwrap();
-        let Some(key) = found.keys.iter().find(|key| key.name == name) else {
-            id = TABLES
-                .iter()
-                .find(|table| table.id == format!("target_{name}"))
-                .unwrap()
-                .id;
-            continue;
-        };
-        let mut kind = &key.kind;
-        loop {
-            kind = match kind {
-                Kind::Table(inner) => {
-                    id = inner;
-                    break;
-                }
-                Kind::Named(_, inner) => {
-                    parts.next();
-                    inner
-                }
-                Kind::List(inner) | Kind::OneOrMore(inner) => inner,
-                Kind::Either(kinds) => kinds.iter().find(|kind| matches!(kind, Kind::Table(_))).unwrap(),
-                _ => panic!("{path} is no table"),
-            };
-        }
-    }
-    id
-}
-
+/// A key that nobody reads would be taken for one that works.
 #[test]
-fn the_reader_knows_exactly_the_keys_of_the_description() {
+fn every_key_is_read() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("x"), "#!/bin/sh\n").unwrap();
     let path = folder.path().join("all.toml");
-    fs::write(&path, ALL).unwrap();
+    fs::write(
+        &path,
+        ALL.replace("DIGEST", Sha512::FORM.example)
+            .replace("SHORT", Sha256::FORM.example),
+    )
+    .unwrap();
     recorder::take();
     if let Err(errors) = manifest::load(&path) {
         panic!("{:?}", errors.problems());
     }
-    let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (path, keys) in recorder::take() {
-        asked.entry(table_at(&path)).or_default().extend(keys);
-    }
+    let read = recorder::take();
+    let is_read = |key: &Key| read.iter().any(|other| ptr::eq(*other, key));
+    let all = TABLES
+        .iter()
+        .flat_map(|table| table.keys().map(|key| (table.id, key)));
+    let unread: Vec<_> = all
+        .filter(|(_, key)| !is_read(key))
+        .map(|(table, key)| format!("{table}.{}", key.name))
+        .collect();
+    assert!(unread.is_empty(), "keys that nobody reads: {unread:?}");
+}
+
+#[test]
+fn no_key_is_there_twice_and_company_is_of_the_same_table() {
     for table in TABLES {
-        let described: BTreeSet<_> = table.keys.iter().map(|key| key.name).collect();
-        assert_eq!(asked.get(table.id), Some(&described), "the table `{}`", table.id);
-        for key in table.keys {
-            let known = key.beside.iter().all(|name| described.contains(name));
-            assert!(known, "{}.{} goes with keys that are there", table.id, key.name);
+        let names: BTreeSet<_> = table.keys().map(|key| key.name).collect();
+        assert_eq!(names.len(), table.keys().count(), "{}", table.id);
+        let company = table
+            .keys()
+            .flat_map(|key| [key.companions(), key.needs()].concat());
+        let groups = table.groups.iter().flat_map(Group::names);
+        for name in company.chain(groups) {
+            assert!(names.contains(name), "{}.{name}", table.id);
         }
     }
-    assert_eq!(asked.len(), TABLES.len());
-    assert!(
-        TARGETS
-            .iter()
-            .all(|name| table(&format!("target_{name}")).is_some())
-    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn own(report: &Report) -> Option<String> {
     if message.contains("extra field") {
         let name =
             between(message, "extra field `", "`").or_else(|| between(message, "extra fields `", "`"))?;
-        let all = TABLES.iter().flat_map(|table| table.keys).map(|key| key.name);
+        let all = TABLES.iter().flat_map(|table| table.keys()).map(|key| key.name);
         let all: std::collections::BTreeSet<_> = all.collect();
         let known = "`pipeline schema --format nickel` prints what the contracts know";
         return Some(match suggest::near(name, all).first() {

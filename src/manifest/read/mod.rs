@@ -5,26 +5,29 @@ mod check;
 mod distro;
 mod image;
 mod installer;
+mod medium;
+mod secret;
 mod step;
 mod target;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use crate::size::{ByteSize, MIB};
+use crate::size::ByteSize;
 
 pub use self::check::{CheckDraft, Checks, Pattern};
 
 pub use self::target::TargetDraft;
 use super::assertion::CheckSet;
 use super::context::RESERVED;
+use super::describe::row::{Cell, Named, Var};
+use super::describe::tables::{MANIFEST, PIPELINE, RESOURCES};
+use super::describe::text::Variable;
 use super::error::{ProblemKind, Problems, Span};
 use super::fields::{Field, Fields};
 use super::files::{FileError, Files};
 use super::model::{Distro, Publish, Resources, Step};
 use super::names;
-use super::parse::{Node, Value};
 
 /// What every section needs.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +46,7 @@ pub struct Pipeline {
     /// `pipeline.name`.
     pub name: Option<String>,
     /// `pipeline.output`.
-    pub output: Option<PathBuf>,
+    pub output: PathBuf,
 }
 
 /// A text and where it stands.
@@ -142,31 +145,25 @@ impl Spot {
             span: field.span().clone(),
         }
     }
+
+    /// A text and where it stands. Nothing: it is no text, and was reported.
+    fn of(field: &Field<'_>) -> Option<Self> {
+        Some(Self::new(field, field.text()?))
+    }
 }
 
-/// Reads `[pipeline]`, which tells where things are.
-pub fn pipeline(reading: Reading<'_>, root: &Fields<'_>) -> Pipeline {
-    let mut pipeline = Pipeline::default();
-    let table = root
-        .get("pipeline")
-        .and_then(|field| field.table("{ name = \"images\" }"));
-    let Some(table) = table else { return pipeline };
-    if let Some(field) = table.get("name")
-        && let Some(text) = field.text("\"images\"")
-    {
-        reading.file_name(field.span(), "the name of a pipeline", text);
-        pipeline.name = Some(text.to_owned());
+/// Reads `[pipeline]`, which says where things are.
+pub fn pipeline(root: &Fields<'_>) -> Pipeline {
+    let table = root.table(&MANIFEST.pipeline);
+    Pipeline {
+        name: table.read(&PIPELINE.name),
+        output: table.read_or_default(&PIPELINE.output).into(),
     }
-    if let Some(field) = table.get("output") {
-        pipeline.output = field.text("\"out\"").map(PathBuf::from);
-    }
-    table.finish();
-    pipeline
 }
 
 /// Reads everything else.
 pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
-    let vars = reading.vars(root);
+    let vars = reading.vars(root.get(&MANIFEST.vars));
     let resources = resources(root);
     let distros = distro::read_all(reading, root, &vars);
     let flavors = step::read_all(reading, root);
@@ -187,44 +184,13 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
 }
 
 fn resources(root: &Fields<'_>) -> Resources {
-    let mut resources = Resources::default();
-    let table = root
-        .get("resources")
-        .and_then(|field| field.table("{ memory = \"4G\" }"));
-    let Some(table) = table else { return resources };
-    resources.memory = table.get("memory").and_then(|field| size(&field, "\"4G\""));
-    resources.cpus = table.get("cpus").and_then(|field| cpus(&field));
-    resources.scratch = table.get("scratch").and_then(|field| size(&field, "\"20G\""));
-    let jobs = table.get("jobs").and_then(|field| field.whole(1..=1024, "2"));
-    resources.jobs = jobs.and_then(|jobs| usize::try_from(jobs).ok());
-    table.finish();
-    resources
-}
-
-/// A size of a disk or of memory.
-fn size(field: &Field<'_>, example: &str) -> Option<ByteSize> {
-    let size = field.parsed(example, ByteSize::from_str)?;
-    if size.0 < MIB {
-        let text = field.text(example)?;
-        field.bad(
-            format!("{size} is too small"),
-            format!("did you mean \"{text}G\"?"),
-        );
-        return None;
+    let table = root.table(&MANIFEST.resources);
+    Resources {
+        memory: table.read(&RESOURCES.memory),
+        cpus: table.read(&RESOURCES.cpus),
+        scratch: table.read(&RESOURCES.scratch),
+        jobs: table.read(&RESOURCES.jobs),
     }
-    if !size.0.is_multiple_of(512) {
-        field.bad(
-            format!("{} bytes are not a whole number of sectors", size.0),
-            "write a multiple of 512 bytes",
-        );
-        return None;
-    }
-    Some(size)
-}
-
-fn cpus(field: &Field<'_>) -> Option<u32> {
-    let number = field.whole(1..=512, "2")?;
-    u32::try_from(number).ok()
 }
 
 impl Reading<'_> {
@@ -270,28 +236,29 @@ impl Reading<'_> {
             .ok()
     }
 
+    /// The file that a value names, as an absolute path.
+    fn file(&self, field: &Field<'_>) -> Option<PathBuf> {
+        self.found(field, self.files.file(field.text()?))
+    }
+
     fn file_problem(&self, field: &Field<'_>, error: &FileError, remedy: String) {
         let (path, cause) = (field.path.clone(), error.to_string());
         field.report(ProblemKind::File { path, cause, remedy });
     }
 
     /// `vars` of the manifest or of a distro.
-    fn vars(&self, fields: &Fields<'_>) -> Vars {
-        let table = fields
-            .get("vars")
-            .and_then(|field| field.table("{ keymap = \"fr\" }"));
+    fn vars(&self, cell: Option<Cell<'_, Named<Variable, Var>>>) -> Vars {
         let mut vars = Vars::new();
-        for field in table.iter().flat_map(Fields::all) {
-            self.variable_name(field.key_span, field.key);
-            if RESERVED.contains(&field.key) {
-                let (path, name) = (field.path.clone(), field.key.to_owned());
+        for var in cell.iter().flat_map(Cell::named) {
+            self.variable_name(var.key_span, var.key);
+            if RESERVED.contains(&var.key) {
+                let (path, name) = (var.path.clone(), var.key.to_owned());
                 self.problems
-                    .add(field.key_span, ProblemKind::Reserved { path, name });
+                    .add(var.key_span, ProblemKind::Reserved { path, name });
                 continue;
             }
             // A value that is no good still defines its name.
-            let value = var(&field, field.node).unwrap_or_default();
-            vars.insert(field.key.to_owned(), value);
+            vars.insert(var.key.to_owned(), var.read().unwrap_or_default());
         }
         vars
     }
@@ -308,27 +275,4 @@ impl Reading<'_> {
                     .then(|| offset + inner.start..offset + inner.end)
             })
     }
-}
-
-fn var(field: &Field<'_>, node: &Node) -> Option<serde_json::Value> {
-    Some(match &node.value {
-        Value::Text(text) | Value::Date(text) => text.as_str().into(),
-        Value::Integer(number) => (*number).into(),
-        Value::Boolean(flag) => (*flag).into(),
-        Value::Float(number) if number.is_finite() => (*number).into(),
-        Value::List(items) => items
-            .iter()
-            .map(|item| var(field, item))
-            .collect::<Option<Vec<_>>>()?
-            .into(),
-        Value::Float(_) | Value::Table(_) => {
-            field.report(ProblemKind::WrongType {
-                path: field.path.clone(),
-                found: node.type_name(),
-                wanted: "a text, a number, true or false, or a list of those",
-                example: format!("{} = \"fr\"", field.key),
-            });
-            return None;
-        }
-    })
 }

@@ -87,7 +87,8 @@ bucket   = "My_Images"
         ·         ╰── in this table
      20 │ path = "/srv"
         ╰────
-      help: add, for instance: to = "shacache"  # or "directory", "http", "s3"
+      help: add, for instance:
+            to = "directory"  # or "shacache", "http", "s3"
 
     manifest::bad_value
 
@@ -125,7 +126,7 @@ bucket   = "My_Images"
      25 │ pat      = 1
         ╰────
       help: did you mean `id`? known variables are disk_gb, distro, family, file, flavor, format, id,
-            size, suffix, version
+            platform, size, suffix, version
 
     manifest::unknown_key
 
@@ -139,18 +140,6 @@ bucket   = "My_Images"
         ╰────
       help: known keys are to, verify, config, key, metadata
 
-    manifest::missing_key
-
-      × `publish.http` lacks `password`
-        ╭─[m.toml:27:1]
-     26 │
-     27 │ [publish.http]
-        · ───────┬──────
-        ·        ╰── in this table
-     28 │ url   = "https://joe:pw@images.example/"
-        ╰────
-      help: add, for instance: password = { env = "IMAGES_PASSWORD" }
-
     manifest::bad_value
 
       × `publish.http.url`: a user and a password do not belong into the text of a manifest: give them
@@ -163,6 +152,18 @@ bucket   = "My_Images"
      29 │ user  = "joe"
         ╰────
       help: write it like this: url = "https://images.example/upload"
+
+    manifest::misplaced_key
+
+      × `user` in `publish.http` goes with `password`
+        ╭─[m.toml:29:1]
+     28 │ url   = "https://joe:pw@images.example/"
+     29 │ user  = "joe"
+        · ──┬─
+        ·   ╰── means nothing here
+     30 │
+        ╰────
+      help: add, for instance: password = { env = "IMAGES_PASSWORD" }
 
     manifest::bad_value
 
@@ -186,7 +187,7 @@ bucket   = "My_Images"
         ·                  ╰── here
      37 │ bucket   = "My_Images"
         ╰────
-      help: write it like this: endpoint = "https://images.example/upload"
+      help: write it like this: endpoint = "https://s3.eu-west-1.amazonaws.com"
 
     manifest::bad_value
 

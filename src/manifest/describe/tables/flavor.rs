@@ -1,0 +1,142 @@
+//! `[flavors.*]`, `[[images]]`, `[[checks]]`: what is done inside, what is wanted, what must hold.
+
+use super::super::key::{Group, Key, Keys, Table};
+use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Record, Row, Whole, Word, Yes};
+use super::super::text::{
+    AnyText, Expression, Glob, GuestPath, Mode, OneLine, Owner, Size, Text, Time, Variable,
+};
+use super::{SecretKeys, one_of, table};
+use crate::manifest::assertion::CheckSet;
+
+table! {
+    FLAVOR: FlavorKeys = "flavor", "What is done inside", "{ steps = [{ run = \"guest/update.sh\" }] }";
+    extends: Text = "\"base\"", "another flavor, whose steps and checks come first";
+    steps: List<In<StepKeys>> = "[{ run = \"guest/update.sh\" }]", "what is done, in order";
+    checks: List<Choice<CheckSet>> = "[\"standard\"]", "sets of checks that its images must pass";
+}
+
+/// Steps that are scripts.
+const SCRIPTS: Keys = || vec![&STEP.run.key, &STEP.inline.key];
+/// Steps that can be tried again. A restart takes as long as the guest shows signs of life, and one that failed has no
+/// guest left to try again in.
+const TRIED: Keys = || {
+    let keys = StepKey::all().into_iter();
+    let tried = keys.filter(|(_, kind)| *kind != StepKey::Reboot);
+    tried.map(|(key, _)| key).collect()
+};
+/// Checks that have a name of their own: in a set, each check has one.
+const NAMED: Keys = || {
+    let keys = CheckKey::all().into_iter();
+    let named = keys.filter(|(_, kind)| *kind != CheckKey::Set);
+    named.map(|(key, _)| key).collect()
+};
+const OF_COPY: Keys = || vec![&STEP.copy.key];
+const OF_COMMAND: Keys = || vec![&CHECK.command.key];
+
+table! {
+    STEP: StepKeys = "step", "One thing that is done inside", "{ run = \"guest/update.sh\" }",
+        groups [needed StepKey];
+    run: Text = "\"guest/update.sh\"", "a script";
+    inline: Text = "\"echo hello > /etc/motd\"", "a script, written here";
+    copy: Text = "\"files/motd\"", "a file, or the contents of a folder".needs(|| vec![&STEP.to.key]);
+    reboot: Yes = "true", "`true`: reboots the guest";
+    install: Choice<Installed> = "\"vm-bootstrap\"", "the boot-time agent";
+    ansible: Text = "\"site.yml\"", "a playbook; everything in its folder counts as its input";
+    env: Named<Variable, Either<AnyText, In<SecretKeys>>> = "{ PACKAGES = \"wget {{ editor }}\" }",
+        "environment of the script: templates, or secrets".goes_with(SCRIPTS);
+    interpreter: Text = "\"bash\"", "what runs it".default("the script's `#!`").goes_with(SCRIPTS);
+    exit_codes: List<Whole<i32, 0, 255>> = "[0, 3]", "codes that mean success"
+        .default("[0]").goes_with(SCRIPTS);
+    to: GuestPath = "\"/etc/motd\"", "where the copy goes; must be there with `copy`".goes_with(OF_COPY);
+    mode: Mode = "\"0644\"", "mode of the copy; of a folder: of the files in it"
+        .default("as it is here").goes_with(OF_COPY);
+    owner: Owner = "\"root:root\"", "owner of the copy; folders that the guest has keep theirs".default("\"root:root\"").goes_with(OF_COPY);
+    args: List<Text> = "[\"--diff\"]", "further arguments of `ansible-playbook`"
+        .default("[]").goes_with(|| vec![&STEP.ansible.key]);
+    name: Text = "\"upgrade\"", "what reports call it";
+    timeout: Time = "\"10m\"", "longest time for one attempt".default("\"30m\"").goes_with(TRIED);
+    retries: Whole<u32, 0, 100> = "1", "how often it is tried again".default("0").goes_with(TRIED);
+}
+
+one_of! {
+    /// Kinds of step.
+    StepKey of STEP {
+        Run: run, Inline: inline, Copy: copy, Reboot: reboot, Install: install, Ansible: ansible,
+    }
+}
+
+/// What a step can install.
+#[derive(Clone, Copy, Debug)]
+pub enum Installed {
+    /// The boot-time agent.
+    VmBootstrap,
+}
+
+impl Word for Installed {
+    const ALL: &'static [Self] = &[Self::VmBootstrap];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::VmBootstrap => "vm-bootstrap",
+        }
+    }
+}
+
+table! {
+    IMAGE: ImageKeys = "image", "What is wanted: every size of every flavor of every distro that it names",
+        "{ distro = \"debian12\", flavor = \"base\", sizes = [\"20G\"] }";
+    distro: OneOrMore<Text> = "[\"debian12\", \"noble\"]", "one or several of `[distros]`".needed();
+    flavor: OneOrMore<Text> = "\"full\"", "one or several of `[flavors]`".needed();
+    sizes: OneOrMore<Size> = "[\"3G\", \"20G\"]", "sizes of the disks".needed();
+    id: Text = "\"{{ distro }}-{{ size }}\"", "what each is called (a template)"
+        .default("\"{{ distro }}-{{ size }}-{{ flavor }}\"");
+    checks: List<Choice<CheckSet>> = "[\"standard\"]", "sets of checks that they must pass";
+}
+
+table! {
+    CHECK: CheckKeys = "check", "What must hold of booted images", "{ set = \"standard\" }",
+        groups [needed CheckKey];
+    set: Choice<CheckSet> = "\"standard\"", "all checks of a set";
+    boots_within: Time = "\"5m\"",
+        "a first sign of life (a login prompt, a request, a greeting of sshd) within this time; without KVM four times as long";
+    login_prompt: Yes = "true", "`login:` on the serial console or on the screen";
+    network: Yes = "true", "the first network card gets its address by DHCP";
+    port: Whole<u16, 1, 65_535> = "22", "the port is open through the NAT; on 22 sshd greets";
+    root_size: Yes = "true", "disk, last partition and root file system are as large as the image";
+    no_failed_units: Yes = "true", "no unit of systemd (no service of OpenRC) has failed";
+    identity: Yes = "true",
+        "two clones have machine ids, SSH host keys, and private keys below /etc and /var/lib of their own (a second boot)";
+    no_traces: Yes = "true",
+        "in no file is the build key left; no setting of the build, no address of the build host or of its proxy";
+    agent: Yes = "true", "the boot-time agent fetches its script, runs it once as root, and stops for good";
+    command: Text = "\"systemctl is-active nginx\"",
+        "the command, run by root's `/bin/sh` in the guest, does as the keys that go with it say";
+    exit_code: Whole<i32, 0, 255> = "0", "its exit code".default("0").goes_with(OF_COMMAND);
+    output: Text = "\"active\"", "a text that its output has".goes_with(OF_COMMAND);
+    matches: Expression = "\"^OpenSSH_[0-9]+\"", "a [regular expression](https://docs.rs/regex) for its output"
+        .goes_with(OF_COMMAND);
+    timeout: Time = "\"1m\"", "longest time for it".default("\"1m\"").goes_with(OF_COMMAND);
+    name: OneLine = "\"web server\"",
+        "what reports call it; a check with the name of one in a set takes that one's place"
+        .default("the key's").goes_with(NAMED);
+    images: OneOrMore<Glob> = "\"debian12-*\"", "which images it is for: ids or globs".default("all");
+    flavors: OneOrMore<Glob> = "\"web\"", "which flavors it is for".default("all");
+    distros: OneOrMore<Glob> = "\"debian12\"", "which distros it is for".default("all");
+}
+
+one_of! {
+    /// Kinds of check.
+    CheckKey of CHECK {
+        Set: set,
+        BootsWithin: boots_within,
+        LoginPrompt: login_prompt,
+        Network: network,
+        Port: port,
+        RootSize: root_size,
+        NoFailedUnits: no_failed_units,
+        Identity: identity,
+        NoTraces: no_traces,
+        Agent: agent,
+        Command: command,
+    }
+}

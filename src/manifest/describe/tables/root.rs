@@ -1,0 +1,56 @@
+//! The manifest as a whole, `[pipeline]`, `[resources]`, secrets.
+
+use super::super::key::{Group, Key, Table};
+use super::super::row::{In, List, Named, OneOf, Record, Row, Var, Whole};
+use super::super::text::{Name, Size, Text, Variable};
+use super::{CheckKeys, DistroKeys, FlavorKeys, ImageKeys, PublishKeys, one_of, table};
+
+table! {
+    MANIFEST: ManifestKeys = "manifest", "What to build", "…";
+    pipeline: In<PipelineKeys> = "{ name = \"house\" }", "what it is called, and where images go";
+    resources: In<ResourcesKeys> = "{ memory = \"4G\" }", "what a run may use of the host"
+        .default("what the host has");
+    vars: Named<Variable, Var> = "{ keymap = \"fr\" }",
+        "texts, numbers, booleans, dates and lists of those; every template sees them";
+    distros: Named<Name, In<DistroKeys>> =
+        "{ debian12 = { family = \"debian\", version = \"12\", source = { bootstrap = { suite = \"bookworm\" } } } }",
+        "what is installed, by name".needed()
+        .written("[distros.debian12]\nfamily  = \"debian\"\nversion = \"12\"\nsource  = { bootstrap = { suite = \"bookworm\" } }");
+    flavors: Named<Name, In<FlavorKeys>> = "{ base = { steps = [] } }", "what is done inside, by name";
+    images: List<In<ImageKeys>> = "[{ distro = \"debian12\", flavor = \"base\", sizes = [\"20G\"] }]",
+        "what is wanted".needed()
+        .written("[[images]]\ndistro = \"debian12\"\nflavor = \"base\"\nsizes  = [\"20G\"]");
+    checks: List<In<CheckKeys>> = "[{ set = \"standard\" }]",
+        "what must hold of booted images, for all of them or some";
+    publish: In<PublishKeys> = "{ compress = \"zstd\" }",
+        "in which form images appear, and where they are published";
+}
+
+table! {
+    PIPELINE: PipelineKeys = "pipeline", "What it is called, and where images go", "{ name = \"house\" }";
+    name: Name = "\"house\"", "what runs and logs are called".default("the file's name without its ending");
+    output: Text = "\"out\"", "folder of the images, relative to where the program is started".default("\"out\"");
+}
+
+table! {
+    RESOURCES: ResourcesKeys = "resources", "What a run may use of the host", "{ memory = \"4G\" }";
+    memory: Size = "\"4G\"", "memory for machines; never more than the host has available"
+        .default("what the host has, less a reserve");
+    cpus: Whole<u32, 1, 512> = "4", "virtual CPUs at once".default("what the host has");
+    scratch: Size = "\"20G\"",
+        "disk space for scratch files; what nodes take is an upper bound, so it may be more than there is"
+        .default("what the host has, less a reserve");
+    jobs: Whole<usize, 1, 1024> = "2", "nodes at once".default("as many as there is room for");
+}
+
+table! {
+    SECRET: SecretKeys = "secret", "Where a secret is; never the secret itself", "{ env = \"TOKEN\" }",
+        groups [needed SecretKey];
+    env: Variable = "\"TOKEN\"", "an environment variable of the host";
+    file: Text = "\"token\"", "a file, whose text it is without its last newline";
+}
+
+one_of! {
+    /// Where a secret is.
+    SecretKey of SECRET { Env: env, File: file }
+}
