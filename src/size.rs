@@ -122,6 +122,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, SizeError> {
     }
 }
 
+/// A duration in whole seconds as [`parse_duration`] reads it: `90s` is `1m30s`.
+pub fn write_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [
+        (seconds / 3600, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+    let parts = units.iter().filter(|(number, _)| *number > 0);
+    let text: String = parts.map(|(number, unit)| format!("{number}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// A duration for people: `0.4s`, `12s`, `2m 05s`, `1h 02m`.
 pub fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -169,6 +182,9 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
         for bad in ["", "5", "m", "5x", "-1s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        for text in ["0s", "45s", "1m30s", "5m", "2h", "1h30m"] {
+            assert_eq!(write_duration(parse_duration(text).unwrap()), text);
         }
         assert_eq!(show_duration(Duration::from_millis(420)), "0.4s");
         assert_eq!(show_duration(Duration::from_secs(125)), "2m 05s");

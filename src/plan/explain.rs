@@ -2,6 +2,7 @@
 //! Pure; nothing that stands for a secret comes out of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -10,6 +11,7 @@ use similar::TextDiff;
 use super::node::Node;
 use super::reason::by_label;
 use crate::manifest::model::{Manifest, StepKind};
+use crate::size::write_duration;
 
 /// Stands for a secret, whatever it is.
 const SECRET: &str = "(secret)";
@@ -81,6 +83,7 @@ impl Origins {
 
 /// What a key is made of, field by field, in the order of its inputs.
 pub fn parts(inputs: &Value) -> Vec<(String, Value)> {
+    let inputs = &with_durations(inputs);
     let mut parts = Vec::new();
     for (name, value) in inputs.as_object().into_iter().flatten() {
         match noun(name) {
@@ -97,7 +100,7 @@ pub fn parts(inputs: &Value) -> Vec<(String, Value)> {
 
 /// The inputs without what stands for secrets.
 pub fn shown(inputs: &Value) -> Value {
-    let mut shown = inputs.clone();
+    let mut shown = with_durations(inputs);
     if let Some(password) = shown.get_mut(PASSWORD).filter(|value| !value.is_null()) {
         *password = json!(SECRET);
     }
@@ -114,6 +117,7 @@ pub fn changes(
     texts: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<Change> {
     let empty = Map::new();
+    let (old, new) = (with_durations(old), with_durations(new));
     let (before, now) = (
         old.as_object().unwrap_or(&empty),
         new.as_object().unwrap_or(&empty),
@@ -295,6 +299,24 @@ fn flatten(field: &str, value: &Value, but: Option<&str>, parts: &mut Vec<(Strin
     }
 }
 
+/// Durations as a manifest has them: in keys they are seconds and nanoseconds.
+fn with_durations(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let whole = |name: &str| members.get(name).and_then(Value::as_u64);
+            if let (2, Some(seconds), Some(0)) = (members.len(), whole("secs"), whole("nanos")) {
+                return json!(write_duration(Duration::from_secs(seconds)));
+            }
+            let members = members
+                .iter()
+                .map(|(name, value)| (name.clone(), with_durations(value)));
+            Value::Object(members.collect())
+        }
+        Value::Array(items) => items.iter().map(with_durations).collect(),
+        other => other.clone(),
+    }
+}
+
 /// Without stand-ins of secrets, and without the credentials in URLs.
 fn hidden(value: &Value) -> Value {
     match value {
@@ -395,6 +417,22 @@ mod tests {
         for secret in ["f00", "ba4", "me:p"] {
             assert!(!all.contains(secret), "{all}");
         }
+    }
+
+    #[test]
+    fn a_duration_is_one_value_as_a_manifest_has_it() {
+        let check = |seconds: u64| {
+            let within = serde_json::to_value(Duration::from_secs(seconds)).unwrap();
+            json!({"checks": [{"check": "boots-within", "asserts": {"boots_within": within}}]})
+        };
+        let field = "checks.boots-within.asserts.boots_within".to_owned();
+        assert_eq!(parts(&check(300)), [(field.clone(), json!("5m"))]);
+        let found = changes(&check(300), &check(5400), &origins(), &|_| false, &|_| None);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (&found[0].field, &found[0].old, &found[0].new),
+            (&field, &json!("5m"), &json!("1h30m"))
+        );
     }
 
     #[test]
