@@ -7,6 +7,7 @@ use std::path::Path;
 use pipeline::manifest::context::Context;
 use pipeline::manifest::model::Template;
 use pipeline::manifest::template::{render, render_builtin};
+use pipeline::platform::Platform;
 use serde_json::json;
 
 use super::BUILD_KEY;
@@ -19,7 +20,7 @@ fn facts(more: serde_json::Value) -> Context {
     let known = json!({
         "distro": "debian12", "family": "debian", "version": "12", "suite": "bookworm",
         "components": ["main", "contrib"], "mirror": "http://127.0.0.1/debian", "security_mirror": "",
-        "hostname": "vm", "root_uuid": "6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11", "build_key": BUILD_KEY, "user": "ann",
+        "platform": Platform::Amd64Bios.hardware(), "hostname": "vm", "root_uuid": "6b1d5f1c-0e35-4f0e-9d3f-6f7b3f0a2a11", "build_key": BUILD_KEY, "user": "ann",
     });
     [known, more]
         .iter()
