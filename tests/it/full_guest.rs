@@ -4,12 +4,10 @@
 mod agent;
 mod checks;
 mod cloud_init;
-mod gate;
 mod installer;
 mod kills;
 mod lockout;
 mod plain_boot;
-mod publish;
 mod quickstart;
 mod rebuild;
 mod steps;

@@ -9,6 +9,7 @@ mod daily;
 mod doctor;
 mod fetch;
 mod full_guest;
+mod gate;
 mod guest;
 #[cfg(feature = "import-packer")]
 mod import;

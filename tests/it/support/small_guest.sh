@@ -9,11 +9,12 @@ modules=all/lib/modules/${kernel#vmlinuz-}
 [ -d "$modules" ] || modules=all/usr/lib/modules/${kernel#vmlinuz-}
 
 # The root file system.
-mkdir -p root/bin root/dev root/etc/acpi/PWRF root/lib root/lib64 root/proc root/root root/run root/sys root/tmp root/usr root/var/lib root/var/log \
+mkdir -p root/bin root/dev root/etc/acpi/PWRF root/lib root/lib64 root/proc root/root root/run root/sys root/tmp root/usr root/var/lib \
     root/boot root/modules
 ln -s bin root/sbin
 ln -s ../bin ../sbin ../lib root/usr/
 ln -s ../run root/var/run
+ln -s ../run root/var/log
 cp all/bin/busybox root/bin/
 for name in $(all/bin/busybox --list); do
     [ "$name" = busybox ] || ln -s busybox "root/bin/$name"
@@ -59,7 +60,7 @@ END
 cat > root/etc/inittab <<'END'
 ::sysinit:/etc/rc
 ttyS0::respawn:getty -L 115200 ttyS0 vt100
-::shutdown:umount -a -r
+::shutdown:mount -o remount,ro /
 END
 chmod +x root/etc/rc root/etc/acpi/PWRF/00000080
 
