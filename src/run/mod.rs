@@ -3,6 +3,8 @@
 
 pub mod bundle;
 pub mod error;
+#[cfg(test)]
+mod example;
 pub mod execute;
 pub mod images;
 pub mod look;

@@ -7,6 +7,8 @@ pub mod check;
 pub mod distro;
 pub mod down;
 pub mod error;
+#[cfg(test)]
+mod example;
 pub mod fetch;
 pub mod guest;
 pub mod index;
@@ -91,4 +93,7 @@ stages! {
     Upload(upload::UploadWork),
     /// Lists.
     Index(index::IndexWork),
+    /// Says something of an image.
+    #[cfg(test)]
+    Example(example::ExampleWork),
 }

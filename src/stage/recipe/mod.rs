@@ -97,6 +97,8 @@ impl<'a> Planner<'a> {
         let sized = size::plan(nodes, image, distro, publish.format, provision, install);
         let packaged = package::plan(nodes, image, distro, publish, sized);
         let mut ready = Ready::new(&image.file, packaged, nodes);
+        #[cfg(test)]
+        super::example::plan(nodes, manifest, image, &mut ready);
         let is_checked = self.inputs.wanted.checks && !image.checks.is_empty();
         let check =
             is_checked.then(|| check::plan(nodes, image, (distro, flavor), publish.format, &ready, install));

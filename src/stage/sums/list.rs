@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
@@ -57,8 +58,8 @@ pub fn file_name(algorithm: Algorithm) -> &'static str {
 ///
 /// `order` are the image files of the whole manifest, `new` digests of those that are published now (others than of
 /// `algorithm` are passed over, so the same slice serves every list). The list then has: the manifest's images in
-/// manifest order, with their new or their old line; then, in their old order, lines of other files that still exist,
-/// and lines in no form that we know. What others wrote with a byte order mark, in UTF-16 or with CRLF becomes what
+/// manifest order, with their new or their old line, each followed by those of the files that are named after it; then, in
+/// their old order, lines of other files that still exist, and lines in no form that we know. What others wrote with a byte order mark, in UTF-16 or with CRLF becomes what
 /// `sha512sum -c` reads.
 ///
 /// # Errors
@@ -153,7 +154,12 @@ fn merged(
         match parse(line, algorithm) {
             Some((path, hex)) => {
                 let first = digests.insert(path.clone(), hex).is_none();
-                if first && !known.contains(path.as_path()) && is_there(&path) {
+                if known.contains(path.as_path()) {
+                    continue;
+                }
+                if !is_there(&path) {
+                    digests.remove(&path);
+                } else if first && !is_beside(&path, &known) {
                     others.push(Err(path));
                 }
             }
@@ -172,8 +178,11 @@ fn merged(
     let mut text = Vec::new();
     let mut written = BTreeSet::new();
     for path in order.iter().chain(new.iter().map(|(path, _)| path)) {
-        if let Some(hex) = digests.get(path).filter(|_| written.insert(path)) {
-            text.extend(line(hex, path));
+        let beside = digests.range::<Path, _>((Bound::Excluded(path.as_path()), Bound::Unbounded));
+        let beside = beside.take_while(|(name, _)| is_named_after(name, path));
+        let own = digests.get_key_value(path).into_iter();
+        for (name, hex) in own.chain(beside).filter(|(name, _)| written.insert(*name)) {
+            text.extend(line(hex, name));
         }
     }
     for other in others {
@@ -186,6 +195,24 @@ fn merged(
         }
     }
     Ok(text)
+}
+
+/// Whether a file belongs to one of these: its name is that of one with an ending more.
+fn is_beside(path: &Path, known: &BTreeSet<&Path>) -> bool {
+    let mut shorter = path.to_owned();
+    while shorter.extension().is_some() {
+        shorter.set_extension("");
+        if known.contains(shorter.as_path()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a name is another one with something behind it.
+fn is_named_after(name: &Path, other: &Path) -> bool {
+    let name = name.as_os_str().as_bytes();
+    name.starts_with(other.as_os_str().as_bytes())
 }
 
 /// A line as `sha512sum` writes it. A name with a backslash, a newline or a carriage return is escaped, and a backslash
@@ -267,6 +294,28 @@ mod tests {
         assert_eq!(second, "a  a/25.gz\nc  a/50.gz\nb  b/25.gz\n");
         let rebuilt = merged_text(&second, &order, &[("a/25.gz", 'd')]);
         assert_eq!(rebuilt, "d  a/25.gz\nc  a/50.gz\nb  b/25.gz\n");
+    }
+
+    #[test]
+    fn what_belongs_to_an_image_stands_behind_it_whoever_writes() {
+        let order = ["a.gz", "b.gz"];
+        let first = merged_text(
+            "",
+            &order,
+            &[("a.gz.sig", '5'), ("a.gz", 'a'), ("a.gz.list", '1')],
+        );
+        assert_eq!(first, "a  a.gz\n1  a.gz.list\n5  a.gz.sig\n");
+        let second = merged_text(&first, &order, &[("b.gz", 'b'), ("b.gz.sig", '7')]);
+        assert_eq!(
+            second,
+            "a  a.gz\n1  a.gz.list\n5  a.gz.sig\nb  b.gz\n7  b.gz.sig\n"
+        );
+        let gone = merged_text(
+            &second.replace("a.gz.sig", "gone.gz.sig"),
+            &["gone.gz", "b.gz"],
+            &[],
+        );
+        assert_eq!(gone, "b  b.gz\n7  b.gz.sig\na  a.gz\n1  a.gz.list\n");
     }
 
     #[test]
