@@ -77,8 +77,14 @@ fn environment() -> Environment<'static> {
         .keep_trailing_newline(true);
     environment.set_syntax(syntax.build().expect("the delimiters are the default ones"));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    // Names and shell scripts are no HTML, whatever a template's name ends with.
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    // Values in XML answers are escaped, so that a `&` in a var breaks no document; names and shell scripts are no HTML.
+    environment.set_auto_escape_callback(|name| {
+        if name.trim_end_matches(".j2").ends_with(".xml") {
+            minijinja::AutoEscape::Html
+        } else {
+            minijinja::AutoEscape::None
+        }
+    });
     environment.set_debug(true);
     // A loop in a loop, or a width of a thousand million, is a mistake to be told, not to be waited for.
     environment.set_fuel(Some(FUEL));
@@ -506,6 +512,22 @@ mod tests {
             render(&html, &context).unwrap(),
             "#!/bin/sh\ninstall a&b\ninstall <c>\n"
         );
+    }
+
+    #[test]
+    fn values_in_xml_answers_are_escaped_and_nowhere_else() {
+        let render = |name: &str, text: &str| {
+            let template = Template {
+                name: name.to_owned(),
+                text: text.to_owned(),
+            };
+            render(&template, &context(&[("name", "R&D <x>")])).unwrap()
+        };
+        let xml = "<a>{{ name }}</a>";
+        assert_eq!(render("autoyast.xml.j2", xml), "<a>R&amp;D &lt;x&gt;</a>");
+        assert_eq!(render("autoyast.xml", "{{ name | safe }}"), "R&D <x>");
+        assert_eq!(render("setup.sh.j2", xml), "<a>R&D <x></a>");
+        assert_eq!(render("setup.sh.j2", "{{ name | escape }}"), "R&amp;D &lt;x&gt;");
     }
 
     #[test]
