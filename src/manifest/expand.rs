@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::attach::attach;
-use super::check::Check;
 use super::context;
 use super::describe::tables::{IMAGE, PUBLISH};
 use super::error::{ProblemKind, Span};
+use super::image_checks::give_checks;
 use super::model::Image;
 use super::names;
 use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
+use super::rules::Rules;
 use super::target::Destination;
 use super::template::{Base, Compiled};
 
@@ -34,52 +34,52 @@ struct Entry<'a> {
 }
 
 /// Expands and checks. What is reported is left out.
-pub fn images(check: &Check<'_>) -> Vec<Image> {
+pub fn images(rules: &Rules<'_>) -> Vec<Image> {
     let usual_id = IMAGE.id.default_value().unwrap_or_default();
     let usual_file = PUBLISH.file.default_value().unwrap_or_default();
     // With a faulty file template, ids are still checked.
-    let all_distros: Vec<_> = check.draft.distros.iter().collect();
+    let all_distros: Vec<_> = rules.draft.distros.iter().collect();
     let file = Names::new(
-        check,
-        check.draft.file.as_ref(),
+        rules,
+        rules.draft.file.as_ref(),
         "publish.file",
         &usual_file,
         &all_distros,
     );
     // Every table without an `id` shares the compiled default.
-    let default_id = Names::new(check, None, "images.id", &usual_id, &[]);
-    let bases = check.draft.distros.iter().map(|draft| {
+    let default_id = Names::new(rules, None, "images.id", &usual_id, &[]);
+    let bases = rules.draft.distros.iter().map(|draft| {
         let context = context::distro_context(&draft.distro);
         (draft.distro.name.as_str(), Base::from(&context))
     });
     let bases: BTreeMap<_, _> = bases.collect();
     let mut entries = Vec::new();
-    for (table, draft) in check.draft.images.iter().enumerate() {
+    for (table, draft) in rules.draft.images.iter().enumerate() {
         let own_distros: Vec<_> = draft
             .distros
             .iter()
-            .filter_map(|spot| check.distro(&spot.text))
+            .filter_map(|spot| rules.distro(&spot.text))
             .collect();
         let own_id = draft
             .id
             .as_ref()
-            .and_then(|id| Names::new(check, Some(id), "images.id", &usual_id, &own_distros));
+            .and_then(|id| Names::new(rules, Some(id), "images.id", &usual_id, &own_distros));
         let id = if draft.id.is_some() { &own_id } else { &default_id };
         if let Some(id) = id {
-            expand(check, draft, table, (id, file.as_ref()), &bases, &mut entries);
+            expand(rules, draft, table, (id, file.as_ref()), &bases, &mut entries);
         }
     }
-    let entries = without_duplicates(check, entries);
+    let entries = without_duplicates(rules, entries);
     if file.is_some() {
-        check_files(check, &entries);
+        check_files(rules, &entries);
     }
     let sets: Vec<_> = entries
         .iter()
-        .filter_map(|entry| check.draft.images.get(entry.table))
+        .filter_map(|entry| rules.draft.images.get(entry.table))
         .map(|draft| draft.checks.as_slice())
         .collect();
     let mut images: Vec<_> = entries.into_iter().map(|entry| entry.image).collect();
-    attach(check, &mut images, &sets);
+    give_checks(rules, &mut images, &sets);
     images
 }
 
@@ -92,7 +92,7 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     /// Lints the template for these distros; `None` when it was reported.
     fn new(
-        check: &Check<'_>,
+        rules: &Rules<'_>,
         spot: Option<&'a Spot>,
         path: &'static str,
         default: &'a str,
@@ -107,7 +107,7 @@ impl<'a> Names<'a> {
                 if path == "publish.file" {
                     context.extend(["id", "format", "suffix"].map(|key| (key.to_owned(), "x".into())));
                 }
-                fine &= check.check_inline(spot, "", &context, &mut reported);
+                fine &= rules.check_inline(spot, "", &context, &mut reported);
             }
         }
         let (name, text) = spot.map_or((path, default), |spot| (spot.path.as_str(), spot.text.as_str()));
@@ -115,11 +115,11 @@ impl<'a> Names<'a> {
         fine.then_some(Self { template, spot })
     }
 
-    fn render(&self, check: &Check<'_>, base: &Base, facts: &[(&str, &str)]) -> Option<String> {
+    fn render(&self, rules: &Rules<'_>, base: &Base, facts: &[(&str, &str)]) -> Option<String> {
         match (self.template.render(base, facts), self.spot) {
             (Ok(text), _) => Some(text),
             (Err(error), Some(spot)) => {
-                check.report_inline(spot, "", error);
+                rules.report_inline(spot, "", error);
                 None
             }
             (Err(error), None) => unreachable!("a default template failed: {error}"),
@@ -129,7 +129,7 @@ impl<'a> Names<'a> {
 
 /// Adds the images of one table; stops at the first id or file that is no good, as the others have the same template.
 fn expand<'a>(
-    check: &Check<'_>,
+    rules: &Rules<'_>,
     draft: &'a ImageDraft,
     table: usize,
     (id, file): (&Names<'_>, Option<&Names<'_>>),
@@ -151,12 +151,12 @@ fn expand<'a>(
                 {
                     continue;
                 }
-                let Some(id) = image_id(check, id, base, &facts, id_span) else {
+                let Some(id) = image_id(rules, id, base, &facts, id_span) else {
                     return;
                 };
                 facts.push(("id", &id));
                 let file = match file {
-                    Some(file) => image_file(check, file, base, &facts, &label.span),
+                    Some(file) => image_file(rules, file, base, &facts, &label.span),
                     None => Some(PathBuf::new()),
                 };
                 let Some(file) = file else { return };
@@ -177,13 +177,13 @@ fn expand<'a>(
 }
 
 fn image_id(
-    check: &Check<'_>,
+    rules: &Rules<'_>,
     template: &Names<'_>,
     base: &Base,
     facts: &[(&str, &str)],
     span: &Span,
 ) -> Option<String> {
-    let id = template.render(check, base, facts)?;
+    let id = template.render(rules, base, facts)?;
     let Some(cause) = names::file_fault(&id) else {
         return Some(id);
     };
@@ -194,24 +194,24 @@ fn image_id(
         cause,
         remedy,
     };
-    check.reading.problems.add(span, kind);
+    rules.reading.problems.add(span, kind);
     None
 }
 
 fn image_file(
-    check: &Check<'_>,
+    rules: &Rules<'_>,
     template: &Names<'_>,
     base: &Base,
     facts: &[(&str, &str)],
     span: &Span,
 ) -> Option<PathBuf> {
-    let publish = &check.draft.publish;
+    let publish = &rules.draft.publish;
     let more = [
         ("format", publish.format.name()),
         ("suffix", publish.compress.suffix()),
     ];
     let facts: Vec<_> = facts.iter().copied().chain(more).collect();
-    let file = template.render(check, base, &facts)?;
+    let file = template.render(rules, base, &facts)?;
     let Some(cause) = names::output_fault(&file) else {
         return Some(PathBuf::from(file));
     };
@@ -220,14 +220,14 @@ fn image_file(
         .find(|(key, _)| *key == "id")
         .map_or("", |(_, id)| id)
         .to_owned();
-    let span = check.draft.file.as_ref().map_or(span, |spot| &spot.span);
+    let span = rules.draft.file.as_ref().map_or(span, |spot| &spot.span);
     let kind = ProblemKind::OutputPath { image, file, cause };
-    check.reading.problems.add(span, kind);
+    rules.reading.problems.add(span, kind);
     None
 }
 
 /// Reports ids that come twice, once a table, and leaves the later images out.
-fn without_duplicates<'a>(check: &Check<'_>, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
+fn without_duplicates<'a>(rules: &Rules<'_>, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
     let mut seen: BTreeMap<String, &Span> = BTreeMap::new();
     let mut reported = BTreeSet::new();
     let mut kept = Vec::with_capacity(entries.len());
@@ -238,7 +238,7 @@ fn without_duplicates<'a>(check: &Check<'_>, entries: Vec<Entry<'a>>) -> Vec<Ent
             continue;
         };
         if reported.insert(entry.table) {
-            let own = check
+            let own = rules
                 .draft
                 .images
                 .get(entry.table)
@@ -251,7 +251,7 @@ fn without_duplicates<'a>(check: &Check<'_>, entries: Vec<Entry<'a>>) -> Vec<Ent
             };
             let (id, remedy) = (entry.image.id, remedy.to_owned());
             let kind = ProblemKind::DuplicateImage { id, remedy };
-            check
+            rules
                 .reading
                 .problems
                 .add_pair((first, "first here"), entry.span, kind);
@@ -261,7 +261,7 @@ fn without_duplicates<'a>(check: &Check<'_>, entries: Vec<Entry<'a>>) -> Vec<Ent
 }
 
 /// Reports images whose file is that of another one, a folder of another one's, or a checksum file.
-fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
+fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
     let mut files: BTreeMap<&Path, &Entry<'_>> = BTreeMap::new();
     let mut reported = BTreeSet::new();
     let mut collide = |first: String, other: Option<&Entry<'_>>, entry: &Entry<'_>| {
@@ -274,7 +274,7 @@ fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
             second: entry.image.id.clone(),
         };
         let other = other.map_or(entry.span, |other| other.span);
-        check
+        rules
             .reading
             .problems
             .add_pair((other, "this image"), entry.span, kind);
@@ -292,8 +292,8 @@ fn check_files(check: &Check<'_>, entries: &[Entry<'_>]) {
             );
         }
     }
-    if let Some(target) = check.draft.targets.iter().find(|draft| is_shacache(draft)) {
-        check_names(check, target, entries);
+    if let Some(target) = rules.draft.targets.iter().find(|draft| is_shacache(draft)) {
+        check_names(rules, target, entries);
     }
     for entry in entries {
         for folder in entry.image.file.ancestors().skip(1) {
@@ -313,7 +313,7 @@ fn is_shacache(draft: &TargetDraft) -> bool {
 }
 
 /// Reports two images of one file name: `URL.txt` names files without their folders.
-fn check_names(check: &Check<'_>, target: &TargetDraft, entries: &[Entry<'_>]) {
+fn check_names(rules: &Rules<'_>, target: &TargetDraft, entries: &[Entry<'_>]) {
     let mut names: BTreeMap<_, &Entry<'_>> = BTreeMap::new();
     for entry in entries {
         let name = entry.image.file.file_name().unwrap_or_default();
@@ -331,8 +331,8 @@ fn check_names(check: &Check<'_>, target: &TargetDraft, entries: &[Entry<'_>]) {
             ),
             remedy: "put {{ id }} into the last part of `publish.file`".to_owned(),
         };
-        let span = check.draft.file.as_ref().map_or(entry.span, |spot| &spot.span);
-        check.reading.problems.add(span, kind);
+        let span = rules.draft.file.as_ref().map_or(entry.span, |spot| &spot.span);
+        rules.reading.problems.add(span, kind);
         return;
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::assertion::{Check, CheckSet};
-use super::check::Check as Rules;
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::read::{CheckDraft, Checks, Pattern};
+use super::rules::Rules;
 use super::suggest;
 
 /// A check while an image's list is made, with its place where the user wrote it himself.
@@ -15,7 +15,7 @@ type Placed<'a> = (Check, Option<&'a Span>);
 
 /// Gives each image its checks. `sets` are those that the `[[images]]` table of each image names. Reports patterns that
 /// match nothing, and two own checks of one name on one image.
-pub fn attach(rules: &Rules<'_>, images: &mut [Image], sets: &[&[CheckSet]]) {
+pub fn give_checks(rules: &Rules<'_>, images: &mut [Image], sets: &[&[CheckSet]]) {
     // With other mistakes there may be images missing.
     let is_whole = rules.reading.problems.is_fine();
     let mut reported = BTreeSet::new();

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::Check;
 use super::describe::row::Record;
 use super::describe::tables::ManifestKeys;
 use super::error::{ManifestErrors, ProblemKind, Problems};
@@ -15,6 +14,7 @@ use super::names;
 use super::overrides::Override;
 use super::parse::{self, Node};
 use super::read::{self, Reading};
+use super::rules::Rules;
 use super::sources::Sources;
 
 /// What messages call the place of values that were given with `-D`.
@@ -185,13 +185,13 @@ impl Document {
             files: &files,
         };
         let draft = read::draft(reading, &root);
-        let check = Check::new(reading, &draft);
-        let flavors = check.run();
-        let images = expand::images(&check);
+        let rules = Rules::new(reading, &draft);
+        let flavors = rules.run();
+        let images = expand::images(&rules);
         if !problems.is_fine() {
             return Err(problems.into_errors(path));
         }
-        check.warn_unused();
+        rules.warn_unused();
         Ok(Manifest {
             name: pipeline.name.unwrap_or_else(|| names::from_stem(&path)),
             path,

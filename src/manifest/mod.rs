@@ -1,9 +1,7 @@
 //! What the user wrote: read, checked in full, and turned into plain data. Knows nothing of plans or machines.
 
 pub mod assertion;
-mod attach;
 pub mod builtin;
-mod check;
 pub mod context;
 pub mod describe;
 pub mod error;
@@ -12,6 +10,7 @@ pub mod export;
 mod fields;
 mod files;
 pub mod glob;
+mod image_checks;
 mod kind;
 pub mod load;
 pub mod model;
@@ -21,6 +20,7 @@ pub mod nickel;
 pub mod overrides;
 pub mod parse;
 mod read;
+mod rules;
 pub mod script;
 pub mod secret;
 pub mod select;

@@ -15,7 +15,7 @@ use crate::size::{ByteSize, GIB};
 
 /// Draft and lookups that several rules share.
 #[derive(Debug)]
-pub struct Check<'a> {
+pub struct Rules<'a> {
     /// Where things are read from and reported to.
     pub reading: Reading<'a>,
     /// What is checked.
@@ -24,7 +24,7 @@ pub struct Check<'a> {
     flavors: BTreeMap<&'a str, &'a FlavorDraft>,
 }
 
-impl<'a> Check<'a> {
+impl<'a> Rules<'a> {
     /// Prepares the lookups.
     pub fn new(reading: Reading<'a>, draft: &'a Draft) -> Self {
         let distros = draft.distros.iter().map(|d| (d.distro.name.as_str(), d));

@@ -228,7 +228,7 @@ pub enum StageError {
     Upload(#[from] UploadError),
     /// An ISO of no known layout.
     #[error(
-        "{} has neither a .treeinfo nor the usual kernel and initrd; give a `boot_command`, or add its layout to templates/installers.toml",
+        "{} has neither a .treeinfo nor the usual kernel and initrd; give a `boot_command`, or take its kernel and initrd as `netboot`",
         path.display()
     )]
     NoInstallerImages {

@@ -171,7 +171,7 @@ fn read_source(
     if known.is_none() {
         one.bad(
             "no installer is known for this family",
-            "take `disk = { … }` as source, or add the installer to templates/installers.toml",
+            "take an image of it as source: disk = { … }",
         );
     }
     Some(Source::Installer(Box::new(source)))
