@@ -1,23 +1,27 @@
 //! `pipeline`: one manifest in, VM images out. Layers, each importing only downwards, are drawn in `ARCHITECTURE.md`.
 
-pub mod boot;
-pub mod boot_command;
-pub mod checksum_list;
-pub mod cli;
-pub mod digest;
-pub mod disk_format;
-pub mod event;
-pub mod guest;
-pub mod host;
+mod boot;
+mod boot_command;
+mod checksum_list;
+mod cli;
+mod digest;
+mod disk_format;
+mod event;
+mod guest;
+mod host;
 #[cfg(feature = "import-packer")]
-pub mod import;
-pub mod installer;
-pub mod machine;
-pub mod manifest;
-pub mod plan;
-pub mod platform;
-pub mod report;
-pub mod run;
-pub mod size;
-pub mod stage;
-pub mod store;
+mod import;
+mod installer;
+#[doc(hidden)]
+pub mod internals;
+mod machine;
+mod manifest;
+mod plan;
+mod platform;
+mod report;
+mod run;
+mod size;
+mod stage;
+mod store;
+
+pub use cli::main;

@@ -1,5 +1,5 @@
 //! The program: hands its arguments to the command line layer.
 
 fn main() -> std::process::ExitCode {
-    pipeline::cli::main()
+    pipeline::main()
 }

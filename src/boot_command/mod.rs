@@ -9,7 +9,7 @@ mod keys;
 mod parse;
 
 pub use keys::{Action, actions};
-pub use parse::{BootCommandError, Fault, Hold, Key, Token, parse};
+pub use parse::parse;
 
 use std::ops::Range;
 

@@ -175,11 +175,6 @@ impl Target {
         let narrowing = [&self.selectors, &self.distro, &self.size, &self.flavor];
         narrowing.into_iter().all(Vec::is_empty)
     }
-
-    /// The manifest's path as typed.
-    pub fn path(&self) -> &PathBuf {
-        &self.source.manifest
-    }
 }
 
 impl StoreArgs {

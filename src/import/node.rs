@@ -51,11 +51,6 @@ impl Node {
         Self { value, place }
     }
 
-    /// A text.
-    pub fn text_at(text: impl Into<String>, place: &Place) -> Self {
-        Self::new(Value::Text(text.into()), place)
-    }
-
     /// A scalar as a text: Packer takes `"2"` for 2 and `"true"` for true everywhere.
     pub fn text(&self) -> Option<String> {
         match &self.value {
@@ -123,22 +118,6 @@ impl Node {
             Value::Map(_) => "{ … }".to_owned(),
         };
         shortened(&whole)
-    }
-
-    /// The same tree with every text changed.
-    pub fn map_texts(&self, change: &dyn Fn(&str) -> String) -> Self {
-        let value = match &self.value {
-            Value::Text(text) => Value::Text(change(text)),
-            Value::List(items) => Value::List(items.iter().map(|item| item.map_texts(change)).collect()),
-            Value::Map(entries) => {
-                let changed = entries
-                    .iter()
-                    .map(|(key, node)| (key.clone(), node.map_texts(change)));
-                Value::Map(changed.collect())
-            }
-            other => other.clone(),
-        };
-        Self::new(value, &self.place)
     }
 }
 

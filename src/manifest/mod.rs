@@ -31,5 +31,5 @@ pub mod target;
 pub mod template;
 
 pub use error::ManifestErrors;
-pub use load::{load, load_text, load_with};
+pub use load::{load, load_text};
 pub use model::Manifest;

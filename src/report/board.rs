@@ -209,7 +209,6 @@ impl Board {
             None => (Ended::Cut, 0.0, Vec::new()),
         };
         RunSummary {
-            run: self.run,
             folder: self.folder,
             started: self.started,
             ended,

@@ -31,8 +31,6 @@ pub enum Ended {
 /// A run that is over.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
-    /// Run id.
-    pub run: String,
     /// Folder of its logs.
     pub folder: String,
     /// When it began, where it said so.

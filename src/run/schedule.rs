@@ -173,11 +173,6 @@ impl Schedule {
         pending
     }
 
-    /// How many run.
-    pub fn running(&self) -> usize {
-        self.states.iter().filter(|s| **s == State::Running).count()
-    }
-
     /// Whether nothing runs and nothing will.
     pub fn is_over(&self) -> bool {
         !self

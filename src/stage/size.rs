@@ -7,8 +7,8 @@ mod plan;
 use std::path::Path;
 use std::time::Duration;
 
+pub use self::plan::SizeWork;
 pub(super) use self::plan::plan;
-pub use self::plan::{STAGE, SizeWork};
 
 use serde::{Deserialize, Serialize};
 

@@ -29,10 +29,10 @@ mod texts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use entry::{Entry, FileRecord, Latest};
+pub use entry::{Entry, Latest};
 pub use error::StoreError;
 pub use inventory::{Inventory, KeptFolder, RunFolder, Stored};
-pub use lease::{Address, AddressError, Gate, Needs};
+pub use lease::{Address, Gate, Needs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use slot::{Claim, Slot};

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-use pipeline::digest::Algorithm;
-use pipeline::host::cancel::Cancel;
-use pipeline::manifest::model::Compression;
-use pipeline::stage::package::Spec;
-use pipeline::stage::package::package;
+use pipeline::internals::digest::Algorithm;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::manifest::model::Compression;
+use pipeline::internals::stage::package::Spec;
+use pipeline::internals::stage::package::package;
 
 use super::Plan;
 use super::input;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pipeline::digest::{Algorithm, Digest};
-use pipeline::event::Emitter;
-use pipeline::host::cancel::Cancel;
-use pipeline::manifest::target::{Destination, Http, Login, Target, Verify};
-use pipeline::stage::upload::retry::Policy;
-use pipeline::stage::upload::{Around, Item, Metadata, upload};
+use pipeline::internals::digest::{Algorithm, Digest};
+use pipeline::internals::event::Emitter;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::manifest::target::{Destination, Http, Login, Target, Verify};
+use pipeline::internals::stage::upload::retry::Policy;
+use pipeline::internals::stage::upload::{Around, Item, Metadata, upload};
 
 use super::{Plan, median};
 

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::disk::{self, Ext4, TableKind};
-use pipeline::machine::spec::DiskFormat;
-use pipeline::size::{ByteSize, MIB};
-use pipeline::store::{Claim, Store};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::disk::{self, Ext4, TableKind};
+use pipeline::internals::machine::spec::DiskFormat;
+use pipeline::internals::size::{ByteSize, MIB};
+use pipeline::internals::store::{Claim, Store};
 use serde_json::{Value, json};
 
 use super::{House, tool};

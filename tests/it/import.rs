@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pipeline::import::packer::{self, Config, Found, Input, Request};
-use pipeline::manifest;
+use pipeline::internals::import::packer::{self, Config, Found, Input, Request};
+use pipeline::internals::manifest;
 
 use crate::support::{Bench, Ran};
 

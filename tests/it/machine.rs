@@ -13,16 +13,16 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pipeline::event::{Emitter, Event, Verdict, What};
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::console::Trouble;
-use pipeline::machine::ending::{Down, Stopped};
-use pipeline::machine::error::{MachineError, Reach};
-use pipeline::machine::qemu::Machine;
-use pipeline::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
-use pipeline::machine::ssh::Key;
-use pipeline::platform::Platform;
-use pipeline::size::{ByteSize, MIB, TIB};
+use pipeline::internals::event::{Emitter, Event, Verdict, What};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::console::Trouble;
+use pipeline::internals::machine::ending::{Down, Stopped};
+use pipeline::internals::machine::error::{MachineError, Reach};
+use pipeline::internals::machine::qemu::Machine;
+use pipeline::internals::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
+use pipeline::internals::machine::ssh::Key;
+use pipeline::internals::platform::Platform;
+use pipeline::internals::size::{ByteSize, MIB, TIB};
 
 use crate::support::Bench;
 use tiny::Then;
@@ -118,15 +118,16 @@ fn keys_are_typed_when_the_console_shows_that_somebody_reads_them() {
     let (machine, _events) = start(&bench, &spec(&bench, "boot: ", Then::EchoKeys));
     let mut machine = machine.unwrap();
     let text = "<waitFor 'boot:'><wait200ms>auto url=\"http://x/~{a}_b\" <leftShiftOn>held<leftShiftOff> &|<<On><<Off>#";
-    let typed = pipeline::boot_command::actions(&pipeline::boot_command::parse(text).unwrap());
+    let typed =
+        pipeline::internals::boot_command::actions(&pipeline::internals::boot_command::parse(text).unwrap());
     machine.type_keys(&typed, LONG).unwrap();
     let shown = machine.wait_console("#", LONG).unwrap();
     // The prompt's own blank may come behind what was waited for.
     assert_eq!(shown.trim_start(), "auto url=\"http://x/~{a}_b\" HELD &|<#");
 
-    let never = pipeline::boot_command::parse("<waitFor 'login:' 1s>").unwrap();
+    let never = pipeline::internals::boot_command::parse("<waitFor 'login:' 1s>").unwrap();
     let error = machine
-        .type_keys(&pipeline::boot_command::actions(&never), LONG)
+        .type_keys(&pipeline::internals::boot_command::actions(&never), LONG)
         .unwrap_err();
     let text = error.to_string();
     assert!(

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use pipeline::manifest::assertion::Assertion;
-use pipeline::manifest::select::{Selectors, select};
-use pipeline::manifest::{self, Manifest};
+use pipeline::internals::manifest::assertion::Assertion;
+use pipeline::internals::manifest::select::{Selectors, select};
+use pipeline::internals::manifest::{self, Manifest};
 
 use crate::support::Bench;
 

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::media::{initrd, iso::Iso, treeinfo};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::media::{initrd, iso::Iso, treeinfo};
 
 use crate::support::{Bench, tool};
 

@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use pipeline::size::MIB;
-use pipeline::stage::fetch::MediaAt;
-use pipeline::stage::install::{self, DiskWork};
+use pipeline::internals::size::MIB;
+use pipeline::internals::stage::fetch::MediaAt;
+use pipeline::internals::stage::install::{self, DiskWork};
 
 use crate::support::{Bench, Ran, tool};
 

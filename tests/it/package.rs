@@ -13,17 +13,17 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use pipeline::digest::Algorithm;
-use pipeline::digest::Digest;
-use pipeline::host::cancel::Cancel;
-use pipeline::manifest::model::Compression;
-use pipeline::stage::package::PackageError;
-use pipeline::stage::package::Packaged;
-use pipeline::stage::package::Spec;
-use pipeline::stage::package::package;
-use pipeline::stage::package::package_in;
-use pipeline::stage::package::unpack;
-use pipeline::stage::sums;
+use pipeline::internals::digest::Algorithm;
+use pipeline::internals::digest::Digest;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::manifest::model::Compression;
+use pipeline::internals::stage::package::PackageError;
+use pipeline::internals::stage::package::Packaged;
+use pipeline::internals::stage::package::Spec;
+use pipeline::internals::stage::package::package;
+use pipeline::internals::stage::package::package_in;
+use pipeline::internals::stage::package::unpack;
+use pipeline::internals::stage::sums;
 
 use super::support::Bench;
 use super::support::tool;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::store::Store;
+use pipeline::internals::store::Store;
 use serde_json::Value;
 
 use crate::support::Bench;

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use pipeline::digest::sha256_hex;
-use pipeline::machine::spec::DiskFormat;
-use pipeline::manifest::model::Family;
-use pipeline::platform::Platform;
-use pipeline::size::{ByteSize, MIB};
-use pipeline::stage::distro::{Door, GuestAccess, MachineWish};
-use pipeline::stage::provision::{Provisioned, Root};
-use pipeline::stage::size::{self, SizeWork};
+use pipeline::internals::digest::sha256_hex;
+use pipeline::internals::machine::spec::DiskFormat;
+use pipeline::internals::manifest::model::Family;
+use pipeline::internals::platform::Platform;
+use pipeline::internals::size::{ByteSize, MIB};
+use pipeline::internals::stage::distro::{Door, GuestAccess, MachineWish};
+use pipeline::internals::stage::provision::{Provisioned, Root};
+use pipeline::internals::stage::size::{self, SizeWork};
 
 use crate::machine::tiny::{Then, disk};
 use crate::support::http::{DeadPort, Server};

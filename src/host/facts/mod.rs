@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::apt::{AptSecurity, AptSource, AptSources};
+pub use self::apt::{AptSource, AptSources};
 pub use self::oom::{OomKill, OomWatch};
 use super::cancel::Cancel;
 use super::process::{Cmd, shell_quote};

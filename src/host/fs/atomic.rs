@@ -134,15 +134,8 @@ pub fn exchange_folder(from: &Path, to: &Path) -> Result<(), FsError> {
     }
 }
 
-/// Puts a finished file at a second place: by hard link, else by reflink, else by a copy that keeps its holes.
-///
-/// # Errors
-/// [`FsError::Io`], [`FsError::Full`].
-pub fn place(from: &Path, to: &Path) -> Result<(), FsError> {
-    place_as(from, to, Share::Link, &Cancel::default())
-}
-
-/// The same, choosing whether both may be one file, and stoppable (a copy across file systems takes its time).
+/// Puts a finished file at a second place: by hard link if both may be one file, else by reflink, else by a copy that keeps
+/// its holes.
 ///
 /// # Errors
 /// [`FsError::Cancelled`], [`FsError::Io`], [`FsError::Full`].
@@ -274,10 +267,10 @@ mod tests {
         fs::write(&from, "bytes").unwrap();
         fs::write(&to, "somebody else's").unwrap();
         let mut reader = File::open(&to).unwrap();
-        place(&from, &to).unwrap();
+        place_as(&from, &to, Share::Link, &Cancel::default()).unwrap();
         assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "somebody else's");
         assert!(same_file(&from, &to));
-        place(&from, &to).unwrap();
+        place_as(&from, &to, Share::Link, &Cancel::default()).unwrap();
         place_as(&from, &to, Share::Own, &Cancel::default()).unwrap();
         assert!(!same_file(&from, &to));
         fs::write(&to, "changed").unwrap();

@@ -22,8 +22,8 @@ use ureq::config::Config;
 use ureq::http::header;
 use ureq::{Agent, Proxy};
 
-pub use self::error::{HttpError, Peer, TlsFault};
-pub use self::head::{ContentRange, Head, META_SHA512};
+pub use self::error::{HttpError, Peer};
+pub use self::head::{Head, META_SHA512};
 pub use self::proxy::Proxies;
 pub use self::tls::{Tls, TlsFileError};
 pub use self::url::{percent_decode, percent_encode_path, redact};

@@ -53,8 +53,6 @@ impl fmt::Display for Answered {
 /// A running server; dropping it ends it.
 #[derive(Debug)]
 pub struct Server {
-    port: u16,
-    folder: String,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -74,16 +72,6 @@ impl Server {
             folder: hex(&random::bytes::<16>()?),
             listener,
         })
-    }
-
-    /// The port, on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The secret part of the path.
-    pub fn folder(&self) -> &str {
-        &self.folder
     }
 }
 
@@ -106,11 +94,11 @@ impl Bound {
     ) -> Server {
         let Self {
             listener,
-            port,
-            folder,
+            folder: secret,
+            ..
         } = self;
         let end = Arc::new(AtomicBool::new(false));
-        let (ending, secret) = (Arc::clone(&end), folder.clone());
+        let ending = Arc::clone(&end);
         let thread = thread::spawn(move || {
             let (documents, told): (_, Told) = (Arc::new(documents), Arc::new(told));
             let busy = Arc::new(AtomicUsize::new(0));
@@ -134,8 +122,6 @@ impl Bound {
             }
         });
         Server {
-            port,
-            folder,
             end,
             thread: Some(thread),
         }
@@ -223,8 +209,8 @@ mod tests {
     use super::*;
 
     /// Sends these bytes; gives all that is answered.
-    fn ask(server: &Server, request: &str) -> String {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+    fn ask(port: u16, request: &str) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut text = String::new();
@@ -235,17 +221,18 @@ mod tests {
     #[test]
     fn only_documents_under_the_secret_path_are_given_and_all_requests_are_told() {
         let bound = Server::bind().unwrap();
+        let (port, folder) = (bound.port, bound.folder.clone());
         let (sender, told) = mpsc::channel();
         let documents = BTreeMap::from([("preseed.cfg".to_owned(), b"d-i\n".to_vec())]);
-        let server = bound.serve(documents, move |request| sender.send(request).unwrap());
-        let url = format!("/{}/preseed.cfg", server.folder());
-        let given = ask(&server, &format!("GET {url} HTTP/1.0\r\n\r\n"));
+        let _server = bound.serve(documents, move |request| sender.send(request).unwrap());
+        let url = format!("/{}/preseed.cfg", folder);
+        let given = ask(port, &format!("GET {url} HTTP/1.0\r\n\r\n"));
         assert!(
             given.starts_with("HTTP/1.1 200") && given.ends_with("\r\n\r\nd-i\n"),
             "{given}"
         );
         assert_eq!(told.recv().unwrap().to_string(), "GET /preseed.cfg 200");
-        assert!(ask(&server, &format!("HEAD {url} HTTP/1.1\r\n\r\n")).ends_with("\r\n\r\n"));
+        assert!(ask(port, &format!("HEAD {url} HTTP/1.1\r\n\r\n")).ends_with("\r\n\r\n"));
         assert_eq!(told.recv().unwrap().to_string(), "HEAD /preseed.cfg 200");
         for (request, status) in [
             ("GET /preseed.cfg HTTP/1.1\r\n\r\n".to_owned(), 404),
@@ -259,7 +246,7 @@ mod tests {
             ("rubbish\r\n\r\n".to_owned(), 400),
             (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(40_000)), 431),
         ] {
-            let given = ask(&server, &request);
+            let given = ask(port, &request);
             assert!(
                 given.starts_with(&format!("HTTP/1.1 {status} ")),
                 "{request}: {given}"
@@ -268,9 +255,9 @@ mod tests {
         }
         let report = format!(
             "POST /{}/report HTTP/1.1\r\nContent-Length: 2\r\n\r\n{{}}",
-            server.folder()
+            folder
         );
-        assert!(ask(&server, &report).starts_with("HTTP/1.1 204"));
+        assert!(ask(port, &report).starts_with("HTTP/1.1 204"));
         assert_eq!(told.recv().unwrap().body, b"{}");
     }
 }

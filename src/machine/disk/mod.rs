@@ -19,8 +19,8 @@ pub use filesystem::{Ext4, FileSystem, grow_ext, make_ext4, probe, punch_free_bl
 use filesystem::{device, must_be_clean_ext};
 pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
-pub use look::{ImageInfo, look, look_as};
-pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
+pub use look::{look, look_as};
+pub use partition::{Partition, TableKind, grow_last_partition, read_table, write_root_table};
 pub use root::{grows, must_fill, root};
 pub use whole::must_be_whole;
 

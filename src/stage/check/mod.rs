@@ -18,7 +18,7 @@ use self::boot::{Plan, Way};
 use self::judge::{Case, Owner, Seen, judge};
 use self::overlay::Door;
 pub(super) use self::plan::plan;
-pub use self::plan::{CheckWork, STAGE, WayIn};
+pub use self::plan::{CheckWork, WayIn};
 use self::questions::{Setting, is_asked, script};
 use crate::digest::{Algorithm, Digest};
 use crate::event::{CheckOutcome, CheckResult, What};

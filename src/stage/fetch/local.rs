@@ -7,11 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Fault, FetchError, Reason};
-use crate::digest::{Digest, Hasher};
-use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::percent_decode;
-use crate::stage::progress::Progress;
 
 /// Bytes read at once.
 const BLOCK: usize = 1024 * 1024;
@@ -49,28 +46,6 @@ pub(super) fn read(
             Err(e) => return Err(local(e)),
         }
     }
-}
-
-/// Reads a file and compares its digest; gives its size.
-pub(super) fn verify(path: &Path, want: &Digest, cancel: &Cancel, emit: &Emitter) -> Result<u64, Fault> {
-    let (mut hasher, mut bytes) = (Hasher::new(want.algorithm), 0u64);
-    let mut progress = Progress::new(emit);
-    read(path, cancel, |block, size| {
-        hasher.update(block);
-        bytes += block.len() as u64;
-        progress.report(bytes, size);
-        Ok(())
-    })?;
-    progress.last(bytes, bytes);
-    let got = hasher.finish();
-    if got == *want {
-        return Ok(bytes);
-    }
-    Err(Fault::Source(Reason::Mismatch {
-        want: want.clone(),
-        got,
-        bytes,
-    }))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::{FetchError, Reason, SourceFailure};
-pub use self::list::{ListError, look_up};
-pub use self::plan::{FetchWork, MediaAt, STAGE};
+pub use self::list::look_up;
+pub use self::plan::{FetchWork, MediaAt};
 pub(super) use self::plan::{MediaInput, medium};
 pub use self::task::MEDIA;
 
@@ -90,23 +90,6 @@ impl Default for Fetcher {
 /// As [`Fetcher::fetch`].
 pub fn fetch(spec: &Spec, part: &Path, cancel: &Cancel, emit: &Emitter) -> Result<Fetched, FetchError> {
     Fetcher::default().fetch(spec, part, cancel, emit)
-}
-
-/// Reads a local file and compares its digest; gives its size in bytes.
-///
-/// # Errors
-/// [`FetchError::Failed`] when it cannot be read or holds other bytes, [`FetchError::Cancelled`].
-pub fn verify(path: &Path, digest: &Digest, cancel: &Cancel, emit: &Emitter) -> Result<u64, FetchError> {
-    local::verify(path, digest, cancel, emit).map_err(|fault| match fault {
-        Fault::Fatal(error) => error,
-        Fault::Source(reason) => FetchError::Failed {
-            digest: digest.clone(),
-            failures: vec![SourceFailure {
-                url: path.display().to_string(),
-                reason,
-            }],
-        },
-    })
 }
 
 impl Fetcher {

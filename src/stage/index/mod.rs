@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use self::catalog::{Catalog, Listed};
 use self::list::UrlLine;
+pub use self::plan::IndexWork;
 pub(super) use self::plan::plan;
-pub use self::plan::{IndexWork, STAGE};
 use super::Order;
 use super::sums::LOCK;
 use crate::host::cancel::Cancel;

@@ -7,9 +7,9 @@ mod installer;
 
 use petgraph::graph::NodeIndex;
 
-pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive, bootstrap};
+pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive};
 pub use self::disk::{DiskWork, disk};
-pub use self::installer::{InstallerFailure, InstallerWork, installer};
+pub use self::installer::{InstallerFailure, InstallerWork};
 use super::Work;
 use super::recipe::{Inputs, PlanError};
 use super::task::File;

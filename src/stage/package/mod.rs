@@ -37,12 +37,11 @@ use crate::host::cancel::Cancel;
 use crate::manifest::model::Compression;
 
 pub use error::PackageError;
+pub use plan::PackageWork;
 pub(super) use plan::plan;
-pub use plan::{PackageWork, STAGE};
 pub(super) use task::AGAIN;
 pub use task::IMAGE;
 use task::SIZED;
-pub use unpack::Unpacked;
 pub use unpack::detect;
 pub use unpack::unpack;
 pub use unpack::unpack_at_most;

@@ -21,12 +21,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::UploadError;
+pub use self::plan::UploadWork;
 pub(super) use self::plan::plan;
-pub use self::plan::{STAGE, UploadWork};
 use self::read_back::{Bytes, Want};
 use self::retry::Policy;
 pub use self::task::Receipts;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::event::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get, Head, HttpError};
@@ -390,13 +390,6 @@ fn stretch(path: &Path, from: u64, bytes: u64) -> Result<io::Take<File>, UploadE
         Ok(file.take(bytes))
     };
     open().map_err(UploadError::at("read", path))
-}
-
-/// The SHA-512 among some digests.
-pub fn sha512(digests: &[Digest]) -> Option<&Digest> {
-    digests
-        .iter()
-        .find(|digest| digest.algorithm == Algorithm::Sha512)
 }
 
 /// A file's path below a place as the end of a URL.

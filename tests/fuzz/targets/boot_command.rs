@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::boot_command::{Action, actions, mask, parse};
+use pipeline::internals::boot_command::{Action, actions, mask, parse};
 
 fuzz_target!(|text: &str| {
     let masked = mask(text);

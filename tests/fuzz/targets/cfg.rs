@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::stage::upload::shacache::config::Config;
+use pipeline::internals::stage::upload::shacache::config::Config;
 
 fuzz_target!(|text: &str| {
     match Config::parse(Path::new("shacache.cfg"), text) {

@@ -10,8 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::host::serve::request::{Bounds, read};
-use pipeline::machine::door::{Content, Door};
+use pipeline::internals::host::serve::request::{Bounds, read};
+use pipeline::internals::machine::door::{Content, Door};
 
 const BOUNDS: Bounds = Bounds {
     body: 64 * 1024,

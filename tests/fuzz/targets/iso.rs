@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Once};
 use std::thread;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::machine::media::iso::Iso;
+use pipeline::internals::machine::media::iso::Iso;
 
 const START: u64 = 16 * 2048;
 const LENGTH: u64 = 96 * 2048;

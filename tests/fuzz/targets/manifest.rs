@@ -6,7 +6,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
-use pipeline::manifest::{self, Manifest};
+use pipeline::internals::manifest::{self, Manifest};
 
 /// Where the manifest stands.
 const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/folder/images.toml");

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::import::packer::{self, Config, Found, Input, LARGEST_FILE, Request};
-use pipeline::import::path;
+use pipeline::internals::import::packer::{self, Config, Found, Input, LARGEST_FILE, Request};
+use pipeline::internals::import::path;
 
 const FOLDER: &str = "/w";
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::manifest::select::{Selectors, select};
-use pipeline::manifest::{self, Manifest};
+use pipeline::internals::manifest::select::{Selectors, select};
+use pipeline::internals::manifest::{self, Manifest};
 
 static MANIFEST: LazyLock<Manifest> = LazyLock::new(|| {
     let text = include_str!("../../../pipelines/images.toml");

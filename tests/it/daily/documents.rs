@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use pipeline::event::{
+use pipeline::internals::event::{
     CheckOutcome, CheckResult, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict, What,
 };
 use serde_json::Value;

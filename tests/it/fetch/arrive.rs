@@ -3,10 +3,10 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pipeline::event::{Emitter, Unit, What};
-use pipeline::host::cancel::Cancel;
-use pipeline::host::http::{Client, Limits};
-use pipeline::stage::fetch::{FetchError, Fetcher, Spec, verify};
+use pipeline::internals::event::{Emitter, Unit, What};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::http::{Client, Limits};
+use pipeline::internals::stage::fetch::{FetchError, Fetcher, Spec};
 
 use super::{MIB, bytes, fetch, fetch_with, fetcher, process, sha256};
 use crate::support::Bench;
@@ -259,12 +259,6 @@ fn files_of_this_host_are_sources_too() {
     let (bench, content) = (Bench::new(), bytes(MIB));
     let digest = sha256(&content);
     let here = bench.write("an image.img", &content);
-    let (sender, _events) = mpsc::channel();
-    let emit = Emitter::new(sender);
-    assert_eq!(
-        verify(&here, &digest, &Cancel::default(), &emit).unwrap(),
-        MIB as u64
-    );
     let plain = here.display().to_string();
     for (i, source) in [plain.clone(), format!("file://{}", plain.replace(' ', "%20"))]
         .into_iter()
@@ -277,8 +271,8 @@ fn files_of_this_host_are_sources_too() {
         );
         assert!(std::fs::read(&part).unwrap() == content);
     }
-    let error = verify(&here, &sha256(b"other"), &Cancel::default(), &emit).unwrap_err();
-    insta::assert_snapshot!(error.to_string().replace(&plain, "[FILE]"), @r"
+    let error = fetch(&[plain.clone()], &sha256(b"other"), &bench.path("other")).error();
+    insta::assert_snapshot!(error.replace(&plain, "[FILE]"), @r"
     could not fetch [FILE]: the bytes are not those expected
         expected sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa
         received sha256:f29fb072131fcfc725b5ec446ad19960b2b1b4fd78a3cbf5867009111fe602e0 (1 MiB)

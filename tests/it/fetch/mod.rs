@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use pipeline::digest::{Algorithm, Digest, Hasher};
-use pipeline::event::{Emitter, Event, What};
-use pipeline::host::cancel::Cancel;
-use pipeline::host::http::{Client, Limits, Proxies};
-use pipeline::stage::fetch::{FetchError, Fetched, Fetcher, Spec};
+use pipeline::internals::digest::{Algorithm, Digest, Hasher};
+use pipeline::internals::event::{Emitter, Event, What};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::http::{Client, Limits, Proxies};
+use pipeline::internals::stage::fetch::{FetchError, Fetched, Fetcher, Spec};
 
 const MIB: usize = 1024 * 1024;
 

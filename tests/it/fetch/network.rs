@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use pipeline::host::facts;
+use pipeline::internals::host::facts;
 
 use super::{MIB, bytes, fetch_with, fetcher, process, sha256};
 use crate::support::http::{DeadPort, Server};

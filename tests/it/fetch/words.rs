@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipeline::stage::fetch::Fetcher;
+use pipeline::internals::stage::fetch::Fetcher;
 
 use super::{MIB, bytes, fetch, fetch_with, fetcher, sha256};
 use crate::support::Bench;

@@ -7,16 +7,16 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use pipeline::event::{CheckOutcome, CheckResult, What};
-use pipeline::host::fs::hash_file;
-use pipeline::machine::disk::Put;
-use pipeline::machine::spec::DiskFormat;
-use pipeline::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
-use pipeline::platform::Platform;
-use pipeline::size::{ByteSize, GIB, MIB};
-use pipeline::stage::check::{Artifact, CheckWork, WayIn, check};
-use pipeline::stage::distro::MachineWish;
-use pipeline::stage::error::StageError;
+use pipeline::internals::event::{CheckOutcome, CheckResult, What};
+use pipeline::internals::host::fs::hash_file;
+use pipeline::internals::machine::disk::Put;
+use pipeline::internals::machine::spec::DiskFormat;
+use pipeline::internals::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
+use pipeline::internals::platform::Platform;
+use pipeline::internals::size::{ByteSize, GIB, MIB};
+use pipeline::internals::stage::check::{Artifact, CheckWork, WayIn, check};
+use pipeline::internals::stage::distro::MachineWish;
+use pipeline::internals::stage::error::StageError;
 
 use crate::support::deadline::WITH_GUESTS;
 use crate::support::inside::{remove, replace, write};
@@ -296,7 +296,12 @@ fn try_case(case: &Case, base: &Path) -> Result<(), String> {
 fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<StageError>) {
     let (site, events) = bench.site("check/broken");
     let artifact = bench.path("artifact");
-    let digests = hash_file(&artifact, &[pipeline::digest::Algorithm::Sha256], &site.cancel).unwrap();
+    let digests = hash_file(
+        &artifact,
+        &[pipeline::internals::digest::Algorithm::Sha256],
+        &site.cancel,
+    )
+    .unwrap();
     let work = CheckWork {
         checks: (case.checks)(),
         size,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use pipeline::boot::agent::{Outcome, Told, Watch, reporting_to};
-use pipeline::machine::door::{BOOT_SCRIPT, Content, Door};
+use pipeline::internals::boot::agent::{Outcome, Told, Watch, reporting_to};
+use pipeline::internals::machine::door::{BOOT_SCRIPT, Content, Door};
 
 use super::agent::{Guest, eventually, script};
 

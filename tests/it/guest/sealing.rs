@@ -138,7 +138,7 @@ fn ask(bench: &Bench, key: &str) -> (String, String) {
         "CHECK_URL= CHECK_AFTER=no BUILD_HOSTS= BUILD_KEY='{first} {second}' CHECK_ROOT={}\n\
          plan() {{\nfact 0 identity\nfact 1 traces\n}}\n{}",
         bench.path(".").display(),
-        pipeline::guest::CHECK
+        pipeline::internals::guest::CHECK
     );
     let mut child = Command::new("dash")
         .arg("-s")

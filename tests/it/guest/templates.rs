@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use pipeline::manifest::context::Context;
-use pipeline::manifest::model::Template;
-use pipeline::manifest::template::{render, render_builtin};
-use pipeline::platform::Platform;
+use pipeline::internals::manifest::context::Context;
+use pipeline::internals::manifest::model::Template;
+use pipeline::internals::manifest::template::{render, render_builtin};
+use pipeline::internals::platform::Platform;
 use serde_json::json;
 
 use super::BUILD_KEY;

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::disk::{self, DiskError, Ext4, FileSystem, TableKind};
-use pipeline::machine::seed::Seed;
-use pipeline::machine::spec::DiskFormat;
-use pipeline::size::{ByteSize, GIB, MIB};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::disk::{self, DiskError, Ext4, FileSystem, TableKind};
+use pipeline::internals::machine::seed::Seed;
+use pipeline::internals::machine::spec::DiskFormat;
+use pipeline::internals::size::{ByteSize, GIB, MIB};
 
 use crate::support::{Bench, tool};
 

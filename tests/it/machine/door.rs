@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use pipeline::machine::door::{Content, Door, Posted, Visit};
+use pipeline::internals::machine::door::{Content, Door, Posted, Visit};
 
 use super::soon;
 use crate::support::Bench;

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::ssh::{Key, Ssh, Target};
-use pipeline::manifest::model::AnsibleStep;
-use pipeline::stage::provision::ansible;
-use pipeline::stage::provision::{Action, PlannedStep};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::ssh::{Key, Ssh, Target};
+use pipeline::internals::manifest::model::AnsibleStep;
+use pipeline::internals::stage::provision::ansible;
+use pipeline::internals::stage::provision::{Action, PlannedStep};
 
 use super::LONG;
 use super::sshd::Sshd;

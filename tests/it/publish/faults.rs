@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pipeline::event::Emitter;
-use pipeline::host::cancel::Cancel;
-use pipeline::host::http::send::{Method, Outgoing};
-use pipeline::host::http::{Client, Proxies};
-use pipeline::manifest::target::{Destination, Http, Login, Target, Verify};
-use pipeline::stage::upload::retry::Policy;
-use pipeline::stage::upload::{Around, Item, Metadata, upload};
+use pipeline::internals::event::Emitter;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::http::send::{Method, Outgoing};
+use pipeline::internals::host::http::{Client, Proxies};
+use pipeline::internals::manifest::target::{Destination, Http, Login, Target, Verify};
+use pipeline::internals::stage::upload::retry::Policy;
+use pipeline::internals::stage::upload::{Around, Item, Metadata, upload};
 
 use super::{LARGE, SMALL, bench, file, listed, noise, says, well};
 use crate::support::shelf::{Fault, Shelf, sha512};

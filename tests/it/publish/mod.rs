@@ -11,10 +11,10 @@ mod words;
 
 use std::path::PathBuf;
 
-use pipeline::digest::Algorithm;
-use pipeline::host::cancel::Cancel;
-use pipeline::host::fs::hash_file;
-use pipeline::store::{Claim, Store};
+use pipeline::internals::digest::Algorithm;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::fs::hash_file;
+use pipeline::internals::store::{Claim, Store};
 use serde_json::{Value, json};
 
 use crate::support::{Bench, Ran};

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use pipeline::host::cancel::Cancel;
-use pipeline::host::namespace;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::namespace;
 
 use super::debian_mirror;
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pipeline::size::show_duration;
+use pipeline::internals::size::show_duration;
 
 /// For a story without a full guest: far more than the slowest takes on a busy machine.
 pub const STORY: Duration = Duration::from_secs(10 * 60);

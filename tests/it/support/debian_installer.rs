@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pipeline::digest::sha256_hex;
+use pipeline::internals::digest::sha256_hex;
 
 use super::daemon::Daemon;
 use super::{Bench, debian_mirror, tool};
@@ -43,7 +43,7 @@ fn fetch(folder: &Path) {
     for part in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(folder.join(part)).unwrap();
     }
-    let keys = pipeline::host::tools::ARCHIVE_KEYS;
+    let keys = pipeline::internals::host::tools::ARCHIVE_KEYS;
     let source = format!("deb [signed-by={keys}] {mirror} {SUITE} main\n");
     fs::write(folder.join("sources.list"), source).unwrap();
     let place = folder.display();

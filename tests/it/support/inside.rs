@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::disk::{Put, put};
-use pipeline::size::MIB;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::disk::{Put, put};
+use pipeline::internals::size::MIB;
 
 use super::{Bench, tool};
 

@@ -20,11 +20,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use pipeline::event::{Emitter, Event};
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::spec::Accel;
-use pipeline::stage::Site;
-use pipeline::stage::aftermath::OnError;
+use pipeline::internals::event::{Emitter, Event};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::spec::Accel;
+use pipeline::internals::stage::Site;
+use pipeline::internals::stage::aftermath::OnError;
 
 use self::deadline::{Deadline, STORY};
 
@@ -196,7 +196,7 @@ pub fn tool(program: &str, args: &[&str], folder: &Path) -> String {
 
 /// URL of the mirror that this host's own apt uses for Debian, whatever release the host is.
 pub fn debian_mirror() -> String {
-    let apt = pipeline::host::facts::AptSources::of_this_host();
+    let apt = pipeline::internals::host::facts::AptSources::of_this_host();
     let mirror = ["trixie", "bookworm", "bullseye"]
         .iter()
         .find_map(|suite| apt.mirror("debian", suite));

@@ -9,17 +9,17 @@ use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use pipeline::digest::sha256_hex;
-use pipeline::event::Emitter;
-use pipeline::host::cancel::Cancel;
-use pipeline::host::facts;
-use pipeline::machine::argv::{Sandbox, Sockets, argv};
-use pipeline::machine::disk::create_overlay;
-use pipeline::machine::qemu::Machine;
-use pipeline::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
-use pipeline::machine::ssh::Key;
-use pipeline::platform::Platform;
-use pipeline::size::{ByteSize, GIB};
+use pipeline::internals::digest::sha256_hex;
+use pipeline::internals::event::Emitter;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::facts;
+use pipeline::internals::machine::argv::{Sandbox, Sockets, argv};
+use pipeline::internals::machine::disk::create_overlay;
+use pipeline::internals::machine::qemu::Machine;
+use pipeline::internals::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
+use pipeline::internals::machine::ssh::Key;
+use pipeline::internals::platform::Platform;
+use pipeline::internals::size::{ByteSize, GIB};
 use serde_json::json;
 
 use super::Bench;

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use pipeline::digest::{Algorithm, Hasher, sha256_hex};
+use pipeline::internals::digest::{Algorithm, Hasher, sha256_hex};
 
 /// One way to treat a body other than well. Each is for one PUT or POST, lists apart.
 #[derive(Clone, Debug)]

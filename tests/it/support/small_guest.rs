@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pipeline::digest::sha256_hex;
-use pipeline::host::cancel::Cancel;
-use pipeline::host::namespace;
-use pipeline::machine::disk::Put;
+use pipeline::internals::digest::sha256_hex;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::namespace;
+use pipeline::internals::machine::disk::Put;
 
 use super::inside::write;
 use super::{Bench, debian_mirror, tool};

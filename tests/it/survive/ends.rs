@@ -8,13 +8,13 @@ use std::process::Stdio;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use pipeline::event::{Emitter, Verdict};
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::error::MachineError;
-use pipeline::machine::qemu::Machine;
-use pipeline::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
-use pipeline::platform::Platform;
-use pipeline::size::{ByteSize, MIB};
+use pipeline::internals::event::{Emitter, Verdict};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::error::MachineError;
+use pipeline::internals::machine::qemu::Machine;
+use pipeline::internals::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
+use pipeline::internals::platform::Platform;
+use pipeline::internals::size::{ByteSize, MIB};
 use serde_json::Value;
 
 use crate::machine::tiny::{self, Then};

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pipeline::event::Verdict;
-use pipeline::host::cancel::Cancel;
-use pipeline::machine::qemu::Machine;
-use pipeline::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
-use pipeline::platform::Platform;
-use pipeline::size::{ByteSize, MIB};
+use pipeline::internals::event::Verdict;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::machine::qemu::Machine;
+use pipeline::internals::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
+use pipeline::internals::platform::Platform;
+use pipeline::internals::size::{ByteSize, MIB};
 
 use super::faults::{good, run};
 use crate::chaos::{mini, tool};
@@ -155,7 +155,7 @@ fn a_guest_whose_write_finds_no_room_is_known_at_once() {
         Disk::new(image, DiskFormat::Raw),
     );
     let (sender, _events) = std::sync::mpsc::channel();
-    let emit = pipeline::event::Emitter::new(sender);
+    let emit = pipeline::internals::event::Emitter::new(sender);
     let mut machine = Machine::start(&spec, &bench.path("vm"), &emit, &Cancel::default()).unwrap();
     machine.wait_console("writing", Duration::from_secs(60)).unwrap();
     let began = Instant::now();

@@ -118,7 +118,9 @@ sizes  = ["1G"]
     let mut keys = 0;
     for file in files(&bench.path("store/scratch")) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let private = name == pipeline::machine::ssh::KEY_NAME || name == "seed.img" || name == "answers.img";
+        let private = name == pipeline::internals::machine::ssh::KEY_NAME
+            || name == "seed.img"
+            || name == "answers.img";
         if private {
             keys += 1;
             assert_eq!(

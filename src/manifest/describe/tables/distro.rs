@@ -85,7 +85,7 @@ impl Word for Seeded {
 }
 
 table! {
-    ISO: IsoKeys = "iso", "An installer on a CD or DVD image", "{ path = \"netinst.iso\" }",
+    _ISO: IsoKeys = "iso", "An installer on a CD or DVD image", "{ path = \"netinst.iso\" }",
         parts [MediumKeys, IsoKeys, InstallerKeys], groups [needed PlaceKey, optional ProofKey];
 }
 

@@ -1,0 +1,277 @@
+//! What integration tests, benchmarks and fuzz targets call. Everything else is private to the crate, so that the
+//! compiler finds what nothing uses: add an item here when a test needs it, and take it out with the test.
+
+pub mod boot {
+
+    pub mod agent {
+        pub use crate::boot::agent::{Outcome, Told, Watch, reporting_to};
+    }
+}
+
+pub mod boot_command {
+    pub use crate::boot_command::{Action, actions, mask, parse};
+}
+
+pub mod digest {
+    pub use crate::digest::{Algorithm, Digest, Hasher, sha256_hex};
+}
+
+pub mod event {
+    pub use crate::event::{
+        CheckOutcome, CheckResult, Emitter, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict, What,
+    };
+}
+
+pub mod guest {
+    pub use crate::guest::CHECK;
+}
+
+pub mod host {
+
+    pub mod cancel {
+        pub use crate::host::cancel::Cancel;
+    }
+
+    pub mod facts {
+        pub use crate::host::facts::{Accel, AptSources, accelerator, os_release};
+    }
+
+    pub mod fs {
+        pub use crate::host::fs::hash_file;
+    }
+
+    pub mod http {
+        pub use crate::host::http::{Client, Limits, Proxies};
+
+        pub mod send {
+            pub use crate::host::http::send::{Method, Outgoing};
+        }
+    }
+
+    pub mod namespace {
+        pub use crate::host::namespace::as_root;
+    }
+
+    pub mod process {
+        pub use crate::host::process::Output;
+    }
+
+    pub mod serve {
+
+        pub mod request {
+            pub use crate::host::serve::request::{Bounds, read};
+        }
+    }
+
+    pub mod tools {
+        pub use crate::host::tools::ARCHIVE_KEYS;
+    }
+}
+
+#[cfg(feature = "import-packer")]
+pub mod import {
+
+    pub mod packer {
+        pub use crate::import::packer::{Config, Found, Input, LARGEST_FILE, Request, import};
+    }
+
+    pub mod path {
+        pub use crate::import::path::{folder, join};
+    }
+}
+
+pub mod machine {
+
+    pub mod argv {
+        pub use crate::machine::argv::{Sandbox, Sockets, argv};
+    }
+
+    pub mod console {
+        pub use crate::machine::console::Trouble;
+    }
+
+    pub mod disk {
+        pub use crate::machine::disk::{
+            DiskError, Ext4, FileSystem, Partition, Put, TableKind, check_image, convert, create_overlay,
+            create_raw, grow_ext, grow_last_partition, look, look_as, make_ext4, must_fill, probe,
+            punch_free_blocks, put, read_table, resize, root, verify_ext, write_root_table,
+        };
+    }
+
+    pub mod door {
+        pub use crate::machine::door::{BOOT_SCRIPT, Content, Door, Posted, Visit};
+    }
+
+    pub mod ending {
+        pub use crate::machine::ending::{Down, Stopped};
+    }
+
+    pub mod error {
+        pub use crate::machine::error::{MachineError, Reach};
+    }
+
+    pub mod media {
+
+        pub mod initrd {
+            pub use crate::machine::media::initrd::append;
+        }
+
+        pub mod iso {
+            pub use crate::machine::media::iso::Iso;
+        }
+
+        pub mod treeinfo {
+            pub use crate::machine::media::treeinfo::images;
+        }
+    }
+
+    pub mod qemu {
+        pub use crate::machine::qemu::Machine;
+    }
+
+    pub mod seed {
+        pub use crate::machine::seed::Seed;
+    }
+
+    pub mod spec {
+        pub use crate::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
+    }
+
+    pub mod ssh {
+        pub use crate::machine::ssh::{KEY_NAME, Key, Ssh, SshError, Target};
+    }
+}
+
+pub mod manifest {
+    pub use crate::manifest::{Manifest, load, load_text};
+
+    pub mod assertion {
+        pub use crate::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
+    }
+
+    pub mod context {
+        pub use crate::manifest::context::Context;
+    }
+
+    pub mod model {
+        pub use crate::manifest::model::{AnsibleStep, Compression, Family, Template};
+    }
+
+    pub mod select {
+        pub use crate::manifest::select::{Selectors, select};
+    }
+
+    pub mod target {
+        pub use crate::manifest::target::{Destination, Http, Login, Target, Verify};
+    }
+
+    pub mod template {
+        pub use crate::manifest::template::{render, render_builtin};
+    }
+}
+
+pub mod platform {
+    pub use crate::platform::Platform;
+}
+
+pub mod report {
+    pub use crate::report::{Options, Progress, Verbosity, run};
+
+    pub mod junit {
+        pub use crate::report::junit::render;
+    }
+
+    pub mod style {
+        pub use crate::report::style::Style;
+    }
+
+    pub mod summary {
+        pub use crate::report::summary::RunSummary;
+    }
+}
+
+pub mod run {
+
+    pub mod execute {
+        pub use crate::run::execute::{Shared, execute};
+    }
+
+    pub mod prepare {
+        pub use crate::run::prepare::prepare;
+    }
+}
+
+pub mod size {
+    pub use crate::size::{ByteSize, GIB, MIB, TIB, show_duration};
+}
+
+pub mod stage {
+    pub use crate::stage::{Order, Site};
+
+    pub mod aftermath {
+        pub use crate::stage::aftermath::OnError;
+    }
+
+    pub mod check {
+        pub use crate::stage::check::{Artifact, CheckWork, WayIn, check};
+    }
+
+    pub mod distro {
+        pub use crate::stage::distro::{Door, GuestAccess, MachineWish};
+    }
+
+    pub mod error {
+        pub use crate::stage::error::StageError;
+    }
+
+    pub mod fetch {
+        pub use crate::stage::fetch::{FetchError, Fetched, Fetcher, MediaAt, Spec};
+    }
+
+    pub mod install {
+        pub use crate::stage::install::{DiskWork, disk};
+    }
+
+    pub mod package {
+        pub use crate::stage::package::{PackageError, Packaged, Spec, package, package_in, unpack};
+    }
+
+    pub mod provision {
+        pub use crate::stage::provision::{Action, PlannedStep, Provisioned, Root};
+
+        pub mod ansible {
+            pub use crate::stage::provision::ansible::playbook;
+        }
+    }
+
+    pub mod recipe {
+        pub use crate::stage::recipe::Wanted;
+    }
+
+    pub mod size {
+        pub use crate::stage::size::{SizeWork, size};
+    }
+
+    pub mod sums {
+        pub use crate::stage::sums::{STAGE, deliver, file_name, merge};
+    }
+
+    pub mod upload {
+        pub use crate::stage::upload::{Around, Item, Metadata, upload};
+
+        pub mod retry {
+            pub use crate::stage::upload::retry::Policy;
+        }
+
+        pub mod shacache {
+
+            pub mod config {
+                pub use crate::stage::upload::shacache::config::Config;
+            }
+        }
+    }
+}
+
+pub mod store {
+    pub use crate::store::{Claim, Store};
+}
