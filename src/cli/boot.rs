@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Zoned;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error, talk};
 use super::target::{DefineArgs, StoreArgs};
 use crate::machine::spec::{Board, Forward};

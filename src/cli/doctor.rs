@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Exit;
+use super::exit::Exit;
 use crate::host::cancel::Cancel;
 use crate::host::packages;
 use crate::host::packages::Apt;

@@ -4,7 +4,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error};
 use super::show::OutputFormat;
 use super::table::stdout_style;

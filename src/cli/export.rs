@@ -1,6 +1,6 @@
 //! `pipeline export`: a manifest's data in another language, as it is after evaluation.
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::out;
 use super::target::ManifestArgs;
 use crate::manifest::export::{json, nickel, toml};

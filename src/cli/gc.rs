@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error, talk};
 use super::show::OutputFormat;
 use super::table::{Table, counted, stdout_style, stdout_width};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use miette::miette;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error, talk};
 use super::table::counted;
 use crate::host::fs::write_atomic;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{report_error, talk};
 use crate::host::facts::{OsRelease, os_release, parse_os_release};
 use crate::manifest::load;

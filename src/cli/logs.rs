@@ -9,7 +9,7 @@ use std::time::Duration;
 use globset::GlobSet;
 use jiff::tz::TimeZone;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error, talk};
 use super::runs::{JOURNAL, Run, numbers, read};
 use super::table::stdout_style;

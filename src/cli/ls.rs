@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error};
 use super::show::OutputFormat;
 use super::table::{Table, stdout_style, stdout_width};

@@ -4,7 +4,8 @@ mod attach;
 pub mod boot;
 pub mod check_urls;
 pub mod doctor;
-pub mod explain;
+mod exit;
+mod explain;
 pub mod export;
 pub mod gc;
 #[cfg(feature = "import-packer")]
@@ -36,6 +37,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use self::exit::Exit;
 use crate::machine::door::relay;
 #[cfg(feature = "nickel")]
 use crate::manifest::nickel;
@@ -108,22 +110,6 @@ enum Verb {
     /// For `make docs`: docs/cli.md
     #[command(hide = true)]
     Reference,
-}
-
-/// Exit codes, documented in the README: scripts rely on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Everything asked for is done.
-    Ok = 0,
-    /// A node failed; others may have been built.
-    Failed = 1,
-    /// The command line or the manifest is wrong; nothing was started.
-    Usage = 2,
-    /// The host lacks something (a tool, memory, disk); nothing was started.
-    Host = 3,
-    /// Stopped by Ctrl-C or SIGTERM.
-    Interrupted = 130,
 }
 
 /// Runs the program.

@@ -1,6 +1,6 @@
 //! `pipeline plan`: what a run would do, and why. Changes nothing.
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error};
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
 use crate::plan::show::{dot, json, text};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Arg, Command};
 use clap_complete::Shell;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error};
 
 /// Arguments of `pipeline completions`.

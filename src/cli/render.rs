@@ -1,7 +1,7 @@
 //! `pipeline render`: what the systems of a manifest are configured with, exactly as a run would hand it over; only the
 //! key that is made for each build has a stand-in.
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error, talk};
 use super::target::{StoreArgs, Target};
 use crate::manifest::model::{Access, Source};

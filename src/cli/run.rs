@@ -6,7 +6,7 @@ use std::thread;
 
 use jiff::Zoned;
 
-use super::Exit;
+use super::exit::Exit;
 use super::plan::{Format, print};
 use super::report_error::{report_error, talk};
 use super::shell;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, talk};
 use super::show::OutputFormat;
 use super::table::{Table, stdout_style, stdout_width};

@@ -1,6 +1,6 @@
 //! `pipeline schema`: what a manifest may say, for editors and people.
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::out;
 use crate::manifest::describe::{library, manual, schema};
 

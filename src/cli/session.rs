@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::report_error;
 use super::show::ShowArgs;
 use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};

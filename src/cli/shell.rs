@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{report_error, talk};
 use super::run::AfterError;
 use crate::host::cancel::Cancel;

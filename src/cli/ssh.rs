@@ -4,8 +4,8 @@ mod kept;
 
 use std::path::Path;
 
-use super::Exit;
 use super::attach::{Left, attach};
+use super::exit::Exit;
 use super::report_error::{out, report_error, talk};
 use super::table::{Table, stdout_style, stdout_width};
 use super::target::StoreArgs;

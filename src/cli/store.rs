@@ -5,7 +5,7 @@ mod pin;
 mod target;
 mod verify;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::out;
 use super::show::OutputFormat;
 use super::target::StoreArgs;

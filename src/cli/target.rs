@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::report_error;
 use crate::host::process::withhold;
 use crate::manifest::glob;

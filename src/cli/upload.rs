@@ -1,6 +1,6 @@
 //! `pipeline upload`: publishes what is built, and builds nothing.
 
-use super::Exit;
+use super::exit::Exit;
 use super::run::{self, AfterError, FailureArgs, Scope, run_scope};
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::{out, report_error};
 use super::session::{Session, node};
 use super::show::ShowArgs;

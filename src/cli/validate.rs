@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::manifest::Manifest;
 
-use super::Exit;
+use super::exit::Exit;
 use super::report_error::report_error;
 use super::table::counted;
 use super::target::ManifestArgs;

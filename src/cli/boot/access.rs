@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::start::{Site, Started};
 use super::{Args, Mode, failed, mode};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::{report_error, talk};
 use crate::host::process::{Cmd, shell_quote};
 use crate::host::tools;

@@ -10,7 +10,7 @@ use super::failed;
 use super::start::{Site, Started};
 use crate::boot::calm::Calm;
 use crate::boot::keys::{HELP, Keys, Typed};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::talk;
 use crate::host::terminal::{self, Raw};
 use crate::report::style::{Role, Style};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::start::{Site, Started};
 use super::{Args, failed, say};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::{out, report_error, talk};
 use crate::cli::run::run_id;
 use crate::event::Emitter;

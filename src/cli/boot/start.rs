@@ -12,7 +12,7 @@ use super::target::Target;
 use super::{Args, console, failed, refuse};
 use crate::boot::agent;
 use crate::boot::image::{self, Bootable, ImageError, Writes};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::{report_error, talk};
 use crate::cli::run::run_id;
 use crate::event::{Emitter, What};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Args, refuse};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::report_error;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};

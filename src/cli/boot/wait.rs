@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::start::{Site, Started};
 use super::{Args, print, say};
 use crate::boot::agent::{Outcome, Told, Watch};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::{report_error, talk};
 use crate::machine::door::REPORTS;
 use crate::machine::error::{MachineError, Tail};

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Args, failed, lend};
-use crate::cli::Exit;
 use crate::cli::attach::attach;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::talk;
 use crate::cli::run::run_id;
 use crate::event::{Emitter, What};

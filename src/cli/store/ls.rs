@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::out;
 use crate::cli::show::OutputFormat;
 use crate::cli::table::{Table, counted, stdout_style, stdout_width};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::target;
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::{out, report_error, talk};
 use crate::cli::target::StoreArgs;
 use crate::host::cancel::Cancel;

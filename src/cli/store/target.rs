@@ -1,6 +1,6 @@
 //! Which result is meant: by stage and subject (the newest of them), or by stage and the beginning of its key.
 
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::report_error;
 use crate::store::Stored;
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::mpsc;
 
 use super::target;
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::report_error::{out, report_error, talk};
 use crate::cli::table::counted;
 use crate::event::Emitter;
