@@ -16,7 +16,7 @@ use crate::size::ByteSize;
 use super::assertion::Check;
 use super::describe::row::words;
 use super::error::Problem;
-pub use super::secret::Secret;
+pub use super::secret::{Secret, SecretValue};
 pub use super::target::Target;
 
 /// A whole, checked manifest.

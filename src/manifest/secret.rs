@@ -1,6 +1,7 @@
 //! Secrets: known by where they are, read only when a run needs them. Nothing here prints, logs or stores a value.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,30 @@ pub enum Secret {
     Env(String),
     /// A file on the host; its text without the last newline.
     File(PathBuf),
+}
+
+/// What a secret says. It has no `Display`, is not serialised, and its `Debug` shows nothing, so that no message, event or
+/// key can hold it by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(String);
+
+impl SecretValue {
+    /// The text itself, for the one place that must send it. It belongs into no argument, log, event, key or image.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretValue {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
 }
 
 /// A secret with the step that wants it.
@@ -49,16 +74,16 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// Reads the secret. The caller must keep it out of arguments, logs, events, keys and images.
+    /// Reads the secret.
     ///
     /// # Errors
     /// When it is not there or is not text.
-    pub fn read(&self) -> Result<String, SecretError> {
-        match self {
+    pub fn read(&self) -> Result<SecretValue, SecretError> {
+        let text = match self {
             Self::Env(name) => std::env::var(name).map_err(|error| match error {
                 std::env::VarError::NotPresent => SecretError::Unset(name.clone()),
                 std::env::VarError::NotUnicode(_) => SecretError::NotText(name.clone()),
-            }),
+            })?,
             Self::File(path) => {
                 let mut text = std::fs::read_to_string(path).map_err(|error| SecretError::File {
                     path: path.clone(),
@@ -71,9 +96,10 @@ impl Secret {
                         text.pop();
                     }
                 }
-                Ok(text)
+                text
             }
-        }
+        };
+        Ok(SecretValue(text))
     }
 }
 
@@ -116,5 +142,20 @@ impl Manifest {
                 Secret::File(_) => None,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_not_shown() {
+        let value = SecretValue::from("hunter2".to_owned());
+        assert_eq!(
+            format!("{value:?} {:?}", Some(&value)),
+            "SecretValue(…) Some(SecretValue(…))"
+        );
+        assert_eq!(value.expose(), "hunter2");
     }
 }

@@ -111,7 +111,7 @@ pub fn prepare(
     let mirrors = mirrors(manifest, selected, store);
     let fingerprint = |secret: &Secret| match secret.read() {
         Ok(value) => store
-            .fingerprint(value.as_bytes())
+            .fingerprint(value.expose().as_bytes())
             .unwrap_or_else(|_| "unreadable".to_owned()),
         Err(_) => "not set".to_owned(),
     };

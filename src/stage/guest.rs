@@ -14,7 +14,7 @@ use crate::machine::qemu::Machine;
 use crate::machine::seed::Seed;
 use crate::machine::spec::{Accel, Boot, Disk, DiskFormat, MachineSpec};
 use crate::machine::ssh::{Key, Ssh, SshError};
-use crate::manifest::model::Access;
+use crate::manifest::model::{Access, SecretValue};
 use crate::manifest::template;
 use crate::stage::Site;
 use crate::stage::aftermath::{self, OnError, Origin};
@@ -307,7 +307,7 @@ impl<'a> Session<'a> {
     }
 
     /// Values that must not be shown from now on: whatever a step prints, they come out as `***`.
-    pub fn hide(&mut self, values: &[String]) {
+    pub fn hide(&mut self, values: &[SecretValue]) {
         self.hidden = hidden(values);
     }
 
@@ -425,8 +425,8 @@ impl<'a> Session<'a> {
 
 /// What is looked for in output to hide these values: their lines, as output comes by the line, cleaned as that is; the longest
 /// first, as one may begin with another.
-fn hidden(values: &[String]) -> Vec<String> {
-    let lines = values.iter().flat_map(|value| value.lines());
+fn hidden(values: &[SecretValue]) -> Vec<String> {
+    let lines = values.iter().flat_map(|value| value.expose().lines());
     let mut hidden: Vec<_> = lines
         .map(|line| clean_line(line).trim().to_owned())
         .filter(|line| line.len() >= MIN_SECRET)
@@ -472,7 +472,7 @@ mod tests {
     #[test]
     fn each_line_of_a_secret_is_hidden_and_one_that_begins_with_another_wholly() {
         let key = "-----BEGIN KEY-----\n\tb3BlbnNza\r\nabc\n-----END KEY-----\n";
-        let values = [key, "token", "token-of-the-other"].map(str::to_owned);
+        let values = [key, "token", "token-of-the-other"].map(|text| SecretValue::from(text.to_owned()));
         let hidden = hidden(&values);
         for (said, shown) in [
             ("+ KEY='-----BEGIN KEY-----", "+ KEY='***"),

@@ -428,7 +428,7 @@ fn secrets_are_known_by_place_and_read_only_when_asked_for() {
         places[..2],
         [("base", "update.sh", "KEY"), ("base", "update.sh", "T")]
     );
-    assert_eq!(uses[0].secret.read().unwrap(), "s3cret");
+    assert_eq!(uses[0].secret.read().unwrap().expose(), "s3cret");
     let unset = uses[1].secret.read().unwrap_err().to_string();
     assert_eq!(
         unset,

@@ -105,8 +105,8 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
                     variable: variable.clone(),
                     source,
                 })?;
-                hidden.push(value.clone());
-                env.insert(variable.clone(), value);
+                env.insert(variable.clone(), value.expose().to_owned());
+                hidden.push(value);
             }
             session.hide(&hidden);
             let input = envelope(script, interpreter.as_deref(), &env);

@@ -34,10 +34,10 @@ impl Server {
         let authorization = match &http.login {
             Login::Anonymous => None,
             Login::Password { user, password } => {
-                let plain = format!("{user}:{}", read("password", password)?);
+                let plain = format!("{user}:{}", read("password", password)?.expose());
                 Some(format!("Basic {}", BASE64_STANDARD.encode(plain)))
             }
-            Login::Token(token) => Some(format!("Bearer {}", read("token", token)?.trim())),
+            Login::Token(token) => Some(format!("Bearer {}", read("token", token)?.expose().trim())),
         };
         Ok(Self {
             client: Client::default(),

@@ -12,9 +12,10 @@ const SALT: usize = 12;
 /// The hash.
 pub(super) fn hash(secret: &Secret) -> Result<String, StageError> {
     let no_secret = |source| StageError::NoPassword { source };
-    let password = secret.read().map_err(no_secret)?;
+    let value = secret.read().map_err(no_secret)?;
+    let password = value.expose();
     if password.starts_with("$6$") || password.starts_with("$y$") {
-        return Ok(password);
+        return Ok(password.to_owned());
     }
     let failed = |reason: String| StageError::Password { reason };
     let salt = random::bytes::<SALT>().map_err(|error| failed(error.to_string()))?;

@@ -54,8 +54,8 @@ impl Store {
             .ok()
             .filter(|token| usual && !token.is_empty());
         let credentials = match token {
-            Some(token) => Credentials::new_with_token(key, secret, token),
-            None => Credentials::new(key, secret),
+            Some(token) => Credentials::new_with_token(key.expose(), secret.expose(), token),
+            None => Credentials::new(key.expose(), secret.expose()),
         };
         let bad = |cause: String| UploadError::Target {
             target: target.to_owned(),
