@@ -7,6 +7,8 @@ mod plan;
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(test)]
+pub use self::plan::STAGE;
 pub use self::plan::SizeWork;
 pub(super) use self::plan::plan;
 
