@@ -10,7 +10,9 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pipeline plan images.toml\n  \
     pipeline plan images.toml 'debian12-*' --size 50G\n  \
-    pipeline plan images.toml --format dot | dot -Tsvg > plan.svg")]
+    pipeline plan images.toml --format dot | dot -Tsvg > plan.svg\n\n\
+    With --format json, `cost` of a node says what it takes of the host while it runs: `machines` (virtual machines that\n\
+    it boots, one after the other), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most).")]
 pub struct Args {
     #[command(flatten)]
     target: Target,

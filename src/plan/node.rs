@@ -98,7 +98,7 @@ pub enum Bond {
 }
 
 /// What a node takes of the host while it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
     /// Virtual machines it boots, one after the other.
     pub machines: u32,

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::assess::{State, Verdict};
 use super::graph::Plan;
-use super::node::Node;
+use super::node::{Cost, Node};
 use crate::size::{ByteSize, show_seconds};
 
 /// Verdicts by node.
@@ -186,6 +186,7 @@ struct JsonNode<'a> {
     expected_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<&'a str>,
+    cost: Cost,
 }
 
 #[derive(Serialize)]
@@ -212,6 +213,7 @@ pub fn json<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Result<String, serde_json
         needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
         expected_seconds: verdicts[&index].seconds,
         urls: node.downloads.iter().map(String::as_str).collect(),
+        cost: node.cost,
     });
     let plan = JsonPlan {
         version: 1,
