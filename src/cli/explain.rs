@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error};
+use super::report_error::{note, out, report_error};
 use super::show::OutputFormat;
 use super::table::stdout_style;
 use super::target::{CheckArgs, StoreArgs, Target, UploadArgs, wanted};
@@ -82,7 +82,7 @@ fn explain(args: &Args) -> Result<(), Exit> {
     let (manifest, selected) = target.load()?;
     let store = Store::peek(&args.store.folder());
     let wanted = wanted(&args.checks, &args.upload);
-    let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false).map_err(|error| {
+    let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false, &note).map_err(|error| {
         report_error(&error);
         Exit::Usage
     })?;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error};
+use super::report_error::{note, out, report_error};
 use super::show::OutputFormat;
 use super::table::{Table, stdout_style, stdout_width};
 use super::target::{StoreArgs, Target};
@@ -46,10 +46,11 @@ pub fn run(args: &Args) -> Exit {
 fn list(args: &Args) -> Result<(), Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false).map_err(|error| {
-        report_error(&error);
-        Exit::Usage
-    })?;
+    let prepared =
+        prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note).map_err(|error| {
+            report_error(&error);
+            Exit::Usage
+        })?;
     let images = images(&prepared, &store);
     if args.format == OutputFormat::Json {
         let all = serde_json::json!({

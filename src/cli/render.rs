@@ -2,7 +2,7 @@
 //! key that is made for each build has a stand-in.
 
 use super::exit::Exit;
-use super::report_error::{out, report_error, talk};
+use super::report_error::{note, out, report_error, talk};
 use super::target::{StoreArgs, Target};
 use crate::manifest::model::{Access, Source};
 use crate::run::prepare::prepare;
@@ -35,10 +35,11 @@ pub fn run(args: &Args) -> Exit {
 fn render(args: &Args) -> Result<String, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false).map_err(|error| {
-        report_error(&error);
-        Exit::Usage
-    })?;
+    let prepared =
+        prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note).map_err(|error| {
+            report_error(&error);
+            Exit::Usage
+        })?;
     let nodes: Vec<_> = prepared.plan.nodes().map(|(_, node)| node).collect();
     let mut texts = Vec::new();
     for node in nodes.iter().filter(|node| node.stage == install::STAGE) {

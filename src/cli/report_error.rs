@@ -49,6 +49,11 @@ pub fn talk(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// Says on standard error what takes long.
+pub fn note(text: &str) {
+    talk(&format!("{text}\n"));
+}
+
 fn theme() -> GraphicalTheme {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 
 use super::exit::Exit;
-use super::report_error::report_error;
+use super::report_error::{note, report_error};
 use crate::host::process::withhold;
 use crate::manifest::glob;
 use crate::manifest::load::{load_with, open};
@@ -222,7 +222,7 @@ impl RebuildArgs {
             whats.push((text, what));
         }
         let matches = |node: &Node| whats.iter().any(|(_, what)| what.matches(node, manifest));
-        let prepared = prepare(manifest, selected, store, wanted, &matches).map_err(|error| {
+        let prepared = prepare(manifest, selected, store, wanted, &matches, &note).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;

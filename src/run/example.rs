@@ -56,7 +56,7 @@ impl House {
             checks: false,
             upload: true,
         };
-        prepare(&manifest, &[0], &self.store, wanted, rebuild).unwrap()
+        prepare(&manifest, &[0], &self.store, wanted, rebuild, &|_| {}).unwrap()
     }
 
     fn run(&self, prepared: &Prepared) -> Tally {

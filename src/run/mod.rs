@@ -8,6 +8,7 @@ mod example;
 pub mod execute;
 pub mod images;
 pub mod look;
+mod media;
 pub mod mirrors;
 pub mod prepare;
 pub mod schedule;

@@ -8,6 +8,7 @@ use petgraph::graph::NodeIndex;
 
 use super::error::RunError;
 use super::look::Look;
+use super::media::LocalMedia;
 use super::mirrors::mirrors;
 use super::schedule::Budget;
 use crate::event::Emitter;
@@ -94,7 +95,8 @@ impl Prepared {
     }
 }
 
-/// Plans the selected images against what is in the store and in the output folder, and what else is wanted.
+/// Plans the selected images against what is in the store and in the output folder, and what else is wanted. `say` hears of
+/// what takes long.
 ///
 /// # Errors
 /// [`RunError::Plan`], [`RunError::NoTarget`].
@@ -104,6 +106,7 @@ pub fn prepare(
     store: &Store,
     wanted: Wanted,
     rebuild: &dyn Fn(&Node) -> bool,
+    say: &dyn Fn(&str),
 ) -> Result<Prepared, RunError> {
     if wanted.upload && manifest.publish.targets.is_empty() {
         return Err(RunError::NoTarget);
@@ -115,22 +118,12 @@ pub fn prepare(
             .unwrap_or_else(|_| "unreadable".to_owned()),
         Err(_) => "not set".to_owned(),
     };
-    let stamp = |path: &Path| {
-        host_fs::Stamp::of(path).map_or_else(
-            |_| "missing".to_owned(),
-            |stamp| {
-                format!(
-                    "{} bytes of {}, inode {}",
-                    stamp.size, stamp.mtime_ns, stamp.inode
-                )
-            },
-        )
-    };
+    let media = LocalMedia::new(store, say);
     let inputs = Inputs {
         wanted,
         mirrors: &mirrors,
         fingerprint: &fingerprint,
-        stamp: &stamp,
+        digest: &|path| media.digest(path),
     };
     let plan = build(manifest, selected, &inputs)?;
     let verdicts = assess(&plan, &Look::new(store, &manifest.name), rebuild);

@@ -255,6 +255,12 @@ pub enum StageError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A local medium that the manifest gives no digest for was written to meanwhile.
+    #[error("{} changed after this run was planned; run again when nothing writes to it", path.display())]
+    ChangedMedia {
+        /// File.
+        path: PathBuf,
+    },
     /// Media are not what the manifest says.
     #[error(
         "{} is not what the manifest says: it has\n  {found}\nbut the manifest wants\n  {wanted}\n\

@@ -104,7 +104,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let store = Store::open(&folder.join("store")).unwrap();
     let all: Vec<_> = (0..manifest.images.len()).collect();
     let scratch = store.scratch("fill").unwrap();
-    let plan = prepare(&manifest, &all, &store, Wanted::default(), &|_| false)
+    let plan = prepare(&manifest, &all, &store, Wanted::default(), &|_| false, &|_| {})
         .unwrap()
         .plan;
     let order = Arc::new(Order {

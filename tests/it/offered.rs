@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use pipeline::internals::digest::sha256_hex;
 use pipeline::internals::size::MIB;
 use pipeline::internals::stage::fetch::MediaAt;
 use pipeline::internals::stage::install::{self, DiskWork};
@@ -146,12 +147,45 @@ fn installed(bench: &Bench, largest: u64) {
         media: MediaAt::Local {
             path: media.clone(),
             digest: None,
+            declared: false,
         },
         disk: 0,
         largest,
     };
     install::disk(&work, &media, &site, &result).unwrap();
     assert!(result.is_file());
+}
+
+/// Without a digest in the manifest the key is that of the bytes at planning; other ones must not come under it.
+#[test]
+fn a_medium_that_changes_after_planning_is_refused() {
+    let bench = bench("offered");
+    partitioned(&bench, "offered", "label: gpt\\nstart=2048\\n");
+    let (site, _events) = bench.site("install/x");
+    let (media, result) = (bench.path("offered"), bench.path("installed"));
+    let planned = |bytes: &[u8]| format!("sha256:{}", sha256_hex(bytes)).parse().ok();
+    let mut work = DiskWork {
+        media: MediaAt::Local {
+            path: media.clone(),
+            digest: planned(b"what it was"),
+            declared: false,
+        },
+        disk: 0,
+        largest: 64 << 20,
+    };
+    let error = install::disk(&work, &media, &site, &result)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("offered changed after this run was planned"),
+        "{error}"
+    );
+    work.media = MediaAt::Local {
+        path: media.clone(),
+        digest: planned(&fs::read(&media).unwrap()),
+        declared: false,
+    };
+    install::disk(&work, &media, &site, &result).unwrap();
 }
 
 /// A raw disk of 8 MiB with this table, as sfdisk reads it.

@@ -127,6 +127,49 @@ fn json_tells_every_node_with_its_needs() {
     assert_eq!(node["needs"], serde_json::json!(["provision/debian12-base"]));
     assert_eq!(node["key"].as_str().unwrap().len(), 64);
     assert_eq!(plan["totals"]["machines"], 2);
+    let costs = |id: &str| {
+        let nodes = plan["nodes"].as_array().unwrap();
+        nodes.iter().find(|node| node["id"] == id).unwrap()["cost"].clone()
+    };
+    // The disk of an install is there up to three times: as folder, raw and qcow2.
+    let install = serde_json::json!({ "machines": 1, "memory": 1 << 30, "cpus": 2, "scratch": 6_u64 << 30 });
+    assert_eq!(costs("install/debian12"), install);
+    let sums = serde_json::json!({ "machines": 0, "memory": 0, "cpus": 0, "scratch": 0 });
+    assert_eq!(costs("sums/debian12-5G-base"), sums);
+}
+
+/// A medium without a digest is known by its bytes, wherever it lies and whenever it was copied there.
+#[test]
+fn equal_local_media_give_equal_keys_on_every_host() {
+    let manifest = |digest: &str| {
+        let url = MANIFEST.find("urls = [").unwrap();
+        let end = url + MANIFEST[url..].find(" }").unwrap();
+        format!(
+            "{}path = \"base.qcow2\"{digest}{}",
+            &MANIFEST[..url],
+            &MANIFEST[end..]
+        )
+    };
+    let keys_of = |bench: &Bench| keys(&plan(bench, &["cloud-5G-base"]));
+    let host = |digest: &str, bytes: &str| {
+        let bench = bench(&manifest(digest));
+        bench.write("base.qcow2", bytes);
+        bench
+    };
+    let one = host("", "bytes");
+    let first = keys_of(&one);
+    assert_eq!(keys_of(&host("", "bytes")), first, "another file");
+    let digest = pipeline::internals::digest::sha256_hex(b"bytes");
+    let declared = host(&format!(", sha256 = \"{digest}\""), "bytes");
+    assert_eq!(keys_of(&declared), first, "as the manifest may say it");
+    let other = keys_of(&host("", "other"));
+    assert!(first.iter().all(|(id, key)| other[id] != *key), "{other:#?}");
+    // In a store it is noted, and the note is good for as long as the file is as it was.
+    Store::open(&one.path("store")).unwrap();
+    assert_eq!(keys_of(&one), first);
+    assert!(one.read("store/media.json").contains(&digest));
+    one.write("base.qcow2", "other");
+    assert_eq!(keys_of(&one), other);
 }
 
 #[test]

@@ -55,8 +55,10 @@ pub enum MediaAt {
     Local {
         /// The file.
         path: PathBuf,
-        /// What it must be, where known.
+        /// What it must be; none where it could not be read when this was planned.
         digest: Option<Digest>,
+        /// Whether the manifest says so, or the file itself said so when this was planned.
+        declared: bool,
     },
     /// The file of the result in this role.
     Fetched(Role),
@@ -68,28 +70,28 @@ pub enum MediaAt {
 pub(in crate::stage) enum MediaInput {
     /// The key of its download.
     Fetch(String),
-    /// What tells a local file from another.
+    /// The digest of a local file.
     File(String),
 }
 
 impl MediaAt {
-    /// What the medium must be, where that is still to be found out.
-    pub fn digest(&self) -> Option<&Digest> {
+    /// What the medium must be, where that is still to be found out, and whether the manifest says so.
+    pub fn wanted(&self) -> Option<(&Digest, bool)> {
         match self {
-            Self::Local { digest, .. } => digest.as_ref(),
+            Self::Local { digest, declared, .. } => digest.as_ref().map(|digest| (digest, *declared)),
             Self::Fetched(_) => None,
         }
     }
 }
 
 /// Where a medium will be, and what stands for it in keys. One by URL gets a node, whose result is taken as `role`.
-/// `stamp` tells a local medium without a digest from another.
+/// `found` is the digest of a local medium that the manifest gives none for.
 pub(in crate::stage) fn medium(
     nodes: &mut Nodes<Work>,
     subject: &str,
     media: &Media,
     role: &Role,
-    stamp: &dyn Fn(&Path) -> String,
+    found: &dyn Fn(&Path) -> Option<Digest>,
     takes: &mut Vec<Take>,
 ) -> (MediaAt, MediaInput) {
     match media {
@@ -127,10 +129,15 @@ pub(in crate::stage) fn medium(
             (MediaAt::Fetched(role.clone()), MediaInput::Fetch(key))
         }
         Media::Path { path, digest } => {
-            let what = digest.as_ref().map_or_else(|| stamp(path), ToString::to_string);
+            let declared = digest.is_some();
+            let digest = digest.clone().or_else(|| found(path));
+            let what = digest
+                .as_ref()
+                .map_or_else(|| "missing".to_owned(), ToString::to_string);
             let at = MediaAt::Local {
                 path: path.clone(),
-                digest: digest.clone(),
+                digest,
+                declared,
             };
             (at, MediaInput::File(what))
         }

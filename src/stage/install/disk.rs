@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 pub use self::plan::DiskWork;
 pub(super) use self::plan::plan;
 use super::{DISK, FILES};
-use crate::digest::Digest;
 use crate::host::fs::hash_file;
 use crate::machine::disk;
 use crate::machine::spec::DiskFormat;
@@ -48,7 +47,7 @@ pub(super) fn media_at(media: &MediaAt, taken: &Taken) -> Result<PathBuf, StageE
 /// # Errors
 /// [`StageError`]; a local file that is not what the manifest says names both digests.
 pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result<(), StageError> {
-    check_digest(media, work.media.digest(), site)?;
+    check_digest(media, &work.media, site)?;
     site.emit.phase("unpacking");
     let plain = site.scratch.join("media");
     let emit = site.emit.clone();
@@ -97,16 +96,21 @@ pub(super) fn must_grow_to(raw: &Path, name: &Path, wanted: ByteSize, site: &Sit
     grows.map(drop).map_err(|error| error.of(name).into())
 }
 
-/// Compares a local file with the digest that the manifest has for it, if any.
+/// Compares a local file with the digest that the manifest has for it, or that it had when the run was planned.
 ///
 /// # Errors
-/// [`StageError::WrongMedia`] with both digests, and those of reading.
-pub fn check_digest(media: &Path, wanted: Option<&Digest>, site: &Site) -> Result<(), StageError> {
-    let Some(wanted) = wanted else { return Ok(()) };
+/// [`StageError::WrongMedia`] with both digests, [`StageError::ChangedMedia`], and those of reading.
+pub fn check_digest(media: &Path, at: &MediaAt, site: &Site) -> Result<(), StageError> {
+    let Some((wanted, declared)) = at.wanted() else {
+        return Ok(());
+    };
     site.emit.phase("checking the digest");
     let found = hash_file(media, &[wanted.algorithm], &site.cancel)?;
     match found.into_iter().next() {
         Some(found) if found == *wanted => Ok(()),
+        Some(_) if !declared => Err(StageError::ChangedMedia {
+            path: media.to_owned(),
+        }),
         Some(found) => Err(StageError::WrongMedia {
             path: media.to_owned(),
             wanted: wanted.clone(),

@@ -39,7 +39,7 @@ fn pinned(manifest: &Manifest) -> String {
         },
         mirrors: &mirrors.collect(),
         fingerprint: &|secret| format!("fingerprint of {secret:?}"),
-        stamp: &|path| format!("stamp of {}", path.display()),
+        digest: &|_| format!("sha256:{}", "0".repeat(64)).parse().ok(),
     };
     let selected: Vec<_> = (0..manifest.images.len()).collect();
     let plan = build(manifest, &selected, &inputs).unwrap_or_else(|error| panic!("{error}"));

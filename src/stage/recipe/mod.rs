@@ -15,6 +15,7 @@ pub use self::error::PlanError;
 use super::install::Mirror;
 use super::part::Ready;
 use super::{Plan, Work, check, index, install, package, provision, size, sums, upload};
+use crate::digest::Digest;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
 use crate::plan::graph::{Nodes, PlannedImage};
 
@@ -26,8 +27,8 @@ pub struct Inputs<'a> {
     pub mirrors: &'a BTreeMap<String, Mirror>,
     /// Fingerprint of a secret; what it gives stands in the key for the secret.
     pub fingerprint: &'a dyn Fn(&Secret) -> String,
-    /// What tells a local medium without a digest from another (size and time of change).
-    pub stamp: &'a dyn Fn(&Path) -> String,
+    /// Digest of a local medium that the manifest gives none for; none where it cannot be read.
+    pub digest: &'a dyn Fn(&Path) -> Option<Digest>,
 }
 
 /// Which of the stages are planned that a run can do without.

@@ -46,7 +46,7 @@ pub(in crate::stage) fn plan(
     facts: &Facts<'_>,
 ) -> NodeIndex {
     let mut takes = Vec::new();
-    let (media, input) = medium(nodes, &distro.name, media, &MEDIUM, facts.stamp, &mut takes);
+    let (media, input) = medium(nodes, &distro.name, media, &MEDIUM, facts.digest, &mut takes);
     let draft = Draft {
         stage: STAGE,
         revision: REVISION,

@@ -28,7 +28,7 @@ pub(super) enum Found {
 /// Where a medium is; a local one is checked.
 pub(super) fn at(medium: &MediaAt, taken: &Taken, site: &Site) -> Result<PathBuf, StageError> {
     let path = media_at(medium, taken)?;
-    check_digest(&path, medium.digest(), site)?;
+    check_digest(&path, medium, site)?;
     Ok(path)
 }
 

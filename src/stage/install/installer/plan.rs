@@ -145,7 +145,7 @@ pub(in crate::stage) fn plan(
     let mut takes = Vec::new();
     let (boot, media) = match &source.media {
         InstallMedia::Iso(media) => {
-            let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.stamp, &mut takes);
+            let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.digest, &mut takes);
             let boot = match &source.boot_command {
                 Some(text) => InstallerBoot::Typed {
                     iso,
@@ -165,7 +165,7 @@ pub(in crate::stage) fn plan(
         InstallMedia::Netboot { kernel, initrd } => {
             let mut at = |name: &str, media, role: &Role| {
                 let subject = format!("{}-{name}", distro.name);
-                medium(nodes, &subject, media, role, facts.stamp, &mut takes)
+                medium(nodes, &subject, media, role, facts.digest, &mut takes)
             };
             let (kernel, of_kernel) = at("kernel", kernel, &KERNEL);
             let (initrd, of_initrd) = at("initrd", initrd, &INITRD);
