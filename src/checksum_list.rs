@@ -13,7 +13,6 @@ use crate::digest::{Algorithm, Digest};
 pub struct Line {
     /// The name as it is listed, folders included.
     pub name: Vec<u8>,
-    /// Its digest.
     pub digest: Digest,
 }
 

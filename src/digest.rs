@@ -21,7 +21,6 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Md5, Self::Sha256, Self::Sha512];
 
     /// As written in a manifest: `sha512`.
@@ -52,7 +51,6 @@ impl fmt::Display for Algorithm {
 /// A digest with its algorithm; prints as `sha256:<hex>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
-    /// Which algorithm.
     pub algorithm: Algorithm,
     /// Lower-case hexadecimal.
     pub hex: String,
@@ -109,7 +107,6 @@ impl<'de> Deserialize<'de> for Digest {
 /// An incremental hash of one algorithm.
 #[derive(Clone, Debug)]
 pub enum Hasher {
-    /// MD5.
     Md5(Md5),
     /// SHA-256.
     Sha256(Sha256),

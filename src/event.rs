@@ -26,7 +26,6 @@ pub struct Event {
     /// The node it is about, as in the plan (`provision/debian12-base`); none for the run as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// What.
     #[serde(flatten)]
     pub what: What,
 }
@@ -57,7 +56,6 @@ pub enum Outcome {
     Present,
     /// Another run finished the same node meanwhile; its result was taken.
     Shared,
-    /// It failed.
     Failed,
     /// Something it needs failed, so it never started.
     Skipped,
@@ -151,9 +149,7 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckOutcome {
-    /// It holds.
     Passed,
-    /// It does not.
     Failed,
     /// It could not be found out, because another check failed.
     Skipped,
@@ -164,7 +160,6 @@ pub enum CheckOutcome {
 pub struct CheckResult {
     /// Its name, as in the manifest.
     pub check: String,
-    /// How it ended.
     pub outcome: CheckOutcome,
     /// How long it took, in seconds; 0 where that is not known.
     pub seconds: f64,
@@ -234,7 +229,6 @@ pub enum What {
         /// In words: "memory: needs 1 GiB, 512 MiB of 4 GiB free".
         reason: String,
     },
-    /// The node began.
     NodeStarted,
     /// The node entered a phase: "installing the boot loader".
     Phase {
@@ -252,14 +246,12 @@ pub enum What {
     },
     /// A line of output; goes to logs, its text may be shown behind the bar.
     Line {
-        /// Where from.
         stream: Stream,
         /// The line, without its newline and without terminal controls.
         text: String,
     },
     /// A check of a booted image ended.
     Check {
-        /// Which, and how.
         #[serde(flatten)]
         result: CheckResult,
         /// Whether an earlier run found it out.
@@ -270,9 +262,7 @@ pub enum What {
         /// In words, with the remedy.
         text: String,
     },
-    /// The node ended.
     NodeFinished {
-        /// How.
         outcome: Outcome,
         /// Wall time in seconds.
         seconds: f64,
@@ -312,7 +302,6 @@ pub enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Bytes.
     Bytes,
     /// Hundredths.
     Percent,
@@ -379,7 +368,6 @@ impl Emitter {
         });
     }
 
-    /// Warns.
     pub fn warn(&self, text: impl Into<String>) {
         self.emit(What::Warning { text: text.into() });
     }

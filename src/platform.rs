@@ -70,10 +70,8 @@ pub struct BootLoader {
 }
 
 impl Platform {
-    /// Every row.
     pub const ALL: [Self; 1] = [Self::Amd64Bios];
 
-    /// Its row.
     pub fn hardware(self) -> &'static Hardware {
         match self {
             Self::Amd64Bios => &AMD64_BIOS,

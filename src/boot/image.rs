@@ -35,18 +35,10 @@ pub struct Bootable {
 pub enum ImageError {
     /// Changes cannot be kept in it.
     #[error("{} is compressed, so nothing can be kept in it; unpack it first, and boot the unpacked file with --write", path.display())]
-    Compressed {
-        /// The image.
-        path: PathBuf,
-    },
+    Compressed { path: PathBuf },
     /// It may not be written.
     #[error("{} cannot be written: {source}; give yourself the right to write it, or leave --write out", path.display())]
-    ReadOnly {
-        /// The image.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    ReadOnly { path: PathBuf, source: std::io::Error },
     /// It cannot be read, or is no disk image that is known here.
     #[error(transparent)]
     Stage(#[from] StageError),

@@ -23,7 +23,6 @@ pub enum Action {
     Wait(Duration),
     /// Nothing, until the serial console shows this text.
     WaitFor {
-        /// The text.
         text: String,
         /// At most so long.
         limit: Option<Duration>,

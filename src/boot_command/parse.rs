@@ -83,13 +83,11 @@ pub enum Hold {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// A key.
     Key(Key, Hold),
     /// Nothing, for a while.
     Wait(Duration),
     /// Nothing, until the serial console shows this text.
     WaitFor {
-        /// The text.
         text: String,
         /// At most so long; absent: as long as the machine shows signs of life.
         limit: Option<Duration>,
@@ -100,13 +98,11 @@ pub enum Token {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct BootCommandError {
-    /// What is wrong.
     pub fault: Fault,
     /// Bytes of the text that it is about.
     pub span: Range<usize>,
 }
 
-/// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// `<entr>`.

@@ -71,7 +71,6 @@ pub struct Apt {
 /// Who types the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Root.
     Root,
     /// Somebody who may use sudo.
     User,

@@ -31,11 +31,9 @@ pub enum Need {
 /// A program (or a file, when its name starts with `/`) that we use.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
-    /// Its name.
     pub name: &'static str,
     /// What for, as in "… partitions disks".
     pub why: &'static str,
-    /// When.
     pub need: Need,
     /// Package of Debian and Ubuntu.
     pub debian: &'static str,

@@ -28,7 +28,6 @@ const STRICT: ParseOptions = ParseOptions {
 pub struct JsonError {
     /// What the parser says, without the place.
     pub cause: String,
-    /// Where.
     pub place: Place,
 }
 

@@ -15,24 +15,19 @@ pub struct Place {
 /// A value and where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What is there.
     pub value: Value,
-    /// Where.
     pub place: Place,
 }
 
 /// What JSON, YAML and HCL can all say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Nothing.
     Null,
     /// A truth value.
     Bool(bool),
     /// A number, as written.
     Number(String),
-    /// A text.
     Text(String),
-    /// A list.
     List(Vec<Node>),
     /// Names with values, in the order they were written.
     Map(Vec<(String, Node)>),

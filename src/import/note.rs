@@ -69,7 +69,6 @@ impl Notes {
         }
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Note> {
         self.all.iter()
     }

@@ -31,7 +31,6 @@ pub fn join(folder: &str, path: &str) -> String {
     }
 }
 
-/// The folder a path is in.
 pub fn folder(path: &str) -> String {
     match path.rsplit_once('/') {
         Some(("", _)) => "/".to_owned(),

@@ -17,7 +17,6 @@ const DEEPEST: usize = 64;
 pub struct YamlError {
     /// What the parser says.
     pub cause: String,
-    /// Where.
     pub place: Place,
 }
 

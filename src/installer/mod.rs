@@ -107,7 +107,6 @@ pub struct Installer {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// The text.
     pub has: String,
     /// What is shown for it.
     pub phase: String,
@@ -117,11 +116,9 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dead {
-    /// The text.
     pub has: String,
     /// In our words.
     pub means: String,
-    /// What to do.
     pub remedy: String,
 }
 

@@ -17,7 +17,6 @@ pub enum Seen {
 pub struct Fatal {
     /// In our words.
     pub means: String,
-    /// What to do.
     pub remedy: String,
     /// The line that said so.
     pub line: String,

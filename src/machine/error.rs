@@ -19,7 +19,6 @@ use crate::size::show_duration;
 pub struct Tail {
     /// Where they are from: "console", "stderr".
     pub from: &'static str,
-    /// The lines.
     pub lines: Vec<String>,
 }
 
@@ -78,7 +77,6 @@ pub enum MachineError {
         "qemu itself broke down, which is no fault of the guest: it {status}; a newer qemu may have this mended{stderr}{console}"
     )]
     BrokeDown {
-        /// In words.
         status: String,
         /// What qemu said.
         stderr: Tail,
@@ -88,7 +86,6 @@ pub enum MachineError {
     /// qemu ended while the guest was still needed.
     #[error("the machine ended too early: qemu {status}{stderr}{console}")]
     Ended {
-        /// In words.
         status: String,
         /// What qemu said.
         stderr: Tail,
@@ -97,12 +94,7 @@ pub enum MachineError {
     },
     /// A file or folder of the machine's could not be made.
     #[error("could not prepare the machine's `{path}`: {source}")]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Folder { path: PathBuf, source: std::io::Error },
     /// The host has no room for what the guest writes; qemu has stopped it.
     #[error(
         "no space left for what the guest writes: qemu stopped it; make room where the store is, or choose another one \
@@ -140,7 +132,6 @@ pub enum MachineError {
     /// Nothing moved for too long.
     #[error("waited for {what}, but the guest has neither printed nor touched its disk for {}{console}", show_duration(*.silence))]
     Silent {
-        /// For what.
         what: String,
         /// How long nothing moved.
         silence: Duration,
@@ -150,9 +141,7 @@ pub enum MachineError {
     /// The limit of a wait is over although something still moves.
     #[error("waited {} for {what}{console}", show_duration(*.limit))]
     Slow {
-        /// For what.
         what: String,
-        /// How long.
         limit: Duration,
         /// What the guest said.
         console: Tail,
@@ -162,12 +151,7 @@ pub enum MachineError {
     Ssh(SshError),
     /// qemu ended before the machine was there.
     #[error("qemu did not start: it {status}{stderr}")]
-    StartFailed {
-        /// In words.
-        status: String,
-        /// What it said.
-        stderr: Tail,
-    },
+    StartFailed { status: String, stderr: Tail },
     /// The guest showed that no waiting will help.
     #[error("{trouble}{console}")]
     Trouble {
@@ -179,7 +163,6 @@ pub enum MachineError {
     /// The guest could not be entered.
     #[error("no way into the guest as `{user}` after {}: {reach}{console}", show_duration(*.waited))]
     Unreachable {
-        /// As whom.
         user: String,
         /// How far we came.
         reach: Reach,

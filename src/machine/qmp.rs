@@ -21,25 +21,16 @@ pub enum QmpError {
     /// qemu said no.
     #[error("qemu refused `{command}`: {reason}")]
     Refused {
-        /// Command.
         command: String,
         /// In qemu's words.
         reason: String,
     },
     /// No answer in time.
     #[error("qemu did not answer `{command}` within {}", crate::size::show_duration(*.limit))]
-    Slow {
-        /// Command.
-        command: String,
-        /// The limit.
-        limit: Duration,
-    },
+    Slow { command: String, limit: Duration },
     /// The connection has ended; most often because qemu has.
     #[error("qemu closed its control socket before it answered `{command}`")]
-    Closed {
-        /// Command.
-        command: String,
-    },
+    Closed { command: String },
 }
 
 /// Something that happened in qemu.

@@ -55,7 +55,6 @@ pub enum Assertion {
 pub struct CommandCheck {
     /// For `/bin/sh`.
     pub command: String,
-    /// Exit code.
     pub exit_code: i32,
     /// A text that its output must have.
     pub output: Option<String>,
@@ -113,7 +112,6 @@ impl CheckSet {
         }
     }
 
-    /// Its checks.
     pub fn checks(self) -> Vec<Check> {
         let assertions = match self {
             Self::Standard => vec![

@@ -33,7 +33,6 @@ pub struct Field<'a> {
     pub key_span: &'a Span,
     /// Dotted place: `distros.debian12.disk`.
     pub path: String,
-    /// The value.
     pub node: &'a Node,
     /// A value that would be right, in TOML.
     example: &'static str,

@@ -31,7 +31,6 @@ pub enum FileError {
     /// The system refuses.
     #[error("`{path}` cannot be read: {cause}")]
     Unreadable {
-        /// The file.
         path: String,
         /// What the system says.
         cause: String,

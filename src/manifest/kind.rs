@@ -8,21 +8,15 @@ pub enum ProblemKind {
     BadName {
         /// With its article: `the name of a distro`.
         what: &'static str,
-        /// The name.
         name: String,
-        /// Why not.
         cause: String,
-        /// What to write.
         remedy: &'static str,
     },
     /// A value of the right type that makes no sense.
     #[error("`{path}`: {cause}")]
     BadValue {
-        /// Where.
         path: String,
-        /// Why not.
         cause: String,
-        /// What to write.
         remedy: String,
     },
     /// Flavors that extend each other.
@@ -43,7 +37,6 @@ pub enum ProblemKind {
     Dangling {
         /// `distro` or `flavor`.
         what: &'static str,
-        /// The name.
         name: String,
         /// What it could be, and what there is.
         remedy: String,
@@ -51,19 +44,13 @@ pub enum ProblemKind {
     /// Two checks of one name.
     #[error("image `{image}` has two checks named `{name}`")]
     DuplicateCheck {
-        /// The name.
         name: String,
         /// An image that has both.
         image: String,
     },
     /// Two images with one id.
     #[error("two images have the id `{id}`")]
-    DuplicateImage {
-        /// The id.
-        id: String,
-        /// What to write.
-        remedy: String,
-    },
+    DuplicateImage { id: String, remedy: String },
     /// A file that is absent, unreadable or of the wrong kind.
     #[error("`{path}`: {cause}")]
     File {
@@ -71,27 +58,21 @@ pub enum ProblemKind {
         path: String,
         /// Names the file.
         cause: String,
-        /// What to do.
         remedy: String,
     },
     /// A key that means something only with others.
     #[error("`{key}` in `{path}` {rule}")]
     Misplaced {
-        /// The key.
         key: &'static str,
-        /// The table.
         path: String,
         /// With which.
         rule: String,
-        /// What to do.
         remedy: String,
     },
     /// A key that must be there.
     #[error("`{path}` lacks `{key}`")]
     MissingKey {
-        /// The table.
         path: String,
-        /// The key.
         key: &'static str,
         /// What to add, with the blank or the new line before it.
         example: String,
@@ -122,7 +103,6 @@ pub enum ProblemKind {
     /// None, or several, of the keys that exclude each other.
     #[error("`{path}` has {}", several(.found))]
     OneOf {
-        /// The table.
         path: String,
         /// Which of the keys are there.
         found: Vec<String>,
@@ -132,21 +112,14 @@ pub enum ProblemKind {
     /// An output file outside the output folder, or with a name that shells or checksum files cannot take.
     #[error("the file of image `{image}` would be `{file}`: {cause}")]
     OutputPath {
-        /// The image.
         image: String,
         /// The rendered path.
         file: String,
-        /// Why not.
         cause: &'static str,
     },
     /// A variable named like one that the program sets.
     #[error("`{path}`: the name `{name}` is reserved")]
-    Reserved {
-        /// Where.
-        path: String,
-        /// The name.
-        name: String,
-    },
+    Reserved { path: String, name: String },
     /// Not TOML.
     #[error("the manifest is not TOML: {0}")]
     Syntax(String),
@@ -157,9 +130,7 @@ pub enum ProblemKind {
         what: String,
         /// Its line; absent for templates written in the manifest itself.
         line: Option<usize>,
-        /// What is wrong.
         cause: String,
-        /// What to do.
         remedy: Option<String>,
     },
     /// An image smaller than the disk it starts from.
@@ -167,7 +138,6 @@ pub enum ProblemKind {
     TooSmall {
         /// The image's size.
         size: String,
-        /// Its distro.
         distro: String,
         /// The distro's install disk.
         disk: String,
@@ -187,9 +157,7 @@ pub enum ProblemKind {
     /// A key that means nothing here.
     #[error("unknown key `{key}` in `{path}`")]
     UnknownKey {
-        /// The key.
         key: String,
-        /// The table.
         path: String,
         /// What it could be, and what there is.
         remedy: String,
@@ -199,35 +167,24 @@ pub enum ProblemKind {
     Unreadable {
         /// Names the file.
         cause: String,
-        /// What to do.
         remedy: String,
     },
     /// A warning: the secret is not there now. A run refuses to start without it.
     #[error("`{path}`: {cause}")]
-    UnsetSecret {
-        /// Where.
-        path: String,
-        /// Which.
-        cause: String,
-    },
+    UnsetSecret { path: String, cause: String },
     /// A warning: no image uses it.
     #[error("no image uses the {what} `{name}`")]
     Unused {
         /// `distro` or `flavor`.
         what: &'static str,
-        /// Its name.
         name: String,
     },
     /// A URL whose bytes nothing proves.
     #[error("`{path}` has a URL but no digest")]
-    Unverified {
-        /// The table.
-        path: String,
-    },
+    Unverified { path: String },
     /// A value of another type.
     #[error("`{path}` is {found}, but must be {wanted}")]
     WrongType {
-        /// Where.
         path: String,
         /// `a whole number`.
         found: &'static str,

@@ -156,7 +156,6 @@ fn read_toml(
 }
 
 impl Document {
-    /// The data.
     pub fn tree(&self) -> &Node {
         &self.tree
     }

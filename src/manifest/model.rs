@@ -64,7 +64,6 @@ pub struct Resources {
 /// What is installed, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distro {
-    /// Table name.
     pub name: String,
     /// Which conventions the guest follows.
     pub family: Family,
@@ -90,13 +89,10 @@ pub struct Distro {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// Debian.
     Debian,
-    /// Ubuntu.
     Ubuntu,
     /// CentOS, RHEL and its rebuilds, Fedora.
     Rhel,
-    /// Alpine.
     Alpine,
 }
 
@@ -165,7 +161,6 @@ pub enum InstallMedia {
     Iso(Media),
     /// Both by themselves.
     Netboot {
-        /// Kernel.
         kernel: Media,
         /// Initial RAM disk.
         initrd: Media,
@@ -177,7 +172,6 @@ pub enum InstallMedia {
 pub enum Media {
     /// A local file, absolute.
     Path {
-        /// The file.
         path: PathBuf,
         /// Expected digest, where given.
         digest: Option<Digest>,
@@ -234,14 +228,12 @@ pub enum Access {
 pub struct Template {
     /// As the user wrote it, or the name of a built-in one (`bootstrap-debian.sh.j2`).
     pub name: String,
-    /// Its text.
     pub text: String,
 }
 
 /// A named list of steps, those of the flavor it extends first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flavor {
-    /// Table name.
     pub name: String,
     /// Steps in order.
     pub steps: Vec<Step>,
@@ -252,7 +244,6 @@ pub struct Flavor {
 pub struct Step {
     /// For people: the script's name, "copy motd", "reboot".
     pub label: String,
-    /// What.
     pub kind: StepKind,
     /// Longest time for one attempt.
     pub timeout: Duration,
@@ -260,10 +251,8 @@ pub struct Step {
     pub retries: u32,
 }
 
-/// Kinds of step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepKind {
-    /// Runs a script.
     Run(RunStep),
     /// Copies a file or directory in.
     Copy(CopyStep),
@@ -280,7 +269,6 @@ pub enum StepKind {
 pub struct RunStep {
     /// The path as written, or `inline`.
     pub origin: String,
-    /// The script's text.
     pub script: String,
     /// Interpreter in the guest; absent: the script's own `#!`, else `/bin/sh`.
     pub interpreter: Option<String>,
@@ -434,7 +422,6 @@ impl Manifest {
         self.distros.iter().find(|d| d.name == name)
     }
 
-    /// The flavor of this name.
     pub fn flavor(&self, name: &str) -> Option<&Flavor> {
         self.flavors.iter().find(|f| f.name == name)
     }

@@ -15,7 +15,6 @@ const DEPTH: u32 = 80;
 pub struct Node {
     /// The value's text; a table's header; the key where nothing else was written.
     pub span: Span,
-    /// What it is.
     pub value: Value,
 }
 
@@ -41,11 +40,9 @@ pub enum Value {
 /// A key of a table with its value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// The key.
     pub key: String,
     /// Where the key stands.
     pub key_span: Span,
-    /// Its value.
     pub node: Node,
 }
 

@@ -37,7 +37,6 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// The distro of this name.
     pub fn distro(&self, name: &str) -> Option<&'a DistroDraft> {
         self.distros.get(name).copied()
     }

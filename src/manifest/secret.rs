@@ -66,7 +66,6 @@ pub enum SecretError {
     /// The file is absent, unreadable or not text.
     #[error("the secret in `{}` cannot be read: {cause}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         cause: String,

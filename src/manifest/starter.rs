@@ -18,7 +18,6 @@ const MIRROR: &str = "https://mirror.example/debian";
 pub struct Found {
     /// As the manifest is to name it.
     pub name: String,
-    /// Its text.
     pub text: String,
 }
 

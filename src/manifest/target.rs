@@ -14,7 +14,6 @@ pub const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
 /// One place that images are published to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Table name.
     pub name: String,
     /// Kind and place.
     pub to: Destination,
@@ -68,7 +67,6 @@ words! {
 }
 
 impl Destination {
-    /// Its kind.
     pub fn kind(&self) -> TargetKind {
         match self {
             Self::Shacache(_) => TargetKind::Shacache,
@@ -79,7 +77,6 @@ impl Destination {
     }
 }
 
-/// A shacache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shacache {
     /// The configuration file, absolute: URLs, keys, certificates.
@@ -114,12 +111,7 @@ pub enum Login {
     /// Anybody may.
     Anonymous,
     /// User and password (RFC 7617).
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
+    Password { user: String, password: Secret },
     /// A bearer token (RFC 6750).
     Token(Secret),
 }
@@ -129,7 +121,6 @@ pub enum Login {
 pub struct S3 {
     /// URL of the store.
     pub endpoint: String,
-    /// The bucket.
     pub bucket: String,
     /// What object names begin with; empty, or without slashes around it.
     pub prefix: String,

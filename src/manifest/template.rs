@@ -26,7 +26,6 @@ pub struct TemplateError {
     pub name: String,
     /// Counted from 1.
     pub line: Option<usize>,
-    /// What is wrong.
     pub fault: Box<Fault>,
     /// The place in [`TemplateError::source`].
     pub span: Option<Span>,
@@ -39,7 +38,6 @@ pub struct TemplateError {
 pub enum Fault {
     /// A name that nothing defines.
     Undefined {
-        /// The name.
         name: String,
         /// What it could be, and what there is.
         remedy: String,

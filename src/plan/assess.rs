@@ -20,7 +20,6 @@ pub trait Lookup<W> {
 /// What is remembered of the last build of a subject.
 #[derive(Clone, Debug)]
 pub struct LastBuild {
-    /// Its key.
     pub key: String,
     /// What the key was made of.
     pub inputs: serde_json::Value,
@@ -45,7 +44,6 @@ pub enum State {
 /// A node's state with the reason and what to expect.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// State.
     pub state: State,
     /// Whether it must be made although the store has its result: asked for, or made of what is made anew.
     pub anew: bool,

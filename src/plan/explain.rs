@@ -44,7 +44,6 @@ pub struct Change {
 /// Where the inputs of a node are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// The manifest.
     pub manifest: String,
     /// The template of the answers.
     pub answers: Option<String>,

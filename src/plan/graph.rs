@@ -24,7 +24,6 @@ pub struct Plan<W> {
 /// An image that is wanted, and the nodes that it ends with.
 #[derive(Clone, Debug)]
 pub struct PlannedImage {
-    /// Its id.
     pub id: String,
     /// Virtual size of its disk, in bytes.
     pub disk_bytes: u64,
@@ -170,7 +169,6 @@ impl<W> Plan<W> {
             .map(|&index| (index, &self.nodes.graph[index]))
     }
 
-    /// One node.
     pub fn node(&self, index: NodeIndex) -> &Node<W> {
         self.nodes.node(index)
     }

@@ -42,7 +42,6 @@ impl Role {
         Self(Cow::Borrowed(name))
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.0
     }
@@ -113,7 +112,6 @@ pub struct Cost {
 /// One stage for one subject.
 #[derive(Clone, Debug)]
 pub struct Node<W> {
-    /// Stage.
     pub stage: Stage,
     /// What it is done for: a distro, `distro-flavor`, an image id, `image@target`.
     pub subject: String,
@@ -123,7 +121,6 @@ pub struct Node<W> {
     pub inputs: serde_json::Value,
     /// The results that it takes.
     pub takes: Vec<Take>,
-    /// What to do.
     pub work: W,
     /// What it costs.
     pub cost: Cost,

@@ -12,7 +12,6 @@ use super::graph::Plan;
 use super::node::{Cost, Node};
 use crate::size::{ByteSize, show_seconds};
 
-/// Verdicts by node.
 pub type Verdicts = BTreeMap<NodeIndex, Verdict>;
 
 /// The sums under a plan.

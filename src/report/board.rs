@@ -25,7 +25,6 @@ pub struct Board {
     pub run: String,
     /// Folder of its logs.
     pub folder: String,
-    /// When it began.
     pub started: Option<Timestamp>,
     /// Its nodes, in an order in which they could run.
     pub nodes: Vec<Node>,
@@ -52,11 +51,9 @@ pub struct Counts {
     pub cached: usize,
     /// Of those, in their places outside the store already.
     pub present: usize,
-    /// Running.
     pub running: usize,
     /// Held back by something other than nodes.
     pub waiting: usize,
-    /// Failed.
     pub failed: usize,
     /// Never started, or stopped.
     pub skipped: usize,
@@ -96,7 +93,6 @@ impl Board {
         }
     }
 
-    /// The node of this id.
     pub fn node(&self, id: &str) -> Option<&Node> {
         self.index.get(id).and_then(|index| self.nodes.get(*index))
     }

@@ -27,9 +27,7 @@ const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[error("the run's journal {} ends here ({source}); the run goes on", .path.display())]
 pub struct JournalError {
-    /// The file.
     pub path: PathBuf,
-    /// Why.
     pub source: std::io::Error,
 }
 

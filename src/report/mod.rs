@@ -86,7 +86,6 @@ pub enum Verbosity {
     /// No: they are in the run's logs, and behind the bars.
     #[default]
     Normal,
-    /// Yes.
     Verbose,
 }
 

@@ -15,12 +15,10 @@ use crate::size::ByteSize;
 /// A rate is trusted once it was watched for this long.
 const RATE_AFTER: Duration = Duration::from_secs(2);
 
-/// One node.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// What the plan says of it.
     pub info: NodeInfo,
-    /// Where it is.
     pub state: State,
     /// What came of its checks, where it has any.
     pub checks: Vec<CheckResult>,
@@ -34,10 +32,7 @@ pub enum State {
     /// Its result is in the store; it never runs.
     Cached,
     /// It could run but for this.
-    Waiting {
-        /// In words.
-        reason: String,
-    },
+    Waiting { reason: String },
     /// It runs.
     Running(Work),
     /// It ended.
@@ -75,7 +70,6 @@ pub struct Advance {
 /// How a node ended.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// How.
     pub outcome: Outcome,
     /// Wall time.
     pub seconds: f64,

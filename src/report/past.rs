@@ -15,7 +15,6 @@ const TAIL: u64 = 1 << 20;
 /// A run in short.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
-    /// When it began.
     pub started: Option<Timestamp>,
     /// Name of the pipeline; empty where it is not told.
     pub pipeline: String,

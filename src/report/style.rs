@@ -15,7 +15,6 @@ pub struct Style {
 /// Whether colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
-    /// Yes.
     On,
     /// No: plain text.
     Off,

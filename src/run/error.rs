@@ -13,18 +13,10 @@ use crate::store::StoreError;
 pub enum NodeError {
     /// A result that the node needs has gone since the plan was made.
     #[error("the result of {id} has gone from the store while this run was going; run again")]
-    Gone {
-        /// Which.
-        id: String,
-    },
+    Gone { id: String },
     /// A stage ended well without one of its files.
     #[error("{node} ended well but left no file `{file}`; this is a bug in pipeline")]
-    NotMade {
-        /// The node.
-        node: String,
-        /// The file.
-        file: &'static str,
-    },
+    NotMade { node: String, file: &'static str },
     /// Its work failed.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -62,17 +54,14 @@ impl NodeError {
 /// A run could not start.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum RunError {
-    /// Signals.
     #[error("cannot listen for Ctrl-C: {0}")]
     Signals(std::io::Error),
     /// A secret that a step needs.
     #[error("{0}")]
     #[diagnostic(help("nothing was started"))]
     Secret(String),
-    /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The plan.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Plan(#[from] PlanError),

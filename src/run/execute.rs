@@ -28,11 +28,9 @@ const WAITING: &str = "this is being built already; waiting for the result";
 
 /// What all nodes of a run share.
 pub struct Shared<'a> {
-    /// The store.
     pub store: &'a Store,
     /// This run's place in it.
     pub scratch: &'a Scratch,
-    /// The run.
     pub run: &'a str,
     /// What becomes of a machine that failed.
     pub on_error: &'a OnError,
@@ -50,7 +48,6 @@ pub struct Shared<'a> {
     pub program: &'a Path,
     /// The images of the whole manifest.
     pub order: &'a Arc<Order>,
-    /// Whether to stop.
     pub cancel: &'a Cancel,
 }
 

@@ -46,7 +46,6 @@ pub enum ChecksState {
 /// An image. The serialised form is an interface.
 #[derive(Clone, Debug, Serialize)]
 pub struct ImageStatus {
-    /// Its id.
     pub id: String,
     /// Where it stands.
     pub state: ImageState,
@@ -62,7 +61,6 @@ pub struct ImageStatus {
     pub created: Option<Timestamp>,
     /// Digests of the file, where they are known.
     pub digests: Vec<Digest>,
-    /// Its checks.
     pub checks: ChecksState,
 }
 

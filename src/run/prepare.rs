@@ -31,7 +31,6 @@ const HOST_DISK: u64 = GIB;
 /// A plan with the state of its nodes.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The plan.
     pub plan: Plan,
     /// State and reason of every node.
     pub verdicts: BTreeMap<NodeIndex, Verdict>,

@@ -54,7 +54,6 @@ impl fmt::Debug for OnError {
 /// A machine that was kept. Paths are those of files in its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Its node.
     pub node: String,
     /// What went wrong, the first line of it.
     pub why: String,

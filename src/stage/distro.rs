@@ -12,7 +12,6 @@ use crate::size::{ByteSize, MIB};
 pub struct MachineWish {
     /// What kind of computer.
     pub platform: Platform,
-    /// Memory.
     pub memory: ByteSize,
     /// Virtual CPUs.
     pub cpus: u32,
@@ -37,7 +36,6 @@ pub struct GuestAccess {
     pub family: Family,
     /// User to log in as.
     pub user: String,
-    /// By which door.
     pub door: Door,
 }
 

@@ -21,7 +21,6 @@ const GOES_DOWN: Duration = Duration::from_secs(90);
 /// The guest went down, or is about to, and the pipeline did not order that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WentDown {
-    /// How.
     pub how: How,
     /// What ran in it.
     pub work: Work,
@@ -45,7 +44,6 @@ pub enum How {
     Restarted,
     /// It will.
     Restarts,
-    /// It is off.
     PoweredOff,
     /// It will be.
     PowersOff,

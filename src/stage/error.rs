@@ -26,17 +26,14 @@ use crate::stage::upload::UploadError;
 /// A stage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// Asked to stop.
     #[error("stopped")]
     Cancelled,
     /// A packaged image that is not what was packaged.
     #[error("{} was packaged as {wanted} and is now {found}; look at the disk of the store, and run again", path.display())]
     Changed {
-        /// The file.
         path: PathBuf,
         /// As packaged.
         wanted: Digest,
-        /// As read.
         found: String,
     },
     /// Checks failed.
@@ -44,24 +41,16 @@ pub enum StageError {
     Checks(Vec<CheckResult>),
     /// What is to be typed makes no sense once it is rendered.
     #[error("the boot command, with its variables filled in: {}", .reasons.join("; "))]
-    BootCommand {
-        /// What is wrong.
-        reasons: Vec<String>,
-    },
-    /// A disk.
+    BootCommand { reasons: Vec<String> },
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Download.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// A file.
     #[error("could not {action} {}: {source}", path.display())]
     File {
-        /// What was tried.
         action: &'static str,
-        /// File.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// Files.
@@ -82,14 +71,11 @@ pub enum StageError {
     /// A secret is not there.
     #[error("step `{step}` wants a secret in {variable}: {source}")]
     NoSecret {
-        /// Step.
         step: String,
-        /// Variable.
         variable: String,
         /// Why it cannot be had.
         source: SecretError,
     },
-    /// ansible-playbook is not installed.
     #[error(
         "step `{step}` needs ansible-playbook on this host, and it is not installed; `pipeline doctor` says which package has it"
     )]
@@ -114,7 +100,6 @@ pub enum StageError {
     NoDigest {
         /// The node that made it.
         node: String,
-        /// The file.
         file: String,
         /// The digest.
         algorithm: Algorithm,
@@ -124,7 +109,6 @@ pub enum StageError {
     NoFile {
         /// The node that made it.
         node: String,
-        /// The file.
         file: String,
     },
     /// An earlier result was not handed over.
@@ -143,12 +127,7 @@ pub enum StageError {
     },
     /// What an earlier result tells is of another form.
     #[error("what {node} tells of its result cannot be read ({reason}); build it again: --rebuild {node}")]
-    Record {
-        /// The node.
-        node: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Record { node: String, reason: String },
     /// No session is open.
     #[error("the guest was not entered yet")]
     NotEntered,
@@ -176,9 +155,7 @@ pub enum StageError {
         step: String,
         /// "exited with code 3", "did not end within 30m 00s".
         why: String,
-        /// Its last lines.
         tail: Vec<String>,
-        /// Its log.
         log: PathBuf,
     },
     /// A step ended badly in a guest that was in trouble.
@@ -197,12 +174,7 @@ pub enum StageError {
     Sums(#[from] SumsError),
     /// A built-in template.
     #[error("the built-in template {name} cannot be rendered: {reason}")]
-    Template {
-        /// Its name.
-        name: &'static str,
-        /// Why.
-        reason: String,
-    },
+    Template { name: &'static str, reason: String },
     /// The image is smaller than what is in it.
     #[error(
         "the disk to grow is {have} already, larger than the {wanted} asked for; ask for a larger size in `sizes`"
@@ -216,11 +188,8 @@ pub enum StageError {
     /// A host tool.
     #[error("{what}: {source}{}", log.as_ref().map_or(String::new(), |l| format!("\n  the whole output is in {}", l.display())))]
     Tool {
-        /// What it was for.
         what: &'static str,
-        /// Its log.
         log: Option<PathBuf>,
-        /// What happened.
         source: ProcessError,
     },
     /// Publishing.
@@ -231,10 +200,7 @@ pub enum StageError {
         "{} has neither a .treeinfo nor the usual kernel and initrd; give a `boot_command`, or take its kernel and initrd as `netboot`",
         path.display()
     )]
-    NoInstallerImages {
-        /// The image.
-        path: PathBuf,
-    },
+    NoInstallerImages { path: PathBuf },
     /// The secret of a password is not there.
     #[error("the password of the answers: {source}")]
     NoPassword {
@@ -243,31 +209,22 @@ pub enum StageError {
     },
     /// A password cannot be hashed.
     #[error("the password of the answers cannot be hashed: {reason}")]
-    Password {
-        /// Why.
-        reason: String,
-    },
+    Password { reason: String },
     /// A loopback port.
     #[error("could not open a port on 127.0.0.1 for {what}: {source}")]
     Port {
-        /// What for.
         what: &'static str,
-        /// Why not.
         source: std::io::Error,
     },
     /// A local medium that the manifest gives no digest for was written to meanwhile.
     #[error("{} changed after this run was planned; run again when nothing writes to it", path.display())]
-    ChangedMedia {
-        /// File.
-        path: PathBuf,
-    },
+    ChangedMedia { path: PathBuf },
     /// Media are not what the manifest says.
     #[error(
         "{} is not what the manifest says: it has\n  {found}\nbut the manifest wants\n  {wanted}\n\
          write the digest that its publisher announces, or get the file again", path.display()
     )]
     WrongMedia {
-        /// File.
         path: PathBuf,
         /// From the manifest.
         wanted: Digest,

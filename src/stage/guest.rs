@@ -53,7 +53,6 @@ const MIN_SECRET: usize = 4;
 pub struct GuestDisk {
     /// Its file.
     pub path: PathBuf,
-    /// Its format.
     pub format: DiskFormat,
     /// A NoCloud seed to attach.
     pub seed: Option<PathBuf>,
@@ -446,14 +445,11 @@ fn without_secrets(hidden: &[String], line: &str) -> String {
 pub struct Ran {
     /// Its exit code.
     pub code: i32,
-    /// Its last lines.
     pub tail: Vec<String>,
-    /// Its log.
     pub log: PathBuf,
 }
 
 impl Ran {
-    /// As an error.
     pub fn failed(self, step: &str) -> StageError {
         let why = format!("exited with code {}", self.code);
         StageError::Step {

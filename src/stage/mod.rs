@@ -36,7 +36,6 @@ use crate::plan::{graph, node};
 
 /// The plan of a manifest.
 pub type Plan = graph::Plan<Work>;
-/// A node of it.
 pub type Node = node::Node<Work>;
 
 /// Makes one type of all kinds of work.

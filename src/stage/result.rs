@@ -33,7 +33,6 @@ pub struct Given {
 pub struct GivenFile {
     /// Size in bytes.
     pub bytes: u64,
-    /// Its digests.
     pub digests: Vec<Digest>,
 }
 
@@ -49,11 +48,9 @@ pub struct Artifact<'a> {
     pub node: &'a str,
     /// Its name there.
     pub name: &'a str,
-    /// Where it is.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Its digests.
     pub digests: &'a [Digest],
 }
 

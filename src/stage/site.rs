@@ -27,7 +27,6 @@ pub struct Site {
     pub on_error: OnError,
     /// Where to say what happens.
     pub emit: Emitter,
-    /// Whether to stop.
     pub cancel: Cancel,
     /// How VMs are run on this host.
     pub accel: Accel,

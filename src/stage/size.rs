@@ -30,7 +30,6 @@ use crate::stage::task::{File, Made, Task};
 /// Longest time for growing from inside, under KVM.
 const GROW_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// The disk.
 pub const DISK: &str = "disk";
 /// The provisioned disk that it is made from.
 const PROVISIONED: Role = Role::new("disk");

@@ -48,7 +48,6 @@ pub trait Task: fmt::Debug {
         false
     }
 
-    /// … and what.
     fn recalled(&self, _result: &Given) -> Vec<What> {
         Vec::new()
     }

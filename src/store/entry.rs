@@ -56,7 +56,6 @@ pub struct Entry {
 /// What was last built for a subject, kept apart from the result so that it outlives it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latest {
-    /// Its key.
     pub key: String,
     /// What the key was made of.
     pub inputs: serde_json::Value,
@@ -64,7 +63,6 @@ pub struct Latest {
     pub seconds: f64,
     /// Bytes of the result's files.
     pub bytes: u64,
-    /// When.
     pub created: Timestamp,
 }
 

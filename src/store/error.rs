@@ -8,13 +8,11 @@ use crate::host::fs::FsError;
 /// A store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Asked to stop.
     #[error("stopped")]
     Cancelled,
     /// A stored file is not what was written.
     #[error("{} in the store is damaged ({what})", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What differs.
         what: String,
@@ -25,11 +23,9 @@ pub enum StoreError {
     /// An operating system call failed.
     #[error("could not {action} {} in the store: {source}", path.display())]
     Io {
-        /// What was tried.
         action: &'static str,
         /// On which file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
 }

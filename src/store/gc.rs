@@ -60,7 +60,6 @@ pub enum Why {
 /// What goes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Doomed {
-    /// Results.
     pub results: Vec<(Stored, Why)>,
     /// Logs of runs.
     pub runs: Vec<RunFolder>,

@@ -14,7 +14,6 @@ use super::{Store, kept};
 /// A result, as it lies there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// Where.
     pub address: Address,
     /// Pipeline and subject that it was first built for, where that is remembered.
     pub built_for: Option<(String, String)>,
@@ -33,9 +32,7 @@ pub struct Stored {
 /// The folder of a run, or of a machine that somebody tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunFolder {
-    /// Its id.
     pub id: String,
-    /// The folder.
     pub path: PathBuf,
     /// What the run needed, where it said so.
     pub needs: Option<Needs>,
@@ -50,11 +47,9 @@ pub struct RunFolder {
 /// The disk and keys of a machine that failed, kept for a look.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptFolder {
-    /// Its run.
     pub run: String,
     /// Its node, as a folder name.
     pub node: String,
-    /// The folder.
     pub path: PathBuf,
     /// The results that its disk is a layer over.
     pub needs: BTreeSet<Address>,
@@ -64,7 +59,6 @@ pub struct KeptFolder {
     pub bytes: u64,
 }
 
-/// All of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inventory {
     /// Results, least recently used first.

@@ -37,7 +37,6 @@ impl Store {
     }
 }
 
-/// All of them.
 pub(super) fn folders_of(store: &Store) -> Vec<KeptFolder> {
     let runs = folders(&store.root.join("kept"));
     let all = runs.into_iter().flat_map(|(run, path)| {

@@ -25,7 +25,6 @@ const GATE: &str = "gate.lock";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    /// Stage.
     pub stage: String,
     /// Key, 64 hexadecimal digits.
     pub key: String,

@@ -44,7 +44,6 @@ pub struct AptSecurity {
     pub uri: String,
     /// `bookworm-security`.
     pub suite: String,
-    /// Components.
     pub components: Vec<String>,
 }
 

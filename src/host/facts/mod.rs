@@ -127,7 +127,6 @@ pub fn is_root() -> bool {
 /// Something that keeps a plain user from building root file systems, with the command that takes it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// In words.
     pub cause: String,
     /// A shell line for root; empty where there is none.
     pub remedy: String,

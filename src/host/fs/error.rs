@@ -16,17 +16,13 @@ pub enum FsError {
     Cancelled,
     /// The file is not as long as it was when it was opened.
     #[error("{} changed while it was read; nothing else may write to it meanwhile", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// The file system is full, or the user's share of it is.
     #[error("no space left to {operation} {}: {free} free{}; make room there, or choose a folder on another file system",
         path.display(), needed.map(|n| format!(", about {n} needed for it in all")).unwrap_or_default())]
     Full {
         /// "write", "copy to": reads as "to <operation> <path>".
         operation: &'static str,
-        /// The file.
         path: PathBuf,
         /// What the file system had free right after the failure.
         free: ByteSize,
@@ -38,9 +34,7 @@ pub enum FsError {
     Io {
         /// "open", "rename to": reads as "could not <operation> <path>".
         operation: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

@@ -78,7 +78,6 @@ impl fmt::Display for TlsFault {
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// Asked to stop.
     #[error("stopped")]
     Cancelled,
     /// The server (or the network) ended the transfer early; what arrived is kept.
@@ -92,23 +91,16 @@ pub enum HttpError {
     /// The name does not resolve.
     #[error("{peer} was not found ({detail}); check the name, and that this host's DNS works")]
     Dns {
-        /// Whom.
         peer: Peer,
         /// The resolver's words.
         detail: String,
     },
     /// Any other failure of the operating system.
     #[error("lost {peer} ({detail}); try again later or use another mirror")]
-    Io {
-        /// Whom.
-        peer: Peer,
-        /// The system's words.
-        detail: String,
-    },
+    Io { peer: Peer, detail: String },
     /// What came back is not HTTP.
     #[error("{peer} does not speak HTTP ({detail}); check the port and whether it should be https://")]
     Protocol {
-        /// Whom.
         peer: Peer,
         /// What was wrong.
         detail: String,
@@ -127,29 +119,21 @@ pub enum HttpError {
     },
     /// The proxy variable holds something else than a URL.
     #[error("{variable} is not the URL of a proxy; write it as http://host:port, or unset it")]
-    ProxyUrl {
-        /// The variable.
-        variable: String,
-    },
+    ProxyUrl { variable: String },
     /// Too many redirects, or a circle of them.
     #[error("redirected more than {limit} times, last to {last}; use the URL of the file itself")]
     Redirects {
-        /// The bound.
         limit: u32,
         /// Where the last one led.
         last: String,
     },
     /// Nobody listens.
     #[error("{peer} refused the connection; check that the server runs and the port is right")]
-    Refused {
-        /// Whom.
-        peer: Peer,
-    },
+    Refused { peer: Peer },
     /// The server (or the network) hung up while we sent.
     #[error("{peer} hung up after {} of {} were sent; it may refuse what it gets, or have no room for it",
         ByteSize(*.sent), ByteSize(*.length))]
     SendCut {
-        /// Whom.
         peer: Peer,
         /// Bytes handed over.
         sent: u64,
@@ -158,22 +142,13 @@ pub enum HttpError {
     },
     /// Nothing came for too long.
     #[error("{peer} sent nothing for {}; try again later or use another mirror", show_duration(*.after))]
-    Silent {
-        /// Whom.
-        peer: Peer,
-        /// How long.
-        after: Duration,
-    },
+    Silent { peer: Peer, after: Duration },
     /// What was to be sent could not be read.
     #[error("what was to be sent cannot be read ({detail}); check the disk that holds it")]
-    Source {
-        /// The system's words.
-        detail: String,
-    },
+    Source { detail: String },
     /// A status that is not what was asked for.
     #[error("{} (HTTP {status}{}){}", status_text(*.status), moved_text(.moved_to), status_remedy(*.status))]
     Status {
-        /// The status.
         status: u16,
         /// The URL that gave it, when it is not the one asked for.
         moved_to: Option<String>,
@@ -182,16 +157,10 @@ pub enum HttpError {
     },
     /// The server's certificate or its TLS is not acceptable.
     #[error("no safe connection to {peer}: {fault}")]
-    Tls {
-        /// Whom.
-        peer: Peer,
-        /// Why.
-        fault: TlsFault,
-    },
+    Tls { peer: Peer, fault: TlsFault },
     /// No connection within the limit.
     #[error("{peer} did not answer within {}; check the network, or whether a proxy is needed (https_proxy)", show_duration(*.after))]
     Unanswered {
-        /// Whom.
         peer: Peer,
         /// The limit.
         after: Duration,
@@ -200,18 +169,12 @@ pub enum HttpError {
     #[error(
         "{peer} cannot be reached ({detail}); check the network, or whether a proxy is needed (https_proxy)"
     )]
-    Unreachable {
-        /// Whom.
-        peer: Peer,
-        /// The system's words.
-        detail: String,
-    },
+    Unreachable { peer: Peer, detail: String },
     /// Not a URL that can be asked for.
     #[error("`{url}` is not a URL that can be fetched: {why}")]
     Url {
         /// The URL, without secrets.
         url: String,
-        /// Why.
         why: String,
     },
 }

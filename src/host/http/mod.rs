@@ -76,7 +76,6 @@ impl Default for Limits {
 pub struct Client {
     /// Time limits.
     pub limits: Limits,
-    /// Proxies.
     pub proxies: Proxies,
     /// Whom it trusts, and who it says it is.
     pub tls: Tls,
@@ -85,7 +84,6 @@ pub struct Client {
 /// A GET, or a HEAD.
 #[derive(Clone, Debug)]
 pub struct Get<'a> {
-    /// What.
     pub url: &'a str,
     /// The first byte wanted, when not all are.
     pub from: Option<u64>,

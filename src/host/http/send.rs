@@ -44,9 +44,7 @@ impl Method {
 /// A request with a body.
 #[derive(Clone, Debug)]
 pub struct Outgoing<'a> {
-    /// How.
     pub method: Method,
-    /// Where to.
     pub url: &'a str,
     /// Further headers; names in lower case.
     pub headers: &'a [(&'a str, String)],

@@ -31,7 +31,6 @@ pub enum TlsFileError {
     /// It cannot be read.
     #[error("{} cannot be read ({detail}); check the path and who may read it", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         detail: String,
@@ -39,7 +38,6 @@ pub enum TlsFileError {
     /// What is looked for is not in it.
     #[error("{} has no {wanted} in PEM form (-----BEGIN …-----){}", path.display(), detail_text(.detail))]
     Lacks {
-        /// The file.
         path: PathBuf,
         /// "certificate", "private key".
         wanted: &'static str,

@@ -57,7 +57,6 @@ pub struct Running {
 pub(super) enum Group {
     /// One of its own.
     Own,
-    /// Ours.
     Ours,
 }
 

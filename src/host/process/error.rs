@@ -7,38 +7,25 @@ use std::time::Duration;
 pub enum ProcessError {
     /// The program is not installed.
     #[error("`{program}` was not found; `pipeline doctor` says which package has it")]
-    NotFound {
-        /// Program.
-        program: String,
-    },
+    NotFound { program: String },
     /// The system would not start it.
     #[error("could not start `{program}`: {source}")]
-    Start {
-        /// Program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Start { program: String, source: std::io::Error },
     /// It ended with another code than 0.
     #[error("`{program}` {status}{}", tail_text(.tail))]
     Failed {
-        /// Program.
         program: String,
         /// In words: "exited with code 2", "was killed by signal 9".
         status: String,
         /// Exit code, absent when a signal ended it.
         code: Option<i32>,
-        /// Its last lines.
         tail: Vec<String>,
     },
     /// It took too long and was stopped.
     #[error("`{program}` did not end within {}{}", crate::size::show_duration(*.limit), tail_text(.tail))]
     TimedOut {
-        /// Program.
         program: String,
-        /// The limit.
         limit: Duration,
-        /// Its last lines.
         tail: Vec<String>,
     },
     /// We were asked to stop.
@@ -46,12 +33,7 @@ pub enum ProcessError {
     Cancelled,
     /// Talking to it failed.
     #[error("lost contact with `{program}`: {source}")]
-    Io {
-        /// Program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Io { program: String, source: std::io::Error },
 }
 
 /// The last lines of an output as messages show them.

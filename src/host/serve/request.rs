@@ -13,7 +13,6 @@ const FIELDS: usize = 64;
 const DRAIN: u64 = 1 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// A request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// As sent: `GET`, `HEAD`, `POST`.
@@ -24,7 +23,6 @@ pub struct Request {
     pub query: String,
     /// The field of this name; empty without one.
     pub content_type: String,
-    /// The body.
     pub body: Vec<u8>,
 }
 

@@ -68,13 +68,10 @@ impl Desk<'_> {
     }
 }
 
-/// A build.
 pub struct Build<'a> {
     /// Shared.
     pub desk: &'a Desk<'a>,
-    /// Its template.
     pub template: &'a Template,
-    /// Its builder.
     pub builder: &'a Builder,
     /// What its texts may use.
     pub scope: Scope,
@@ -117,7 +114,6 @@ impl<'a> Build<'a> {
         &self.builder.options.place
     }
 
-    /// An option.
     pub fn option(&self, key: &str) -> Option<&'a Node> {
         self.builder.options.get(key)
     }

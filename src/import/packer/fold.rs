@@ -18,7 +18,6 @@ use crate::size::{ByteSize, MIB};
 #[derive(Clone, Debug)]
 pub struct Made {
     key: Key,
-    /// Its distro.
     distro: Distro,
     /// What is done inside.
     steps: Vec<Step>,

@@ -34,7 +34,6 @@ pub struct Scope {
     pub vars: BTreeMap<String, Known>,
     /// Folder of the template.
     pub template_dir: String,
-    /// Name of the build.
     pub build_name: String,
     /// Name of the machine (`vm_name`): `.Name` in what is typed.
     pub vm_name: String,

@@ -20,7 +20,6 @@ pub struct Input {
     pub shown: String,
     /// Absolute, without `..`.
     pub path: String,
-    /// Its text.
     pub text: String,
 }
 
@@ -66,9 +65,7 @@ pub enum Found {
     Text(String),
     /// A file without a text of a reasonable size.
     Bytes,
-    /// A folder.
     Folder,
-    /// Nothing.
     Missing,
 }
 
@@ -94,11 +91,8 @@ pub struct Imported {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{cause}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
 pub struct Fault {
-    /// Where.
     pub place: Option<Place>,
-    /// What is wrong.
     pub cause: String,
-    /// What to do.
     pub remedy: String,
 }
 
@@ -135,7 +129,6 @@ impl Overrides {
 pub struct Template {
     /// The file (or folder) as the user named it.
     pub shown: Arc<str>,
-    /// Its folder.
     pub folder: String,
     /// Variables, in the order they were declared.
     pub variables: Vec<Variable>,
@@ -146,7 +139,6 @@ pub struct Template {
 /// A user variable.
 #[derive(Clone, Debug)]
 pub struct Variable {
-    /// Its name.
     pub name: String,
     /// What is known of it; not yet settled.
     pub known: Known,
@@ -165,7 +157,6 @@ pub struct Builder {
     pub name: String,
     /// All other keys.
     pub options: Node,
-    /// In order.
     pub provisioners: Vec<Block>,
     /// In order, chains laid end to end.
     pub post_processors: Vec<Block>,
@@ -230,13 +221,11 @@ pub struct Plan {
 pub struct Command {
     /// Where the template could be.
     pub templates: Vec<String>,
-    /// As it is written.
     pub written: String,
     /// `-var`.
     pub vars: Vec<(String, String)>,
     /// `-var-file`.
     pub var_files: Vec<Input>,
-    /// Where.
     pub place: Place,
 }
 
@@ -247,7 +236,6 @@ pub struct Item {
     pub values: BTreeMap<String, String>,
     /// The task's name.
     pub task: String,
-    /// Where.
     pub place: Place,
 }
 
@@ -271,7 +259,6 @@ pub type Keys = Vec<(&'static str, Value, Option<String>)>;
 /// A distro, still without its disk: that depends on the sizes of its images.
 #[derive(Clone, Debug)]
 pub struct Distro {
-    /// Its name.
     pub name: String,
     /// Family and version.
     pub system: System,
@@ -279,7 +266,6 @@ pub struct Distro {
     pub kind: &'static str,
     /// What stands above it.
     pub comments: Vec<String>,
-    /// Keys of its source.
     pub source: Keys,
     /// Other keys of its table.
     pub keys: Vec<(&'static str, Value)>,
@@ -290,7 +276,6 @@ pub struct Distro {
 /// A step, as it will be written.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
-    /// Its keys.
     pub keys: Vec<(&'static str, Value)>,
     /// What stands above it.
     pub comment: Option<String>,
@@ -317,7 +302,6 @@ impl Step {
 pub struct Kept {
     /// Its name in the manifest.
     pub name: String,
-    /// Its value.
     pub value: String,
     /// What it is for.
     pub description: Option<String>,
@@ -343,7 +327,6 @@ pub struct Images {
     pub distros: Vec<String>,
     /// Name of its flavor.
     pub flavor: String,
-    /// Its sizes.
     pub sizes: Vec<String>,
     /// Its ids, a template.
     pub id: String,

@@ -399,7 +399,6 @@ fn add(name: &str, node: &Node, values: &mut BTreeMap<String, String>) {
 static BRACES: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{\{\s*([^}|]*?)\s*(?:\|[^}]*)?\}\}").ok());
 
-/// The variable that a text is.
 fn variable(text: &str) -> Option<String> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     Some(inner.trim().to_owned())

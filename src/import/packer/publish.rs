@@ -8,7 +8,6 @@ use super::options::{self, Fate};
 use crate::import::note::Weight;
 use crate::import::path;
 
-/// Reads it.
 pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, desk: &Desk<'_>) -> Publish {
     let mut publish = Publish {
         format: "qcow2".to_owned(),

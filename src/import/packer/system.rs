@@ -53,7 +53,6 @@ pub fn suite(family: &str, version: &str) -> Option<&'static str> {
     found.map(|(name, ..)| *name)
 }
 
-/// The system of a build.
 pub fn of(build: &Build<'_>, media: &[String]) -> Option<System> {
     let template = crate::import::path::stem(&build.template.shown).to_owned();
     // The medium knows best; a medium without a name of its own (a digest) is told by what it is built as.

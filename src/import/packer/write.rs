@@ -11,7 +11,6 @@ use crate::import::path;
 /// Width of comments.
 const WIDTH: usize = 110;
 
-/// Writes it.
 pub fn manifest(fleet: &Fleet, publish: &Publish, desk: &Desk<'_>) -> String {
     let mut document = DocumentMut::new();
     let root = document.as_table_mut();

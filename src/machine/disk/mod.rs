@@ -35,12 +35,7 @@ pub(crate) const SECTOR: u64 = 512;
 pub enum DiskError {
     /// The file could not be read or written.
     #[error("could not use the disk `{path}`: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// A file system is not in a state to work on.
     #[error("the file system at byte {offset} of `{path}` {why}")]
     FileSystem {
@@ -66,7 +61,6 @@ pub enum DiskError {
         path = path.display()
     )]
     NamesFile {
-        /// The image.
         path: PathBuf,
         /// "backing file", "external data file".
         role: &'static str,
@@ -76,9 +70,7 @@ pub enum DiskError {
     /// A file that is no disk image, or none that is read here.
     #[error("`{path}` is {what}, not a raw or qcow2 disk image; {remedy}", path = path.display())]
     NotADisk {
-        /// The file.
         path: PathBuf,
-        /// What it is.
         what: String,
         /// How a disk image is made of it.
         remedy: String,
@@ -90,7 +82,6 @@ pub enum DiskError {
         program: &'static str,
         /// Disk.
         path: PathBuf,
-        /// Why.
         why: String,
     },
     /// A tool failed.

@@ -35,7 +35,6 @@ pub enum TableKind {
 /// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Kind.
     pub kind: TableKind,
     /// Partitions in the order of the table.
     pub partitions: Vec<Partition>,

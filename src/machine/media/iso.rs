@@ -31,33 +31,22 @@ pub struct Iso {
 /// What can go wrong with an image.
 #[derive(Debug, thiserror::Error)]
 pub enum IsoError {
-    /// Asked to stop.
     #[error("stopped")]
     Cancelled,
     /// It cannot be read, or what is taken out cannot be written.
     #[error("could not {action} {}: {source}", path.display())]
     File {
-        /// What was tried.
         action: &'static str,
-        /// File.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
     /// Not an ISO 9660 image, or a damaged one.
     #[error("{} is not an ISO image that can be read: {reason}", path.display())]
-    Unreadable {
-        /// The image.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    Unreadable { path: PathBuf, reason: String },
     /// No such file.
     #[error("{} has no file {wanted}{}", path.display(), beside(.there))]
     Absent {
-        /// The image.
         path: PathBuf,
-        /// The file.
         wanted: String,
         /// What is in the folder, or in the one that is missing.
         there: Vec<String>,
@@ -65,11 +54,8 @@ pub enum IsoError {
     /// A file without content or a monster.
     #[error("{wanted} in {} has {size}; that is no file to start a machine from", path.display())]
     Size {
-        /// The image.
         path: PathBuf,
-        /// The file.
         wanted: String,
-        /// Its size.
         size: ByteSize,
     },
 }

@@ -7,7 +7,6 @@ pub const NAMES: [&str; 2] = [".treeinfo", "treeinfo"];
 /// Where a medium keeps what starts its installer, relative to its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
-    /// Kernel.
     pub kernel: String,
     /// Initial RAM disk.
     pub initrd: String,

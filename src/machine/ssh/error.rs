@@ -16,11 +16,8 @@ pub enum SshError {
     /// The connection was not made.
     #[error("ssh could not connect to {user}@{host} port {port}: {talk}")]
     Connect {
-        /// As whom.
         user: String,
-        /// Where to.
         host: String,
-        /// Port.
         port: u16,
         /// ssh's words.
         talk: String,
@@ -34,23 +31,16 @@ pub enum SshError {
         command: String,
         /// Its exit code.
         code: i32,
-        /// Its last lines.
         tail: Vec<String>,
     },
     /// A file on this side could not be used.
     #[error("could not use `{path}` for the guest: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// A key pair could not be made or read.
     #[error("could not use the ssh key `{path}`: {source}")]
     Key {
         /// Which file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// The connection ended before the command did.
@@ -67,11 +57,8 @@ pub enum SshError {
     /// sshd answered and did not take the key.
     #[error("{user}@{host} port {port} refuses the key `{key}`")]
     Refused {
-        /// As whom.
         user: String,
-        /// Where to.
         host: String,
-        /// Port.
         port: u16,
         /// Private key file.
         key: PathBuf,
@@ -81,9 +68,7 @@ pub enum SshError {
     TimedOut {
         /// Command, its first line.
         command: String,
-        /// The limit.
         limit: Duration,
-        /// Its last lines.
         tail: Vec<String>,
     },
 }

@@ -40,7 +40,6 @@ const SSH_FAILED: i32 = 255;
 pub struct Target {
     /// Address; for a machine of ours always `127.0.0.1`.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// User in the guest.
     pub user: String,

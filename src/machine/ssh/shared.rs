@@ -31,7 +31,6 @@ impl SharedConnections {
         Ok(Self(folder))
     }
 
-    /// The folder.
     pub fn folder(&self) -> &Path {
         self.0.path()
     }

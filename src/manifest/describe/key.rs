@@ -33,14 +33,12 @@ pub struct Tag {
 pub struct Group {
     /// Whether one of them must be there.
     pub needed: bool,
-    /// The keys.
     pub keys: Keys,
 }
 
 /// Keys of the same table; a function, because a row cannot contain its neighbours.
 pub type Keys = fn() -> Vec<&'static Key>;
 
-/// A key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// As written.
@@ -76,11 +74,9 @@ pub enum Kind {
     Yes,
     /// A text, a number, true or false, or a list of those.
     Variable,
-    /// A list.
     List(&'static Kind),
     /// One value, or a list of such.
     OneOrMore(&'static Kind),
-    /// A table.
     Table(&'static str),
     /// A table whose keys are names, and what they name.
     Named(&'static Form, &'static Kind),
@@ -120,7 +116,6 @@ impl Table {
         })
     }
 
-    /// The key of this name.
     pub fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys().find(|key| key.name == name)
     }

@@ -16,7 +16,6 @@ pub use self::tables::TABLES;
 
 use self::key::{Key, Table};
 
-/// The table of an id.
 pub fn table(id: &str) -> Option<&'static Table> {
     TABLES.iter().copied().find(|table| table.id == id)
 }

@@ -12,7 +12,6 @@ use crate::manifest::sources::Sources;
 
 /// A kind of value as a type.
 pub trait Shape {
-    /// The kind.
     const KIND: Kind;
     /// A value, in TOML; shown where values have names and no row of their own.
     const EXAMPLE: &'static str = "…";
@@ -32,7 +31,6 @@ pub trait Record {
     const ID: &'static str;
     /// A table with these keys, in TOML.
     const EXAMPLE: &'static str;
-    /// The table.
     const TABLE: &'static Table;
 }
 
@@ -41,7 +39,6 @@ pub trait OneOf: Copy + 'static {
     /// Each with its key.
     fn all() -> Vec<(&'static Key, Self)>;
 
-    /// The keys.
     fn keys() -> Vec<&'static Key> {
         Self::all().into_iter().map(|(key, _)| key).collect()
     }
@@ -107,7 +104,6 @@ pub struct Yes;
 #[derive(Debug)]
 pub struct Var;
 
-/// A list.
 #[derive(Debug)]
 pub struct List<S>(PhantomData<S>);
 
@@ -247,7 +243,6 @@ impl<'a> Fields<'a> {
 pub trait ListOf: Shape {
     /// Shape of the items.
     type Item;
-    /// The items.
     fn items<'a>(field: &Field<'a>) -> Option<Vec<Cell<'a, Self::Item>>>;
 }
 
@@ -276,7 +271,6 @@ impl<S: Read> Cell<'_, S> {
 }
 
 impl<'a, R: Record> Cell<'a, In<R>> {
-    /// The table.
     pub fn fields(&self) -> Option<Fields<'a>> {
         self.field.open(R::TABLE)
     }

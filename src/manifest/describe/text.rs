@@ -14,7 +14,6 @@ use crate::size::{ByteSize, MIB, parse_duration};
 
 /// A form that texts can have, as a type.
 pub trait TextForm {
-    /// The form.
     const FORM: &'static Form;
     /// What such a text is read as.
     type Value;
@@ -29,7 +28,6 @@ pub trait TextForm {
 /// Why a text is not of a form.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadText {
-    /// Why.
     pub cause: String,
     /// What to do, where an example would not say it.
     pub remedy: Option<String>,

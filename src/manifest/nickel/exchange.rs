@@ -17,7 +17,6 @@ pub const LIBRARY_NAME: &str = "pipeline.ncl (built in)";
 pub struct Request {
     /// Its file, absolute: imports are relative to it.
     pub path: PathBuf,
-    /// Its text.
     pub text: String,
     /// Fields that the command line gives, as Nickel: `vars.keymap | force = "fr"`.
     pub overrides: Vec<String>,
@@ -37,9 +36,7 @@ pub struct Answer {
 /// A text that took part.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Text {
-    /// Where it is.
     pub path: PathBuf,
-    /// All of it.
     pub text: String,
     /// Where it comes from.
     pub kind: TextKind,
@@ -63,7 +60,6 @@ pub enum TextKind {
 pub struct Report {
     /// One line or several.
     pub message: String,
-    /// Where.
     pub labels: Vec<Label>,
     /// What else Nickel says.
     pub notes: Vec<String>,
@@ -74,7 +70,6 @@ pub struct Report {
 pub struct Label {
     /// The place.
     pub span: Span,
-    /// What is there.
     pub text: String,
     /// Whether to look there first.
     pub is_primary: bool,

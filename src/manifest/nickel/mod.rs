@@ -41,7 +41,6 @@ const OURSELVES: &str = "/proc/self/exe";
 /// An evaluated manifest.
 #[derive(Debug)]
 pub struct Evaluated {
-    /// The data.
     pub tree: Node,
     /// The texts that its spans point into.
     pub sources: Sources,

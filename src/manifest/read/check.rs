@@ -21,9 +21,7 @@ pub struct CheckDraft {
     pub span: Span,
     /// Which images it is for; nothing means all.
     pub images: Vec<Pattern>,
-    /// Which flavors.
     pub flavors: Vec<Pattern>,
-    /// Which distros.
     pub distros: Vec<Pattern>,
 }
 

@@ -54,9 +54,7 @@ pub struct Pipeline {
 pub struct Spot {
     /// Dotted place in the manifest.
     pub path: String,
-    /// The value.
     pub text: String,
-    /// Its place.
     pub span: Span,
 }
 
@@ -89,7 +87,6 @@ pub type Vars = BTreeMap<String, serde_json::Value>;
 /// A distro and the places that cross-checks point at.
 #[derive(Debug)]
 pub struct DistroDraft {
-    /// As read.
     pub distro: Distro,
     /// Its name in the header.
     pub name_span: Span,
@@ -108,7 +105,6 @@ pub struct DistroDraft {
 /// A flavor's own part.
 #[derive(Debug)]
 pub struct FlavorDraft {
-    /// Table name.
     pub name: String,
     /// Its name in the header.
     pub name_span: Span,

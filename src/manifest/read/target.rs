@@ -23,7 +23,6 @@ const METADATA: [(&str, &str); 5] = [
 /// A target and what of it is checked with the images.
 #[derive(Debug)]
 pub struct TargetDraft {
-    /// As read.
     pub target: Target,
     /// Templates of its metadata.
     pub metadata: Vec<Spot>,

@@ -59,7 +59,6 @@ pub enum Way {
     },
     /// This key is offered to the guest's systemd, and the script is run over SSH.
     Key {
-        /// The key.
         key: Key,
         /// What is run.
         script: String,

@@ -21,9 +21,7 @@ const SHOWN: usize = 12;
 /// What came of one check before others are looked at, with what was seen.
 #[derive(Debug)]
 pub enum Finding {
-    /// It holds.
     Holds(String),
-    /// It does not.
     Fails(String),
     /// It could not be looked at.
     Blocked(Cause),

@@ -35,7 +35,6 @@ pub struct Seen {
 pub struct Cause {
     /// The check that this is a matter of.
     pub owner: Owner,
-    /// In words.
     pub text: String,
 }
 
@@ -44,9 +43,7 @@ pub struct Cause {
 pub enum Owner {
     /// The first sign of life.
     Boot,
-    /// The network.
     Network,
-    /// The agent.
     Agent,
     /// No check, but the way in.
     WayIn,

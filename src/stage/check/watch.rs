@@ -49,7 +49,6 @@ const LATER: &str = "after";
 
 /// A machine being watched.
 pub struct Watch<'a> {
-    /// The machine.
     pub machine: Machine,
     site: &'a Site,
     visits: mpsc::Receiver<Visit>,

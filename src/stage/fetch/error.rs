@@ -38,12 +38,7 @@ pub enum FetchError {
     List(#[from] ListError),
     /// The file that takes the bytes cannot be used.
     #[error("could not use {}: {source}; check that it can be written", .path.display())]
-    Part {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Part { path: PathBuf, source: std::io::Error },
 }
 
 /// Why one source failed.
@@ -51,7 +46,6 @@ pub enum FetchError {
 pub struct SourceFailure {
     /// URL without secrets, or path.
     pub url: String,
-    /// Why.
     pub reason: Reason,
 }
 
@@ -82,7 +76,6 @@ pub enum Reason {
     #[error("the server sends more than the {} that {}; use another mirror",
         ByteSize(*.limit), if *.announced { "it announced" } else { "any image may have" })]
     TooLong {
-        /// The bound.
         limit: u64,
         /// Whether the server named it.
         announced: bool,

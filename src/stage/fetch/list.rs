@@ -29,19 +29,12 @@ const VERIFY: Duration = Duration::from_secs(60);
 pub enum ListError {
     /// It cannot be had.
     #[error("the checksum file {url} cannot be had: {reason}")]
-    Unavailable {
-        /// Where.
-        url: String,
-        /// Why not.
-        reason: String,
-    },
-    /// Its signature is not good.
+    Unavailable { url: String, reason: String },
     #[error(
         "the signature of the checksum file {url} is not good: {reason}\n  \
          is the keyring the publisher's (binary: `gpg --dearmor` makes one)? if so, do not trust this source"
     )]
     Signature {
-        /// The list.
         url: String,
         /// In gpgv's words.
         reason: String,
@@ -49,9 +42,7 @@ pub enum ListError {
     /// The name is not in it.
     #[error("the checksum file {url} has no line for {name}; {}", listed(.has))]
     NotListed {
-        /// The list.
         url: String,
-        /// The name.
         name: String,
         /// Names in it.
         has: Vec<String>,
@@ -63,9 +54,7 @@ pub enum ListError {
         .fitting.join(", ")
     )]
     Ambiguous {
-        /// The list.
         url: String,
-        /// The name.
         name: String,
         /// The URL of the file.
         source_url: String,

@@ -111,7 +111,6 @@ impl<'a> Part<'a> {
         self.len
     }
 
-    /// The file.
     pub(super) fn path(&self) -> &Path {
         self.path
     }

@@ -53,7 +53,6 @@ enum Inputs<'a> {
 pub enum MediaAt {
     /// A local file.
     Local {
-        /// The file.
         path: PathBuf,
         /// What it must be; none where it could not be read when this was planned.
         digest: Option<Digest>,

@@ -23,7 +23,6 @@ pub struct Catalog {
 /// A published image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
-    /// What it is.
     #[serde(flatten)]
     pub image: ImageFacts,
     /// Size of the published file in bytes.
@@ -34,7 +33,6 @@ pub struct Published {
     pub created: Timestamp,
     /// Where it is, and was read back from, by target.
     pub urls: Places,
-    /// Files that are published beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<PublishedFile>,
 }
@@ -87,7 +85,6 @@ pub type Places = BTreeMap<String, Place>;
 pub struct Place {
     /// `shacache`, `directory`, `http`, `s3`.
     pub kind: String,
-    /// Where.
     pub url: String,
     /// When it was last read back.
     pub verified: Timestamp,
@@ -96,7 +93,6 @@ pub struct Place {
 /// An image and one place that has it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// What it is.
     pub image: ImageFacts,
     /// When it was built.
     pub created: Timestamp,
@@ -104,7 +100,6 @@ pub struct Listed {
     pub target: String,
     /// Its own file.
     pub file: ListedFile,
-    /// Files beside it.
     pub beside: Vec<ListedFile>,
 }
 
@@ -115,9 +110,7 @@ pub struct ListedFile {
     pub path: PathBuf,
     /// Size in bytes.
     pub bytes: u64,
-    /// Its digests.
     pub digests: Vec<Digest>,
-    /// Where.
     pub place: Place,
 }
 

@@ -3,12 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlLine {
     /// Name of the file, without folders.
     pub name: String,
-    /// Where it is.
     pub url: String,
     /// Its MD5, lower-case hexadecimal.
     pub md5: String,

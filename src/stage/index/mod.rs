@@ -37,12 +37,7 @@ pub enum IndexError {
     File(#[from] FsError),
     /// The catalog is not one.
     #[error("{} is not a catalog that this program wrote ({detail}); move it away, and run again", path.display())]
-    NotACatalog {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        detail: String,
-    },
+    NotACatalog { path: PathBuf, detail: String },
 }
 
 /// Lists an image: in the catalog always, in the list of URLs by the lines that are to stand there. `order` is that of the

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::host::fs::FsError;
 use crate::size::ByteSize;
 
-/// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// We were asked to stop.
@@ -14,7 +13,6 @@ pub enum PackageError {
     /// A compressed file does not hold what its first bytes promise.
     #[error("{} is damaged or cut off ({what}); fetch it or make it again", path.display())]
     Corrupt {
-        /// The file.
         path: PathBuf,
         /// What the decompressor found.
         what: String,
@@ -24,7 +22,6 @@ pub enum PackageError {
     Compressor {
         /// The file being written.
         path: PathBuf,
-        /// What it said.
         what: String,
     },
     /// Reading or writing a file failed.
@@ -44,7 +41,6 @@ pub enum PackageError {
          `sizes`, or use another image", path.display()
     )]
     TooLarge {
-        /// The file.
         path: PathBuf,
         /// How much it may hold.
         most: ByteSize,

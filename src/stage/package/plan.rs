@@ -26,7 +26,6 @@ const REVISION: u32 = 1;
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PackageWork {
-    /// How.
     pub compression: Compression,
     /// How hard.
     pub level: Option<u32>,

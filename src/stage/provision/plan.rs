@@ -42,7 +42,6 @@ pub struct ProvisionWork {
 pub struct PlannedStep {
     /// For people.
     pub label: String,
-    /// What.
     pub action: Action,
     /// Longest time for one attempt.
     pub timeout: Duration,
@@ -54,9 +53,7 @@ pub struct PlannedStep {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Runs a script.
     Run {
-        /// Its text.
         script: String,
         /// Interpreter, absent: its `#!`, else `/bin/sh`.
         interpreter: Option<String>,

@@ -6,19 +6,14 @@ pub enum PlanError {
     /// A value of a published image's metadata.
     #[error("`publish.{target}.metadata.{key}` cannot be rendered for image {image}: {reason}")]
     Metadata {
-        /// The target.
         target: String,
-        /// The key.
         key: String,
-        /// The image.
         image: String,
-        /// Why.
         reason: String,
     },
     /// A template failed although it passed the checks.
     #[error("the answers of distro `{distro}` cannot be rendered: {reason}")]
     Answers {
-        /// Distro.
         distro: String,
         /// Why, with the template's name and line.
         reason: String,
@@ -26,11 +21,8 @@ pub enum PlanError {
     /// A step's environment cannot be rendered.
     #[error("environment variable `{variable}` of step `{step}` cannot be rendered: {reason}")]
     Environment {
-        /// Step.
         step: String,
-        /// Variable.
         variable: String,
-        /// Why.
         reason: String,
     },
     /// No mirror is known for a bootstrap source.
@@ -38,19 +30,9 @@ pub enum PlanError {
     #[diagnostic(help(
         "this host's own apt configuration has none for it; write one into the distro's source: mirror = \"http://…\""
     ))]
-    NoMirror {
-        /// Distro.
-        distro: String,
-        /// Suite.
-        suite: String,
-    },
+    NoMirror { distro: String, suite: String },
     /// Families without an entry in `templates/families.toml` cannot be bootstrapped.
     #[error("distro `{distro}`: family `{family}` cannot be installed by `bootstrap`")]
     #[diagnostic(help("bootstrap knows debian and ubuntu; use a `disk` source for others"))]
-    Family {
-        /// Distro.
-        distro: String,
-        /// Family.
-        family: String,
-    },
+    Family { distro: String, family: String },
 }

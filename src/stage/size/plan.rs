@@ -26,7 +26,6 @@ const REVISION: u32 = 1;
 pub struct SizeWork {
     /// Virtual size of the result in bytes.
     pub size: u64,
-    /// Its format.
     pub format: DiskFormat,
     /// How to get in where the file system can only grow from inside.
     pub guest: GuestAccess,

@@ -28,7 +28,6 @@ use crate::manifest::model::Compression;
 /// Held while the lists of an output folder are read and replaced, so that two runs do not lose each other's lines.
 pub(in crate::stage) const LOCK: &str = ".pipeline.lock";
 
-/// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum SumsError {
     /// A file or folder gave trouble.

@@ -13,7 +13,6 @@ use crate::size::ByteSize;
 /// An upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// Asked to stop.
     #[error("stopped")]
     Cancelled,
     /// The configuration of a shacache.
@@ -26,7 +25,6 @@ pub enum UploadError {
         "it is not listed; look at what stands between us and the server (a cache, a proxy), take the file out there and run again"
     )]
     Differs {
-        /// Where.
         url: String,
         /// Digest of the image.
         want: Digest,
@@ -44,16 +42,12 @@ pub enum UploadError {
     #[error(
         "{url} is not there, or not of the right size, although the server took it; it may need longer: run again, or look at its log"
     )]
-    NotThere {
-        /// Where.
-        url: String,
-    },
+    NotThere { url: String },
     /// A server's answer that is not a success.
     #[error("could not {doing} {url}: {}", refusal(doing, head, said))]
     Refused {
         /// "send to": reads as "could not <doing> <url>".
         doing: &'static str,
-        /// Where.
         url: String,
         /// The answer.
         head: Box<Head>,
@@ -65,28 +59,21 @@ pub enum UploadError {
     Request {
         /// "send to": reads as "could not <doing> <url>".
         doing: &'static str,
-        /// Where.
         url: String,
-        /// Why.
         source: HttpError,
     },
     /// A secret is not there.
     #[error("`publish.{target}.{key}`: {source}")]
     Secret {
-        /// The target.
         target: String,
-        /// Its key.
         key: &'static str,
-        /// Why not.
         source: SecretError,
     },
-    /// Signing.
     #[error(transparent)]
     Sign(#[from] SignError),
     /// The target cannot be used as it is written.
     #[error("`publish.{target}`: {cause}")]
     Target {
-        /// The target.
         target: String,
         /// What is wrong, with the remedy.
         cause: String,
@@ -97,7 +84,6 @@ pub enum UploadError {
     /// A success that is none: the answer does not say what a success says.
     #[error("{url} took the file, but answered {got} where {want} was expected; is this the right address?")]
     WrongReceipt {
-        /// Where.
         url: String,
         /// The start of what it said.
         got: String,

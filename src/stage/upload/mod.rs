@@ -55,7 +55,6 @@ pub type Metadata = serde_json::Map<String, serde_json::Value>;
 /// What goes on around an upload.
 #[derive(Clone, Debug)]
 pub struct Around<'a> {
-    /// Whether to stop.
     pub cancel: &'a Cancel,
     /// Where to say what happens.
     pub emit: &'a Emitter,

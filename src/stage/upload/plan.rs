@@ -29,7 +29,6 @@ const REVISION: u32 = 1;
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UploadWork {
-    /// Where to.
     pub target: Target,
     /// The image's files, the image first.
     pub parts: Vec<Part>,

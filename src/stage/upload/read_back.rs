@@ -17,7 +17,6 @@ const BLOCK: usize = 1 << 20;
 pub struct Want {
     /// Size in bytes; none where only a digest is known.
     pub bytes: Option<u64>,
-    /// Digest.
     pub digest: Digest,
 }
 

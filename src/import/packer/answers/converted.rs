@@ -10,7 +10,6 @@ pub struct Converted {
     pub vars: Vec<(&'static str, Answer)>,
     /// Package mirror, as `mirror` of the source.
     pub mirror: Option<String>,
-    /// Suite on it.
     pub suite: Option<String>,
     /// It set a password.
     pub has_password: bool,
@@ -23,7 +22,6 @@ pub struct Converted {
 /// A value of a var.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A text.
     Text(String),
     /// Several.
     List(Vec<String>),
@@ -101,7 +99,6 @@ fn ended(text: &str) -> String {
 /// Where a text comes from: a file is nobody's template, `http_content` is Packer's.
 #[derive(Clone, Copy, Debug)]
 pub enum Quote<'a> {
-    /// A file.
     File,
     /// A text of the template.
     Text(&'a Scope),

@@ -29,7 +29,6 @@ pub struct Text {
     pub shown: Arc<str>,
     /// Offsets of line ends.
     ends: Vec<usize>,
-    /// All of it.
     pub text: Arc<str>,
 }
 
@@ -43,7 +42,6 @@ impl Text {
         }
     }
 
-    /// The place of an offset.
     pub fn place(&self, offset: usize) -> Place {
         Place {
             file: Arc::clone(&self.shown),
@@ -54,7 +52,6 @@ impl Text {
 
 /// What expressions may refer to.
 pub struct Names {
-    /// With values.
     values: Context<'static>,
     /// With actions of text templates.
     actions: Context<'static>,

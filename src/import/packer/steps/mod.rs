@@ -17,7 +17,6 @@ use super::options::{self, Fate};
 use crate::import::node::Node;
 use crate::import::note::Weight;
 
-/// The steps of a build.
 pub fn read(build: &Build<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     for block in &build.builder.provisioners {

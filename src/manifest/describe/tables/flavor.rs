@@ -15,7 +15,6 @@ table! {
     checks: List<Choice<CheckSet>> = "[\"standard\"]", "sets of checks that its images must pass";
 }
 
-/// Steps that are scripts.
 const SCRIPTS: Keys = || vec![&STEP.run.key, &STEP.inline.key];
 /// Steps that can be tried again. A restart takes as long as the guest shows signs of life, and one that failed has no
 /// guest left to try again in.

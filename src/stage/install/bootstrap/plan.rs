@@ -40,11 +40,9 @@ const REVISION: u32 = 1;
 /// Work of [`STAGE`] for a bootstrap source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootstrapWork {
-    /// Suite.
     pub suite: String,
     /// Archive.
     pub mirror: Mirror,
-    /// Components.
     pub components: Vec<String>,
     /// All packages, kernel included.
     pub packages: Vec<String>,

@@ -12,7 +12,6 @@ use crate::stage::fetch::{MediaAt, MediaInput, medium};
 use crate::stage::install::{STAGE, largest};
 use crate::stage::recipe::Inputs as Facts;
 
-/// The image.
 const MEDIUM: Role = Role::new("medium");
 
 /// Revision of what it makes; see [`Draft::revision`].
@@ -21,7 +20,6 @@ const REVISION: u32 = 2;
 /// Work of [`STAGE`] for a disk source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DiskWork {
-    /// The image.
     pub media: MediaAt,
     /// Grow the disk to at least this many bytes (0: leave it).
     pub disk: u64,

@@ -44,7 +44,6 @@ pub struct InstallerFailure {
     pub reached: String,
     /// Why, in one word.
     pub verdict: Verdict,
-    /// What to do.
     pub remedy: String,
     /// Last lines of the console.
     pub console: Vec<String>,

@@ -9,7 +9,6 @@ use crate::stage::error::StageError;
 /// Random bytes that make a salt. More than these would give more letters than crypt(3) reads.
 const SALT: usize = 12;
 
-/// The hash.
 pub(super) fn hash(secret: &Secret) -> Result<String, StageError> {
     let no_secret = |source| StageError::NoPassword { source };
     let value = secret.read().map_err(no_secret)?;

@@ -49,7 +49,6 @@ pub struct InstallerWork {
     pub command_line: String,
     /// How the answers come to it.
     pub delivery: Delivery,
-    /// The answers.
     pub answers: String,
     /// What they are called.
     pub file: String,
@@ -75,7 +74,6 @@ pub struct InstallerWork {
 pub enum InstallerBoot {
     /// Kernel and initial RAM disk out of an ISO, which stays attached.
     Iso {
-        /// The image.
         iso: MediaAt,
         /// Both in it, where the family has usual places.
         images: Option<(String, String)>,
@@ -84,14 +82,12 @@ pub enum InstallerBoot {
     },
     /// The ISO's own boot loader, which is typed to.
     Typed {
-        /// The image.
         iso: MediaAt,
         /// What is typed.
         keys: String,
     },
     /// Kernel and initial RAM disk by themselves.
     Netboot {
-        /// Kernel.
         kernel: MediaAt,
         /// Initial RAM disk.
         initrd: MediaAt,

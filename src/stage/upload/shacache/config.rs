@@ -35,7 +35,6 @@ const FOREIGN: &str = "download-binary-";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {cause}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct ConfigError {
-    /// The file.
     pub path: PathBuf,
     /// Line, counted from 1, where the mistake has one.
     pub line: Option<usize>,
@@ -67,7 +66,6 @@ impl TlsFiles {
 /// A configuration that an upload can use. URLs have no slash at their end.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file.
     pub path: PathBuf,
     /// Where blobs are read.
     pub download_cache: String,

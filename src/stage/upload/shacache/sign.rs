@@ -25,29 +25,17 @@ const LARGEST: u64 = 1 << 20;
 pub enum SignError {
     /// The file cannot be read.
     #[error("{} cannot be read ({detail}); check signature-private-key-file and who may read it", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        detail: String,
-    },
-    /// It holds no RSA key.
+    Unreadable { path: PathBuf, detail: String },
     #[error(
         "{} holds no RSA private key in PEM form ({detail}); the format wants RSA: openssl genrsa -out signature.key 2048",
         path.display()
     )]
-    NotRsa {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        detail: String,
-    },
+    NotRsa { path: PathBuf, detail: String },
     /// The arithmetic failed.
     #[error("cannot sign with {}: {detail}; is the key damaged?", path.display())]
     Failed {
         /// The key's file.
         path: PathBuf,
-        /// What is wrong.
         detail: String,
     },
 }
