@@ -48,7 +48,7 @@ pub fn quickstart_base() -> &'static Bench {
     &QUICKSTART
 }
 
-/// In a folder with the quickstart as the README has it.
+/// In a folder with the quickstart, its [`checked_images`] checked.
 pub fn checked_quickstart() -> Story {
     let (base, _) = checked();
     let story = story(0);
@@ -60,6 +60,12 @@ pub fn checked_quickstart() -> Story {
 pub fn checked() -> (&'static Bench, &'static Ran) {
     let ran = &*CHECKED;
     (&*QUICKSTART, ran)
+}
+
+/// Selectors of the images that are checked: both differ in the size of their root alone, and the other one is booted by
+/// `full_guest::plain_boot`.
+pub fn checked_images() -> &'static [&'static str] {
+    if is_real() { &[] } else { &["--size", "3G"] }
 }
 
 /// Whether everything is done for real: nothing is kept from an earlier run, and no guest is restored.
@@ -92,7 +98,14 @@ static CHECKED: LazyLock<Ran> = LazyLock::new(|| {
     let bench = &*QUICKSTART;
     let _guests = guests(2);
     let _deadline = Deadline::begin(WITH_GUESTS);
-    let ran = bench.run(&["run", "quickstart.toml", "--junit", "reports/junit.xml"]);
+    let ran = bench.run(
+        &[
+            &["run", "quickstart.toml"],
+            checked_images(),
+            &["--junit", "reports/junit.xml"],
+        ]
+        .concat(),
+    );
     assert_eq!(ran.code, 0, "the quickstart's checks failed:\n{}", ran.all());
     ran
 });
