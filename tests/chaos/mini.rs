@@ -120,7 +120,7 @@ fn provision(house: &House) {
     let files = Ext4 {
         root: Some(root.clone()),
         label: Some("root".to_owned()),
-        uuid: None,
+        ..Ext4::default()
     };
     disk::make_ext4(&raw, &partition, &files, &cancel).unwrap();
     disk::convert(

@@ -57,6 +57,7 @@ pub struct Cmd {
     called: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    left_out: Vec<OsString>,
     folder: Option<PathBuf>,
     stdin: Vec<u8>,
     no_new_privileges: bool,
@@ -89,6 +90,7 @@ impl Cmd {
             called: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            left_out: Vec::new(),
             folder: None,
             stdin: Vec::new(),
             no_new_privileges: false,
@@ -128,6 +130,13 @@ impl Cmd {
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Leaves a variable of our environment out of the child's.
+    #[must_use]
+    pub fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.left_out.push(name.as_ref().to_owned());
         self
     }
 
@@ -238,6 +247,9 @@ impl Cmd {
     fn bare(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
         for name in &*WITHHELD.lock().unwrap_or_else(PoisonError::into_inner) {
+            command.env_remove(name);
+        }
+        for name in &self.left_out {
             command.env_remove(name);
         }
         command

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::partition::Partition;
-use super::{DiskError, read_at, tool};
+use super::{DiskError, neutral, read_at, tool};
 use crate::host::cancel::Cancel;
 use crate::host::process::{Cmd, ProcessError};
 use crate::host::{namespace, tools};
@@ -161,7 +161,7 @@ pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<()
     // When it is done, resize2fs truncates a regular file to the size of the file system and forgets the offset: the
     // last `offset` bytes would be lost (seen with 1.47.0). It does so only with a descriptor above 0
     // (`fd > 0` in its main.c), so it is started with standard input closed and opens the disk as descriptor 0.
-    let cmd = Cmd::new("sh")
+    let cmd = neutral(Cmd::new("sh"))
         .args(["-c", r#"exec "$@" <&-"#, "sh"])
         .folder(&folder);
     let cmd = cmd.arg(tools::path("resize2fs")).arg(device).arg(size);
@@ -181,9 +181,47 @@ pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<()
     })
 }
 
+/// Features of ext4 that every kernel, boot loader and e2fsprogs since 2016 knows.
+pub const FEATURES: [&str; 14] = [
+    "sparse_super",
+    "large_file",
+    "filetype",
+    "resize_inode",
+    "dir_index",
+    "ext_attr",
+    "has_journal",
+    "extent",
+    "huge_file",
+    "flex_bg",
+    "metadata_csum",
+    "64bit",
+    "dir_nlink",
+    "extra_isize",
+];
+/// In place of the host's mke2fs.conf, whose defaults change with its release: what a root disk gets, whatever its size.
+/// Its features are replaced by an option. Unwritten inode tables are holes of the file, which the guest's kernel fills when it wants.
+const MKE2FS_CONF: &str = "[defaults]
+base_features = sparse_super
+enable_periodic_fsck = 0
+default_mntopts = acl,user_xattr
+blocksize = 4096
+inode_size = 256
+inode_ratio = 16384
+reserved_ratio = 5.0
+lazy_itable_init = 1
+hash_alg = half_md4
+errors = continue
+[fs_types]
+ext4 = {
+features = has_journal
+}
+";
+
 /// A new ext4 file system, filled from a folder.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Ext4 {
+    /// Features; no others are set.
+    pub features: Vec<String>,
     /// What goes into it, with owners and modes as they are.
     pub root: Option<PathBuf>,
     /// Label, at most 16 bytes.
@@ -192,31 +230,49 @@ pub struct Ext4 {
     pub uuid: Option<String>,
 }
 
-/// Makes an ext4 in a partition of a raw disk.
+impl Default for Ext4 {
+    fn default() -> Self {
+        Self {
+            features: FEATURES.map(str::to_owned).to_vec(),
+            root: None,
+            label: None,
+            uuid: None,
+        }
+    }
+}
+
+/// Makes an ext4 in a partition of a raw disk, the same whatever the host's configuration.
 ///
 /// # Errors
-/// [`DiskError::Tool`].
+/// [`DiskError::Tool`], [`DiskError::File`].
 pub fn make_ext4(
     raw: &Path,
     partition: &Partition,
     content: &Ext4,
     cancel: &Cancel,
 ) -> Result<(), DiskError> {
-    let Ext4 { root, label, uuid } = content;
+    let Ext4 {
+        features,
+        root,
+        label,
+        uuid,
+    } = content;
+    let conf = raw.with_extension("mke2fs.conf");
+    std::fs::write(&conf, MKE2FS_CONF).map_err(DiskError::file(&conf))?;
     // The owners of a folder made in a namespace are only seen in one.
     let mut cmd = if root.is_some() {
-        namespace::as_root("mke2fs")
+        neutral(namespace::as_root("mke2fs"))
     } else {
         tool("mke2fs")
     };
+    cmd = cmd
+        .env("MKE2FS_CONFIG", &conf)
+        .args(["-O", &format!("none,{}", features.join(","))]);
     cmd = cmd.args([
         "-q",
         "-F",
         "-t",
         "ext4",
-        // A small disk would get blocks of 1 KiB, and keep them when it is grown.
-        "-b",
-        "4096",
         "-E",
         &format!("offset={}", partition.start),
     ]);
@@ -231,9 +287,9 @@ pub fn make_ext4(
     // Without a size, mke2fs would take the whole file's.
     let size = format!("{}k", partition.size / KIB);
     cmd = cmd.arg("--").arg(raw).arg(size);
-    cmd.read(cancel)
-        .map(drop)
-        .map_err(DiskError::tool("making the file system in", raw))
+    let made = cmd.read(cancel).map(drop);
+    std::fs::remove_file(&conf).map_err(DiskError::file(&conf))?;
+    made.map_err(DiskError::tool("making the file system in", raw))
 }
 
 fn e2fsck(raw: &Path, offset: u64, options: &[&str], cancel: &Cancel) -> Result<(), DiskError> {

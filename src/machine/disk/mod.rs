@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-pub use filesystem::{Ext4, FileSystem, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext};
+pub use filesystem::{Ext4, FEATURES, FileSystem, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext};
 use filesystem::{device, must_be_clean_ext};
 pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
@@ -125,7 +125,28 @@ impl DiskError {
 
 /// A tool by name; also where a plain user's PATH does not lead.
 fn tool(name: &str) -> Cmd {
-    Cmd::new(tools::path(name))
+    neutral(Cmd::new(tools::path(name)))
+}
+
+/// Nothing of the host's settings gets into results or into words that are read: no configuration of e2fsprogs, no clock
+/// or files of its tests, no language.
+fn neutral(cmd: Cmd) -> Cmd {
+    const LEFT_OUT: [&str; 8] = [
+        "E2FSCK_TIME",
+        "E2FSPROGS_FAKE_TIME",
+        "E2FSPROGS_UNDO_DIR",
+        "MKE2FS_DEVICE_SECTSIZE",
+        "MKE2FS_FIRST_META_BG",
+        "MKE2FS_SYNC",
+        "RESIZE2FS_FORCE_LAZY_ITABLE_INIT",
+        "SOURCE_DATE_EPOCH",
+    ];
+    let cmd = LEFT_OUT.into_iter().fold(cmd, Cmd::without);
+    let none = "/dev/null";
+    cmd.env("E2FSCK_CONFIG", none)
+        .env("MKE2FS_CONFIG", none)
+        .env("LC_ALL", "C.UTF-8")
+        .env("TZ", "UTC")
 }
 
 /// Bytes at a place; fewer where the file ends.

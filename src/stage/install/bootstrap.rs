@@ -132,6 +132,8 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
             "--customize-hook=chroot \"$1\" /bin/sh -eu -c {}",
             shell_quote(&setup)
         ))
+        .without("SOURCE_DATE_EPOCH")
+        .env("TZ", "UTC")
         .env("TMPDIR", &site.scratch)
         .env("LC_ALL", "C.UTF-8");
     if let Some(keyring) = &work.keyring {
@@ -205,8 +207,10 @@ fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Re
             source,
         })?;
     disk::create_raw(raw, ByteSize(work.disk))?;
-    let partition = disk::write_root_table(raw, TableKind::Dos, &site.cancel)?;
+    // A DOS table could not take an image of more than 2 TiB, and which sizes are made of a disk is no input of it.
+    let partition = disk::write_root_table(raw, TableKind::Gpt, &site.cancel)?;
     let content = Ext4 {
+        features: work.features.clone(),
         root: Some(root.to_owned()),
         label: Some("root".to_owned()),
         uuid: Some(work.root_uuid.clone()),

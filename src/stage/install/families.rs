@@ -1,5 +1,5 @@
-//! Facts about families as data: which packages a bootstrap starts from. Reads the compiled-in table
-//! `templates/families.toml`; a new suite is an entry there, not code here.
+//! Facts about families as data: which packages a bootstrap starts from, which features its file system has. Reads the
+//! compiled-in table `templates/families.toml`; a new suite is an entry there, not code here.
 
 use toml_edit::{DocumentMut, Item};
 
@@ -14,6 +14,8 @@ pub struct Base {
     pub packages: Vec<String>,
     /// The small kernel for virtual machines.
     pub kernel: String,
+    /// Features of its ext4 root.
+    pub features: Vec<String>,
 }
 
 /// The base of a suite: the family's packages and the suite's own; the suite's kernel, else the family's.
@@ -26,19 +28,24 @@ pub fn base(family: Family, suite: &str) -> Option<Base> {
     let table: DocumentMut = TABLE.parse().ok()?;
     let family = table.get(family)?;
     let own = family.get(suite);
-    let packages = [Some(family), own]
-        .into_iter()
-        .flatten()
-        .filter_map(|t| t.get("packages")?.as_array());
-    let packages = packages
-        .flatten()
-        .filter_map(|name| name.as_str())
-        .map(str::to_owned)
-        .collect();
+    let texts = |tables: &[Option<&Item>], name: &str| -> Vec<String> {
+        let lists = tables.iter().flatten().filter_map(|t| t.get(name)?.as_array());
+        lists
+            .flatten()
+            .filter_map(|text| text.as_str())
+            .map(str::to_owned)
+            .collect()
+    };
+    let packages = texts(&[Some(family), own], "packages");
+    let mut features = texts(&[own], "ext4");
+    if features.is_empty() {
+        features = texts(&[Some(family)], "ext4");
+    }
     let kernel = own.and_then(|o| o.get("kernel")).or_else(|| family.get("kernel"));
     Some(Base {
         packages,
         kernel: kernel.and_then(Item::as_str)?.to_owned(),
+        features,
     })
 }
 
@@ -58,6 +65,7 @@ mod tests {
             let base = base(family, suite).unwrap_or_else(|| panic!("{suite}"));
             assert!(base.packages.iter().any(|p| p == "openssh-server"), "{suite}");
             assert!(base.kernel.starts_with("linux-image"), "{suite}");
+            assert!(base.features.iter().any(|f| f == "has_journal"), "{suite}");
         }
         assert_eq!(base(Family::Rhel, "9"), None);
     }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use pipeline::size::MIB;
+
 use crate::support::cloud_image::btrfs_with_cloud_init;
-use crate::support::inside::PARTITION;
 use crate::support::vm::story;
 use crate::support::{Bench, tool};
 
@@ -126,7 +127,7 @@ fn grown(bench: &Bench, id: &str, bytes: u64) {
         &bench.path(""),
     );
     assert_eq!(fs::metadata(bench.path("grown.raw")).unwrap().len(), bytes);
-    let partition = format!("driver=raw,offset={PARTITION},file.filename=grown.raw");
+    let partition = format!("driver=raw,offset={MIB},file.filename=grown.raw");
     tool(
         "qemu-img",
         &["convert", "-O", "raw", "--image-opts", &partition, "grown.btrfs"],

@@ -110,6 +110,90 @@ fn a_disk_that_did_not_grow_as_asked_is_not_taken_for_one_that_did() {
         .to_string();
     assert!(error.contains("are in a DOS table, which ends at"), "{error}");
     assert_eq!(raw.metadata().unwrap().len(), 256 * MIB);
+    // A GPT holds it, and the file system grows to it.
+    let bench = Bench::new();
+    let (raw, root) = make_disk(&bench, TableKind::Gpt);
+    disk::punch_free_blocks(&raw, root.start, &cancel).unwrap();
+    let root = disk::grow_last_partition(&raw, ByteSize(3 << 40), &cancel).unwrap();
+    disk::grow_ext(&raw, &root, &cancel).unwrap();
+    disk::must_fill(&raw, &root).unwrap();
+    assert!(
+        root.size > 3_298_000_000_000 && stored(&raw) < 256 * MIB,
+        "{root:?}, {}",
+        stored(&raw)
+    );
+}
+
+#[test]
+fn a_file_system_has_the_features_of_its_guest_whatever_the_hosts_configuration() {
+    // This test again, as a host with other settings runs it: it leaves its disk and ends.
+    const DISK: &str = "PIPELINE_TEST_DISK";
+    if let Some(raw) = std::env::var_os(DISK) {
+        let root = disk::write_root_table(Path::new(&raw), TableKind::Gpt, &Cancel::default()).unwrap();
+        let content = Ext4::default();
+        return disk::make_ext4(Path::new(&raw), &root, &content, &Cancel::default()).unwrap();
+    }
+    let bench = Bench::new();
+    let foreign = bench.write(
+        "mke2fs.conf",
+        "[defaults]\nbase_features = sparse_super,large_file,filetype,ext_attr\nblocksize = 1024\ninode_size = 128\n\
+         inode_ratio = 65536\nreserved_ratio = 20\nenable_periodic_fsck = 1\nerrors = panic\n\
+         [fs_types]\next4 = {\nfeatures = has_journal,extent,metadata_csum,metadata_csum_seed,orphan_file,casefold\n}\n",
+    );
+    let fsck = bench.write("e2fsck.conf", "nonsense");
+    let made = |name: &str, settings: &[(&str, &Path)]| {
+        let raw = bench.path(name);
+        disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args([
+            "--exact",
+            "machine::disks::a_file_system_has_the_features_of_its_guest_whatever_the_hosts_configuration",
+        ]);
+        again.env(DISK, &raw).envs(settings.iter().copied());
+        assert!(again.output().unwrap().status.success());
+        let device = format!("{}?offset={}", raw.display(), 2 * MIB);
+        let head = tool("/usr/sbin/dumpe2fs", &["-h", &device], Path::new("/"));
+        let is_its_own = |line: &&str| {
+            let own = [
+                "UUID",
+                "Hash Seed",
+                "created",
+                "write time",
+                "Last checked",
+                "Checksum",
+                "Journal checksum",
+            ];
+            !own.iter()
+                .any(|word| line.to_lowercase().contains(&word.to_lowercase()))
+        };
+        head.lines()
+            .filter(is_its_own)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let plain = made("plain.raw", &[]);
+    let other = made(
+        "other.raw",
+        &[
+            ("MKE2FS_CONFIG", &foreign),
+            ("E2FSCK_CONFIG", &fsck),
+            ("SOURCE_DATE_EPOCH", Path::new("1")),
+            ("TZ", Path::new("Pacific/Apia")),
+        ],
+    );
+    assert_eq!(plain, other);
+    let features = plain
+        .iter()
+        .find_map(|line| line.strip_prefix("Filesystem features:"))
+        .unwrap();
+    let mut features: Vec<_> = features.split_whitespace().collect();
+    let mut wanted = disk::FEATURES.to_vec();
+    features.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(features, wanted);
+    for line in ["Block size:               4096", "Inode size:\t          256"] {
+        assert!(plain.iter().any(|found| found == line), "{line}: {plain:#?}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Disks broken on purpose, while they are off: raw ones with one partition, ext4 in it.
+//! Disks broken on purpose, while they are off: raw ones as bootstrap makes them, with an ext4 root.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use pipeline::internals::size::MIB;
 
 use super::{Bench, tool};
 
-/// Offset of the only partition, in bytes.
-pub const PARTITION: u64 = MIB;
+/// Offset of the root partition, in bytes.
+pub const PARTITION: u64 = 2 * MIB;
 
 /// Files, folders and links into its file system.
 pub fn write(disk: &Path, puts: &[Put<'_>]) {

@@ -35,7 +35,7 @@ pub struct SecurityArchive {
 }
 
 /// Revision of what it makes; see [`Draft::revision`].
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Work of [`STAGE`] for a bootstrap source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ pub struct BootstrapWork {
     pub setup: String,
     /// UUID of the root file system.
     pub root_uuid: String,
+    /// Its features.
+    pub features: Vec<String>,
     /// Size of the disk in bytes.
     pub disk: u64,
     /// The VM of the first boot.
@@ -67,6 +69,7 @@ struct Inputs<'a> {
     mirror: &'a Mirror,
     components: &'a [String],
     packages: &'a [String],
+    ext4: &'a [String],
     disk: u64,
     /// Absent in what the identity of the root file system is made of, which the answers hold.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +100,7 @@ pub(in crate::stage) fn plan(
             });
         }
     };
-    let mut packages = base.packages;
+    let (mut packages, features) = (base.packages, base.features);
     packages.push(source.kernel.clone().unwrap_or(base.kernel));
     packages.extend(source.packages.iter().cloned());
     let made_of = |answers| Inputs {
@@ -107,6 +110,7 @@ pub(in crate::stage) fn plan(
         mirror: &mirror,
         components: &source.components,
         packages: &packages,
+        ext4: &features,
         disk: distro.disk.0,
         answers,
     };
@@ -135,6 +139,7 @@ pub(in crate::stage) fn plan(
         keyring: source.keyring.clone(),
         setup: setup.clone(),
         root_uuid,
+        features: features.clone(),
         disk,
         machine: wish(distro),
     };
