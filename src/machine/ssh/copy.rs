@@ -78,6 +78,7 @@ impl Ssh {
             let (user, group) = owner.split_once(':').unwrap_or((owner, "0"));
             // The archive carries owners and modes: nothing but its members gets them, each with its content.
             let tar = Cmd::new("tar")
+                .without("TAR_OPTIONS")
                 .args([&format!("--owner={user}"), &format!("--group={group}")])
                 .args(["--numeric-owner", "--no-recursion"])
                 .args(mode.map(|mode| format!("--mode={mode:o}")))

@@ -133,6 +133,7 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
             shell_quote(&setup)
         ))
         .without("SOURCE_DATE_EPOCH")
+        .without("TAR_OPTIONS")
         .env("TZ", "UTC")
         .env("TMPDIR", &site.scratch)
         .env("LC_ALL", "C.UTF-8");
