@@ -92,9 +92,9 @@ pub mod machine {
 
     pub mod disk {
         pub use crate::machine::disk::{
-            DiskError, Ext4, FileSystem, Partition, Put, TableKind, check_image, convert, create_overlay,
-            create_raw, grow_ext, grow_last_partition, look, look_as, make_ext4, must_fill, probe,
-            punch_free_blocks, put, read_table, resize, root, verify_ext, write_root_table,
+            DiskError, Ext4, FEATURES, FileSystem, Partition, Put, TableKind, check_image, convert,
+            create_overlay, create_raw, grow_ext, grow_last_partition, look, look_as, make_ext4, must_fill,
+            probe, punch_free_blocks, put, read_table, resize, root, verify_ext, write_root_table,
         };
     }
 

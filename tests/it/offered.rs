@@ -18,7 +18,7 @@ fn bench(file: &str) -> Bench {
     bench.write(
         "m.toml",
         format!(
-            "[pipeline]\nname = \"offered\"\noutput = \"out\"\n\
+            "[pipeline]\nname = \"offered\"\noutput = \"out\"\n[resources]\nscratch = \"10G\"\n\
              [distros.x]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\nsource = {{ disk = {{ path = \"{file}\" }} }}\n\
              [flavors.f]\nsteps = []\n\
              [[images]]\ndistro = \"x\"\nflavor = \"f\"\nsizes = [\"64M\"]\n"

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use pipeline::size::MIB;
+use pipeline::internals::size::MIB;
 
 use crate::support::cloud_image::btrfs_with_cloud_init;
 use crate::support::vm::story;
