@@ -225,7 +225,7 @@ mod tests {
         let (sender, told) = mpsc::channel();
         let documents = BTreeMap::from([("preseed.cfg".to_owned(), b"d-i\n".to_vec())]);
         let _server = bound.serve(documents, move |request| sender.send(request).unwrap());
-        let url = format!("/{}/preseed.cfg", folder);
+        let url = format!("/{folder}/preseed.cfg");
         let given = ask(port, &format!("GET {url} HTTP/1.0\r\n\r\n"));
         assert!(
             given.starts_with("HTTP/1.1 200") && given.ends_with("\r\n\r\nd-i\n"),
@@ -253,10 +253,7 @@ mod tests {
             );
             assert_eq!(told.recv().unwrap().status, status, "{request}");
         }
-        let report = format!(
-            "POST /{}/report HTTP/1.1\r\nContent-Length: 2\r\n\r\n{{}}",
-            folder
-        );
+        let report = format!("POST /{folder}/report HTTP/1.1\r\nContent-Length: 2\r\n\r\n{{}}");
         assert!(ask(port, &report).starts_with("HTTP/1.1 204"));
         assert_eq!(told.recv().unwrap().body, b"{}");
     }

@@ -271,7 +271,12 @@ fn files_of_this_host_are_sources_too() {
         );
         assert!(std::fs::read(&part).unwrap() == content);
     }
-    let error = fetch(&[plain.clone()], &sha256(b"other"), &bench.path("other")).error();
+    let error = fetch(
+        std::slice::from_ref(&plain),
+        &sha256(b"other"),
+        &bench.path("other"),
+    )
+    .error();
     insta::assert_snapshot!(error.replace(&plain, "[FILE]"), @r"
     could not fetch [FILE]: the bytes are not those expected
         expected sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa
