@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::key;
 use super::node::{Bond, Cost, Node, Stage, Take};
+use crate::digest::Algorithm;
 
 /// A plan: nodes in a directed graph, edges from what is needed to what needs it.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct PlannedImage {
     pub disk_bytes: u64,
     /// Its file in the output folder, as the user can type it.
     pub path: PathBuf,
+    /// The algorithms of its checksums, in the manifest's order.
+    pub checksums: Vec<Algorithm>,
     /// Puts it into the output folder.
     pub delivery: NodeIndex,
     /// Checks it; absent where nothing is to be checked.

@@ -87,7 +87,7 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
             disk_bytes: image.disk_bytes,
             bytes: found.map(|found| found.len()),
             created: delivered.as_ref().map(|(_, created)| *created),
-            digests: delivered.map_or_else(Vec::new, |(delivery, _)| delivery.listed()),
+            digests: delivered.map_or_else(Vec::new, |(delivery, _)| delivery.listed(&image.checksums)),
             checks: checks(image.check.map(|check| plan.node(check)), store),
         }
     };

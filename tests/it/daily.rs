@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::chaos::mini;
 use crate::machine::tiny::{Then, disk};
 use crate::support::vm::wait_until;
 use crate::support::{Bench, Ran, tool};
@@ -373,4 +374,20 @@ fn images_are_listed_and_what_is_asked_for_anew_is_built_anew() {
     assert_eq!(forced("size=1024M"), ["size/echo-1G-base", "size/panics-1G-base"]);
     let ran = run(&bench, &["plan", "m.toml", "--rebuild", "distro=debian"]);
     assert_eq!(ran.code, 2, "{}", ran.all());
+}
+
+#[test]
+fn a_delivered_image_is_listed_with_its_digests_in_the_manifests_order() {
+    let bench = Bench::new();
+    let house = mini::house(&bench.path("house"), &["64M"]);
+    let ran = |args: &[&str]| bench.finish(house.command(args));
+    let built = ran(&["run", mini::MANIFEST]);
+    assert_eq!(built.code, 0, "{}", built.all());
+    let listed = ran(&["ls", mini::MANIFEST, "--format", "json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let digests = listed["images"][0]["digests"].as_array().unwrap().iter();
+    let algorithms: Vec<_> = digests
+        .map(|digest| digest.as_str().unwrap().split(':').next().unwrap())
+        .collect();
+    assert_eq!(algorithms, ["sha512", "md5"]);
 }

@@ -117,6 +117,7 @@ impl<'a> Planner<'a> {
             id: image.id.clone(),
             disk_bytes: image.size.0,
             path: manifest.output.join(&image.file),
+            checksums: publish.checksums.clone(),
             delivery,
             check,
             unchecked: !is_checked && !image.checks.is_empty(),

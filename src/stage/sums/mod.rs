@@ -55,9 +55,12 @@ pub struct Delivered {
 struct Lists(BTreeMap<(PathBuf, Algorithm), BTreeMap<PathBuf, String>>);
 
 impl Delivery {
-    /// The digests of the image's own file, in the order of their algorithms.
-    pub fn listed(&self) -> Vec<Digest> {
-        self.digests.values().cloned().collect()
+    /// The digests of the image's own file by these algorithms, in this order.
+    pub fn listed(&self, algorithms: &[Algorithm]) -> Vec<Digest> {
+        let digests = algorithms
+            .iter()
+            .filter_map(|algorithm| self.digests.get(algorithm));
+        digests.cloned().collect()
     }
 
     /// A file of the image, as it was delivered.
