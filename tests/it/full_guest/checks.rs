@@ -48,11 +48,14 @@ fn one_boot() -> Vec<Check> {
     checks
 }
 
-fn identity_and_agent() -> Vec<Check> {
+fn identity_agent_and_command() -> Vec<Check> {
+    let mut coffee = command("echo no beans; exit 3", 0, None);
+    coffee.name = "coffee".to_owned();
     vec![
         Assertion::Network.into(),
         Assertion::Identity.into(),
         Assertion::Agent.into(),
+        coffee,
     ]
 }
 
@@ -88,7 +91,7 @@ const CASES: &[Case] = &[
         fails: &[("network", "no answer")],
     },
     Case {
-        name: "one identity for all, and an agent that never stops",
+        name: "one identity for all, an agent that never stops, and a command that fails",
         break_it: |disk, bench| {
             let text = include_str!("../../../guest/vm-bootstrap");
             let broken = text.replace("rm -f \"$cron_entry\"", ":");
@@ -101,7 +104,7 @@ const CASES: &[Case] = &[
                 bench,
             );
         },
-        checks: identity_and_agent,
+        checks: identity_agent_and_command,
         way_in: WayIn::Agent,
         fails: &[
             (
@@ -112,6 +115,7 @@ const CASES: &[Case] = &[
                 "agent",
                 "/etc/cron.d/vm-boostrap is still there after the script succeeded; the script was fetched ",
             ),
+            ("coffee", "exit code 3 and the output\nno beans"),
         ],
     },
     Case {
@@ -281,6 +285,17 @@ fn try_case(case: &Case, base: &Path) -> Result<(), String> {
             for kept in ["console.log", "qemu.argv", "qemu.stderr"] {
                 if !bench.path("logs/first-boot").join(kept).exists() {
                     return Err(format!("the bundle has no {kept}"));
+                }
+            }
+            if names.contains(&"coffee") {
+                for (file, text) in [
+                    ("script.sh", "no beans"),
+                    ("answers-first-boot.txt", "== coffee: code 3"),
+                    ("requests.log", "GET /vm-bootstrap: 200"),
+                ] {
+                    if !bench.read(&format!("logs/{file}")).contains(text) {
+                        return Err(format!("no `{text}` in {file}"));
+                    }
                 }
             }
             let screen = fs::read(bench.path("logs/first-boot/screen.png")).unwrap_or_default();
