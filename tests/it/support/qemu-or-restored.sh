@@ -1,7 +1,7 @@
 #!/bin/sh
-# Stands before qemu in the PATH of a story. The first machine that it starts is the one that is saved: its words are written
-# down. From then on, a machine of the same words whose disk is an untouched layer over the same disk is that guest again:
-# it goes on where it was saved. Any other machine is started as it is.
+# Stands before qemu in the PATH of a story. The first machine that it starts is the one that is saved: its words are
+# written down. From then on, a machine of the same words whose disk is an untouched layer over the same disk is that
+# guest again: it goes on where it was saved. Any other machine is started as it is.
 set -eu
 here=$(dirname "$0")
 # Under its own name: whoever looks for a qemu among the processes goes by that.
@@ -17,7 +17,10 @@ if [ -z "$layer" ] || [ "$words" != "$(cat "$here/words")" ]; then
     exec qemu-system-x86_64 "$@"
 fi
 below=$(qemu-img info "$layer" | sed -n 's/^backing file: \(.*[^ ]\)$/\1/p')
-if [ "$below" -ef "$here/disk" ] && [ "$(stat -c %s "$layer")" -lt 1000000 ]; then
+file() {
+    stat -L -c %d:%i "$1"
+}
+if [ "$(file "$below")" = "$(file "$here/disk")" ] && [ "$(stat -c %s "$layer")" -lt 1000000 ]; then
     cp "$here/layer.qcow2" "$layer"
     printf '%s\n' "$layer" >> "$here/restored"
     exec qemu-system-x86_64 "$@" -incoming "file:$here/state"

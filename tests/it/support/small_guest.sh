@@ -1,16 +1,17 @@
-# A disk of some 20 MB that boots by BIOS and GRUB to a login prompt and an sshd: Debian's kernel, busybox and dropbear. Made in
-# the folder that it is started in, from the mirror $1.
+# shellcheck shell=sh
+# A disk that boots by BIOS and GRUB to a login prompt and an sshd: Debian's kernel, busybox and dropbear. Made in the
+# folder that it is started in, from the mirror $1.
 set -eu
 packages=busybox-static,dropbear-bin,grub-pc-bin,linux-image-cloud-amd64
-mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt='Acquire::Languages "none"' bookworm all \
-    "deb $1 bookworm main"
+mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt='Acquire::Languages "none"' \
+    bookworm all "deb $1 bookworm main"
 kernel=$(cd all/boot && echo vmlinuz-*)
 modules=all/lib/modules/${kernel#vmlinuz-}
 [ -d "$modules" ] || modules=all/usr/lib/modules/${kernel#vmlinuz-}
 
 # The root file system.
-mkdir -p root/bin root/dev root/etc/acpi/PWRF root/lib root/lib64 root/proc root/root root/run root/sys root/tmp root/usr root/var/lib \
-    root/boot root/modules
+mkdir -p root/bin root/boot root/dev root/etc/acpi/PWRF root/lib root/lib64 root/modules root/proc root/root root/run \
+    root/sys root/tmp root/usr root/var/lib
 ln -s bin root/sbin
 ln -s ../bin ../sbin ../lib root/usr/
 ln -s ../run root/var/run
