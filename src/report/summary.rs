@@ -220,11 +220,20 @@ impl RunSummary {
             .into_iter()
             .find_map(|(suffix, program)| Some((image.path.strip_suffix(suffix)?, program)));
         let (disk, unpack) = match unpack {
-            Some((disk, program)) => (shell_quote(disk), format!("{program} -dk {path} && ")),
-            None => (path.clone(), String::new()),
+            Some((disk, program)) => (disk, format!("{program} -dk {path} && ")),
+            None => (image.path.as_str(), String::new()),
         };
-        let boot = "qemu-system-x86_64 -m 1G -snapshot -drive if=virtio,file=";
-        Some(format!("{unpack}{boot}{disk}"))
+        // qemu takes a doubled comma for one of the path. Without a format it would guess, and a raw disk's guest can
+        // make it guess wrong.
+        let formats = [(".qcow2", "format=qcow2,"), (".raw", "format=raw,")];
+        let format = formats
+            .into_iter()
+            .find_map(|(suffix, format)| disk.ends_with(suffix).then_some(format))
+            .unwrap_or_default();
+        let drive = shell_quote(&format!("if=virtio,{format}file={}", disk.replace(',', ",,")));
+        Some(format!(
+            "{unpack}qemu-system-x86_64 -m 1G -snapshot -drive {drive}"
+        ))
     }
 
     fn ended_badly(&self) -> impl Iterator<Item = (&Node, &Done)> {
