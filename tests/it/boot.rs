@@ -114,7 +114,7 @@ fn what_cannot_be_booted_is_told_with_the_remedy() {
             "the image nowhere.qcow2 does not exist",
         ),
         (&["disk.raw.gz", "--write"], 2, "unpack it first"),
-        (&["foreign.vmdk"], 2, "qemu-img convert -O qcow2"),
+        (&["foreign.vmdk"], 2, "qemu-img convert -f vmdk -O qcow2"),
         (&["images.toml"], 2, "say which: d-2G-base, d-3G-base"),
         (
             &["images.toml", "d-2G-base"],

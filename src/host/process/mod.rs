@@ -33,7 +33,7 @@ pub use self::words::{shell_quote, status_text};
 const POLL: Duration = Duration::from_millis(50);
 /// How long to wait for lines that a child wrote before it ended: its readers are threads of ours, and the host may be
 /// busy.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Bytes of an output that are kept as an answer.
 const ANSWER: usize = 64 << 20;
 /// Lines of output kept for error messages.

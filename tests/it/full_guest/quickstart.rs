@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::inside::PARTITION;
+use crate::support::inside::partition;
 use crate::support::vm::{LARGE, SMALL, checked, checked_images, image, is_real, unpack};
 use crate::support::{Bench, Ran, tool};
 
@@ -78,7 +78,7 @@ fn two_images_come_out_and_a_second_run_does_nothing() {
         assert_eq!(end, gib << 30, "the partition ends with the disk");
         tool(
             "e2fsck",
-            &["-fn", &format!("./{raw}?offset={PARTITION}")],
+            &["-fn", &format!("./{raw}?offset={}", partition(&bench.path(&raw)))],
             &bench.path(""),
         );
         fs::remove_file(bench.path(&raw)).unwrap();

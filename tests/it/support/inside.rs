@@ -1,19 +1,21 @@
-//! Disks broken on purpose, while they are off: raw ones as bootstrap makes them, with an ext4 root.
+//! Disks broken on purpose, while they are off: raw ones with an ext4 root in their last partition.
 
 use std::path::Path;
 
 use pipeline::internals::host::cancel::Cancel;
-use pipeline::internals::machine::disk::{Put, put};
-use pipeline::internals::size::MIB;
+use pipeline::internals::machine::disk::{Put, put, read_table};
 
 use super::{Bench, tool};
 
 /// Offset of the root partition, in bytes.
-pub const PARTITION: u64 = 2 * MIB;
+pub fn partition(disk: &Path) -> u64 {
+    let table = read_table(disk, &Cancel::default()).unwrap();
+    table.last().unwrap().start
+}
 
 /// Files, folders and links into its file system.
 pub fn write(disk: &Path, puts: &[Put<'_>]) {
-    put(disk, PARTITION, puts, &Cancel::default()).unwrap();
+    put(disk, partition(disk), puts, &Cancel::default()).unwrap();
 }
 
 /// Takes a file out, by e2fsprogs alone. The disk lies in the folder itself.
@@ -40,6 +42,6 @@ pub fn replace(disk: &Path, path: &str, text: &str, bench: &Bench) {
 
 fn debugfs(disk: &Path, request: &str, bench: &Bench) -> String {
     let name = disk.file_name().unwrap().to_string_lossy();
-    let device = format!("{name}?offset={PARTITION}");
+    let device = format!("{name}?offset={}", partition(disk));
     tool("debugfs", &["-w", "-R", request, &device], &bench.path(""))
 }

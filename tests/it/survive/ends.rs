@@ -36,7 +36,10 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
     let panic = "Kernel panic - not syncing: VFS: Unable to mount root fs\r\n";
     bench.write("panics.raw", tiny::disk(panic, Then::Halt));
     bench.write("leaves.raw", tiny::disk("bye\r\n", Then::PowerOff));
-    bench.write("empty.raw", vec![0; 1 << 20]);
+    // Its boot code is int 0x18, by which a boot sector says that there is nothing to start.
+    let mut empty = tiny::disk("", Then::Halt);
+    empty[..2].copy_from_slice(&[0xcd, 0x18]);
+    bench.write("empty.raw", empty);
     bench.write("menuless.raw", tiny::disk("\x1b[2J\r\ngrub> ", Then::Halt));
     bench.write("killed.raw", tiny::disk("hello from the guest\r\n", Then::Halt));
     let names = ["panics", "leaves", "empty", "menuless", "killed"];
