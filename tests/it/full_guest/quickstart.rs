@@ -73,9 +73,16 @@ fn two_images_come_out_and_a_second_run_does_nothing() {
             &bench.path(""),
         );
         let table: Value = serde_json::from_str(&tool("sfdisk", &["-J", &raw], &bench.path(""))).unwrap();
-        let part = &table["partitiontable"]["partitions"][0];
-        let end = (part["start"].as_u64().unwrap() + part["size"].as_u64().unwrap()) * 512;
-        assert_eq!(end, gib << 30, "the partition ends with the disk");
+        let table = &table["partitiontable"];
+        let root = table["partitions"].as_array().unwrap().last().unwrap();
+        let end = root["start"].as_u64().unwrap() + root["size"].as_u64().unwrap();
+        assert_eq!(
+            end,
+            table["lastlba"].as_u64().unwrap() + 1,
+            "root ends with the disk"
+        );
+        // The backup of the table takes 33 sectors behind it (UEFI specification, 5.3.1).
+        assert_eq!((end + 33) * 512, gib << 30);
         tool(
             "e2fsck",
             &["-fn", &format!("./{raw}?offset={}", partition(&bench.path(&raw)))],
