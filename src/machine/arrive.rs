@@ -127,9 +127,9 @@ impl Machine {
     /// As [`Machine::poll`], and [`MachineError::NoReboot`].
     pub fn wait_reset(&mut self, count: u64, silence: Duration) -> Result<(), MachineError> {
         self.begin_wait();
-        let idle = self.prompted().map(|_| SETTLED);
         while self.resets() <= count {
             self.poll()?;
+            let idle = self.prompted().map(|_| SETTLED);
             if self.is_still(silence, idle) {
                 return Err(MachineError::NoReboot {
                     silence: self.quiet_for(),
