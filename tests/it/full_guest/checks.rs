@@ -184,7 +184,7 @@ const CASES: &[Case] = &[
         checks: one_boot_and_questions,
         way_in: WayIn::Overlay,
         fails: &[
-            ("root-size", "ends at 3 GiB of 4 GiB"),
+            ("root-size", "ends at 3.0 GiB of 4 GiB"),
             ("no-traces", "/etc/apt/apt.conf.d/30proxy: Acquire"),
         ],
     },
