@@ -23,5 +23,6 @@ mod run;
 mod size;
 mod stage;
 mod store;
+mod syntax;
 
 pub use cli::main;

@@ -19,11 +19,12 @@ const VALUES: [&str; 9] = [
 ];
 
 /// Each module with what it may import beside the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
-    ("manifest", &["host"]),
+    ("syntax", &[]),
+    ("manifest", &["host", "syntax"]),
     ("import", &["manifest"]),
     ("plan", &["manifest"]),
     ("stage", &["host", "machine", "manifest", "plan"]),

@@ -2,17 +2,15 @@
 //! contracts of the Nickel library and the tables of `docs/manifest.md` are made from it.
 
 mod contracts;
-pub mod key;
 mod manual;
-pub mod row;
 mod schema;
 pub mod tables;
-pub mod text;
 
 pub use self::contracts::library;
 pub use self::manual::{manual, nickel_example};
 pub use self::schema::schema;
 pub use self::tables::TABLES;
+pub use crate::syntax::{key, row, text};
 
 use self::key::{Key, Table};
 

@@ -8,8 +8,8 @@ use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
 use crate::manifest::model::{Family, InstallMedia, InstallerSource, Media};
 
-use super::secret::read_secret;
 use super::{Reading, Spot, medium};
+use crate::syntax::secret::read_secret;
 
 /// The installer of a distro, where the table has one.
 pub(super) fn known(family: Option<Family>, version: Option<&str>) -> Option<&'static Installer> {

@@ -6,7 +6,6 @@ mod distro;
 mod image;
 mod installer;
 mod medium;
-mod secret;
 mod step;
 mod target;
 
@@ -16,29 +15,18 @@ use std::path::PathBuf;
 use crate::size::ByteSize;
 
 pub use self::check::{CheckDraft, Checks, Pattern};
-
 pub use self::target::TargetDraft;
 use super::assertion::CheckSet;
 use super::context::RESERVED;
 use super::describe::row::{Cell, Named, Var};
 use super::describe::tables::{MANIFEST, PIPELINE, RESOURCES};
 use super::describe::text::Variable;
-use super::error::{ProblemKind, Problems, Span};
+use super::error::{ProblemKind, Span};
 use super::fields::{Field, Fields};
-use super::files::{FileError, Files};
+use super::files::FileError;
 use super::model::{Distro, Publish, Resources, Step};
 use super::names;
-
-/// What every section needs.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// The manifest's text.
-    pub text: &'a str,
-    /// Where mistakes go.
-    pub problems: &'a Problems,
-    /// The files that the manifest names.
-    pub files: &'a Files,
-}
+pub use crate::syntax::reading::{Reading, Spot};
 
 /// `[pipeline]`.
 #[derive(Debug, Default)]
@@ -47,15 +35,6 @@ pub struct Pipeline {
     pub name: Option<String>,
     /// `pipeline.output`.
     pub output: PathBuf,
-}
-
-/// A text and where it stands.
-#[derive(Clone, Debug)]
-pub struct Spot {
-    /// Dotted place in the manifest.
-    pub path: String,
-    pub text: String,
-    pub span: Span,
 }
 
 /// The manifest before names are resolved.
@@ -131,21 +110,6 @@ pub struct ImageDraft {
     pub id: Option<Spot>,
     /// `checks`.
     pub checks: Vec<CheckSet>,
-}
-
-impl Spot {
-    fn new(field: &Field<'_>, text: &str) -> Self {
-        Self {
-            path: field.path.clone(),
-            text: text.to_owned(),
-            span: field.span().clone(),
-        }
-    }
-
-    /// A text and where it stands. Nothing: it is no text, and was reported.
-    fn of(field: &Field<'_>) -> Option<Self> {
-        Some(Self::new(field, field.text()?))
-    }
 }
 
 /// Reads `[pipeline]`, which says where things are.

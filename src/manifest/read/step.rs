@@ -12,8 +12,8 @@ use crate::manifest::parse::Value;
 use crate::manifest::script;
 use crate::manifest::suggest;
 
-use super::secret::read_secret;
 use super::{FlavorDraft, Reading, Spot, check};
+use crate::syntax::secret::read_secret;
 
 /// Folder of the built-in scripts.
 const BUILT_IN: &str = "guest/";

@@ -8,8 +8,8 @@ use crate::manifest::fields::{Field, Fields};
 use crate::manifest::parse::Value;
 use crate::manifest::target::{Destination, Http, Login, Metadatum, S3, Shacache, TAKEN, Target, TargetKind};
 
-use super::secret::{default_secret, read_secret};
 use super::{Reading, Spot};
+use crate::syntax::secret::{default_secret, read_secret};
 
 /// What the images' consumers select by, as their metadata have always been.
 const METADATA: [(&str, &str); 5] = [

@@ -1,11 +1,11 @@
 //! `[distros.*]`: what is installed, and where it comes from.
 
-use super::super::key::{Group, Key, Table};
-use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Record, Row, Var, Whole, Word};
+use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, Word};
 use super::super::text::{Md5, Sha256, Sha512, Size, Text, Url, Variable};
-use super::{SecretKeys, one_of, table};
+use super::SecretKeys;
 use crate::installer::Delivery;
 use crate::manifest::model::Family;
+use crate::syntax::table::{one_of, table};
 
 table! {
     DISTRO: DistroKeys = "distro", "What is installed, once",

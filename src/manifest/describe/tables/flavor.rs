@@ -1,12 +1,13 @@
 //! `[flavors.*]`, `[[images]]`, `[[checks]]`: what is done inside, what is wanted, what must hold.
 
-use super::super::key::{Group, Key, Keys, Table};
-use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Record, Row, Whole, Word, Yes};
+use super::super::key::Keys;
+use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Whole, Word, Yes};
 use super::super::text::{
     AnyText, Expression, Glob, GuestPath, Mode, OneLine, Owner, Size, Text, Time, Variable,
 };
-use super::{SecretKeys, one_of, table};
+use super::SecretKeys;
 use crate::manifest::assertion::CheckSet;
+use crate::syntax::table::{one_of, table};
 
 table! {
     FLAVOR: FlavorKeys = "flavor", "What is done inside", "{ steps = [{ run = \"guest/update.sh\" }] }";

@@ -1,12 +1,13 @@
 //! `[publish]` and `[publish.*]`: the form of images, and where they go.
 
-use super::super::key::{Group, Key, Kind, Table, Tag};
-use super::super::row::{Choice, In, List, Named, OneOf, Record, Row, Var, Whole};
+use super::super::key::Kind;
+use super::super::row::{Choice, In, List, Named, Var, Whole};
 use super::super::text::{BaseUrl, Bucket, ListKey, Name, ObjectPrefix, Text, TextForm};
-use super::{SecretKeys, one_of, table};
+use super::SecretKeys;
 use crate::digest::Algorithm;
 use crate::manifest::model::{Compression, DiskFormat};
 use crate::manifest::target::{TargetKind, Verify};
+use crate::syntax::table::{one_of, table};
 
 table! {
     PUBLISH: PublishKeys = "publish", "In which form images appear, and where they are published",
@@ -42,7 +43,7 @@ table! {
 
 table! {
     SHACACHE: ShacacheKeys = "target_shacache", "A shacache with its shadir", "{ to = \"shacache\" }",
-        parts [TargetKeys, ShacacheKeys], is Shacache "\"shacache\"";
+        parts [TargetKeys, ShacacheKeys], is "shacache";
     config: Text = "\"/etc/opt/shacache/shacache.cfg\"", "its configuration, as `networkcache-upload` reads it"
         .default("\"/etc/opt/shacache/shacache.cfg\"");
     key: ListKey = "\"packer-images\"", "key of the shadir that images are listed under"
@@ -53,14 +54,14 @@ table! {
 
 table! {
     DIRECTORY: DirectoryKeys = "target_directory", "A folder, perhaps a mounted share",
-        "{ path = \"/srv/images\" }", parts [TargetKeys, DirectoryKeys, WorldKeys], is Directory "\"directory\"";
+        "{ path = \"/srv/images\" }", parts [TargetKeys, DirectoryKeys, WorldKeys], is "directory";
     path: Text = "\"/srv/images\"", "a folder that exists".needed();
 }
 
 table! {
     HTTP: HttpKeys = "target_http", "A server that takes files by PUT, as WebDAV servers do",
         "{ url = \"https://images.example/upload\" }", parts [TargetKeys, HttpKeys, WorldKeys],
-        groups [optional LoginKey], is Http "\"http\"";
+        groups [optional LoginKey], is "http";
     url: BaseUrl = "\"https://images.example/upload\"", "files go below it".needed();
     user: Text = "\"builder\"", "who to be there".goes_with(|| vec![&HTTP.password.key]);
     password: In<SecretKeys> = "{ env = \"IMAGES_PASSWORD\" }", "the user's".goes_with(|| vec![&HTTP.user.key]);
@@ -75,7 +76,7 @@ one_of! {
 table! {
     S3: S3Keys = "target_s3", "An object store that speaks S3",
         "{ endpoint = \"https://s3.eu-west-1.amazonaws.com\", bucket = \"images\" }",
-        parts [TargetKeys, S3Keys, WorldKeys], is S3 "\"s3\"";
+        parts [TargetKeys, S3Keys, WorldKeys], is "s3";
     endpoint: BaseUrl = "\"https://s3.eu-west-1.amazonaws.com\"", "URL of the service".needed();
     bucket: Bucket = "\"images\"", "which bucket".needed();
     prefix: ObjectPrefix = "\"nightly\"", "what the names of all objects begin with".default("nothing");

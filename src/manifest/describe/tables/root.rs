@@ -1,9 +1,9 @@
 //! The manifest as a whole, `[pipeline]`, `[resources]`, secrets.
 
-use super::super::key::{Group, Key, Table};
-use super::super::row::{In, List, Named, OneOf, Record, Row, Var, Whole};
+use super::super::row::{In, List, Named, Var, Whole};
 use super::super::text::{Name, Size, Text, Variable};
-use super::{CheckKeys, DistroKeys, FlavorKeys, ImageKeys, PublishKeys, one_of, table};
+use super::{CheckKeys, DistroKeys, FlavorKeys, ImageKeys, PublishKeys};
+use crate::syntax::table::table;
 
 table! {
     MANIFEST: ManifestKeys = "manifest", "What to build", "…";
@@ -41,16 +41,4 @@ table! {
         "disk space for scratch files; what nodes take is an upper bound, so it may be more than there is"
         .default("what the host has, less a reserve");
     jobs: Whole<usize, 1, 1024> = "2", "nodes at once".default("as many as there is room for");
-}
-
-table! {
-    SECRET: SecretKeys = "secret", "Where a secret is; never the secret itself", "{ env = \"TOKEN\" }",
-        groups [needed SecretKey];
-    env: Variable = "\"TOKEN\"", "an environment variable of the host";
-    file: Text = "\"token\"", "a file, whose text it is without its last newline";
-}
-
-one_of! {
-    /// Where a secret is.
-    SecretKey of SECRET { Env: env, File: file }
 }

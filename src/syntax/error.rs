@@ -177,7 +177,7 @@ impl Diagnostic for Place {
 
 impl ManifestErrors {
     /// One problem of a file that could not be read at all.
-    pub(super) fn unreadable(path: PathBuf, cause: String, remedy: String) -> Self {
+    pub fn unreadable(path: PathBuf, cause: String, remedy: String) -> Self {
         let problems = Problems::new(Sources::new([]));
         problems.add_somewhere(ProblemKind::Unreadable { cause, remedy });
         problems.into_errors(path)

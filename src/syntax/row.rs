@@ -3,12 +3,13 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use super::error::Problems;
+use super::fields::{Field, Fields};
 use super::key::{Key, Keys, Kind, Table};
+use super::parse::{self, Node, Value};
+use super::sources::Sources;
+use super::suggest;
 use super::text::TextForm;
-use crate::manifest::error::Problems;
-use crate::manifest::fields::{Field, Fields};
-use crate::manifest::parse::{self, Node, Value};
-use crate::manifest::sources::Sources;
 
 /// A kind of value as a type.
 pub trait Shape {
@@ -61,7 +62,7 @@ pub trait Word: Copy + 'static {
 /// Words of types that know them by a function `name`.
 macro_rules! words {
     ($($type:ident: $($word:ident),+;)+) => {
-        $(impl crate::manifest::describe::row::Word for $type {
+        $(impl $crate::syntax::row::Word for $type {
             const ALL: &'static [Self] = &[$(Self::$word),+];
 
             fn word(self) -> &'static str {
@@ -71,7 +72,7 @@ macro_rules! words {
     };
 }
 
-pub(in crate::manifest) use words;
+pub(crate) use words;
 
 /// A key and the shape of its value.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ pub struct Either<A, B>(PhantomData<(A, B)>);
 
 impl<S: Shape> Row<S> {
     /// A key that may be absent.
-    pub(super) const fn new(name: &'static str, example: &'static str, doc: &'static str) -> Self {
+    pub const fn new(name: &'static str, example: &'static str, doc: &'static str) -> Self {
         Self {
             key: Key {
                 name,
@@ -143,31 +144,31 @@ impl<S: Shape> Row<S> {
     }
 
     /// It must be there.
-    pub(super) const fn needed(mut self) -> Self {
+    pub const fn needed(mut self) -> Self {
         self.key.needed = true;
         self
     }
 
     /// How people write it, where the example is another way.
-    pub(super) const fn written(mut self, written: &'static str) -> Self {
+    pub const fn written(mut self, written: &'static str) -> Self {
         self.key.written = Some(written);
         self
     }
 
     /// What holds without it: a value in TOML, or words.
-    pub(super) const fn default(mut self, default: &'static str) -> Self {
+    pub const fn default(mut self, default: &'static str) -> Self {
         self.key.default = Some(default);
         self
     }
 
     /// It means something only where one of these is.
-    pub(super) const fn goes_with(mut self, companions: Keys) -> Self {
+    pub const fn goes_with(mut self, companions: Keys) -> Self {
         self.key.goes_with = Some(companions);
         self
     }
 
     /// It means something only where all of these are.
-    pub(super) const fn needs(mut self, others: Keys) -> Self {
+    pub const fn needs(mut self, others: Keys) -> Self {
         self.key.needs = Some(others);
         self
     }
@@ -323,7 +324,7 @@ impl<W: Word> Read for Choice<W> {
         let text = field.text()?;
         let found = W::ALL.iter().copied().find(|one| one.word() == text);
         if found.is_none() {
-            let remedy = crate::manifest::suggest::remedy(text, "choices", W::words());
+            let remedy = suggest::remedy(text, "choices", W::words());
             field.bad(format!("`{text}` is not one of the choices"), remedy);
         }
         found

@@ -3,8 +3,8 @@
 
 use std::fmt::Display;
 
-use super::describe::key::{Group, Key, Table};
 use super::error::{ProblemKind, Problems, Span};
+use super::key::{Group, Key, Table};
 use super::parse::{Entry, Node, Value};
 use super::suggest;
 

@@ -7,9 +7,8 @@ use globset::GlobSet;
 use regex::Regex;
 
 use super::key::Form;
+use super::{glob, names};
 use crate::digest::{Algorithm, Digest};
-use crate::manifest::glob;
-use crate::manifest::names;
 use crate::size::{ByteSize, MIB, parse_duration};
 
 /// A form that texts can have, as a type.
@@ -55,7 +54,7 @@ macro_rules! forms {
         $(forms!(@form $strict, $strict_value, $strict_parse, $like::FORM);)+
 
         /// All forms that have a name.
-        pub(super) const FORMS: &[&Form] = &[$($shape::FORM),+];
+        pub const FORMS: &[&Form] = &[$($shape::FORM),+];
     };
     (@form $shape:ident, $value:ty, $parse:expr, $form:expr) => {
         #[doc = concat!("Texts of the form `", stringify!($shape), "`.")]
