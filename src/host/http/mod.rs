@@ -26,7 +26,7 @@ pub use self::error::{HttpError, Peer};
 pub use self::head::{Head, META_SHA512};
 pub use self::proxy::Proxies;
 pub use self::tls::{Tls, TlsFileError};
-pub use self::url::{percent_decode, percent_encode_path, redact};
+pub use self::url::{percent_encode_path, redact};
 
 use self::head::text;
 use self::url::Url;
@@ -225,7 +225,7 @@ impl Client {
         let front = Url::parse(&named.url).map_err(|_| HttpError::ProxyUrl {
             variable: named.variable.clone(),
         })?;
-        let agent = forward::agent(self.config(None), front.uri);
+        let agent = forward::agent(self.config(None), proxy.uri().clone());
         Ok((agent, peer, front.authorization))
     }
 
@@ -289,15 +289,15 @@ impl Asker {
 
     fn ask(&self, first: Url) -> Result<(Head, impl Read + use<>, Agent, Peer), HttpError> {
         let mut url = first;
-        let home = (url.scheme().to_owned(), url.place().to_owned());
+        let home = url.origin();
         let mut moved = false;
         for _ in 0..=REDIRECTS {
             let (agent, peer, proxy_authorization) = self.client.agent(&url)?;
             let mut request = match self.part {
-                Part::Whole => agent.get(url.uri.clone()),
-                Part::Head => agent.head(url.uri.clone()),
+                Part::Whole => agent.get(url.as_str()),
+                Part::Head => agent.head(url.as_str()),
             };
-            let at_home = url.scheme() == home.0 && url.place() == home.1;
+            let at_home = url.origin() == home;
             for (name, value) in self.headers.iter().filter(|_| at_home) {
                 request = request.header(name, value);
             }

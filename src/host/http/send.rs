@@ -198,7 +198,7 @@ impl Sender {
     fn run(&self, body: impl Read + Send + 'static) -> Result<Answer, HttpError> {
         let mut request = Request::builder()
             .method(self.method.name())
-            .uri(self.url.uri.clone());
+            .uri(self.url.as_str());
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

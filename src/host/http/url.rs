@@ -1,249 +1,161 @@
-//! URLs: taken apart, joined after a redirect, and made fit to be shown (no passwords, no tokens).
+//! URLs that can be asked for, redirects from them, and what of a URL may be shown (no passwords, no tokens).
 //! Knows nothing of connections.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ureq::http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use url::{Origin, ParseError};
 
 use super::error::HttpError;
 
-/// An `http` or `https` URL, taken apart.
+/// What a path may have as it is (RFC 3986 §2.3), with the `/` between its parts.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// An `http` or `https` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
     /// Without user, password and fragment.
-    pub(super) uri: Uri,
+    url: url::Url,
     /// Value for an `Authorization` header, when the URL carried a user.
     pub(super) authorization: Option<String>,
 }
 
 impl Url {
-    /// Takes a URL apart.
     pub(super) fn parse(text: &str) -> Result<Self, HttpError> {
-        let bad = |why: &str| HttpError::Url {
-            url: redact(text),
-            why: why.to_owned(),
-        };
-        let unsupported = |scheme: &str| {
-            bad(&format!(
-                "{scheme}:// is not supported, only http:// and https://"
-            ))
-        };
-        if let Some((scheme, _)) = text.split_once("://").filter(|(s, _)| !is_http(s)) {
-            return Err(unsupported(scheme));
+        let mut url = url::Url::parse(text).map_err(|error| bad(text, &reason(text, error)))?;
+        let scheme = url.scheme();
+        if !matches!(scheme, "http" | "https") {
+            let why = format!("{scheme}:// is not supported, only http:// and https://");
+            return Err(bad(text, &why));
         }
-        let full: Uri = text
-            .parse()
-            .map_err(|e: ureq::http::uri::InvalidUri| bad(&e.to_string()))?;
-        let scheme = full
-            .scheme()
-            .ok_or_else(|| bad("it does not begin with http:// or https://"))?;
-        if !is_http(scheme.as_str()) {
-            return Err(unsupported(scheme.as_str()));
+        // Browsers take any number of slashes and find a host behind them.
+        let host = text.get(scheme.len()..).and_then(|rest| rest.strip_prefix("://"));
+        if host.is_none_or(|rest| rest.starts_with(['/', '\\'])) {
+            return Err(bad(text, "it names no host"));
         }
-        let authority = full
-            .authority()
-            .filter(|a| !a.host().is_empty())
-            .ok_or_else(|| bad("it names no host"))?;
-        if !has_sane_port(authority.as_str()) {
-            return Err(bad(if text.contains('@') {
-                "its port is not a number; write a / in a password as %2F"
-            } else {
-                "its port is not a number"
-            }));
-        }
-        let (user, place) = match authority.as_str().rsplit_once('@') {
-            Some((user, place)) => (Some(user), place),
-            None => (None, authority.as_str()),
-        };
-        let path = full.path_and_query().map_or("/", |p| p.as_str());
-        let uri = Uri::builder()
-            .scheme(scheme.clone())
-            .authority(place)
-            .path_and_query(path)
-            .build()
-            .map_err(|e| bad(&e.to_string()))?;
-        Ok(Self {
-            uri,
-            authorization: user.map(basic),
-        })
+        let (user, password) = (url.username(), url.password());
+        let named = !user.is_empty() || password.is_some();
+        let authorization = named.then(|| basic(user, password.unwrap_or_default()));
+        // Neither fails where there is a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_fragment(None);
+        Ok(Self { url, authorization })
     }
 
-    /// Where a `Location` header leads from here (RFC 3986 §5.2). The user goes along only to the same place.
+    /// Where a `Location` header leads from here. The user goes along only to the same origin.
     pub(super) fn join(&self, location: &str) -> Result<Self, HttpError> {
-        let location = location.split('#').next().unwrap_or_default();
-        let (scheme, place) = (self.scheme(), self.place());
-        let text = if has_scheme(location) {
-            location.to_owned()
-        } else if let Some(rest) = location.strip_prefix("//") {
-            format!("{scheme}://{rest}")
-        } else if location.starts_with('/') {
-            format!("{scheme}://{place}{location}")
-        } else {
-            let path = self.uri.path();
-            let folder = path.rfind('/').map_or("/", |end| &path[..=end]);
-            let folder = if location.starts_with('?') { path } else { folder };
-            format!(
-                "{scheme}://{place}{}",
-                remove_dots(&format!("{folder}{location}"))
-            )
-        };
-        let mut next = Self::parse(&text)?;
-        if next.authorization.is_none() && next.scheme() == scheme && next.place() == place {
+        let url = self.url.join(location);
+        let url = url.map_err(|error| bad(location, &reason(location, error)))?;
+        let mut next = Self::parse(url.as_str())?;
+        if next.authorization.is_none() && next.origin() == self.origin() {
             next.authorization.clone_from(&self.authorization);
         }
         Ok(next)
     }
 
+    /// For the request itself.
+    pub(super) fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Scheme, host and port: what a user, a password or a token may be sent to.
+    pub(super) fn origin(&self) -> Origin {
+        self.url.origin()
+    }
+
     /// `http` or `https`.
     pub(super) fn scheme(&self) -> &str {
-        self.uri.scheme_str().unwrap_or("http")
+        self.url.scheme()
     }
 
     /// Host without the brackets of an IPv6 address.
     pub(super) fn host(&self) -> &str {
-        self.uri.host().unwrap_or_default().trim_matches(['[', ']'])
+        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
     /// Port, that of the scheme where none is written.
     pub(super) fn port(&self) -> u16 {
-        let default = if self.scheme() == "https" { 443 } else { 80 };
-        self.uri.port_u16().unwrap_or(default)
+        self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// `host` or `host:port`, as written.
+    /// `host`, or `host:port` where it is not the scheme's own.
     pub(super) fn place(&self) -> &str {
-        self.uri.authority().map_or("", |a| a.as_str())
+        self.url.authority()
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact(&self.uri.to_string()))
+        f.write_str(&redact(self.url.as_str()))
     }
 }
 
-fn is_http(scheme: &str) -> bool {
-    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+fn bad(text: &str, why: &str) -> HttpError {
+    HttpError::Url {
+        url: redact(text),
+        why: why.to_owned(),
+    }
 }
 
-/// Whether a reference begins with a scheme (RFC 3986 §3.1).
-fn has_scheme(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(scheme, _)| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-    })
-}
-
-/// Takes `.` and `..` out of a path; a query stays as it is.
-fn remove_dots(path: &str) -> String {
-    let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
-    let mut kept: Vec<&str> = Vec::new();
-    for segment in path.split('/').skip(1) {
-        match segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            other => kept.push(other),
+fn reason(text: &str, error: ParseError) -> String {
+    let why = match error {
+        ParseError::RelativeUrlWithoutBase => "it does not begin with http:// or https://",
+        ParseError::InvalidPort if text.contains('@') => {
+            "its port is not a number; write a / in a password as %2F"
         }
-    }
-    let query = query.map_or_else(String::new, |q| format!("?{q}"));
-    format!("/{}{query}", kept.join("/"))
+        ParseError::InvalidPort => "its port is not a number",
+        ParseError::EmptyHost => "it names no host",
+        other => return other.to_string(),
+    };
+    why.to_owned()
 }
 
-/// The `Basic` credentials of a URL's user part (RFC 7617), which is percent-encoded there.
-pub(super) fn basic(user: &str) -> String {
-    let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    let mut plain = percent_decode(name);
+/// `Basic` credentials (RFC 7617) of a user and a password as a URL has them, percent-encoded.
+fn basic(user: &str, password: &str) -> String {
+    let mut plain: Vec<u8> = percent_decode_str(user).collect();
     plain.push(b':');
-    plain.extend(percent_decode(password));
+    plain.extend(percent_decode_str(password));
     format!("Basic {}", BASE64_STANDARD.encode(plain))
 }
 
-/// Undoes percent-encoding (RFC 3986 §2.1); what is not well-formed stays as it is.
-pub fn percent_decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digit = |i: usize| bytes.get(at + i).and_then(|b| char::from(*b).to_digit(16));
-        match (byte, digit(1), digit(2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
-}
-
-/// A path with every byte percent-encoded that is not allowed in one as it is (RFC 3986 §3.3); `/` parts its parts.
+/// A path with every byte percent-encoded that is not allowed in one as it is.
 pub fn percent_encode_path(path: &str) -> String {
-    path.bytes()
-        .fold(String::with_capacity(path.len()), |mut text, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-                text.push(char::from(byte));
-            } else {
-                text.push_str(&format!("%{byte:02X}"));
-            }
-            text
-        })
+    utf8_percent_encode(path, PATH).to_string()
 }
 
 /// A URL as it may be shown: user and password replaced, values of the query hidden (signed URLs carry their
 /// signature there), no fragment.
 /// A plain path is shown as it is.
 pub fn redact(url: &str) -> String {
-    if !url.contains("://") {
+    let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
-    }
-    let url = url.split('#').next().unwrap_or_default();
-    let (front, query) = url.split_once('?').map_or((url, None), |(f, q)| (f, Some(q)));
-    let mut shown = hide_user(front);
-    if let Some(query) = query {
-        for (i, part) in query.split('&').enumerate() {
-            shown.push(if i == 0 { '?' } else { '&' });
-            let (name, value) = part.split_once('=').map_or((part, None), |(n, v)| (n, Some(v)));
-            shown.push_str(name);
-            if value.is_some() {
-                shown.push_str("=…");
-            }
-        }
-    }
-    shown
-}
-
-/// Whether what follows the host is nothing, or a port number.
-fn has_sane_port(authority: &str) -> bool {
-    let place = authority.rsplit('@').next().unwrap_or_default();
-    let after = place.rsplit(']').next().unwrap_or_default();
-    after
-        .split_once(':')
-        .is_none_or(|(_, port)| port.is_empty() || port.parse::<u16>().is_ok())
-}
-
-fn hide_user(front: &str) -> String {
-    let Some((scheme, rest)) = front.split_once("://") else {
-        return "***".to_owned();
     };
-    let end = rest.find('/').unwrap_or(rest.len());
     // A password with a raw `/` in it makes the URL unreadable; then everything up to the last `@` may be secret.
-    let readable = has_sane_port(&rest[..end]);
-    let at = if readable {
-        rest[..end].rfind('@')
-    } else {
-        rest.rfind('@')
+    let authority = match url::Url::parse(url) {
+        Ok(_) => rest.find(['/', '?', '#']).unwrap_or(rest.len()),
+        Err(_) => rest.len(),
     };
-    match at {
-        Some(at) => format!("{scheme}://***@{}", &rest[at + 1..]),
-        None => front.to_owned(),
-    }
+    let (user, rest) = match rest[..authority].rfind('@') {
+        Some(at) => ("***@", &rest[at + 1..]),
+        None => ("", rest),
+    };
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
+    let hidden = |part: &str| match part.split_once('=') {
+        Some((name, _)) => format!("{name}=…"),
+        None => part.to_owned(),
+    };
+    let query = query.map(|query| query.split('&').map(hidden).collect::<Vec<_>>().join("&"));
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    format!("{scheme}://{user}{place}{query}")
 }
 
 #[cfg(test)]
@@ -256,6 +168,7 @@ mod tests {
             ("http://joe:s3cret@mirror/a", "http://***@mirror/a"),
             ("http://token@mirror:81/a?b#c", "http://***@mirror:81/a?b"),
             ("http://joe:s3/cret@mirror/a", "http://***@mirror/a"),
+            ("http://joe:s3#cret@mirror/a", "http://***@mirror/a"),
             (
                 "https://s3/x?id=1&X-Amz-Signature=s3cret",
                 "https://s3/x?id=…&X-Amz-Signature=…",
@@ -266,7 +179,7 @@ mod tests {
             assert_eq!(redact(url), shown);
         }
         let url = Url::parse("http://joe:s3cret@mirror/a").unwrap();
-        assert!(!format!("{url} {:?}", url.uri).contains("s3cret"));
+        assert!(!format!("{url} {} {:?}", url.as_str(), url.url).contains("s3cret"));
     }
 
     #[test]
@@ -289,12 +202,17 @@ mod tests {
             ("//other/b", "https://other/b", false),
             ("http://mirror:8443/b", "http://mirror:8443/b", false),
             ("https://other/b#frag", "https://other/b", false),
+            ("HTTPS://MIRROR:8443/b", "https://mirror:8443/b", true),
+            ("https://mirror/b", "https://mirror/b", false),
         ] {
             let next = from.join(location).unwrap();
             assert_eq!(next.to_string(), to);
             assert_eq!(next.authorization.is_some(), same_place, "{location}");
         }
         assert!(from.join("file:///etc/passwd").is_err());
+        // A port that is written is the same as one that goes without saying.
+        let from = Url::parse("https://joe:pw@mirror:443/a").unwrap();
+        assert!(from.join("https://mirror/b").unwrap().authorization.is_some());
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
+
 use super::error::{Fault, FetchError, Reason};
 use crate::host::cancel::Cancel;
-use crate::host::http::percent_decode;
 
 /// Bytes read at once.
 const BLOCK: usize = 1024 * 1024;
@@ -20,7 +21,9 @@ pub(super) fn path_of(source: &str) -> Option<PathBuf> {
             Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
             None => rest,
         };
-        return Some(PathBuf::from(OsString::from_vec(percent_decode(path))));
+        return Some(PathBuf::from(OsString::from_vec(
+            percent_decode_str(path).collect(),
+        )));
     }
     (!source.contains("://")).then(|| PathBuf::from(source))
 }
