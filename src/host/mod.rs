@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod facts;
 pub mod fs;
 pub mod http;
+pub mod listener;
 pub mod namespace;
 pub mod packages;
 pub mod process;

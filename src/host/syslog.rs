@@ -3,11 +3,12 @@
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::host::listener::Listener;
 use crate::host::process::clean_line;
 
 /// The longest message.
@@ -27,14 +28,15 @@ pub struct Syslog {
     port: u16,
     lines: mpsc::Receiver<String>,
     end: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    by_udp: Option<JoinHandle<()>>,
+    _by_tcp: Listener<TcpListener>,
 }
 
 impl Syslog {
     /// Listens.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub fn listen() -> io::Result<Self> {
         let (udp, tcp) = sockets()?;
         let port = udp.local_addr()?.port();
@@ -50,29 +52,13 @@ impl Syslog {
             }
         });
         let ends = Arc::clone(&end);
-        let by_tcp = thread::spawn(move || {
-            let busy = Arc::new(AtomicUsize::new(0));
-            while !ends.load(Ordering::Relaxed) {
-                let Ok((stream, _)) = tcp.accept() else {
-                    thread::sleep(POLL);
-                    continue;
-                };
-                if busy.load(Ordering::Relaxed) >= CONNECTIONS {
-                    continue;
-                }
-                busy.fetch_add(1, Ordering::Relaxed);
-                let (ends, sender, busy) = (Arc::clone(&ends), sender.clone(), Arc::clone(&busy));
-                thread::spawn(move || {
-                    read(stream, &ends, &sender);
-                    busy.fetch_sub(1, Ordering::Relaxed);
-                });
-            }
-        });
+        let by_tcp = Listener::start(tcp, CONNECTIONS, move |stream| read(stream, &ends, &sender));
         Ok(Self {
             port,
             lines,
             end,
-            threads: vec![by_udp, by_tcp],
+            by_udp: Some(by_udp),
+            _by_tcp: by_tcp,
         })
     }
 
@@ -90,7 +76,7 @@ impl Syslog {
 impl Drop for Syslog {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
+        if let Some(thread) = self.by_udp.take() {
             drop(thread.join());
         }
     }
@@ -104,7 +90,6 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
         match TcpListener::bind(udp.local_addr()?) {
             Ok(tcp) => {
                 udp.set_read_timeout(Some(POLL))?;
-                tcp.set_nonblocking(true)?;
                 return Ok((udp, tcp));
             }
             Err(error) if attempt == ATTEMPTS => return Err(error),
@@ -115,7 +100,7 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
 
 /// Reads lines until the connection or the receiver ends.
 fn read(mut stream: TcpStream, end: &AtomicBool, lines: &mpsc::SyncSender<String>) {
-    if stream.set_nonblocking(false).is_err() || stream.set_read_timeout(Some(POLL)).is_err() {
+    if stream.set_read_timeout(Some(POLL)).is_err() {
         return;
     }
     let (mut line, mut buffer) = (Vec::new(), [0; 4096]);

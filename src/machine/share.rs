@@ -6,21 +6,18 @@ use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use super::private::PrivateFolder;
 use super::qemu::Machine;
+use crate::host::listener::Listener;
 
-/// Pause after an accept that failed.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Attached at once; others are closed.
+const CONNECTIONS: usize = 64;
 
 /// The socket. Ends when dropped; attachments end with the console.
 #[derive(Debug)]
 pub struct Share {
-    listener: Arc<UnixListener>,
-    thread: Option<thread::JoinHandle<()>>,
+    _listener: Listener<UnixListener>,
     socket: PathBuf,
     _folder: PrivateFolder,
 }
@@ -33,27 +30,16 @@ impl Machine {
     pub fn share_console(&self) -> io::Result<Share> {
         let folder = PrivateFolder::new()?;
         let socket = folder.path().join("console");
-        let listener = Arc::new(UnixListener::bind(&socket)?);
-        let (ours, console, keyboard) = (Arc::clone(&listener), self.console().clone(), self.keyboard()?);
-        let thread = thread::spawn(move || {
-            loop {
-                match ours.accept() {
-                    Ok((stream, _)) => {
-                        let keyboard = keyboard.try_clone();
-                        if let (Ok(typed), Ok(keyboard)) = (stream.try_clone(), keyboard) {
-                            console.tap(stream);
-                            thread::spawn(move || pass_keys(typed, keyboard));
-                        }
-                    }
-                    // It was closed.
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
-                    Err(_) => thread::sleep(PAUSE),
-                }
+        let listener = UnixListener::bind(&socket)?;
+        let (console, keyboard) = (self.console().clone(), self.keyboard()?);
+        let listener = Listener::start(listener, CONNECTIONS, move |stream: UnixStream| {
+            if let (Ok(typed), Ok(keyboard)) = (stream.try_clone(), keyboard.try_clone()) {
+                console.tap(stream);
+                pass_keys(typed, keyboard);
             }
         });
         Ok(Share {
-            listener,
-            thread: Some(thread),
+            _listener: listener,
             socket,
             _folder: folder,
         })
@@ -64,16 +50,6 @@ impl Share {
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        // On Linux this wakes the thread that waits in accept(2).
-        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -1,19 +1,18 @@
 //! A small HTTP server on loopback that hands out a few documents under a path that nobody can guess, and takes short
-//! reports. Every request is told. Knows nothing of what the documents are.
+//! reports. Every request is reported. Knows nothing of what the documents are.
 
 pub mod request;
+pub mod response;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use self::request::Bounds;
 use crate::digest::hex;
+use crate::host::listener::Listener;
 use crate::host::process::clean_line;
 use crate::host::random;
 
@@ -26,9 +25,7 @@ const BOUNDS: Bounds = Bounds {
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Connections at once; others are closed.
 const CONNECTIONS: usize = 32;
-/// How often the server looks whether it should end.
-const POLL: Duration = Duration::from_millis(50);
-/// Characters of a path that are told.
+/// Characters of a path that are reported.
 const SHOWN: usize = 200;
 
 /// A request that was answered.
@@ -51,29 +48,7 @@ impl fmt::Display for Answered {
 }
 
 /// A running server; dropping it ends it.
-#[derive(Debug)]
-pub struct Server {
-    end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-type Told = Arc<dyn Fn(Answered) + Send + Sync>;
-
-impl Server {
-    /// A server without documents yet, so that they can name its port: give them to [`Bound::serve`].
-    ///
-    /// # Errors
-    /// When no port can be had, or the kernel gives no random bytes.
-    pub fn bind() -> io::Result<Bound> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        Ok(Bound {
-            port: listener.local_addr()?.port(),
-            folder: hex(&random::bytes::<16>()?),
-            listener,
-        })
-    }
-}
+pub type Server = Listener<TcpListener>;
 
 /// A port with nothing behind it yet.
 #[derive(Debug)]
@@ -86,60 +61,36 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Serves documents by name; `told` hears of each request.
+    /// A server without documents yet, so that they can name its port: give them to [`Bound::serve`].
+    ///
+    /// # Errors
+    /// When no port is free, or the kernel gives no random bytes.
+    pub fn new() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok(Self {
+            port: listener.local_addr()?.port(),
+            folder: hex(&random::bytes::<16>()?),
+            listener,
+        })
+    }
+
+    /// Serves documents by name; `on_request` is called after each request.
     pub fn serve(
         self,
         documents: BTreeMap<String, Vec<u8>>,
-        told: impl Fn(Answered) + Send + Sync + 'static,
+        on_request: impl Fn(Answered) + Send + Sync + 'static,
     ) -> Server {
-        let Self {
-            listener,
-            folder: secret,
-            ..
-        } = self;
-        let end = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&end);
-        let thread = thread::spawn(move || {
-            let (documents, told): (_, Told) = (Arc::new(documents), Arc::new(told));
-            let busy = Arc::new(AtomicUsize::new(0));
-            while !ending.load(Ordering::Relaxed) {
-                let Ok((stream, _)) = listener.accept() else {
-                    thread::sleep(POLL);
-                    continue;
-                };
-                if busy.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-                    busy.fetch_sub(1, Ordering::Relaxed);
-                    continue;
-                }
-                let (documents, told, busy) = (Arc::clone(&documents), Arc::clone(&told), Arc::clone(&busy));
-                let secret = secret.clone();
-                thread::spawn(move || {
-                    if let Some(request) = answer(stream, &secret, &documents) {
-                        told(request);
-                    }
-                    busy.fetch_sub(1, Ordering::Relaxed);
-                });
+        let secret = self.folder;
+        Listener::start(self.listener, CONNECTIONS, move |stream| {
+            if let Some(request) = answer(stream, &secret, &documents) {
+                on_request(request);
             }
-        });
-        Server {
-            end,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        })
     }
 }
 
 /// One request; nothing where there was none that could be read.
 fn answer(mut stream: TcpStream, secret: &str, documents: &BTreeMap<String, Vec<u8>>) -> Option<Answered> {
-    stream.set_nonblocking(false).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
     let (mut answered, sends_body, found) = match request::read(&mut stream, BOUNDS) {
@@ -176,14 +127,9 @@ fn answer(mut stream: TcpStream, secret: &str, documents: &BTreeMap<String, Vec<
     let body = found
         .filter(|_| answered.status == 200)
         .map_or(&[][..], Vec::as_slice);
-    let head = format!(
-        "HTTP/1.1 {} -\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        answered.status,
-        body.len()
-    );
+    let length = body.len() as u64;
     let body = if sends_body { body } else { &[][..] };
-    let sent = stream
-        .write_all(head.as_bytes())
+    let sent = response::head(&mut stream, answered.status, "text/plain", length)
         .and_then(|()| stream.write_all(body));
     // What the guest did not take, it did not get.
     if sent.is_err() {
@@ -219,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn only_documents_under_the_secret_path_are_given_and_all_requests_are_told() {
-        let bound = Server::bind().unwrap();
+    fn only_documents_under_the_secret_path_are_given_and_all_requests_are_reported() {
+        let bound = Bound::new().unwrap();
         let (port, folder) = (bound.port, bound.folder.clone());
-        let (sender, told) = mpsc::channel();
+        let (sender, reported) = mpsc::channel();
         let documents = BTreeMap::from([("preseed.cfg".to_owned(), b"d-i\n".to_vec())]);
         let _server = bound.serve(documents, move |request| sender.send(request).unwrap());
         let url = format!("/{folder}/preseed.cfg");
@@ -231,9 +177,9 @@ mod tests {
             given.starts_with("HTTP/1.1 200") && given.ends_with("\r\n\r\nd-i\n"),
             "{given}"
         );
-        assert_eq!(told.recv().unwrap().to_string(), "GET /preseed.cfg 200");
+        assert_eq!(reported.recv().unwrap().to_string(), "GET /preseed.cfg 200");
         assert!(ask(port, &format!("HEAD {url} HTTP/1.1\r\n\r\n")).ends_with("\r\n\r\n"));
-        assert_eq!(told.recv().unwrap().to_string(), "HEAD /preseed.cfg 200");
+        assert_eq!(reported.recv().unwrap().to_string(), "HEAD /preseed.cfg 200");
         for (request, status) in [
             ("GET /preseed.cfg HTTP/1.1\r\n\r\n".to_owned(), 404),
             (format!("GET {url}/../x HTTP/1.1\r\n\r\n"), 404),
@@ -251,10 +197,10 @@ mod tests {
                 given.starts_with(&format!("HTTP/1.1 {status} ")),
                 "{request}: {given}"
             );
-            assert_eq!(told.recv().unwrap().status, status, "{request}");
+            assert_eq!(reported.recv().unwrap().status, status, "{request}");
         }
         let report = format!("POST /{folder}/report HTTP/1.1\r\nContent-Length: 2\r\n\r\n{{}}");
         assert!(ask(port, &report).starts_with("HTTP/1.1 204"));
-        assert_eq!(told.recv().unwrap().body, b"{}");
+        assert_eq!(reported.recv().unwrap().body, b"{}");
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use super::form::NoForm;
 use super::{BOOT_SCRIPT, Posted, REPORTS, Room, Visit, folder, form, lock, shown};
 use crate::host::serve::request::Request;
+use crate::host::serve::response;
 
 /// Answers, and tells of it.
 pub(super) fn answer(request: &Request, stream: &UnixStream, room: &Room) {
@@ -119,28 +120,7 @@ pub(super) fn refuse(stream: &mut impl Write, status: u16) {
 }
 
 fn head(stream: &mut impl Write, status: u16, length: u64) -> io::Result<()> {
-    let reason = match status {
-        200 => "OK",
-        204 => "No Content",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        431 => "Request Header Fields Too Large",
-        _ => "Insufficient Storage",
-    };
-    // RFC 9110 §8.6: no length with 204.
-    let length = match status {
-        204 => String::new(),
-        _ => format!("Content-Length: {length}\r\nContent-Type: application/octet-stream\r\n"),
-    };
-    let text = format!("HTTP/1.1 {status} {reason}\r\n{length}Connection: close\r\n\r\n");
-    stream.write_all(text.as_bytes())
+    response::head(stream, status, "application/octet-stream", length)
 }
 
 /// Counts what went through.

@@ -20,12 +20,12 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use super::private::PrivateFolder;
+use crate::host::listener::Listener;
 use crate::host::process::clean_line;
 use crate::host::serve::request::{self, Bounds};
 
@@ -104,8 +104,7 @@ impl fmt::Display for Visit {
 /// The server. Ends when dropped.
 pub struct Door {
     room: Arc<Room>,
-    listener: Arc<UnixListener>,
-    thread: Option<thread::JoinHandle<()>>,
+    _listener: Listener<UnixListener>,
     socket: PathBuf,
     _folder: PrivateFolder,
 }
@@ -127,7 +126,6 @@ struct Room {
     allowance: AtomicU64,
     /// One form at a time: two may append to the same file.
     writing: Mutex<()>,
-    connections: AtomicUsize,
     on_visit: Box<dyn Fn(&Visit) + Send + Sync>,
 }
 
@@ -140,7 +138,7 @@ impl Door {
     pub fn open(content: Content, on_visit: impl Fn(&Visit) + Send + Sync + 'static) -> io::Result<Self> {
         let folder = PrivateFolder::new()?;
         let socket = folder.path().join("door");
-        let listener = Arc::new(UnixListener::bind(&socket)?);
+        let listener = UnixListener::bind(&socket)?;
         let files = content
             .files
             .into_iter()
@@ -151,15 +149,13 @@ impl Door {
             received: content.received,
             allowance: AtomicU64::new(folder::ALLOWANCE),
             writing: Mutex::new(()),
-            connections: AtomicUsize::new(0),
             on_visit: Box::new(on_visit),
         });
-        let (ours, served) = (Arc::clone(&listener), Arc::clone(&room));
-        let thread = thread::spawn(move || accept(&ours, &served));
+        let served = Arc::clone(&room);
+        let listener = Listener::start(listener, CONNECTIONS, move |stream| serve(&stream, &served));
         Ok(Self {
             room,
-            listener,
-            thread: Some(thread),
+            _listener: listener,
             socket,
             _folder: folder,
         })
@@ -179,58 +175,6 @@ impl Door {
     /// program (it must know the verb [`relay::VERB`]).
     pub fn relay(&self, program: &Path) -> Vec<OsString> {
         vec![program.into(), relay::VERB.into(), self.socket.clone().into()]
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        // On Linux this wakes the thread that waits in accept(2).
-        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn accept(listener: &UnixListener, room: &Arc<Room>) {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                let place = Place::take(room);
-                if place.is_none() {
-                    let _ = stream.shutdown(Shutdown::Both);
-                    continue;
-                }
-                let room = Arc::clone(room);
-                thread::spawn(move || {
-                    serve(&stream, &room);
-                    drop(place);
-                });
-            }
-            // The door was closed.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
-            // Out of file descriptors, or the guest was gone before we came.
-            Err(_) => thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-
-/// One connection's place among those served at once.
-struct Place(Arc<Room>);
-
-impl Place {
-    fn take(room: &Arc<Room>) -> Option<Self> {
-        if room.connections.fetch_add(1, Ordering::Relaxed) < CONNECTIONS {
-            return Some(Self(Arc::clone(room)));
-        }
-        room.connections.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

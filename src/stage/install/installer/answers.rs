@@ -45,7 +45,7 @@ impl Answers {
         log_port: u16,
         site: &Site,
     ) -> Result<Self, StageError> {
-        let bound = Server::bind().map_err(|e| StageError::port("the answers", e))?;
+        let bound = Bound::new().map_err(|e| StageError::port("the answers", e))?;
         let Bound { port, folder, .. } = &bound;
         let (port, folder) = (*port, folder.clone());
         let fill = |text: &str| fill(text, port, &folder, log_port).replace(BUILD_KEY, public_key);
