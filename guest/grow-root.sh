@@ -28,13 +28,25 @@ start=$(cat "/sys/class/block/$name/start")
 size=$(cat "/sys/class/block/$name/size")
 wanted=$((sectors - 34 - start))
 if [ "$((wanted - size))" -ge 2048 ]; then
+    # A partition that was deleted while root was in use is gone from the table, and the kernel keeps it: nothing grows
+    # over it.
+    if command -v partx >/dev/null 2>&1; then
+        table=$(partx --show --noheadings --output NR "/dev/$disk" | tr -s ' \n' ' ')
+        for part in "/sys/class/block/$disk/"*/partition; do
+            case " $table " in
+                *" $(cat "$part") "*) ;;
+                *) partx --delete --nr "$(cat "$part")" "/dev/$disk" 2>/dev/null || true ;;
+            esac
+        done
+    fi
     if command -v growpart >/dev/null 2>&1; then
         growpart "/dev/$disk" "$number" || [ $? -eq 1 ]
     elif command -v sfdisk >/dev/null 2>&1; then
         # A GPT keeps its copy at the end of the old disk until it is told otherwise.
         sfdisk --relocate gpt-bak-std "/dev/$disk" >/dev/null 2>&1 || true
         echo ', +' | sfdisk --no-reread --no-tell-kernel -N "$number" "/dev/$disk" >/dev/null
-        partx --update "/dev/$disk" 2>/dev/null || partprobe "/dev/$disk"
+        partx --update "/dev/$disk" 2>/dev/null || partprobe "/dev/$disk" 2>/dev/null ||
+            fail "the kernel does not read the new partition table of /dev/$disk; restart the guest and grow it then"
     else
         fail "neither growpart nor sfdisk is here; install cloud-guest-utils or fdisk in a step"
     fi
