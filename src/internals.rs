@@ -12,6 +12,10 @@ pub mod boot_command {
     pub use crate::boot_command::{Action, actions, mask, parse};
 }
 
+pub mod checks {
+    pub use crate::checks::{Agent, BootsWithin, Check, CheckSet, Command, Identity, Network, NoTraces};
+}
+
 pub mod digest {
     pub use crate::digest::{Algorithm, Digest, Hasher, sha256_hex};
 }
@@ -144,10 +148,6 @@ pub mod machine {
 
 pub mod manifest {
     pub use crate::manifest::{Manifest, load, load_text};
-
-    pub mod assertion {
-        pub use crate::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
-    }
 
     pub mod context {
         pub use crate::manifest::context::Context;

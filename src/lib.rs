@@ -2,6 +2,7 @@
 
 mod boot;
 mod boot_command;
+mod checks;
 mod checksum_list;
 mod cli;
 mod digest;

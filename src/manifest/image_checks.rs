@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::assertion::{Check, CheckSet};
 use super::error::{ProblemKind, Span};
 use super::model::Image;
 use super::read::{CheckDraft, Checks, Pattern};
 use super::rules::Rules;
 use super::suggest;
+use crate::checks::{Check, CheckSet};
 
 /// A check while an image's list is made, with its place where the user wrote it himself.
 type Placed<'a> = (Check, Option<&'a Span>);

@@ -1,6 +1,5 @@
 //! What the user wrote: read, checked in full, and turned into plain data. Knows nothing of plans or machines.
 
-pub mod assertion;
 pub mod builtin;
 pub mod context;
 pub mod describe;

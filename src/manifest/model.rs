@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Check;
 use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
 pub use crate::installer::Delivery;
 use crate::platform::Platform;
 use crate::size::ByteSize;
 
-use super::assertion::Check;
 use super::describe::row::words;
 use super::error::Problem;
 pub use super::secret::{Secret, SecretValue};

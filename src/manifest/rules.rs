@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::assertion::CheckSet;
 use super::context::{self, BootFacts, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
 use super::model::{Flavor, Image, Resources};
 use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
 use super::suggest;
 use super::template::{self, Fault, TemplateError};
+use crate::checks::CheckSet;
 use crate::size::{ByteSize, GIB};
 
 /// Draft and lookups that several rules share.

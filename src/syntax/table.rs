@@ -7,7 +7,7 @@
 macro_rules! table {
     (
         $rows:ident: $type:ident = $id:literal, $doc:literal, $example:literal
-        $(, parts [$($part:ident),+])? $(, groups [$($need:ident $group:ident),+])? $(, others $others:expr)? $(, is $word:literal)?;
+        $(, parts [$($part:ident),+])? $(, parts of $parts:path)? $(, groups [$($need:ident $group:ident),+])? $(, others $others:expr)? $(, is $word:literal)?;
         $($name:ident: $shape:ty = $value:literal, $what:literal $(.$with:ident($($arg:expr)?))*;)*
     ) => {
         #[doc = concat!("Rows of the table `", $id, "`: ", $doc, ".")]
@@ -31,7 +31,7 @@ macro_rules! table {
             const TABLE: &'static $crate::syntax::key::Table = &$crate::syntax::key::Table {
                 id: $id,
                 doc: $doc,
-                parts: $crate::syntax::table::table!(@parts $type $($($part)+)?),
+                parts: $crate::syntax::table::table!(@parts $type [$($($part)+)?] [$($parts)?]),
                 groups: &[$($($crate::syntax::table::table!(@group $need $group)),+)?],
                 others: $crate::syntax::table::table!(@option $($others)?),
                 tag: $crate::syntax::table::table!(@option $($crate::syntax::key::Tag {
@@ -42,8 +42,9 @@ macro_rules! table {
             };
         }
     };
-    (@parts $type:ident) => { &[$type::ROWS] };
-    (@parts $type:ident $($part:ident)+) => { &[$($part::ROWS),+] };
+    (@parts $type:ident [] []) => { &[$type::ROWS] };
+    (@parts $type:ident [$($part:ident)+] []) => { &[$($part::ROWS),+] };
+    (@parts $type:ident [] [$parts:path]) => { &$parts };
     (@group needed $group:ident) => { $crate::syntax::table::table!(@group true, $group) };
     (@group optional $group:ident) => { $crate::syntax::table::table!(@group false, $group) };
     (@group $needed:literal, $group:ident) => {

@@ -19,15 +19,16 @@ const VALUES: [&str; 9] = [
 ];
 
 /// Each module with what it may import beside the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
     ("syntax", &[]),
-    ("manifest", &["host", "syntax"]),
+    ("checks", &["syntax"]),
+    ("manifest", &["checks", "host", "syntax"]),
     ("import", &["manifest"]),
     ("plan", &["manifest"]),
-    ("stage", &["host", "machine", "manifest", "plan"]),
+    ("stage", &["checks", "host", "machine", "manifest", "plan"]),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
     ("boot", &["host", "machine", "manifest", "stage"]),
     ("report", &["host"]),
@@ -241,6 +242,45 @@ fn circle<'m>(
         }
     }
     None
+}
+
+/// The examples of `CONTRIBUTING.md`: words that name one, the files that are its own, and those that it has to touch.
+const EXAMPLES: [(&[&str], &[&str], &[&str]); 2] = [
+    (
+        &["ExampleWork", "example::STAGE", "example::plan"],
+        &["stage/example.rs", "run/example.rs"],
+        &["stage/mod.rs", "stage/recipe/mod.rs"],
+    ),
+    (
+        &["ExampleCheck", "polite"],
+        &["checks/example.rs", "stage/check/example.rs"],
+        &["checks/mod.rs", "manifest/describe/tests.rs"],
+    ),
+];
+
+#[test]
+fn a_stage_a_check_and_a_place_are_added_in_few_files() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (words, own, touched) in EXAMPLES {
+        let naming: Vec<_> = rust_files(&src)
+            .into_iter()
+            .filter(|file| {
+                let text = fs::read_to_string(file).unwrap();
+                words.iter().any(|word| text.contains(word))
+            })
+            .map(|file| file.strip_prefix(&src).unwrap().display().to_string())
+            .collect();
+        let (ours, others): (Vec<_>, Vec<_>) = naming
+            .iter()
+            .map(String::as_str)
+            .partition(|name| own.contains(name));
+        assert!(
+            ours.contains(&own[0]),
+            "{} does not name itself {words:?}",
+            own[0]
+        );
+        assert_eq!(others, touched, "files that name {words:?}");
+    }
 }
 
 /// A process that is started in another way outlives us when we are killed.

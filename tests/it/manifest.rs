@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use pipeline::internals::manifest::assertion::Assertion;
+use pipeline::internals::checks::{BootsWithin, Check};
 use pipeline::internals::manifest::select::{Selectors, select};
 use pipeline::internals::manifest::{self, Manifest};
 
@@ -636,7 +636,7 @@ fn an_image_gets_the_checks_of_its_flavors_its_own_and_those_that_name_it() {
     assert_eq!(names(0), standard, "each set once");
     assert_eq!(names(1), [&standard[..], &["web"]].concat());
     // An own check takes the place of one of a set that has its name.
-    let limit = |image: usize| manifest.images[image].checks[0].assertion.clone();
-    assert_eq!(limit(0), Assertion::BootsWithin(Duration::from_secs(300)));
-    assert_eq!(limit(2), Assertion::BootsWithin(Duration::from_secs(60)));
+    let within = |seconds| Check::from(BootsWithin(Duration::from_secs(seconds)));
+    assert_eq!(manifest.images[0].checks[0], within(300));
+    assert_eq!(manifest.images[2].checks[0], within(60));
 }

@@ -456,7 +456,7 @@ fn a_run_with_checks() -> Vec<Event> {
             check(
                 "agent",
                 CheckOutcome::Skipped,
-                "hangs on network, which failed",
+                "depends on network, which failed",
                 false,
             ),
         ),
@@ -506,7 +506,7 @@ fn checks_are_told_as_they_end_and_summed_up() {
                expected no <failed> unit
                seen a & b.service: "off"
                second line
-    04:05:09 check bad: agent not run: hangs on network, which failed
+    04:05:09 check bad: agent not run: depends on network, which failed
     "#);
     insta::assert_snapshot!(summary.render(Style::PLAIN), @"
     image             size     disk        file

@@ -91,3 +91,13 @@ fn the_schema_tells_good_manifests_from_bad_ones() {
         ""
     );
 }
+
+#[test]
+fn the_manual_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest.md");
+    let manual = Bench::new().run(&["schema", "--format", "markdown"]).stdout;
+    assert!(
+        fs::read_to_string(path).unwrap() == manual,
+        "docs/manifest.md is old: make docs"
+    );
+}

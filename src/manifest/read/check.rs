@@ -2,13 +2,12 @@
 
 use globset::GlobSet;
 
-use crate::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
-use crate::manifest::describe::row::{Cell, Choice, In, List, OneOrMore, Row, Yes};
+use crate::checks::{self, Check, CheckSet};
+use crate::manifest::describe::row::{Cell, Choice, In, List, OneOrMore, Row};
 use crate::manifest::describe::tables::{CHECK, CheckKey, CheckKeys, MANIFEST};
 use crate::manifest::describe::text::Glob;
 use crate::manifest::error::Span;
 use crate::manifest::fields::Fields;
-use crate::manifest::script;
 
 use super::Spot;
 
@@ -79,42 +78,15 @@ fn read(cell: &Cell<'_, In<CheckKeys>>) -> Option<CheckDraft> {
 }
 
 fn what(key: CheckKey, table: &Fields<'_>, name: Option<String>) -> Option<Checks> {
-    let yes = |row: &'static Row<Yes>, assertion| table.read(row).map(|()| assertion);
-    let assertion = match key {
+    match key {
         // A set has no name of its own: its checks do.
-        CheckKey::Set => return table.read(&CHECK.set).map(Checks::Set),
-        CheckKey::BootsWithin => Assertion::BootsWithin(table.read(&CHECK.boots_within)?),
-        CheckKey::Port => Assertion::Port(table.read(&CHECK.port)?),
-        CheckKey::LoginPrompt => yes(&CHECK.login_prompt, Assertion::LoginPrompt)?,
-        CheckKey::Network => yes(&CHECK.network, Assertion::Network)?,
-        CheckKey::RootSize => yes(&CHECK.root_size, Assertion::RootSize)?,
-        CheckKey::NoFailedUnits => yes(&CHECK.no_failed_units, Assertion::NoFailedUnits)?,
-        CheckKey::Identity => yes(&CHECK.identity, Assertion::Identity)?,
-        CheckKey::NoTraces => yes(&CHECK.no_traces, Assertion::NoTraces)?,
-        CheckKey::Agent => yes(&CHECK.agent, Assertion::Agent)?,
-        CheckKey::Command => Assertion::Command(command(table)?),
-    };
-    Some(Checks::One(Check {
-        name: name.unwrap_or_else(|| assertion.default_name()),
-        assertion,
-    }))
-}
-
-fn command(table: &Fields<'_>) -> Option<CommandCheck> {
-    // The other keys first: a wrong command must not hide what is wrong with them.
-    let check = CommandCheck {
-        command: String::new(),
-        exit_code: table.read_or_default(&CHECK.exit_code),
-        output: table.read(&CHECK.output),
-        matches: table.read(&CHECK.matches),
-        timeout: table.read_or_default(&CHECK.timeout),
-    };
-    let cell = table.get(&CHECK.command)?;
-    let command = cell.read()?;
-    if let Some(fault) = script::fault(&command, Some("sh")) {
-        cell.bad(format!("this command {fault}"), script::REMEDY_INLINE);
+        CheckKey::Set => table.read(&CHECK.set).map(Checks::Set),
+        CheckKey::Kind(key) => {
+            let check = checks::read(key, table)?;
+            let name = name.unwrap_or(check.name);
+            Some(Checks::One(Check { name, ..check }))
+        }
     }
-    Some(CommandCheck { command, ..check })
 }
 
 fn patterns(table: &Fields<'_>, row: &'static Row<OneOrMore<Glob>>) -> Vec<Pattern> {

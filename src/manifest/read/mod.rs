@@ -12,11 +12,11 @@ mod target;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::checks::CheckSet;
 use crate::size::ByteSize;
 
 pub use self::check::{CheckDraft, Checks, Pattern};
 pub use self::target::TargetDraft;
-use super::assertion::CheckSet;
 use super::context::RESERVED;
 use super::describe::row::{Cell, Named, Var};
 use super::describe::tables::{MANIFEST, PIPELINE, RESOURCES};

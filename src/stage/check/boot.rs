@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::judge::Seen;
 use super::watch::Watch;
+use crate::checks::SSH;
+use crate::checks::judge::Seen;
 use crate::machine::door::{ADDRESS, BOOT_SCRIPT, Content, Door, REPORTS, Visit};
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Accel, Disk, Forward, MachineSpec};
 use crate::machine::ssh::Key;
-use crate::manifest::assertion::SSH;
 use crate::stage::Site;
 use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;

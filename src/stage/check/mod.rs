@@ -2,8 +2,8 @@
 //! that was packaged is unpacked for that, and proven unchanged by its digest before and after.
 
 mod boot;
-mod evidence;
-mod judge;
+#[cfg(test)]
+mod example;
 mod overlay;
 mod plan;
 mod questions;
@@ -15,11 +15,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::boot::{Plan, Way};
-use self::judge::{Case, Owner, Seen, judge};
 use self::overlay::Door;
 pub(super) use self::plan::plan;
 pub use self::plan::{CheckWork, WayIn};
-use self::questions::{Setting, is_asked, script};
+use self::questions::{Setting, script};
+use crate::checks::Needs;
+use crate::checks::judge::{Case, Owner, Seen, judge};
 use crate::digest::{Algorithm, Digest};
 use crate::event::{CheckOutcome, CheckResult, What};
 use crate::host::fs::hash_file;
@@ -27,7 +28,6 @@ use crate::host::http::Proxies;
 use crate::machine::disk;
 use crate::machine::spec::{Accel, Disk, DiskFormat};
 use crate::machine::ssh::Key;
-use crate::manifest::assertion::Assertion;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
@@ -167,12 +167,8 @@ pub fn check(
             .phase("asking without sshd, which takes no key of the check's");
         first = first_boot(work, &base, &setting, door, site)?;
     }
-    let twice = work
-        .checks
-        .iter()
-        .any(|check| check.assertion == Assertion::Identity);
     // A second clone tells nothing new of an image whose first one did not answer.
-    let second = match twice && first.answers.is_ok() {
+    let second = match work.needs().any(|needs| needs.second) && first.answers.is_ok() {
         true => Some(second_boot(work, &base, &setting, door, site)?),
         false => None,
     };
@@ -208,6 +204,12 @@ pub fn check(
     let text =
         serde_json::to_vec_pretty(&results).map_err(|e| StageError::file("write", report, e.into()))?;
     fs::write(report, text).map_err(|e| StageError::file("write", report, e))
+}
+
+impl CheckWork {
+    fn needs(&self) -> impl Iterator<Item = Needs> {
+        self.checks.iter().map(|check| check.assertion.needs())
+    }
 }
 
 impl Artifact<'_> {
@@ -281,35 +283,27 @@ fn first_boot(
     door: Door,
     site: &Site,
 ) -> Result<Seen, StageError> {
-    let asserts = |wanted: &dyn Fn(&Assertion) -> bool| work.checks.iter().any(|c| wanted(&c.assertion));
-    let limits = work.checks.iter().filter_map(|check| match check.assertion {
-        Assertion::BootsWithin(limit) => Some(limit),
-        _ => None,
-    });
-    let limit = limits.max().unwrap_or(BOOT);
-    let watches_agent = asserts(&|a| *a == Assertion::Agent);
+    let limit = work.needs().filter_map(|needs| needs.within).max();
+    let watches_agent = work.needs().any(|needs| needs.agent);
     let setting = Setting {
         look_again: watches_agent,
         ..setting.clone()
     };
-    let script = asserts(&is_asked).then(|| script(&work.checks, |_| true, &setting));
+    let asks = work.needs().any(|needs| needs.asks());
+    let script = asks.then(|| script(&work.checks, |_| true, &setting));
     if let Some(script) = &script {
         let path = site.logs.join("script.sh");
         fs::write(&path, script).map_err(|e| StageError::file("write", &path, e))?;
     }
     let (disk, way) = clone(work, base, "first", script, watches_agent, door, site)?;
-    let ports = work.checks.iter().filter_map(|check| match check.assertion {
-        Assertion::Port(port) => Some(port),
-        _ => None,
-    });
     let plan = Plan {
         name: "first boot",
         disk,
         way,
-        limit: scaled(site.accel, limit),
+        limit: scaled(site.accel, limit.unwrap_or(BOOT)),
         questions: questions::limit(&work.checks, work.size),
-        login: asserts(&|a| *a == Assertion::LoginPrompt),
-        ports: ports.collect(),
+        login: work.needs().any(|needs| needs.login),
+        ports: work.needs().filter_map(|needs| needs.port).collect(),
         machine: work.machine,
     };
     boot::boot(&plan, site)
@@ -323,7 +317,7 @@ fn second_boot(
     door: Door,
     site: &Site,
 ) -> Result<Seen, StageError> {
-    let asks = |number: usize| work.checks[number].assertion == Assertion::Identity;
+    let asks = |number: usize| work.checks[number].assertion.needs().second;
     let script = script(&work.checks, asks, setting);
     let (disk, way) = clone(work, base, "second", Some(script), false, door, site)?;
     let plan = Plan {

@@ -2,10 +2,11 @@
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::checks::{Check, Needs};
 use crate::digest::sha256_hex;
 use crate::guest;
-use crate::manifest::assertion::{Assertion, Check};
 use crate::manifest::model::{DiskFormat, Distro, Flavor, Image, StepKind};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
@@ -61,46 +62,18 @@ struct Inputs<'a> {
     questions: String,
 }
 
-/// A check in a key: without time limits of commands, which change no answer that is a pass.
+/// A check in a key.
 #[derive(Serialize)]
 struct CheckInput<'a> {
     check: &'a str,
-    asserts: Asserts<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Asserts<'a> {
-    Command { command: Command<'a> },
-    Other(&'a Assertion),
-}
-
-#[derive(Serialize)]
-struct Command<'a> {
-    command: &'a str,
-    exit_code: i32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    matches: Option<&'a str>,
+    asserts: Value,
 }
 
 impl<'a> From<&'a Check> for CheckInput<'a> {
     fn from(check: &'a Check) -> Self {
-        let asserts = match &check.assertion {
-            Assertion::Command(command) => Asserts::Command {
-                command: Command {
-                    command: &command.command,
-                    exit_code: command.exit_code,
-                    output: command.output.as_deref(),
-                    matches: command.matches.as_deref(),
-                },
-            },
-            other => Asserts::Other(other),
-        };
         Self {
             check: &check.name,
-            asserts,
+            asserts: check.assertion.in_key(),
         }
     }
 }
@@ -119,8 +92,8 @@ pub(in crate::stage) fn plan(
         .steps
         .iter()
         .any(|step| step.kind == StepKind::InstallAgent);
-    let asserts = |wanted: &Assertion| image.checks.iter().any(|check| check.assertion == *wanted);
-    let way_in = if is_installed || asserts(&Assertion::Agent) {
+    let needs = |what: fn(Needs) -> bool| image.checks.iter().any(|check| what(check.assertion.needs()));
+    let way_in = if is_installed || needs(|needs| needs.agent) {
         WayIn::Agent
     } else {
         WayIn::Overlay
@@ -150,7 +123,7 @@ pub(in crate::stage) fn plan(
         },
         takes,
         cost: Cost {
-            machines: 1 + u32::from(asserts(&Assertion::Identity)),
+            machines: 1 + u32::from(needs(|needs| needs.second)),
             memory: distro.memory.0,
             cpus: CPUS,
             scratch: 3 * data_bound(distro),

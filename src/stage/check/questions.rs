@@ -1,16 +1,15 @@
 //! What is asked inside the guest: from checks to a script, from what it sends to answers. Pure text; how it gets in and
 //! out is not known here.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::checks::{Answer, Answers, Check, Question};
 use crate::guest;
 use crate::host::process::{clean_line, shell_quote};
-use crate::manifest::assertion::{Assertion, Check};
 
 /// The line that ends answers: without it they were cut short.
 const END: &str = "end";
@@ -19,20 +18,6 @@ const ANSWER: &str = "answer";
 
 /// Bytes that a guest reads in a second, at least, under KVM.
 const READ_PER_SECOND: u64 = 100 << 20;
-
-/// An answer of the guest's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// Exit code.
-    pub code: i32,
-    /// How long the guest took.
-    pub took: Duration,
-    /// Output, bounded by the guest and without terminal controls.
-    pub output: String,
-}
-
-/// Answers by the position of the check that asked.
-pub type Answers = BTreeMap<usize, Answer>;
 
 /// What the script must know beside its questions.
 #[derive(Clone, Debug, Default)]
@@ -51,22 +36,16 @@ pub struct Setting {
 pub fn script(checks: &[Check], asks: impl Fn(usize) -> bool, setting: &Setting) -> String {
     let mut plan = String::from("    settle\n");
     for (number, check) in checks.iter().enumerate().filter(|(number, _)| asks(*number)) {
-        let question = match &check.assertion {
-            Assertion::LoginPrompt => "screen",
-            Assertion::RootSize => "root_size",
-            Assertion::NoFailedUnits => "failed_units",
-            Assertion::Identity => "identity",
-            Assertion::NoTraces => "traces",
-            Assertion::Agent => "agent",
-            Assertion::Command(command) => {
-                let seconds = command.timeout.as_secs().max(1);
-                let text = shell_quote(&command.command);
-                let _ = writeln!(plan, "    try {number} {seconds} {text}");
-                continue;
+        match check.assertion.needs().question {
+            None => {}
+            Some(Question::Fact(name) | Question::Along(name)) => {
+                let _ = writeln!(plan, "    fact {number} {name}");
             }
-            Assertion::BootsWithin(_) | Assertion::Network | Assertion::Port(_) => continue,
-        };
-        let _ = writeln!(plan, "    fact {number} {question}");
+            Some(Question::Command(text, limit)) => {
+                let (seconds, text) = (limit.as_secs().max(1), shell_quote(&text));
+                let _ = writeln!(plan, "    try {number} {seconds} {text}");
+            }
+        }
     }
     format!(
         "#!/bin/sh\nCHECK_URL={}\nCHECK_AFTER={}\nBUILD_KEY={}\nBUILD_HOSTS={}\nplan() {{\n{plan}}}\n{}",
@@ -84,27 +63,15 @@ fn pieces(key: &str) -> String {
     format!("{first} {second}")
 }
 
-/// Whether a check is answered inside the guest and nowhere else.
-pub fn is_asked(assertion: &Assertion) -> bool {
-    match assertion {
-        Assertion::RootSize
-        | Assertion::NoFailedUnits
-        | Assertion::Identity
-        | Assertion::NoTraces
-        | Assertion::Agent
-        | Assertion::Command(_) => true,
-        Assertion::BootsWithin(_) | Assertion::LoginPrompt | Assertion::Network | Assertion::Port(_) => false,
-    }
-}
-
 /// How long the guest may take for all questions of its own and those of others, under KVM. To look for the build key,
 /// it reads all files of an image of this size.
 pub fn limit(checks: &[Check], size: u64) -> Duration {
-    let reads = checks.iter().any(|check| check.assertion == Assertion::NoTraces);
+    let needs = || checks.iter().map(|check| check.assertion.needs());
+    let reads = needs().any(|needs| needs.reads_all);
     let read = if reads { size / READ_PER_SECOND } else { 0 };
     let own = Duration::from_secs(60 + read);
-    let theirs = checks.iter().filter_map(|check| match &check.assertion {
-        Assertion::Command(command) => Some(command.timeout),
+    let theirs = needs().filter_map(|needs| match needs.question {
+        Some(Question::Command(_, limit)) => Some(limit),
         _ => None,
     });
     own + theirs.sum::<Duration>()
@@ -161,18 +128,18 @@ pub fn show(checks: &[Check], answers: &Answers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::{Command, Identity, Network};
     use crate::host::cancel::Cancel;
     use crate::host::process::Cmd;
-    use crate::manifest::assertion::CommandCheck;
 
     fn command(text: &str) -> Check {
-        Check::from(Assertion::Command(CommandCheck {
+        Check::from(Command {
             command: text.to_owned(),
             exit_code: 0,
             output: None,
             matches: None,
             timeout: Duration::from_secs(2),
-        }))
+        })
     }
 
     /// Runs a script here, as a guest would; it only asks.
@@ -190,10 +157,10 @@ mod tests {
     #[test]
     fn the_script_asks_and_its_answers_are_read_whatever_is_in_them() {
         let checks = [
-            Check::from(Assertion::Network),
+            Check::from(Network),
             command("echo 'it'\\''s here'; printf 'a\\033[1mb\\nend\\n'; exit 3"),
             command("sleep 60"),
-            Check::from(Assertion::Identity),
+            Check::from(Identity),
             // More than a line of ours may have.
             command("seq 1000000 1001500"),
         ];

@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use pipeline::internals::checks::{Agent, Check, CheckSet, Command, Identity, Network, NoTraces};
 use pipeline::internals::event::{CheckOutcome, CheckResult, What};
 use pipeline::internals::host::fs::hash_file;
 use pipeline::internals::machine::disk::Put;
 use pipeline::internals::machine::spec::DiskFormat;
-use pipeline::internals::manifest::assertion::{Assertion, Check, CheckSet, CommandCheck};
 use pipeline::internals::platform::Platform;
 use pipeline::internals::size::{ByteSize, GIB, MIB};
 use pipeline::internals::stage::check::{Artifact, CheckWork, WayIn, check};
@@ -44,29 +44,24 @@ fn standard() -> Vec<Check> {
 /// All that needs one boot.
 fn one_boot() -> Vec<Check> {
     let mut checks = standard();
-    checks.retain(|check| check.assertion != Assertion::Identity);
+    checks.retain(|check| *check != Identity.into());
     checks
 }
 
 fn identity_agent_and_command() -> Vec<Check> {
     let mut coffee = command("echo no beans; exit 3", 0, None);
     coffee.name = "coffee".to_owned();
-    vec![
-        Assertion::Network.into(),
-        Assertion::Identity.into(),
-        Assertion::Agent.into(),
-        coffee,
-    ]
+    vec![Network.into(), Identity.into(), Agent.into(), coffee]
 }
 
 fn command(text: &str, exit_code: i32, matches: Option<&str>) -> Check {
-    Check::from(Assertion::Command(CommandCheck {
+    Check::from(Command {
         command: text.to_owned(),
         exit_code,
         output: None,
         matches: matches.map(str::to_owned),
         timeout: Duration::from_secs(60),
-    }))
+    })
 }
 
 fn one_boot_and_questions() -> Vec<Check> {
@@ -206,13 +201,7 @@ const CASES: &[Case] = &[
                 ],
             );
         },
-        checks: || {
-            vec![
-                Assertion::Network.into(),
-                Assertion::NoTraces.into(),
-                Assertion::Identity.into(),
-            ]
-        },
+        checks: || vec![Network.into(), NoTraces.into(), Identity.into()],
         way_in: WayIn::Overlay,
         fails: &[("identity", "the same in both: /etc/all.pem\n")],
     },

@@ -1,12 +1,12 @@
 //! `[flavors.*]`, `[[images]]`, `[[checks]]`: what is done inside, what is wanted, what must hold.
 
-use super::super::key::Keys;
+use std::iter;
+
+use super::super::key::{Key, Keys};
 use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Whole, Word, Yes};
-use super::super::text::{
-    AnyText, Expression, Glob, GuestPath, Mode, OneLine, Owner, Size, Text, Time, Variable,
-};
+use super::super::text::{AnyText, Glob, GuestPath, Mode, OneLine, Owner, Size, Text, Time, Variable};
 use super::SecretKeys;
-use crate::manifest::assertion::CheckSet;
+use crate::checks::{self, CheckSet};
 use crate::syntax::table::{one_of, table};
 
 table! {
@@ -25,13 +25,8 @@ const TRIED: Keys = || {
     tried.map(|(key, _)| key).collect()
 };
 /// Checks that have a name of their own: in a set, each check has one.
-const NAMED: Keys = || {
-    let keys = CheckKey::all().into_iter();
-    let named = keys.filter(|(_, kind)| *kind != CheckKey::Set);
-    named.map(|(key, _)| key).collect()
-};
+const NAMED: Keys = || checks::keys().collect();
 const OF_COPY: Keys = || vec![&STEP.copy.key];
-const OF_COMMAND: Keys = || vec![&CHECK.command.key];
 
 table! {
     STEP: StepKeys = "step", "One thing that is done inside", "{ run = \"guest/update.sh\" }",
@@ -95,27 +90,8 @@ table! {
 
 table! {
     CHECK: CheckKeys = "check", "What must hold of booted images", "{ set = \"standard\" }",
-        groups [needed CheckKey];
+        parts of CHECK_PARTS, groups [needed CheckKey];
     set: Choice<CheckSet> = "\"standard\"", "all checks of a set";
-    boots_within: Time = "\"5m\"",
-        "a first sign of life (a login prompt, a request, a greeting of sshd) within this time; without KVM four times as long";
-    login_prompt: Yes = "true", "`login:` on the serial console or on the screen";
-    network: Yes = "true", "the first network card gets its address by DHCP";
-    port: Whole<u16, 1, 65_535> = "22", "the port is open through the NAT; on 22 sshd greets";
-    root_size: Yes = "true", "disk, last partition and root file system are as large as the image";
-    no_failed_units: Yes = "true", "no unit of systemd (no service of OpenRC) has failed";
-    identity: Yes = "true",
-        "two clones have machine ids, SSH host keys, and private keys below /etc and /var/lib of their own (a second boot)";
-    no_traces: Yes = "true",
-        "in no file is the build key left; no setting of the build, no address of the build host or of its proxy";
-    agent: Yes = "true", "the boot-time agent fetches its script, runs it once as root, and stops for good";
-    command: Text = "\"systemctl is-active nginx\"",
-        "the command, run by root's `/bin/sh` in the guest, does as the keys that go with it say";
-    exit_code: Whole<i32, 0, 255> = "0", "its exit code".default("0").goes_with(OF_COMMAND);
-    output: Text = "\"active\"", "a text that its output has".goes_with(OF_COMMAND);
-    matches: Expression = "\"^OpenSSH_[0-9]+\"", "a [regular expression](https://docs.rs/regex) for its output"
-        .goes_with(OF_COMMAND);
-    timeout: Time = "\"1m\"", "longest time for it".default("\"1m\"").goes_with(OF_COMMAND);
     name: OneLine = "\"web server\"",
         "what reports call it; a check with the name of one in a set takes that one's place"
         .default("the key's").goes_with(NAMED);
@@ -124,19 +100,30 @@ table! {
     distros: OneOrMore<Glob> = "\"debian12\"", "which distros it is for".default("all");
 }
 
-one_of! {
-    /// Kinds of check.
-    CheckKey of CHECK {
-        Set: set,
-        BootsWithin: boots_within,
-        LoginPrompt: login_prompt,
-        Network: network,
-        Port: port,
-        RootSize: root_size,
-        NoFailedUnits: no_failed_units,
-        Identity: identity,
-        NoTraces: no_traces,
-        Agent: agent,
-        Command: command,
+/// The set, the keys of each kind of check, and those that all have.
+const CHECK_PARTS: [&[&Key]; checks::ROWS.len() + 2] = {
+    let (set, all) = CheckKeys::ROWS.split_at(1);
+    let mut parts = [all; checks::ROWS.len() + 2];
+    parts[0] = set;
+    let mut kind = 0;
+    while kind < checks::ROWS.len() {
+        parts[kind + 1] = checks::ROWS[kind];
+        kind += 1;
+    }
+    parts
+};
+
+/// What a check is.
+#[derive(Clone, Copy, Debug)]
+pub enum CheckKey {
+    Set,
+    /// Of the kind that has this key.
+    Kind(&'static Key),
+}
+
+impl OneOf for CheckKey {
+    fn all() -> Vec<(&'static Key, Self)> {
+        let kinds = checks::keys().map(|key| (key, Self::Kind(key)));
+        iter::once((&CHECK.set.key, Self::Set)).chain(kinds).collect()
     }
 }

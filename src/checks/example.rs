@@ -1,0 +1,53 @@
+//! A kind of check to copy from, which exists in tests alone: the guest must greet with a certain text.
+//! `CONTRIBUTING.md` says how it was added.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::judge::{Case, Fault, Finding, Look};
+use super::{Kind, Needs, Question, Written};
+use crate::syntax::fields::Fields;
+use crate::syntax::key::Key;
+use crate::syntax::row::Row;
+use crate::syntax::text::Text;
+
+static KEY: Row<Text> = Row::new("polite", "\"hello\"", "the guest greets with this text");
+
+/// Its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExampleCheck(String);
+
+impl Written for ExampleCheck {
+    const ROWS: &'static [&'static Key] = &[&KEY.key];
+
+    fn read(table: &Fields<'_>) -> Option<Self> {
+        table.read(&KEY).map(Self)
+    }
+}
+
+impl Kind for ExampleCheck {
+    fn input(&self) -> Value {
+        self.0.as_str().into()
+    }
+
+    fn needs(&self) -> Needs {
+        let command = "echo \"${GREETING:-hello}\"".to_owned();
+        Needs {
+            question: Some(Question::Command(command, Duration::from_secs(5))),
+            ..Needs::default()
+        }
+    }
+
+    fn expected(&self, _case: &Case<'_>) -> String {
+        format!("a greeting with `{}`", self.0)
+    }
+
+    fn find(&self, look: &Look<'_>) -> Finding {
+        match &look.answer()?.output {
+            greeting if greeting.contains(&self.0) => Ok(greeting.clone()),
+            other => Err(Fault::Fails(format!("the greeting `{other}`"))),
+        }
+    }
+}
