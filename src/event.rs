@@ -79,6 +79,8 @@ pub enum Verdict {
     GuestOutOfMemory,
     /// The host's kernel killed the machine for want of memory.
     HostOutOfMemory,
+    /// The installer said that it failed, or its machine ended before it had finished.
+    InstallerFailed,
     /// The guest's kernel panicked.
     KernelPanic,
     /// sshd answers and does not take the build's key.
@@ -124,6 +126,7 @@ impl fmt::Display for Verdict {
             Self::GuestDied => "guest died",
             Self::GuestOutOfMemory => "guest out of memory",
             Self::HostOutOfMemory => "host out of memory",
+            Self::InstallerFailed => "installer failed",
             Self::KernelPanic => "kernel panic",
             Self::KeyRefused => "key refused",
             Self::NeverAsked => "never asked",

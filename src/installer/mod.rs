@@ -1,6 +1,7 @@
 //! Facts about installers as data: reads the compiled-in table `templates/installers.toml`, whose first lines say what
 //! each key means. A new distro is an entry there, not code here. Pure.
 
+pub mod version;
 mod watch;
 
 pub use watch::{Fatal, Seen, Watch, percent};
@@ -85,6 +86,9 @@ pub struct Installer {
     /// More of them where there is no ISO.
     #[serde(default)]
     pub netboot: String,
+    /// Of these arguments one must be there where there is no ISO.
+    #[serde(default)]
+    pub netboot_needs: Vec<String>,
     /// Kernel arguments of the installed system too.
     #[serde(default)]
     pub kept: String,
@@ -117,9 +121,12 @@ pub struct Progress {
 #[serde(deny_unknown_fields)]
 pub struct Dead {
     pub has: String,
-    /// In our words.
+    /// In our words; `{}` is the reason that the installer gives.
     pub means: String,
     pub remedy: String,
+    /// Text at which its explanation is complete.
+    #[serde(default)]
+    pub until: String,
 }
 
 /// What is seen while a program works.
@@ -130,9 +137,12 @@ pub struct Program {
     pub progress: Vec<Progress>,
     /// That it is stuck.
     pub fatal: Vec<Dead>,
-    /// That it waits for somebody to type, in a line that it has not ended.
+    /// That it waits for input, in a line that it has not ended.
     #[serde(default)]
     pub question: Vec<Dead>,
+    /// Whether it waits for input after each of its errors.
+    #[serde(default)]
+    pub waits: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +158,7 @@ static FACTS: LazyLock<Table> = LazyLock::new(|| {
 
 /// The installer of a version of a family (`debian`, `12`). An entry that names versions goes before one for all.
 pub fn find(family: &str, version: &str) -> Option<&'static Installer> {
+    let version = version::numbered(version);
     let fits = |pattern: &String| match pattern.strip_suffix('*') {
         Some(start) => version.starts_with(start),
         None => pattern == version,
@@ -219,7 +230,10 @@ mod tests {
         let program = |family, version| find(family, version).map(|entry| entry.program.as_str());
         assert_eq!(program("debian", "13"), Some("debian-installer"));
         assert_eq!(program("ubuntu", "20.04"), Some("debian-installer"));
-        assert_eq!(program("ubuntu", "24.04"), Some("subiquity"));
+        assert_eq!(program("ubuntu", "20.04.6"), Some("debian-installer"));
+        assert_eq!(program("ubuntu", "focal"), Some("debian-installer"));
+        assert_eq!(program("ubuntu", "24.04.2"), Some("subiquity"));
+        assert_eq!(program("ubuntu", "noble"), Some("subiquity"));
         assert_eq!(program("rhel", "8"), Some("anaconda"));
         assert_eq!(program("alpine", "3.23"), None);
     }

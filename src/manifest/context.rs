@@ -13,7 +13,7 @@ use crate::size::{GIB, MIB};
 pub type Context = BTreeMap<String, serde_json::Value>;
 
 /// Names that the program gives their values; `[vars]` cannot have them.
-pub const RESERVED: [&str; 24] = [
+pub const RESERVED: [&str; 25] = [
     "build_key",
     "components",
     "disk_gb",
@@ -30,6 +30,7 @@ pub const RESERVED: [&str; 24] = [
     "mirror_url",
     "password",
     "platform",
+    "report_installed",
     "report_url",
     "root_uuid",
     "security_mirror",
@@ -39,6 +40,9 @@ pub const RESERVED: [&str; 24] = [
     "user",
     "version",
 ];
+
+/// In the sample of [`BuildFacts::report_installed`]: answers without it do not report.
+pub const REPORT: &str = "report of the end";
 
 /// What an answer template is told about the build beside the vars and the distro.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,8 +55,6 @@ pub struct BuildFacts {
     pub suite: String,
     /// Archive components.
     pub components: Vec<String>,
-    /// Host name of the guest while it is built.
-    pub hostname: String,
     /// The build's public key, as in `authorized_keys`.
     pub build_key: String,
     /// UUID of the root file system.
@@ -65,6 +67,8 @@ pub struct BuildFacts {
     pub password: String,
     /// Where an installer may report how far it is; empty: nowhere.
     pub report_url: String,
+    /// Shell command by which an installer's answers report that all is done; empty for other answers.
+    pub report_installed: String,
 }
 
 impl BuildFacts {
@@ -97,7 +101,7 @@ impl BuildFacts {
             mirror: mirror.unwrap_or_else(|| "<mirror of this host>".to_owned()),
             suite,
             components,
-            hostname: distro.name.clone(),
+            report_installed: format!("<{REPORT}>"),
             build_key: "<key of the build>".to_owned(),
             root_uuid: "<UUID of the root file system>".to_owned(),
             user,
@@ -113,31 +117,41 @@ pub fn answers_context(distro: &Distro, facts: &BuildFacts) -> Context {
         security_mirror,
         suite,
         components,
-        hostname,
         build_key,
         root_uuid,
         user,
         kept_arguments,
         password,
         report_url,
+        report_installed,
     } = facts;
+    let hostname = host_name(&distro.name);
     let mut context = distro_context(distro);
     let texts = [
         ("mirror", mirror),
         ("security_mirror", security_mirror),
         ("suite", suite),
-        ("hostname", hostname),
+        ("hostname", &hostname),
         ("build_key", build_key),
         ("root_uuid", root_uuid),
         ("user", user),
         ("kept_arguments", kept_arguments),
         ("password", password),
         ("report_url", report_url),
+        ("report_installed", report_installed),
     ];
     context.extend(texts.map(|(key, text)| (key.to_owned(), text.as_str().into())));
     context.insert("components".to_owned(), components.clone().into());
     context.insert("mirror_url".to_owned(), parts(mirror));
     context
+}
+
+/// A distro's name as a host name: installers cut others at a dot or refuse them (RFC 1123: letters, digits and hyphens, at
+/// most 63).
+fn host_name(distro: &str) -> String {
+    let one = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = distro.chars().map(one).take(63).collect();
+    name.trim_matches('-').to_owned()
 }
 
 /// The parts of a URL, for installers that want them one by one.
@@ -225,4 +239,17 @@ pub fn distro_context(distro: &Distro) -> Context {
     context.insert("version".to_owned(), distro.version.as_str().into());
     context.insert("platform".to_owned(), json!(distro.platform.hardware()));
     context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_distros_become_names_that_every_installer_takes() {
+        assert_eq!(host_name("debian12"), "debian12");
+        assert_eq!(host_name("ubuntu-20.04-server"), "ubuntu-20-04-server");
+        assert_eq!(host_name("alma_9."), "alma-9");
+        assert_eq!(host_name(&"x".repeat(80)).len(), 63);
+    }
 }

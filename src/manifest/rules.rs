@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::context::{self, BootFacts, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
-use super::model::{Flavor, Image, Resources};
+use super::model::{Flavor, Image, Resources, Source};
 use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
 use super::suggest;
 use super::template::{self, Fault, TemplateError};
@@ -235,6 +235,16 @@ impl<'a> Rules<'a> {
         for error in template::lint(&answers.name, &answers.text, &context) {
             let whose = format!(" (answers of `{}`)", draft.distro.name);
             self.report_in_file(&draft.answers_span, &whose, error);
+        }
+        let is_silent = |text: String| !text.contains(context::REPORT);
+        if matches!(draft.distro.source, Source::Installer(_))
+            && template::render(answers, &context).is_ok_and(is_silent)
+        {
+            let kind = ProblemKind::Unreported {
+                answers: answers.name.clone(),
+                distro: draft.distro.name.clone(),
+            };
+            self.reading.problems.add(&draft.answers_span, kind);
         }
     }
 

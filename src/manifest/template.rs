@@ -84,6 +84,7 @@ fn environment() -> Environment<'static> {
         }
     });
     environment.set_debug(true);
+    environment.add_filter("major", |version: &str| crate::installer::version::major(version));
     // A loop in a loop, or a width of a thousand million, is a mistake to be told, not to be waited for.
     environment.set_fuel(Some(FUEL));
     environment

@@ -172,6 +172,9 @@ pub enum ProblemKind {
     /// A warning: the secret is not there now. A run refuses to start without it.
     #[error("`{path}`: {cause}")]
     UnsetSecret { path: String, cause: String },
+    /// A warning: answers of an installer that do not report its end.
+    #[error("the answers `{answers}` of distro `{distro}` do not report that the installation is done")]
+    Unreported { answers: String, distro: String },
     /// A warning: no image uses it.
     #[error("no image uses the {what} `{name}`")]
     Unused {
@@ -232,6 +235,7 @@ impl ProblemKind {
             Self::UndefinedVariable { .. } => "manifest::undefined_variable",
             Self::UnknownKey { .. } => "manifest::unknown_key",
             Self::Unreadable { .. } => "manifest::unreadable",
+            Self::Unreported { .. } => "manifest::unreported",
             Self::UnsetSecret { .. } => "manifest::unset_secret",
             Self::Unused { .. } => "manifest::unused",
             Self::Unverified { .. } => "manifest::unverified",
@@ -241,7 +245,10 @@ impl ProblemKind {
 
     /// Whether a run can go on all the same.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::UnsetSecret { .. } | Self::Unused { .. })
+        matches!(
+            self,
+            Self::Unreported { .. } | Self::UnsetSecret { .. } | Self::Unused { .. }
+        )
     }
 
     /// What the underlined text is, in a few words.
@@ -267,6 +274,7 @@ impl ProblemKind {
             Self::TooSmall { .. } => "too small",
             Self::UndefinedVariable { .. } => "not defined",
             Self::UnknownKey { .. } => "not known here",
+            Self::Unreported { .. } => "no report at the end",
             Self::UnsetSecret { .. } => "not there now",
             Self::Unused { .. } => "never used",
             Self::Unverified { .. } => "no digest to verify this download",
@@ -305,6 +313,11 @@ impl ProblemKind {
             Self::Nickel { remedy, .. } | Self::Template { remedy, .. } => return remedy.clone(),
             Self::TooSmall { distro, .. } => {
                 format!("take a larger size, or a smaller `distros.{distro}.disk`: images only grow")
+            }
+            Self::Unreported { .. } => {
+                "a failed installation may pass for a good one: run {{ report_installed }} as the \
+                                        last command of the answers"
+                    .to_owned()
             }
             Self::UnsetSecret { .. } => "a run refuses to start without it".to_owned(),
             Self::Unused { what, .. } => format!("name it in an image's `{what}`, or take it out"),

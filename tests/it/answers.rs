@@ -21,21 +21,39 @@ const ROWS: [(&str, &str, &str); 12] = [
     ("ubuntu2604", "ubuntu", "26.04"),
 ];
 
+/// Versions as publishers write them, and which of the others each is like.
+const WRITTEN: [(&str, &str, &str, &str); 9] = [
+    ("centos7_9", "rhel", "7.9.2009", "centos7"),
+    ("centos_8.1", "rhel", "8.1.1911", "centos8"),
+    ("stream9", "rhel", "9-stream", "alma9"),
+    ("rawhide", "rhel", "rawhide", "fedora42"),
+    ("ubuntu-20.04.6", "ubuntu", "20.04.6", "ubuntu2004"),
+    ("focal", "ubuntu", "focal", "ubuntu2004"),
+    ("jammy", "ubuntu", "jammy", "ubuntu2204"),
+    ("ubuntu-24.04.2", "ubuntu", "24.04.2", "ubuntu2404"),
+    ("noble", "ubuntu", "noble", "ubuntu2404"),
+];
+
 /// Renders one distro's answers; `vars` go to all.
 fn render(bench: &Bench, vars: &str, distro: &str) -> String {
     let mut manifest = format!("[vars]\n{vars}\n");
-    for (name, family, version) in ROWS {
+    let written = WRITTEN.map(|(name, family, version, _)| (name, family, version));
+    for (name, family, version) in ROWS.into_iter().chain(written) {
         // Debian's is else the one of the host that the test happens to run on.
         let mirror = match family {
             "debian" => ", mirror = \"http://mirror.example/debian\"",
             _ => "",
         };
         manifest += &format!(
-            "[distros.{name}]\nfamily = \"{family}\"\nversion = \"{version}\"\n\
+            "[distros.\"{name}\"]\nfamily = \"{family}\"\nversion = \"{version}\"\n\
              source = {{ iso = {{ path = \"x.iso\"{mirror} }} }}\n"
         );
     }
-    let names: Vec<_> = ROWS.iter().map(|(name, _, _)| format!("\"{name}\"")).collect();
+    let names = ROWS
+        .iter()
+        .map(|(name, ..)| name)
+        .chain(WRITTEN.iter().map(|(name, ..)| name));
+    let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
     manifest += &format!(
         "[flavors.base]\nsteps = []\n[[images]]\ndistro = [{}]\nflavor = \"base\"\nsizes = [\"20G\"]\n",
         names.join(", ")
@@ -97,6 +115,20 @@ fn preseeds_are_good_for_debconf_and_autoinstalls_for_cloud_init() {
 }
 
 #[test]
+fn versions_and_names_as_publishers_write_them_render_as_they_are_meant() {
+    let bench = Bench::new();
+    for (distro, _, _, like) in WRITTEN {
+        // A host name has neither dots nor underscores: installers cut or refuse it.
+        let host = distro.replace(['.', '_'], "-");
+        let (found, wanted) = (render(&bench, "", distro), render(&bench, "", like));
+        assert_eq!(found, wanted.replace(like, &host), "{distro}");
+    }
+    // The kernel of EL 8 depends on linux-firmware.
+    let excludes = |distro| render(&bench, "", distro).contains("\n-*firmware\n");
+    assert!(!excludes("centos8") && excludes("centos7") && excludes("alma9"));
+}
+
+#[test]
 fn what_each_installer_of_the_fleet_gets_is_reviewed_as_text() {
     let bench = Bench::new();
     for distro in ["debian13", "ubuntu2004", "ubuntu2404", "centos7", "alma9"] {
@@ -110,7 +142,8 @@ fn what_each_installer_of_the_fleet_gets_is_reviewed_as_text() {
 #[test]
 fn a_template_of_ones_own_replaces_a_block() {
     let bench = Bench::new();
-    let own = "{% extends \"preseed-debian.cfg.j2\" %}\n{% block clock %}\nd-i time/zone string {{ zone }}\n{% endblock %}\n";
+    let own = "{% extends \"preseed-debian.cfg.j2\" %}\n{% block clock %}\nd-i time/zone string {{ zone }}\n{% endblock %}\n\
+               {% block commands %}\n  echo mine; \\\n{% endblock %}\n";
     bench.write("own.cfg.j2", own);
     bench.write("x.iso", "");
     let manifest = "[distros.d]\nfamily = \"debian\"\nversion = \"13\"\nsource = { iso = { path = \"x.iso\" } }\n\
@@ -120,6 +153,12 @@ fn a_template_of_ones_own_replaces_a_block() {
     let ran = bench.run(&["render", "images.toml"]);
     assert!(
         ran.stdout.contains("d-i time/zone string Asia/Tokyo\n"),
+        "{}",
+        ran.all()
+    );
+    assert!(
+        ran.stdout
+            .contains("in-target update-grub; \\\n  echo mine; \\\n  { { echo;"),
         "{}",
         ran.all()
     );

@@ -2,9 +2,11 @@
 //! the real installer does is in `full_guest::installer`.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::machine::tiny::{self, Then};
+use crate::support::debian_installer::netboot;
 use crate::support::http::Server;
 use crate::support::{Bench, tool};
 
@@ -256,6 +258,13 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
             Then::Halt,
         ),
         (
+            "unfinished",
+            "rhel",
+            "seed",
+            "Installing boot loader\r\n",
+            Then::PowerOff,
+        ),
+        (
             "good",
             "rhel",
             "seed",
@@ -264,23 +273,38 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         ),
     ] {
         cd(&bench, name, text, then);
+        // Answers that report nothing: the end of the machine is all there is.
+        let answers = if name == "good" {
+            "answers = \"ks.cfg\"\n"
+        } else {
+            ""
+        };
         distros += &format!(
             "[distros.{name}]\nfamily = \"{family}\"\nversion = \"9\"\ndisk = \"64M\"\nmemory = \"64M\"\ncpus = 1\n\
-             source = {{ iso = {{ path = \"{name}.iso\", answers_by = \"{by}\", boot_command = \"<wait0>\" }} }}\n"
+             {answers}source = {{ iso = {{ path = \"{name}.iso\", answers_by = \"{by}\", boot_command = \"<wait0>\" }} }}\n"
         );
     }
     bench.write(
         "images.toml",
-        manifest(&distros, &["deaf", "panic", "stuck", "small", "asks", "good"]),
+        manifest(
+            &distros,
+            &["deaf", "panic", "stuck", "small", "asks", "unfinished", "good"],
+        ),
     );
+    bench.write("ks.cfg", "text\npoweroff\n");
+    let validated = bench.run(&["validate", "images.toml"]);
+    assert_eq!(validated.code, 0, "{}", validated.all());
+    let warning = "the answers `ks.cfg` of distro `good` do not report that the installation is done";
+    assert!(validated.stderr.contains(warning), "{}", validated.all());
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
     for (distro, verdict) in [
         ("deaf", "never asked"),
         ("panic", "kernel panic"),
-        ("stuck", "stuck at prompt"),
+        ("stuck", "installer failed"),
         ("small", "stuck at prompt"),
         ("asks", "stuck at prompt"),
+        ("unfinished", "installer failed"),
     ] {
         let told = ran
             .stderr
@@ -306,6 +330,10 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         ("stuck", "Anaconda crashed (it had its answers"),
         ("small", "the disk is too small for what the answers want on it"),
         ("asks", "the installer asks something that the answers do not say"),
+        (
+            "unfinished",
+            "the machine went off before the installer reported that it had finished",
+        ),
     ] {
         assert!(failure(&ran.stderr, distro).contains(what), "{}", ran.all());
     }
@@ -315,12 +343,176 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
         ran.all()
     );
     assert!(!ran.stderr.contains("failed       install good"), "{}", ran.all());
+    let warning = "the answers `ks.cfg` do not report that the installation is done";
+    assert_eq!(ran.stderr.matches(warning).count(), 1, "{}", ran.all());
     // Nothing was installed, of course: the disk that it left starts nothing.
     assert!(
         ran.stderr.contains("the machine found nothing to boot"),
         "{}",
         ran.all()
     );
+}
+
+/// What stands in the place of an installer: takes its answers as one does, shows them (so that all of them is on the console),
+/// prints what it is told to, and in a good ending runs the last command of the answers, traced.
+const STAND_IN: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+echo 1 > /proc/sys/kernel/printk
+exec > /dev/console 2>&1
+for argument in $(cat /proc/cmdline); do
+    case $argument in
+    ending=*) ending=${argument#*=} ;;
+    preseed/file=* | inst.ks=file:*) answers=${argument#*[=:]} ;;
+    ds=*)
+        for name in failover net_failover virtio_net; do
+            insmod "/$name.ko"
+        done
+        ip address add 10.0.2.15/24 dev eth0
+        ip link set eth0 up
+        answers=/user-data
+        until wget -qO "$answers" "${argument#*;s=}user-data"; do
+            sleep 0.2
+        done
+        ;;
+    esac
+done
+answers=/${answers##*/}
+cat "$answers" "/$ending"
+case $ending in
+good-*) sh -xc "$(sed 's/\\u003e/>/g; s/\\u0026/\&/g' "$answers" | grep -o '{ { echo; .*|| :')" ;;
+esac
+poweroff -f
+"#;
+
+/// An initial RAM disk with busybox, the network card's modules, and these files.
+fn stand_in(bench: &Bench, installer: &Path, files: &[(&str, &str)]) {
+    bench.write("early/init", STAND_IN);
+    for (name, text) in files {
+        bench.write(&format!("early/{name}"), text);
+    }
+    let script = "chmod +x early/init && mkdir -p early/bin early/dev early/proc && cp \"$(command -v busybox)\" early/bin/ &&
+        ldd early/bin/busybox | grep -o '/[^ ]*' | while read -r lib; do
+            mkdir -p \"early${lib%/*}\" && cp -L \"$lib\" \"early$lib\"
+        done
+        mkdir modules && cd modules && zcat \"$1\" | cpio -id --quiet '*/failover.ko*' '*/net_failover.ko*' '*/virtio_net.ko*' &&
+        find . -name '*.xz' -exec xz -d {} + && find . -name '*.ko' -exec cp {} ../early/ \\; &&
+        cd ../early && find . | cpio -o -H newc --quiet | gzip -1 > ../initrd.gz";
+    let initrd = installer.display().to_string();
+    tool("sh", &["-ec", script, "sh", &initrd], &bench.path("."));
+}
+
+/// Machines with busybox in the place of each installer: an installation counts when the last command of the answers was run,
+/// by the console or by a request, and not when the machine goes off, whatever is on its console.
+#[test]
+fn an_installer_must_report_that_it_is_done() {
+    let bench = Bench::new();
+    let boot = netboot();
+    let ubuntu = "start: subiquity/Mirror/apply_autoinstall_config: \n";
+    let aborts = "finish: subiquity/Mirror/apply_autoinstall_config: aborting install since no mirror is usable\n\
+                  An error occurred. Press enter to start a shell\n";
+    let spokes = "The exact error message is:\n\nThe following mandatory spokes are not completed:\nSoftware selection\n\n\
+                  The installer will now terminate.\n";
+    let files = [
+        ("good-debian", "Finishing the installation\n"),
+        ("good-ubuntu", ubuntu),
+        ("good-rhel", "Running post-installation scripts\n"),
+        ("bad-debian", "Finishing the installation\n"),
+        ("bad-ubuntu", aborts),
+        ("bad-rhel", spokes),
+    ];
+    stand_in(&bench, &boot.initrd, &files);
+    let kernel = boot.kernel.display();
+    let mut distros = String::new();
+    for (ending, _) in files {
+        let family = ending.split('-').next_back().unwrap();
+        let (version, by, more) = match family {
+            "debian" => ("13", "initrd", ", suite = \"trixie\""),
+            "ubuntu" => ("24.04.2", "http", ""),
+            _ => ("8.1.1911", "initrd", ", mirror = \"http://mirror.example/\""),
+        };
+        let more = match family {
+            "ubuntu" => ", arguments = \"url=http://mirror.example/server.iso",
+            _ => &format!("{more}, arguments = \""),
+        };
+        distros += &format!(
+            "[distros.{ending}]\nfamily = \"{family}\"\nversion = \"{version}\"\ndisk = \"64M\"\nmemory = \"192M\"\n\
+             cpus = 1\nsource = {{ netboot = {{ kernel = {{ path = \"{kernel}\" }}, initrd = {{ path = \"initrd.gz\" }}, \
+             answers_by = \"{by}\"{more} ending={ending}\" }} }}\n"
+        );
+    }
+    bench.write(
+        "images.toml",
+        manifest(&distros, &files.map(|(ending, _)| ending)),
+    );
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    for (ending, _) in files.iter().filter(|(ending, _)| ending.starts_with("good")) {
+        let done = format!("install {ending}: done in ");
+        assert!(ran.stderr.contains(&done), "{ending}: {}", ran.all());
+    }
+    for (ending, what) in [
+        (
+            "bad-debian",
+            "the machine went off before the installer reported that it had finished",
+        ),
+        ("bad-ubuntu", "the installer can use none of its mirrors"),
+        (
+            "bad-rhel",
+            "what the answers say cannot be done: Software selection",
+        ),
+    ] {
+        let told = failure(&ran.stderr, ending);
+        assert!(told.contains(what), "{ending}: {}", ran.all());
+    }
+    assert_eq!(
+        ran.stderr.matches("verdict: installer failed").count(),
+        3,
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
+fn an_installer_without_an_image_that_would_not_find_its_second_part_is_refused() {
+    let bench = Bench::new();
+    bench.write("linux", "a kernel");
+    bench.write("initrd", "an initrd");
+    for (family, version, more, remedy) in [
+        ("rhel", "9", "", "write `mirror`: the URL of an installation tree"),
+        ("rhel", "9", ", mirror = \"http://mirror.example/\"", ""),
+        (
+            "rhel",
+            "9",
+            ", arguments = \"inst.stage2=http://mirror.example/\"",
+            "",
+        ),
+        (
+            "ubuntu",
+            "22.04",
+            "",
+            "arguments = \"ip=dhcp url=http://…/server.iso\"",
+        ),
+        (
+            "ubuntu",
+            "22.04",
+            ", arguments = \"ip=dhcp url=http://mirror.example/s.iso\"",
+            "",
+        ),
+        ("ubuntu", "20.04.6", "", ""),
+        ("debian", "13", "", ""),
+    ] {
+        let distro = format!(
+            "[distros.d]\nfamily = \"{family}\"\nversion = \"{version}\"\ndisk = \"5G\"\n\
+             source = {{ netboot = {{ kernel = {{ path = \"linux\" }}, initrd = {{ path = \"initrd\" }}{more} }} }}\n"
+        );
+        bench.write("images.toml", manifest(&distro, &["d"]));
+        let ran = bench.run(&["validate", "images.toml"]);
+        assert_eq!(ran.code, if remedy.is_empty() { 0 } else { 2 }, "{}", ran.all());
+        let text = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(remedy), "{}", ran.all());
+    }
 }
 
 /// A CD whose boot loader prints each key that it gets: what is typed is seen on the console, and understood there.

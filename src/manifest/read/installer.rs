@@ -44,7 +44,33 @@ pub(super) fn read_netboot(
         kernel: part(&NETBOOT.kernel).unwrap_or_else(Media::none),
         initrd: part(&NETBOOT.initrd).unwrap_or_else(Media::none),
     };
-    Some(read(reading, &table, media, known, templates))
+    let source = read(reading, &table, media, known, templates);
+    if let Some(known) = known
+        && !can_start(known, &source)
+    {
+        let cause = format!(
+            "without an image, this installer does not find its second part: none of its arguments is {}",
+            known.netboot_needs.join(" or ")
+        );
+        let remedy = match known.mirror.is_empty() {
+            true => "write `mirror`: the URL of an installation tree",
+            false => {
+                "name an image for its memory (it needs 5G): arguments = \"ip=dhcp url=http://…/server.iso\"; or take that as `iso`"
+            }
+        };
+        cell.bad(cause, remedy);
+    }
+    Some(source)
+}
+
+/// Whether an installer without an image is told where the rest of it is.
+fn can_start(known: &Installer, source: &InstallerSource) -> bool {
+    let arguments = source.arguments.as_deref().unwrap_or_default();
+    let has_mirror = source.mirror.is_some() || !known.mirror.is_empty();
+    let is_told = |need: &String| arguments.split_whitespace().any(|word| word.starts_with(need));
+    known.netboot_needs.is_empty()
+        || has_mirror && known.netboot.contains("mirror")
+        || known.netboot_needs.iter().any(is_told)
 }
 
 fn read(

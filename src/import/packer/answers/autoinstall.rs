@@ -61,7 +61,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
                 Weight::Decided,
                 line,
                 "end of the installation",
-                "the machine switches off: that is the sign that the build waits for",
+                "the machine switches off once the installation is done",
             ),
             "locale" => made.text("locale", &quote.plain(&node.text().unwrap_or_default())),
             "timezone" => made.text("timezone", &quote.plain(&node.text().unwrap_or_default())),

@@ -34,7 +34,7 @@ pub enum Answer {
 pub(super) enum Added {
     /// More lines behind it.
     Lines(String),
-    /// Another command, in the same command behind it.
+    /// A command, in a block for commands that must not fail.
     Command(String),
     /// Other lines instead.
     Instead(String),
@@ -79,10 +79,8 @@ impl Converted {
         for (block, added) in blocks {
             let body = match added {
                 Added::Lines(lines) => format!("{{{{ super() }}}}{}", ended(lines)),
-                // Where the command before is one that must not fail, this one is as it was: its last word counts.
-                Added::Command(command) => {
-                    format!("{{{{ super() | trim }}}}; set +e; \\\n  {}", ended(command))
-                }
+                // As it was: its last word counts.
+                Added::Command(command) => format!("  ( set +e; \\\n  {command} ); \\\n"),
                 Added::Instead(lines) => ended(lines),
             };
             text.push_str(&format!("\n{{% block {block} %}}\n{body}{{% endblock %}}\n"));

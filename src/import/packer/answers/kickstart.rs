@@ -158,7 +158,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
             Weight::Decided,
             line,
             "end of the installation",
-            "the machine switches off: that is the sign that the build waits for",
+            "the machine switches off once the installation is done",
         );
     }
     if !packages.is_empty() {

@@ -98,7 +98,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
             Weight::Decided,
             *line,
             "end of the installation",
-            "the machine switches off: that is the sign that the build waits for",
+            "the machine switches off once the installation is done",
         );
     }
     if !host.is_empty() {
@@ -108,7 +108,8 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
         made.blocks.push(("packages", Added::Lines(kept)));
     }
     if !late.is_empty() {
-        made.blocks.push(("late", Added::Command(quote.quoted(&late))));
+        made.blocks
+            .push(("commands", Added::Command(quote.quoted(&late))));
     }
     made
 }
@@ -160,9 +161,7 @@ mod tests {
             "{template}"
         );
         assert!(
-            template.contains(
-                "{{ super() | trim }}; set +e; \\\n  in-target touch /{{ \"{\" }}{x}}; \\\n  true\n"
-            ),
+            template.contains("  ( set +e; \\\n  in-target touch /{{ \"{\" }}{x}}; \\\n  true ); \\\n"),
             "{template}"
         );
         assert!(

@@ -160,7 +160,6 @@ fn answers(
         mirror: mirror.uri.clone(),
         suite: source.suite.clone(),
         components: source.components.clone(),
-        hostname: distro.name.clone(),
         build_key: BUILD_KEY.to_owned(),
         root_uuid: root_uuid.to_owned(),
         security_mirror: mirror

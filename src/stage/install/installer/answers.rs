@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::InstallerWork;
-use super::plan::{ANSWERS_FOLDER, ANSWERS_PORT, HOST_ADDRESS, LOG_PORT, PASSWORD, REPORT_URL};
+use super::plan::{
+    ANSWERS_FOLDER, ANSWERS_PORT, HOST_ADDRESS, LOG_PORT, PASSWORD, REPORT_URL, SIGN, reports,
+};
+use crate::digest::sha256_hex;
 use crate::host::fs::write_private;
 use crate::host::serve::{Answered, Bound, Server};
 use crate::installer::Delivery;
@@ -22,6 +25,9 @@ use crate::stage::requests::RequestLog;
 /// What an installer reports to, beside the answers.
 const REPORTS: &str = "report";
 
+/// What an installer asks for when all is done.
+pub(super) const INSTALLED: &str = "installed";
+
 /// Answers, ready to be taken.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -31,6 +37,7 @@ pub(super) struct Answers {
     port: u16,
     folder: String,
     log_port: u16,
+    sign: Option<String>,
     heard: Arc<Mutex<Vec<Answered>>>,
     /// Serves as long as this lives.
     _server: Server,
@@ -59,7 +66,7 @@ impl Answers {
         let seed = (work.delivery == Delivery::Seed)
             .then(|| write_seed(work, &text, site))
             .transpose()?;
-        let mut documents = BTreeMap::new();
+        let mut documents = BTreeMap::from([(INSTALLED.to_owned(), Vec::new())]);
         if work.delivery == Delivery::Http {
             documents.insert(work.file.clone(), text.clone().into_bytes());
             let others = work.other_seed_files.iter();
@@ -73,8 +80,10 @@ impl Answers {
             }
             list.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         });
+        let sign = reports(&work.answers).then(|| halves(&folder).concat());
         Ok(Self {
             text,
+            sign,
             delivery: work.delivery,
             seed,
             port,
@@ -88,6 +97,11 @@ impl Answers {
     /// A text of the plan with what only this run knows.
     pub(super) fn fill(&self, text: &str) -> String {
         fill(text, self.port, &self.folder, self.log_port)
+    }
+
+    /// What these answers make the installer print when all is done; none: they report nothing.
+    pub(super) fn sign(&self) -> Option<String> {
+        self.sign.clone()
     }
 
     /// The seed to attach, where there is one.
@@ -110,9 +124,18 @@ impl Answers {
     }
 }
 
+/// The sign of this run. The folder itself stands on kernels' command lines, which consoles show.
+fn halves(folder: &str) -> [String; 2] {
+    let secret = sha256_hex(folder.as_bytes());
+    [secret[..16].to_owned(), secret[16..32].to_owned()]
+}
+
 fn fill(text: &str, port: u16, folder: &str, log_port: u16) -> String {
+    let [first, second] = halves(folder);
     let base = format!("http://{HOST_ADDRESS}:{port}/{folder}/");
-    text.replace(REPORT_URL, &format!("{base}{REPORTS}"))
+    text.replace(SIGN[0], &first)
+        .replace(SIGN[1], &second)
+        .replace(REPORT_URL, &format!("{base}{REPORTS}"))
         .replace(ANSWERS_FOLDER, &base)
         .replace(ANSWERS_PORT, &port.to_string())
         .replace(LOG_PORT, &log_port.to_string())

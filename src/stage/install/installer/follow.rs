@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::InstallerWork;
-use super::answers::Answers;
+use super::answers::{Answers, INSTALLED};
+use super::heard::{Heard, Wrong};
 use crate::event::{Emitter, Stream, Unit, Verdict, What};
 use crate::host::syslog::Syslog;
-use crate::installer::{self, Delivery, Fatal, Seen, Watch};
+use crate::installer::{self, Delivery, Seen};
 use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::size::show_duration;
@@ -24,16 +25,12 @@ use crate::stage::guest::scaled;
 const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// How often everything is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// After a text that means the end: time for the lines that explain it.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long a question stands until nobody is expected to answer it: somebody may read along, and type.
-const UNANSWERED: Duration = Duration::from_secs(30);
 /// Details (packages) are told no more often than this.
 const DETAIL: Duration = Duration::from_secs(5);
 /// Bytes of syslog that are kept, so that a guest cannot fill the disk; a whole installation sends a few megabytes.
 const LOGGED: u64 = 64 << 20;
 /// Lines shown in errors.
-const SHOWN: usize = 10;
+pub(super) const SHOWN: usize = 16;
 
 /// An installer that will not finish.
 #[derive(Clone, Debug)]
@@ -74,19 +71,15 @@ impl fmt::Display for InstallerFailure {
 
 /// Follows one installer.
 pub(super) struct Follow<'a> {
-    work: &'a InstallerWork,
     answers: &'a Answers,
     syslog: &'a Syslog,
     site: &'a Site,
-    watch: Watch,
+    heard: Heard,
     log: File,
     logged: u64,
     told: Told,
-    /// Console lines read.
-    read: u64,
-    asked: bool,
     /// Last sign of life that the machine itself does not know of.
-    heard: Instant,
+    alive: Instant,
     trouble: VecDeque<String>,
 }
 
@@ -108,11 +101,10 @@ impl<'a> Follow<'a> {
     ) -> Result<Self, StageError> {
         let path = site.logs.join("syslog.log");
         Ok(Self {
-            work,
             answers,
             syslog,
             site,
-            watch: Watch::new(installer::program(&work.program)),
+            heard: Heard::new(&work.program, answers.sign(), work.delivery != Delivery::Http),
             log: File::create(&path).map_err(|e| StageError::file("write", &path, e))?,
             logged: 0,
             told: Told {
@@ -121,9 +113,7 @@ impl<'a> Follow<'a> {
                 percent: None,
                 detail: None,
             },
-            read: 0,
-            asked: false,
-            heard: Instant::now(),
+            alive: Instant::now(),
             trouble: VecDeque::new(),
         })
     }
@@ -136,36 +126,47 @@ impl<'a> Follow<'a> {
     pub(super) fn run(&mut self, machine: &mut Machine) -> Result<(), StageError> {
         loop {
             let done = machine.is_done();
-            if let Some(fatal) = self.look(machine) {
-                return Err(self.stuck(machine, fatal));
-            }
+            self.look(machine);
             match done {
-                Ok(false) => {}
-                Ok(true) if self.was_served() => return Ok(()),
-                Ok(true) => {
-                    let what = "the installer ended without having asked for its answers".to_owned();
-                    let remedy = "look at the console log: which kernel arguments did it get?".to_owned();
-                    return Err(self.failure(machine, Verdict::NeverAsked, what, remedy));
-                }
+                Ok(true) => return self.heard.ended().map_err(|wrong| self.failure(machine, wrong)),
                 Err(MachineError::Trouble { trouble, .. }) => {
-                    let verdict = trouble.verdict();
-                    return Err(self.failure(machine, verdict, trouble.to_string(), String::new()));
+                    let (verdict, what) = (trouble.verdict(), trouble.to_string());
+                    let remedy = String::new();
+                    return Err(self.failure(
+                        machine,
+                        Wrong {
+                            verdict,
+                            what,
+                            remedy,
+                        },
+                    ));
                 }
                 Err(error) => return Err(error.into()),
+                Ok(false) => {}
+            }
+            if let Some(wrong) = self.heard.stuck(Instant::now()) {
+                return Err(self.failure(machine, wrong));
             }
             let silence = self.silence();
-            if machine.quiet_for().min(self.heard.elapsed()) >= silence {
+            if machine.quiet_for().min(self.alive.elapsed()) >= silence {
                 let what = format!(
                     "the installer has shown no sign of life for {}",
                     show_duration(silence)
                 );
                 let remedy = "look at the screen and the console log for what it waits for".to_owned();
-                let verdict = match (machine.console().bytes(), self.was_served()) {
+                let verdict = match (machine.console().bytes(), self.heard.served) {
                     (0, _) => Verdict::NeverBooted,
                     (_, false) => Verdict::NeverAsked,
                     (_, true) => Verdict::Silence,
                 };
-                return Err(self.failure(machine, verdict, what, remedy));
+                return Err(self.failure(
+                    machine,
+                    Wrong {
+                        verdict,
+                        what,
+                        remedy,
+                    },
+                ));
             }
             if self.site.cancel.sleep(LOOK) {
                 return Err(MachineError::Cancelled.into());
@@ -173,23 +174,21 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Reads what is new; gives what says that nothing will happen any more.
-    fn look(&mut self, machine: &Machine) -> Option<Fatal> {
+    /// Reads what is new.
+    fn look(&mut self, machine: &Machine) {
+        let now = Instant::now();
         for request in self.answers.requests() {
-            self.heard = Instant::now();
-            if request.status == 200 {
-                self.asked = true;
-            }
+            self.alive = now;
+            let is_sign = request.path == format!("/{INSTALLED}");
+            self.heard.installed |= is_sign;
+            self.heard.served |= request.status == 200 && !is_sign;
             if !request.body.is_empty() {
-                let text = report(&request.body);
-                if let Some(fatal) = self.watch.fatal(&text) {
-                    return Some(fatal);
-                }
-                self.said(&text);
+                let seen = self.heard.report(&report(&request.body), now);
+                self.told.seen(seen);
             }
         }
         for line in self.syslog.lines() {
-            self.heard = Instant::now();
+            self.alive = now;
             // A full disk must not stop the guest; what is read live goes on.
             self.logged += line.len() as u64;
             if self.logged <= LOGGED {
@@ -202,65 +201,24 @@ impl<'a> Follow<'a> {
                 }
                 self.trouble.push_back(line.clone());
             }
-            self.said(&line);
+            self.told.seen(self.heard.log(&line));
         }
-        let (lines, unfinished, total) = machine.console().lines_after(self.read);
-        self.read = total;
-        for line in &lines {
-            if let Some(fatal) = self.watch.fatal(line) {
-                return Some(fatal);
-            }
-            self.said(line);
-        }
-        if let Some(fatal) = self.watch.fatal(&unfinished) {
-            return Some(fatal);
-        }
-        // Who types may answer it.
-        if let Some(fatal) = self.watch.question(&unfinished)
-            && machine.console().last_activity().elapsed() >= UNANSWERED
-        {
-            return Some(fatal);
-        }
-        self.said(&unfinished);
+        let (seen, unfinished) = self.heard.console(machine.console(), now);
+        self.told.seen(seen);
         if let Some(percent) = installer::percent(&unfinished) {
             self.told.percent(percent);
         }
-        None
     }
 
-    fn said(&mut self, line: &str) {
-        if let Some(seen) = self.watch.read(line) {
-            self.told.seen(seen);
-        }
-    }
-
-    fn was_served(&self) -> bool {
-        self.asked || self.work.delivery != Delivery::Http
-    }
-
-    fn stuck(&mut self, machine: &mut Machine, fatal: Fatal) -> StageError {
-        // The lines that explain it come after it.
-        if !self.site.cancel.sleep(LAST_WORDS) {
-            drop(self.look(machine));
-        }
-        self.failure(machine, Verdict::StuckAtPrompt, fatal.means, fatal.remedy)
-    }
-
-    fn failure(
-        &mut self,
-        machine: &mut Machine,
-        verdict: Verdict,
-        what: String,
-        remedy: String,
-    ) -> StageError {
+    fn failure(&self, machine: &mut Machine, wrong: Wrong) -> StageError {
         let screen = self.site.logs.join("screen.png");
         let taken = machine.screendump(&screen).is_ok();
         let lines = machine.console().last_lines(SHOWN);
         StageError::Installer(Box::new(InstallerFailure {
-            what,
-            reached: reached(machine.console().bytes(), self.was_served(), &self.told.phase),
-            verdict,
-            remedy,
+            what: wrong.what,
+            reached: reached(machine.console().bytes(), self.heard.served, &self.told.phase),
+            verdict: wrong.verdict,
+            remedy: wrong.remedy,
             console: lines,
             syslog: self.trouble.iter().cloned().collect(),
             screen: taken.then_some(screen),
@@ -269,20 +227,22 @@ impl<'a> Follow<'a> {
 }
 
 impl Told {
-    fn seen(&mut self, seen: Seen) {
-        match seen {
-            Seen::Phase(phase) => {
-                self.percent = None;
-                self.detail = None;
-                self.emit.phase(phase.clone());
-                self.phase = phase;
-            }
-            Seen::Detail(phase) => {
-                if self.detail.is_none_or(|at| at.elapsed() >= DETAIL) {
-                    self.detail = Some(Instant::now());
+    fn seen(&mut self, seen: impl IntoIterator<Item = Seen>) {
+        for seen in seen {
+            match seen {
+                Seen::Phase(phase) => {
+                    self.percent = None;
+                    self.detail = None;
                     self.emit.phase(phase.clone());
+                    self.phase = phase;
                 }
-                self.phase = phase;
+                Seen::Detail(phase) => {
+                    if self.detail.is_none_or(|at| at.elapsed() >= DETAIL) {
+                        self.detail = Some(Instant::now());
+                        self.emit.phase(phase.clone());
+                    }
+                    self.phase = phase;
+                }
             }
         }
     }

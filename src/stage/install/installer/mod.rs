@@ -3,9 +3,12 @@
 
 mod answers;
 mod follow;
+mod heard;
 mod media;
 mod password;
 mod plan;
+#[cfg(test)]
+mod replays;
 
 use std::fs;
 use std::path::Path;
@@ -40,10 +43,16 @@ impl Task for InstallerWork {
     }
 
     fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
-        match self.password.as_ref().map(Secret::read) {
-            Some(Err(source)) => vec![Finding::Secret(StageError::NoPassword { source }.to_string())],
-            Some(Ok(_)) | None => Vec::new(),
-        }
+        let password = self.password.as_ref().map(Secret::read).and_then(Result::err);
+        let password = password.map(|source| Finding::Secret(StageError::NoPassword { source }.to_string()));
+        let silent = (!plan::reports(&self.answers)).then(|| {
+            Finding::Warning(format!(
+                "the answers `{}` do not report that the installation is done, so a failed one may pass for a good one: run \
+                 {{{{ report_installed }}}} as their last command",
+                self.file
+            ))
+        });
+        password.into_iter().chain(silent).collect()
     }
 
     fn files(&self) -> &'static [File] {
