@@ -67,7 +67,7 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// A bug of ours: the node panicked.
+    /// A bug of ours: the node panicked, or its process crashed.
     Bug,
     /// The booted image is not what the manifest promises.
     CheckFailed,
@@ -77,7 +77,7 @@ pub enum Verdict {
     GuestDied,
     /// The guest's own kernel killed processes for want of memory.
     GuestOutOfMemory,
-    /// The host's kernel killed the machine for want of memory.
+    /// The host ran out of memory, and its kernel killed the machine or the process of the node.
     HostOutOfMemory,
     /// The installer said that it failed, or its machine ended before it had finished.
     InstallerFailed,
@@ -85,6 +85,8 @@ pub enum Verdict {
     KernelPanic,
     /// sshd answers and does not take the build's key.
     KeyRefused,
+    /// The process of the node was killed from outside.
+    Killed,
     /// The installer never asked for its answers.
     NeverAsked,
     /// Nothing started: firmware or boot loader found nothing, or no kernel ever said anything.
@@ -129,6 +131,7 @@ impl fmt::Display for Verdict {
             Self::InstallerFailed => "installer failed",
             Self::KernelPanic => "kernel panic",
             Self::KeyRefused => "key refused",
+            Self::Killed => "killed",
             Self::NeverAsked => "never asked",
             Self::NeverBooted => "never booted",
             Self::NoNetwork => "no network",
@@ -265,6 +268,13 @@ pub enum What {
         /// In words, with the remedy.
         text: String,
     },
+    /// A machine in which something failed is held for a shell, until that is left (`--on-error=shell`).
+    MachineHeld {
+        /// What it was started for: `provision`.
+        machine: String,
+        /// What went wrong.
+        error: String,
+    },
     NodeFinished {
         outcome: Outcome,
         /// Wall time in seconds.
@@ -346,6 +356,11 @@ impl Emitter {
             node: self.node.clone(),
             what,
         };
+        drop(self.sender.send(event));
+    }
+
+    /// Sends an event of another process.
+    pub fn pass_on(&self, event: Event) {
         drop(self.sender.send(event));
     }
 

@@ -41,6 +41,7 @@ use self::exit::Exit;
 use crate::machine::door::relay;
 #[cfg(feature = "nickel")]
 use crate::manifest::nickel;
+use crate::run::process;
 
 /// Builds VM images from one manifest: one install for each distro, every size derived from it, nothing done twice.
 #[derive(Debug, Parser)]
@@ -95,6 +96,12 @@ enum Verb {
         /// Socket of the server
         socket: PathBuf,
     },
+    /// For runs only: does the work of one node, as standard input describes it
+    #[command(name = process::VERB, hide = true)]
+    ExecuteNode {
+        /// Its id, for those who look at the list of processes
+        node: String,
+    },
     /// For `.ncl` manifests only: evaluates one, bounded in time and memory
     #[cfg(feature = "nickel")]
     #[command(name = nickel::VERB, hide = true)]
@@ -140,6 +147,8 @@ pub fn main() -> ExitCode {
         Verb::Import(args) => import::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
         Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
+        // The run reads how it ended.
+        Verb::ExecuteNode { .. } => process::serve().map_or(Exit::Failed, |()| Exit::Ok),
         // The parent reads standard error where the answer is not whole.
         #[cfg(feature = "nickel")]
         Verb::EvaluateNickel => nickel::serve().map_or(Exit::Failed, |()| Exit::Ok),

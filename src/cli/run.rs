@@ -191,7 +191,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         emit.warn("the store keeps coming back damaged; look at its disk");
     }
     let result = carry(
-        args, &manifest, &prepared, &id, &store, &scratch, &on_error, &cancel, &emit,
+        args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,
     );
     drop(listening);
     drop(emit);
@@ -241,7 +241,7 @@ fn carry(
     id: &str,
     store: &Store,
     scratch: &crate::store::Scratch,
-    on_error: &OnError,
+    on_error: OnError,
     cancel: &Cancel,
     emit: &Emitter,
 ) -> Result<Tally, RunError> {
@@ -265,6 +265,7 @@ fn carry(
         scratch,
         run: id,
         on_error,
+        attend: &shell::show,
         logs: &logs,
         pipeline: &manifest.name,
         manifest: &path,
@@ -291,6 +292,7 @@ fn refuse(error: &RunError) -> Exit {
     report_error(error);
     match error {
         RunError::Missing { .. }
+        | RunError::NotText { .. }
         | RunError::Output(_)
         | RunError::TooLarge(_)
         | RunError::Store(_)

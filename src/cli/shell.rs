@@ -1,7 +1,6 @@
 //! `--on-error=shell`: this terminal, lent to a shell in the VM in which something failed.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 
 use super::exit::Exit;
 use super::report_error::{report_error, talk};
@@ -20,7 +19,7 @@ pub(super) fn on_error(wanted: AfterError) -> Result<OnError, Exit> {
         AfterError::Abort => Ok(OnError::Abort),
         AfterError::Keep => Ok(OnError::Keep),
         AfterError::Shell if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
-            Ok(OnError::Shell(Arc::new(show)))
+            Ok(OnError::Hold)
         }
         AfterError::Shell => {
             let error = miette::miette!(
@@ -34,7 +33,7 @@ pub(super) fn on_error(wanted: AfterError) -> Result<OnError, Exit> {
 }
 
 /// Gives the terminal to a shell in the guest until it is left.
-fn show(presence: &Presence, error: &str) {
+pub(super) fn show(presence: &Presence, error: &str) {
     let Some(login) = &presence.login else { return };
     // Others may be looking into machines of theirs; their turn ends when they like.
     let Some(borrowed) = terminal::borrow(|| true) else {

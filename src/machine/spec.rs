@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::disk_format::DiskFormat;
 use crate::host::facts;
 use crate::platform::Platform;
@@ -111,7 +113,8 @@ pub struct Forward {
 }
 
 /// How guest code is executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Accel {
     /// By the processor, through `/dev/kvm`.
     Kvm,

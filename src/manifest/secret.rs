@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::model::{EnvValue, Manifest, Source, StepKind};
-pub use crate::syntax::secret::{Secret, SecretError, SecretValue};
+pub use crate::syntax::secret::{Secret, SecretError, SecretValue, Secrets};
 
 /// A secret with the step that wants it.
 #[derive(Clone, Copy, Debug, PartialEq)]

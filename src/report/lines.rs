@@ -89,6 +89,8 @@ impl Lines {
                 }
                 lines
             }
+            // The phase before it says so.
+            What::MachineHeld { .. } => Vec::new(),
             What::NodeFinished { .. } => {
                 self.forget(event);
                 node.map_or_else(Vec::new, |node| self.finished(node))

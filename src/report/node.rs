@@ -135,7 +135,10 @@ impl Node {
                     message: message.clone(),
                 });
             }
-            What::RunStarted { .. } | What::RunFinished { .. } | What::Warning { .. } => {}
+            What::RunStarted { .. }
+            | What::RunFinished { .. }
+            | What::Warning { .. }
+            | What::MachineHeld { .. } => {}
         }
     }
 

@@ -1,8 +1,13 @@
 //! What can go wrong with a run as a whole, and with one node of it.
 
+use std::path::PathBuf;
+
 use crate::event::Verdict;
+use crate::host::facts::OomKill;
 use crate::host::fs::FsError;
+use crate::host::process::{ProcessError, tail_text};
 use crate::machine::private::NoPlace;
+use crate::run::process::{Failure, FailureKind};
 use crate::run::schedule::TooLarge;
 use crate::stage::error::StageError;
 use crate::stage::recipe::PlanError;
@@ -11,12 +16,46 @@ use crate::store::StoreError;
 /// A node failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// The process of the node failed by itself.
+    #[error("the process of this node crashed: it {how}; this is a bug in pipeline; nothing else in this run is affected{}",
+        tail_text(.tail))]
+    Crashed {
+        how: String,
+        /// What it printed last.
+        tail: Vec<String>,
+    },
+    /// The process of the node was ended from outside.
+    #[error("the process of this node {how}; nothing else in this run is affected; run again to build what is missing{}",
+        tail_text(.tail))]
+    Killed {
+        how: String,
+        /// What it printed last.
+        tail: Vec<String>,
+    },
+    /// The host's kernel killed the process of the node.
+    #[error(
+        "this host ran out of memory and its kernel killed the process of this node ({told}); lower `jobs` or `memory` under \
+         [resources], or stop what else needs memory"
+    )]
+    HostMemory {
+        /// How that is known.
+        told: OomKill,
+    },
+    /// The process of the node could not be started.
+    #[error("this node has no process to run in: {0}")]
+    NotStarted(ProcessError),
+    /// What the node needs cannot be written down.
+    #[error("the work of this node cannot be written as JSON: {0}; this is a bug in pipeline")]
+    Request(String),
     /// A result that the node needs has gone since the plan was made.
     #[error("the result of {id} has gone from the store while this run was going; run again")]
     Gone { id: String },
     /// A stage ended well without one of its files.
     #[error("{node} ended well but left no file `{file}`; this is a bug in pipeline")]
     NotMade { node: String, file: &'static str },
+    /// Its work failed, in a process of its own.
+    #[error(transparent)]
+    Process(Failure),
     /// Its work failed.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -30,15 +69,22 @@ impl NodeError {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Stage(error) => error.verdict(),
+            Self::Process(failure) => failure.verdict,
+            Self::Killed { .. } => Verdict::Killed,
+            Self::HostMemory { .. } => Verdict::HostOutOfMemory,
             Self::Store(StoreError::Fs(FsError::Full { .. })) => Verdict::DiskFull,
-            Self::NotMade { .. } => Verdict::Bug,
-            Self::Gone { .. } | Self::Store(_) => Verdict::Other,
+            Self::Crashed { .. } | Self::NotMade { .. } | Self::Request(_) => Verdict::Bug,
+            Self::Gone { .. } | Self::NotStarted(_) | Self::Store(_) => Verdict::Other,
         }
     }
 
-    /// Whether qemu broke down: the node may well end well when it is begun anew.
+    /// Whether qemu broke down: the node may well end well when it is started again.
     pub fn is_breakdown(&self) -> bool {
-        matches!(self, Self::Stage(error) if error.is_breakdown())
+        match self {
+            Self::Stage(error) => error.is_breakdown(),
+            Self::Process(failure) => failure.kind == FailureKind::Breakdown,
+            _ => false,
+        }
     }
 
     /// Whether it is only that we were asked to stop.
@@ -46,6 +92,7 @@ impl NodeError {
         match self {
             Self::Store(StoreError::Cancelled) => true,
             Self::Stage(error) => error.is_cancelled(),
+            Self::Process(failure) => failure.kind == FailureKind::Cancelled,
             _ => false,
         }
     }
@@ -72,6 +119,12 @@ pub enum RunError {
          started"
     ))]
     TooLarge(#[from] TooLarge),
+    /// A path that cannot be passed to the processes of the nodes.
+    #[error("the path `{}` is not text (UTF-8)", path.display())]
+    #[diagnostic(help(
+        "rename the folder, or choose another one for the store (--store); nothing was started"
+    ))]
+    NotText { path: PathBuf },
     /// Nowhere to publish to.
     #[error("the manifest names no place to publish to")]
     #[diagnostic(help(

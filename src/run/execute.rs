@@ -7,11 +7,13 @@ use petgraph::graph::NodeIndex;
 
 use super::error::NodeError;
 use super::look::given;
+use super::process::{self, Attend};
 use crate::digest::Algorithm;
 use crate::event::{Emitter, Outcome, node_folder};
 use crate::host::cancel::Cancel;
 use crate::host::fs::{FsError, hash_file};
 use crate::machine::spec::Accel;
+use crate::manifest::secret::Secrets;
 use crate::plan::node::{Bond, Results};
 use crate::stage::aftermath::OnError;
 use crate::stage::error::StageError;
@@ -33,7 +35,9 @@ pub struct Shared<'a> {
     pub scratch: &'a Scratch,
     pub run: &'a str,
     /// What becomes of a machine that failed.
-    pub on_error: &'a OnError,
+    pub on_error: OnError,
+    /// What is done with one that is held.
+    pub attend: &'a Attend<'a>,
     /// Folder of the run's logs.
     pub logs: &'a Path,
     /// Name of the pipeline.
@@ -89,9 +93,11 @@ pub fn execute(
         scratch: shared.scratch.folder(&name)?,
         logs,
         keep: shared.store.kept_folder(shared.run, &name),
-        on_error: shared.on_error.clone(),
+        on_error: shared.on_error,
         emit: emit.clone(),
         cancel: shared.cancel.clone(),
+        released: Cancel::default(),
+        secrets: Secrets::default(),
         accel: shared.accel,
         cpus: shared.cpus,
         program: shared.program.to_owned(),
@@ -114,7 +120,7 @@ pub fn execute(
         ran = publish(plan, index, rebuild, shared, &mut site);
     }
     if let Some(why) = node.work.unkept()
-        && !matches!(shared.on_error, OnError::Abort)
+        && shared.on_error != OnError::Abort
         && ran.as_ref().is_err_and(|error| !error.is_cancelled())
     {
         emit.warn(format!("--on-error does nothing here: {why}"));
@@ -168,7 +174,11 @@ fn publish(
                 site.before = given(shared.store, node);
             }
             let taken = taken(plan, node, shared.store)?;
-            let made = node.work.run(&taken, slot.folder(), site)?;
+            let made = if node.work.is_isolated() {
+                process::ask(&node.work, &taken, slot.folder().to_owned(), site, shared.attend)?
+            } else {
+                node.work.run(&taken, slot.folder(), site)?
+            };
             site.emit.phase("storing the result");
             digest_published(node, &made, &mut slot, shared.cancel)?;
             for (name, digests) in made.digests {

@@ -11,6 +11,7 @@ pub mod look;
 mod media;
 pub mod mirrors;
 pub mod prepare;
+pub mod process;
 pub mod schedule;
 pub mod signals;
 pub mod workers;

@@ -54,7 +54,7 @@ type Ended = (usize, Result<Result<Done, NodeError>, Box<dyn Any + Send>>, f64);
 /// Runs what a prepared plan has to do.
 ///
 /// # Errors
-/// [`RunError::TooLarge`] before anything starts. Failed nodes are no error of the run: see [`Tally`].
+/// [`RunError::TooLarge`] and [`RunError::NotText`] before anything starts. Failed nodes are no error of the run: see [`Tally`].
 pub fn carry_out(
     prepared: &Prepared,
     run: &str,
@@ -82,6 +82,13 @@ pub fn carry_out(
         seconds: prepared.verdicts[index].seconds.unwrap_or(0.0),
     });
     let mut schedule = Schedule::new(jobs.collect(), budget)?;
+    let is_isolated = todo.iter().any(|(_, node)| node.work.is_isolated());
+    let mut paths = [shared.manifest, shared.store.root(), shared.program].into_iter();
+    if let Some(path) = paths.find(|path| is_isolated && path.to_str().is_none()) {
+        return Err(RunError::NotText {
+            path: path.to_owned(),
+        });
+    }
     announce(prepared, run, shared, emit);
     let mut tally = Tally::default();
     let (sender, ended) = mpsc::channel::<Ended>();

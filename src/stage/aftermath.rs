@@ -1,10 +1,8 @@
 //! What becomes of a guest whose work failed: it is given up, shown to somebody, or kept for later. Knows guests, nothing of
 //! terminals: whoever shows one says how.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +11,6 @@ use super::Site;
 use super::distro::MachineWish;
 use super::error::StageError;
 use super::guest::GuestDisk;
-use super::presence::Presence;
 use crate::host::fs::private_dir;
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Boot, Disk, DiskFormat, DiskMode, MachineSpec};
@@ -26,29 +23,17 @@ const RECORD: &str = "machine.json";
 /// How long the guest may take to write out what it has in memory, before its machine is ended to be kept.
 const SYNC: Duration = Duration::from_secs(20);
 
-/// Shows a machine, and what went wrong in it, to somebody; comes back when they have seen enough.
-pub type Show = dyn Fn(&Presence, &str) + Send + Sync;
-
 /// What becomes of it.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// Its machine is ended and its disk removed.
     #[default]
     Abort,
     /// Its machine is ended; disk and key are kept.
     Keep,
-    /// It is shown to somebody as long as they like, and ended after that.
-    Shell(Arc<Show>),
-}
-
-impl fmt::Debug for OnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Abort => "Abort",
-            Self::Keep => "Keep",
-            Self::Shell(_) => "Shell",
-        })
-    }
+    /// It is held for whoever looks into it, and ended when they let it go.
+    Hold,
 }
 
 /// A machine that was kept. Paths are those of files in its folder.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::sha256_hex;
-use crate::event::Stream;
+use crate::event::{Stream, What};
 use crate::host::process::clean_line;
 use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
@@ -37,6 +37,8 @@ while [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ]
 done
 exit $code
 ";
+/// How often a machine that is held looks whether it may go.
+const HELD_POLL: Duration = Duration::from_millis(100);
 /// How much slower everything is without KVM.
 pub const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
@@ -380,13 +382,17 @@ impl<'a> Session<'a> {
     /// What the user wants of a machine whose work failed.
     fn fail(mut self, error: &StageError) {
         let site = self.site;
-        match &site.on_error {
+        match site.on_error {
             OnError::Abort => {}
-            OnError::Shell(show) if self.ssh.is_some() && !self.machine.is_off() => {
-                site.emit.phase("failed; somebody looks into the machine");
-                show(self.present.presence(), &error.to_string());
+            OnError::Hold if self.ssh.is_some() && !self.machine.is_off() => {
+                site.emit.phase("failed; the machine is held");
+                site.emit.emit(What::MachineHeld {
+                    machine: self.present.presence().name.clone(),
+                    error: error.to_string(),
+                });
+                while !site.cancel.is_cancelled() && !site.released.sleep(HELD_POLL) {}
             }
-            OnError::Shell(_) => site.emit.warn("no shell: the guest has let nobody in"),
+            OnError::Hold => site.emit.warn("no shell: the guest has let nobody in"),
             OnError::Keep => {
                 let key = self.key.as_ref().map(|(key, user)| (key, user.as_str()));
                 drop(self.present);

@@ -12,6 +12,7 @@ use crate::event::{Emitter, Stream};
 use crate::host::cancel::Cancel;
 use crate::host::process::Output;
 use crate::machine::spec::Accel;
+use crate::manifest::secret::Secrets;
 use crate::size::ByteSize;
 
 /// Where a node works and what it may use.
@@ -28,6 +29,10 @@ pub struct Site {
     /// Where to say what happens.
     pub emit: Emitter,
     pub cancel: Cancel,
+    /// Whether a machine that is held after a failure may go.
+    pub released: Cancel,
+    /// Values of secrets that are not on this host.
+    pub secrets: Secrets,
     /// How VMs are run on this host.
     pub accel: Accel,
     /// Virtual CPUs that a VM may have at most.

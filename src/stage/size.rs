@@ -49,6 +49,10 @@ impl Task for SizeWork {
         programs
     }
 
+    fn is_isolated(&self) -> bool {
+        true
+    }
+
     fn files(&self) -> &'static [File] {
         const { &[File::internal(DISK)] }
     }

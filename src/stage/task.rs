@@ -17,6 +17,7 @@ use super::result::{Given, Taken};
 use crate::digest::Digest;
 use crate::event::{Outcome, What};
 use crate::host::fs::FsError;
+use crate::manifest::model::Secret;
 use crate::plan::node::Role;
 
 /// The work of one node.
@@ -30,6 +31,17 @@ pub trait Task: fmt::Debug {
     /// them is found once and noted in the memo.
     fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// Secrets that it needs while it runs.
+    fn secrets(&self) -> Vec<&Secret> {
+        Vec::new()
+    }
+
+    /// Whether it runs in a process of its own, so that a crash costs its node alone: what starts machines or long programs,
+    /// or reads what others made.
+    fn is_isolated(&self) -> bool {
+        false
     }
 
     /// The files of its result.

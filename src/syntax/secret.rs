@@ -1,5 +1,6 @@
 //! Secrets: known by where they are, read only when a run needs them. Nothing here prints, logs or stores a value.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ one_of! {
 }
 
 /// Where a secret is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Secret {
     /// An environment variable of the host.
     Env(String),
@@ -72,6 +73,28 @@ pub enum SecretError {
         /// What the system says.
         cause: String,
     },
+}
+
+/// Values of secrets that came with a request from another process; all others are read where they are.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets(BTreeMap<Secret, SecretValue>);
+
+impl Secrets {
+    /// The value of a secret.
+    ///
+    /// # Errors
+    /// As [`Secret::read`].
+    pub fn read(&self, secret: &Secret) -> Result<SecretValue, SecretError> {
+        self.0
+            .get(secret)
+            .map_or_else(|| secret.read(), |value| Ok(value.clone()))
+    }
+}
+
+impl FromIterator<(Secret, SecretValue)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (Secret, SecretValue)>>(values: I) -> Self {
+        Self(values.into_iter().collect())
+    }
 }
 
 impl Secret {

@@ -102,6 +102,22 @@ fn ctrl_c_stops_vms_in_order_and_says_so() {
     assert!(scratch.is_empty(), "{scratch:?}");
 }
 
+/// A guest that does not listen to its power button takes a while to be shut down.
+#[test]
+fn a_second_ctrl_c_kills_vms_at_once() {
+    let bench = bench();
+    let (mut child, mut stderr) = start(&bench, &["run", "m.toml", "--distro", "hangs", "--verbose"]);
+    read_until(&mut stderr, "hello from the guest");
+    let interrupt = || tool("kill", &["-INT", &child.id().to_string()], &bench.path(""));
+    interrupt();
+    read_until(&mut stderr, "stopping: VMs are shut down in order");
+    interrupt();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    wait_until("the VM to be gone", Duration::from_secs(5), || {
+        processes_naming(&bench.path("store")).is_empty()
+    });
+}
+
 #[test]
 fn a_killed_program_leaves_no_vm() {
     let bench = bench();

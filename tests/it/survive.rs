@@ -4,6 +4,7 @@
 mod ends;
 mod faults;
 mod full;
+mod isolation;
 pub mod lockout;
 mod seen;
 

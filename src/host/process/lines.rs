@@ -10,11 +10,7 @@ use super::Output;
 const MAX_LINE: usize = 8 * 1024;
 
 /// Reads a pipe line by line on a thread of its own until it ends.
-pub(super) fn read_lines(
-    pipe: impl Read + Send + 'static,
-    output: Output,
-    sender: mpsc::Sender<(Output, String)>,
-) {
+pub fn read_lines(pipe: impl Read + Send + 'static, output: Output, sender: mpsc::Sender<(Output, String)>) {
     thread::spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut line = Vec::new();

@@ -21,12 +21,11 @@ use std::time::{Duration, Instant};
 
 use self::before_exec::{die_with_us, forgo_privileges, own_session};
 use self::child::Group;
-use self::lines::read_lines;
 use super::cancel::Cancel;
 
 pub use self::child::{Left, Running};
 pub use self::error::{ProcessError, tail_text};
-pub use self::lines::clean_line;
+pub use self::lines::{clean_line, read_lines};
 pub use self::words::{shell_quote, status_text};
 
 /// How often a waiting thread looks whether it should stop.
@@ -178,22 +177,8 @@ impl Cmd {
         } else {
             Stdio::piped()
         };
-        let mut command = self.bare();
-        command
-            .args(&self.args)
-            .envs(self.env.iter().map(|(k, v)| (k, v)));
-        command
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(stderr)
-            .process_group(0);
-        if let Some(folder) = &self.folder {
-            command.current_dir(folder);
-        }
-        die_with_us(&mut command);
-        if self.no_new_privileges {
-            forgo_privileges(&mut command);
-        }
+        let mut command = self.prepared();
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         let program = self.name();
         let mut child = command.spawn().map_err(|source| self.not_started(source))?;
         if let Some(mut pipe) = child.stdin.take() {
@@ -204,6 +189,25 @@ impl Cmd {
         Ok(Running {
             child,
             program,
+            ended: None,
+            group: Group::Own,
+        })
+    }
+
+    /// Starts it with pipes on all three of its standard streams; the caller takes them.
+    ///
+    /// # Errors
+    /// As [`Cmd::spawn`].
+    pub fn converse(&self) -> Result<Running, ProcessError> {
+        let mut command = self.prepared();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().map_err(|source| self.not_started(source))?;
+        Ok(Running {
+            child,
+            program: self.name(),
             ended: None,
             group: Group::Own,
         })
@@ -241,6 +245,23 @@ impl Cmd {
         let child = command.spawn().map_err(start)?;
         let program = self.name();
         Ok(Left { child, program })
+    }
+
+    /// The program with everything that was set for it, in a group of its own, to die with us.
+    fn prepared(&self) -> std::process::Command {
+        let mut command = self.bare();
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .process_group(0);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        die_with_us(&mut command);
+        if self.no_new_privileges {
+            forgo_privileges(&mut command);
+        }
+        command
     }
 
     /// The program with our environment, as far as it may have it.
@@ -344,7 +365,8 @@ impl Cmd {
     }
 }
 
-fn keep_tail(tail: &mut Vec<String>, line: String) {
+/// Keeps a line of output for an error message.
+pub fn keep_tail(tail: &mut Vec<String>, line: String) {
     if line.is_empty() {
         return;
     }

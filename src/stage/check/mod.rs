@@ -56,6 +56,10 @@ impl Task for CheckWork {
         }
     }
 
+    fn is_isolated(&self) -> bool {
+        true
+    }
+
     fn files(&self) -> &'static [File] {
         const { &[File::internal(REPORT)] }
     }

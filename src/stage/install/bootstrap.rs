@@ -53,6 +53,10 @@ impl Task for BootstrapWork {
             .collect()
     }
 
+    fn is_isolated(&self) -> bool {
+        true
+    }
+
     fn files(&self) -> &'static [File] {
         FILES
     }

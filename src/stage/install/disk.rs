@@ -24,6 +24,10 @@ impl Task for DiskWork {
         vec!["qemu-img"]
     }
 
+    fn is_isolated(&self) -> bool {
+        true
+    }
+
     fn files(&self) -> &'static [File] {
         FILES
     }

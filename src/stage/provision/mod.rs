@@ -19,7 +19,7 @@ use crate::host::process::shell_quote;
 use crate::machine::disk;
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
-use crate::manifest::model::Access;
+use crate::manifest::model::{Access, Secret};
 use crate::plan::node::Role;
 use crate::stage::Site;
 use crate::stage::distro::Door;
@@ -96,6 +96,19 @@ impl Task for ProvisionWork {
             }
         }
         absent
+    }
+
+    fn secrets(&self) -> Vec<&Secret> {
+        let steps = self.steps.iter();
+        let secrets = steps.flat_map(|step| match &step.action {
+            Action::Run { secrets, .. } => secrets.values().collect(),
+            _ => Vec::new(),
+        });
+        secrets.collect()
+    }
+
+    fn is_isolated(&self) -> bool {
+        true
     }
 
     fn files(&self) -> &'static [File] {

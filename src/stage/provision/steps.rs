@@ -100,7 +100,7 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
             let mut env = env.clone();
             let mut hidden = Vec::new();
             for (variable, secret) in wanted {
-                let value = secret.read().map_err(|source| StageError::NoSecret {
+                let value = site.secrets.read(secret).map_err(|source| StageError::NoSecret {
                     step: step.label.clone(),
                     variable: variable.clone(),
                     source,

@@ -95,6 +95,10 @@ fn every_kind() -> Vec<What> {
         },
         What::Check { result, cached: true },
         What::Warning { text: text() },
+        What::MachineHeld {
+            machine: text(),
+            error: text(),
+        },
         What::NodeFinished {
             outcome: Outcome::Built,
             seconds: 1.0,
@@ -123,6 +127,7 @@ fn every_kind() -> Vec<What> {
             | What::Line { .. }
             | What::Check { .. }
             | What::Warning { .. }
+            | What::MachineHeld { .. }
             | What::NodeFinished { .. }
             | What::RunFinished { .. } => {}
         }

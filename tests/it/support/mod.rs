@@ -114,6 +114,8 @@ impl Bench {
             on_error: OnError::Abort,
             emit: Emitter::new(sender).for_node(node),
             cancel: Cancel::default(),
+            released: Cancel::default(),
+            secrets: Default::default(),
             accel: Accel::Tcg,
             cpus: 1,
             program: PathBuf::from(env!("CARGO_BIN_EXE_pipeline")),

@@ -60,7 +60,11 @@ impl Answers {
         let log = site.logs.join(&work.file);
         fs::write(&log, &shown).map_err(|e| StageError::file("write", &log, e))?;
         let text = match &work.password {
-            Some(secret) => shown.replace(PASSWORD, &super::password::hash(secret)?),
+            Some(secret) => {
+                let password = site.secrets.read(secret);
+                let password = password.map_err(|source| StageError::NoPassword { source })?;
+                shown.replace(PASSWORD, &super::password::hash(&password)?)
+            }
             None => shown,
         };
         let seed = (work.delivery == Delivery::Seed)

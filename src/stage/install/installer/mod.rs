@@ -55,6 +55,14 @@ impl Task for InstallerWork {
         password.into_iter().chain(silent).collect()
     }
 
+    fn secrets(&self) -> Vec<&Secret> {
+        self.password.iter().collect()
+    }
+
+    fn is_isolated(&self) -> bool {
+        true
+    }
+
     fn files(&self) -> &'static [File] {
         FILES
     }
