@@ -154,7 +154,7 @@ pub mod manifest {
     }
 
     pub mod model {
-        pub use crate::manifest::model::{AnsibleStep, Compression, Family, Template};
+        pub use crate::manifest::model::{AnsibleStep, Compression, Template};
     }
 
     pub mod select {

@@ -8,6 +8,7 @@ mod cli;
 mod digest;
 mod disk_format;
 mod event;
+mod families;
 mod guest;
 mod host;
 #[cfg(feature = "import-packer")]

@@ -3,6 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Kind of a partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    /// The PC's first.
+    Dos,
+    /// GUID partition table.
+    Gpt,
+}
+
 /// A kind of computer, by the name of its row. A new one is a variant and a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Platform {
@@ -25,6 +35,9 @@ pub struct Hardware {
     pub serial: &'static str,
     /// Kernel arguments for a screen and a serial console. The last one is `/dev/console`.
     pub consoles: &'static str,
+    /// Partition table of a disk that is made here. Disks of installers and others' images have their own.
+    #[serde(skip)]
+    pub partition_table: TableKind,
     /// How an emulator plays this computer.
     #[serde(skip)]
     pub emulator: Emulator,
@@ -85,6 +98,8 @@ const AMD64_BIOS: Hardware = Hardware {
     disk: "vda",
     serial: "ttyS0",
     consoles: "console=tty0 console=ttyS0,115200",
+    // A DOS table could not take an image of more than 2 TiB, and which sizes are made of a disk is no input of it.
+    partition_table: TableKind::Gpt,
     emulator: Emulator {
         program: "qemu-system-x86_64",
         machine: "pc",

@@ -35,6 +35,15 @@ pub enum SizeError {
     Duration(String),
 }
 
+/// Reads a size that a table has as text.
+///
+/// # Errors
+/// It is no size.
+pub fn from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ByteSize, D::Error> {
+    let text: String = serde::Deserialize::deserialize(from)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
 impl FromStr for ByteSize {
     type Err = SizeError;
 

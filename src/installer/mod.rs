@@ -1,5 +1,5 @@
-//! Facts about installers as data: reads the compiled-in table `templates/installers.toml`, whose first lines say what
-//! each key means. A new distro is an entry there, not code here. Pure.
+//! What is known about an installer, as data: rows of the tables in [`crate::families`], where the first lines of
+//! `templates/installers.toml` say what each key means. Pure.
 
 pub mod version;
 mod watch;
@@ -7,17 +7,17 @@ mod watch;
 pub use watch::{Fatal, Seen, Watch, percent};
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-const TABLE: &str = include_str!("../../templates/installers.toml");
+use crate::size::{self, ByteSize};
 
 /// How answers come to an installer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
     /// Fetched from a server on this host's loopback, under a path that nobody can guess.
+    #[default]
     Http,
     /// A file in the initial RAM disk.
     Initrd,
@@ -37,7 +37,7 @@ impl Delivery {
 }
 
 /// Where a medium keeps what starts its installer.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Images {
     /// Kernel, relative to the medium's root.
@@ -49,10 +49,13 @@ pub struct Images {
 /// Stands in the table for the mirror that the host's own apt uses.
 pub const HOST_MIRROR: &str = "host";
 
-/// One entry: an installer as some versions of a family have it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// An installer as some versions of a family have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Installer {
+    /// The file that it stands in, where that is one of the user's.
+    #[serde(skip)]
+    pub origin: Option<String>,
     /// Family, as in a manifest.
     pub family: String,
     /// Versions; none: all.
@@ -60,18 +63,21 @@ pub struct Installer {
     pub versions: Vec<String>,
     /// Name of its program.
     pub program: String,
-    /// Built-in answer template.
+    /// Answer template.
     pub answers: String,
     /// What the answers are called.
     pub file: String,
     /// The usual way of the answers.
     pub delivery: Delivery,
     /// Where packages come from; empty: from the medium; [`HOST_MIRROR`]: see there.
+    #[serde(default)]
     pub mirror: String,
-    /// Size of the disk it is installed on, as in a manifest.
-    pub disk: String,
-    /// Memory of its machine, as in a manifest.
-    pub memory: String,
+    /// Size of the disk it is installed on.
+    #[serde(deserialize_with = "size::from_text")]
+    pub disk: ByteSize,
+    /// Memory of its machine.
+    #[serde(deserialize_with = "size::from_text")]
+    pub memory: ByteSize,
     /// Kernel arguments for the installer alone.
     pub arguments: String,
     /// More of them where the answers are fetched.
@@ -93,6 +99,7 @@ pub struct Installer {
     #[serde(default)]
     pub kept: String,
     /// Whether they come after `---`.
+    #[serde(default)]
     pub separator: bool,
     /// Label of the seed; empty: the installer looks for none.
     #[serde(default)]
@@ -108,7 +115,7 @@ pub struct Installer {
 }
 
 /// A text that tells how far an installer is.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     pub has: String,
@@ -117,7 +124,7 @@ pub struct Progress {
 }
 
 /// A text after which nothing will happen any more.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dead {
     pub has: String,
@@ -130,7 +137,7 @@ pub struct Dead {
 }
 
 /// What is seen while a program works.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     /// How far it is.
@@ -145,35 +152,29 @@ pub struct Program {
     pub waits: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    distro: BTreeMap<String, Installer>,
-    program: BTreeMap<String, Program>,
-}
-
-static FACTS: LazyLock<Table> = LazyLock::new(|| {
-    toml_edit::de::from_str(TABLE).expect("templates/installers.toml is as its tests want it")
-});
-
-/// The installer of a version of a family (`debian`, `12`). An entry that names versions goes before one for all.
-pub fn find(family: &str, version: &str) -> Option<&'static Installer> {
-    let version = version::numbered(version);
-    let fits = |pattern: &String| match pattern.strip_suffix('*') {
-        Some(start) => version.starts_with(start),
-        None => pattern == version,
-    };
-    let of_family = || FACTS.distro.values().filter(|entry| entry.family == family);
-    let named = of_family().find(|entry| entry.versions.iter().any(fits));
-    named.or_else(|| of_family().find(|entry| entry.versions.is_empty()))
-}
-
-/// What is seen while a program works.
-pub fn program(name: &str) -> Program {
-    FACTS.program.get(name).cloned().unwrap_or_default()
-}
-
 impl Installer {
+    /// Whether it is for a version. Nothing of this says whether another one is more so.
+    pub fn names(&self, version: &str) -> bool {
+        let version = version::numbered(version);
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => version.starts_with(start),
+            None => pattern == version,
+        };
+        self.versions.iter().any(fits)
+    }
+
+    /// Its texts that are templates, by key.
+    pub fn templates(&self) -> [(&'static str, &str); 6] {
+        [
+            ("arguments", &self.arguments),
+            ("http", &self.http),
+            ("initrd", &self.initrd),
+            ("seed", &self.seed),
+            ("netboot", &self.netboot),
+            ("kept", &self.kept),
+        ]
+    }
+
     /// The kernel's command line as a template: what is for the installer alone, and what stays.
     pub fn command_line(&self, delivery: Delivery, has_iso: bool) -> String {
         let more = match delivery {
@@ -204,50 +205,24 @@ impl Installer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_distro_of_the_table_is_whole() {
-        for (name, entry) in &FACTS.distro {
-            assert!(FACTS.program.contains_key(&entry.program), "{name}");
-            assert!(entry.takes(entry.delivery), "{name}");
-            assert!(entry.images.contains_key("amd64"), "{name}");
-            assert!(entry.disk.parse::<crate::size::ByteSize>().is_ok(), "{name}");
-            assert!(entry.memory.parse::<crate::size::ByteSize>().is_ok(), "{name}");
-            assert!(entry.label.len() <= 11, "{name}: a FAT label has eleven letters");
-        }
-        for (name, program) in &FACTS.program {
-            assert!(
-                !program.progress.is_empty() && !program.fatal.is_empty(),
-                "{name}"
-            );
-            let mut known = program.fatal.iter().chain(&program.question);
-            assert!(known.all(|dead| !dead.remedy.is_empty()), "{name}");
-        }
-    }
-
-    #[test]
-    fn versions_choose_the_installer() {
-        let program = |family, version| find(family, version).map(|entry| entry.program.as_str());
-        assert_eq!(program("debian", "13"), Some("debian-installer"));
-        assert_eq!(program("ubuntu", "20.04"), Some("debian-installer"));
-        assert_eq!(program("ubuntu", "20.04.6"), Some("debian-installer"));
-        assert_eq!(program("ubuntu", "focal"), Some("debian-installer"));
-        assert_eq!(program("ubuntu", "24.04.2"), Some("subiquity"));
-        assert_eq!(program("ubuntu", "noble"), Some("subiquity"));
-        assert_eq!(program("rhel", "8"), Some("anaconda"));
-        assert_eq!(program("alpine", "3.23"), None);
-    }
+    use crate::families::Tables;
 
     #[test]
     fn what_is_for_the_installer_alone_comes_before_the_line() {
-        let line = find("debian", "13").unwrap().command_line(Delivery::Http, true);
+        let line = Tables::built_in()
+            .installer("debian", "13")
+            .unwrap()
+            .command_line(Delivery::Http, true);
         let (before, after) = line.split_once(" --- ").unwrap();
         assert!(
             before.contains("url={{ host.url }}") && before.contains("log_host="),
             "{line}"
         );
         assert!(after.contains("net.ifnames=0") && !after.contains("{{"), "{line}");
-        let line = find("rhel", "9").unwrap().command_line(Delivery::Initrd, false);
+        let line = Tables::built_in()
+            .installer("rhel", "9")
+            .unwrap()
+            .command_line(Delivery::Initrd, false);
         assert!(
             line.contains("inst.repo={{ mirror }}") && !line.contains("---"),
             "{line}"

@@ -249,7 +249,11 @@ pub fn percent(line: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::installer::program;
+    use crate::families::Tables;
+
+    fn program(name: &str) -> Program {
+        Program::clone(Tables::built_in().program(name).unwrap())
+    }
 
     #[test]
     fn the_debian_installers_console_and_syslog() {

@@ -2,8 +2,6 @@
 //!
 //! To add one, put its name and an `include_str!` of it into the table. Knows nothing of what they do.
 
-use super::model::Family;
-
 /// Scripts that run inside a guest, by the name that a manifest gives: `guest/update.sh`.
 pub const SCRIPTS: &[(&str, &str)] = &[
     ("guest/cleanup.sh", include_str!("../../guest/cleanup.sh")),
@@ -50,14 +48,6 @@ pub const TEMPLATES: &[(&str, &str)] = &[
         include_str!("../../templates/cloud-init-user-data.yaml.j2"),
     ),
 ];
-
-/// Name of the answers of a `bootstrap` source that names none; other families cannot be bootstrapped.
-pub fn bootstrap_answers(family: Family) -> &'static str {
-    match family {
-        Family::Ubuntu => "bootstrap-ubuntu.sh.j2",
-        Family::Debian | Family::Rhel | Family::Alpine => "bootstrap-debian.sh.j2",
-    }
-}
 
 /// A built-in script.
 pub fn script(name: &str) -> Option<&'static str> {

@@ -83,13 +83,12 @@ impl BuildFacts {
             ),
             Source::Disk(source) => (None, String::new(), Vec::new(), source.user.clone()),
             Source::Installer(source) => {
-                let known = installer::find(distro.family.name(), &distro.version);
-                let usual = known.map(|known| match known.mirror.as_str() {
+                let usual = match source.installer.mirror.as_str() {
                     installer::HOST_MIRROR => "http://mirror-of-this-host.invalid/debian".to_owned(),
                     usual => usual.to_owned(),
-                });
+                };
                 (
-                    source.mirror.clone().or(usual),
+                    Some(source.mirror.clone().unwrap_or(usual)),
                     source.suite.clone().unwrap_or_default(),
                     Vec::new(),
                     "root".to_owned(),
@@ -235,7 +234,7 @@ fn disk_gb(bytes: u64) -> u64 {
 pub fn distro_context(distro: &Distro) -> Context {
     let mut context = distro.vars.clone();
     context.insert("distro".to_owned(), distro.name.as_str().into());
-    context.insert("family".to_owned(), distro.family.name().into());
+    context.insert("family".to_owned(), distro.family.name.as_str().into());
     context.insert("version".to_owned(), distro.version.as_str().into());
     context.insert("platform".to_owned(), json!(distro.platform.hardware()));
     context

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::families::Tables;
+
 use super::describe::row::Record;
 use super::describe::tables::ManifestKeys;
 use super::error::{ManifestErrors, ProblemKind, Problems};
@@ -182,6 +184,12 @@ impl Document {
             text: problems.sources().text(),
             problems: &problems,
             files: &files,
+            tables: Tables::built_in(),
+        };
+        let tables = read::tables(reading, &root);
+        let reading = Reading {
+            tables: &tables,
+            ..reading
         };
         let draft = read::draft(reading, &root);
         let rules = Rules::new(reading, &draft);

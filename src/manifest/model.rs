@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::checks::Check;
 use crate::digest::{Algorithm, Digest};
 pub use crate::disk_format::DiskFormat;
+use crate::families::{Base, Family};
 pub use crate::installer::Delivery;
+use crate::installer::{Installer, Program};
 use crate::platform::Platform;
 use crate::size::ByteSize;
 
@@ -66,7 +69,7 @@ pub struct Resources {
 pub struct Distro {
     pub name: String,
     /// Which conventions the guest follows.
-    pub family: Family,
+    pub family: Arc<Family>,
     /// Version, as in the metadata of published images: `12`.
     pub version: String,
     /// What kind of computer its images are for.
@@ -85,17 +88,6 @@ pub struct Distro {
     pub vars: BTreeMap<String, serde_json::Value>,
 }
 
-/// A family of distributions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    Debian,
-    Ubuntu,
-    /// CentOS, RHEL and its rebuilds, Fedora.
-    Rhel,
-    Alpine,
-}
-
 /// Where a distro comes from: the one key of `source = { … }`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -112,6 +104,8 @@ pub enum Source {
 pub struct Bootstrap {
     /// Suite: `bookworm`, `noble`.
     pub suite: String,
+    /// What it starts from.
+    pub base: Base,
     /// Mirror URL; absent: the host's own apt configuration.
     pub mirror: Option<String>,
     /// Archive components.
@@ -138,6 +132,10 @@ pub struct DiskSource {
 /// `source.iso` or `source.netboot`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstallerSource {
+    /// What is known about the installer.
+    pub installer: Arc<Installer>,
+    /// What is seen while it works.
+    pub program: Arc<Program>,
     /// What the machine starts from.
     pub media: InstallMedia,
     /// How the answers come to it; absent: the installer's usual way.
@@ -391,7 +389,6 @@ words! {
     Compression: Gzip, Zstd, Xz, None;
     Delivery: Http, Initrd, Seed;
     DiskFormat: Qcow2, Raw;
-    Family: Debian, Ubuntu, Rhel, Alpine;
 }
 
 impl Media {
@@ -400,18 +397,6 @@ impl Media {
         Self::Path {
             path: PathBuf::new(),
             digest: None,
-        }
-    }
-}
-
-impl Family {
-    /// As in a manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Debian => "debian",
-            Self::Ubuntu => "ubuntu",
-            Self::Rhel => "rhel",
-            Self::Alpine => "alpine",
         }
     }
 }

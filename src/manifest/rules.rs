@@ -263,6 +263,17 @@ impl<'a> Rules<'a> {
         for spot in &draft.source_templates {
             self.check_inline(spot, "", &context, &mut BTreeSet::new());
         }
+        if let Source::Installer(source) = &draft.distro.source
+            && let Some(file) = &source.installer.origin
+        {
+            for (key, text) in source.installer.templates() {
+                let name = format!("{file}: {key}");
+                for error in template::lint(&name, text, &context) {
+                    let whose = format!(" (installer of `{}`)", draft.distro.name);
+                    self.report_in_file(&draft.name_span, &whose, error);
+                }
+            }
+        }
     }
 
     /// Environment templates, for every distro that an image brings them together with.

@@ -5,8 +5,8 @@ use super::error::{ManifestErrors, ProblemKind};
 use super::export;
 use super::parse::{self, Node, Value};
 use super::{builtin, names};
+use crate::families::Tables;
 use crate::host::facts::OsRelease;
-use crate::installer;
 
 /// Media that are known to work are taken from the fleet's manifest.
 const FLEET: &str = include_str!("../../pipelines/images.toml");
@@ -262,7 +262,9 @@ fn medium(kind: Kind, template: &str) -> Option<(String, Node)> {
             let (Some(family), Some(version)) = (text("family"), text("version")) else {
                 continue;
             };
-            let answers = installer::find(&family, &version).map(|known| known.answers.as_str());
+            let answers = Tables::built_in()
+                .installer(&family, &version)
+                .map(|known| known.answers.as_str());
             let iso = get(&entry.node, "source").and_then(|source| get(source, "iso"));
             if let Some(iso) = iso.filter(|_| family == kind.family && answers == Some(kind.like)) {
                 fitting.push((version, iso.clone()));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::facts::{AptSource, AptSources};
 use crate::host::fs::Stamp;
 use crate::installer;
-use crate::manifest::model::{Distro, Family, Manifest, Source};
+use crate::manifest::model::{Distro, Manifest, Source};
 use crate::stage::install::{Mirror, SecurityArchive};
 use crate::store::Store;
 
@@ -48,10 +48,8 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize], store: &Store) -> BTreeM
         let Some(suite) = wanted_suite(distro) else {
             continue;
         };
-        let vendor = match distro.family {
-            Family::Debian => "debian",
-            Family::Ubuntu => "ubuntu",
-            Family::Rhel | Family::Alpine => continue,
+        let Some(vendor) = distro.family.apt.as_deref() else {
+            continue;
         };
         let note = note.get_or_insert_with(|| recall(store));
         let name = format!("{vendor}/{suite}");
@@ -77,8 +75,8 @@ fn wanted_suite(distro: &Distro) -> Option<&str> {
     match &distro.source {
         Source::Bootstrap(source) if source.mirror.is_none() => Some(&source.suite),
         Source::Installer(source) if source.mirror.is_none() => {
-            let known = installer::find(distro.family.name(), &distro.version)?;
-            (known.mirror == installer::HOST_MIRROR).then(|| source.suite.as_deref().unwrap_or("stable"))
+            let is_of_host = source.installer.mirror == installer::HOST_MIRROR;
+            is_of_host.then(|| source.suite.as_deref().unwrap_or("stable"))
         }
         _ => None,
     }

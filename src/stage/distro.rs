@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::model::{Access, Distro, Family, Source};
+use crate::manifest::model::{Access, Distro, Source};
 use crate::platform::Platform;
 use crate::size::{ByteSize, MIB};
 
@@ -32,8 +32,6 @@ impl MachineWish {
 /// How to get into a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestAccess {
-    /// Family of the guest.
-    pub family: Family,
     /// User to log in as.
     pub user: String,
     pub door: Door,
@@ -64,7 +62,6 @@ pub(super) fn access(distro: &Distro) -> GuestAccess {
         Source::Disk(disk) => Door::Given(disk.access.clone()),
     };
     GuestAccess {
-        family: distro.family,
         user: user(distro).to_owned(),
         door,
     }

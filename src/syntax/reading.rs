@@ -3,6 +3,7 @@
 use super::error::{Problems, Span};
 use super::fields::Field;
 use super::files::Files;
+use crate::families::Tables;
 
 /// What every part needs.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ pub struct Reading<'a> {
     pub problems: &'a Problems,
     /// The files that the manifest names.
     pub files: &'a Files,
+    /// The families and installers that there are.
+    pub tables: &'a Tables,
 }
 
 /// A text and where it stands.

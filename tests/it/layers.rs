@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 9] = [
+const VALUES: [&str; 10] = [
     "boot_command",
     "checksum_list",
     "digest",
     "disk_format",
     "event",
+    "families",
     "guest",
     "installer",
     "platform",
@@ -281,6 +282,39 @@ fn a_stage_a_check_and_a_place_are_added_in_few_files() {
         );
         assert_eq!(others, touched, "files that name {words:?}");
     }
+}
+
+/// What depends on the kind of computer: architecture, disk, boot loader, console.
+const WORDS_OF_A_PLATFORM: [&str; 5] = ["\"amd64\"", "vda", "grub-pc", "i386-pc", "ttyS0"];
+
+/// Another platform is a row of `src/platform.rs` and, where answers differ, a template: nothing else knows these words.
+#[test]
+fn only_the_platform_table_and_templates_know_one_platform() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = rust_files(&root.join("src"));
+    let sources = sources.into_iter().map(|file| {
+        let text = code(&fs::read_to_string(&file).unwrap());
+        (file, text)
+    });
+    let scripts = fs::read_dir(root.join("guest")).unwrap().map(|entry| {
+        let file = entry.unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        (file, lines.collect::<Vec<_>>().join("\n"))
+    });
+    let mut knowing = BTreeMap::new();
+    for (file, text) in sources.chain(scripts) {
+        let words: Vec<_> = WORDS_OF_A_PLATFORM
+            .into_iter()
+            .filter(|word| text.contains(word))
+            .collect();
+        if !words.is_empty() {
+            knowing.insert(file.strip_prefix(root).unwrap().to_owned(), words);
+        }
+    }
+    let table = knowing.remove(Path::new("src/platform.rs")).unwrap();
+    assert!(table.len() >= 5, "is this the table? it has {table:?}");
+    assert!(knowing.is_empty(), "{knowing:#?}");
 }
 
 /// A process that is started in another way outlives us when we are killed.

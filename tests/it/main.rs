@@ -7,6 +7,7 @@ mod boot;
 mod chaos;
 mod daily;
 mod doctor;
+mod families;
 mod fetch;
 mod full_guest;
 mod gate;

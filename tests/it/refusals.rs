@@ -6,7 +6,6 @@ use std::process::Command;
 
 use pipeline::internals::digest::sha256_hex;
 use pipeline::internals::machine::spec::DiskFormat;
-use pipeline::internals::manifest::model::Family;
 use pipeline::internals::platform::Platform;
 use pipeline::internals::size::{ByteSize, MIB};
 use pipeline::internals::stage::distro::{Door, GuestAccess, MachineWish};
@@ -293,7 +292,6 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
         size,
         format: DiskFormat::Qcow2,
         guest: GuestAccess {
-            family: Family::Debian,
             user: "root".to_owned(),
             door: Door::Installed,
         },

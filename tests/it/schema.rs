@@ -20,7 +20,7 @@ for path in sorted(pathlib.Path(".").glob("*/*.toml")):
 
 /// Changes to the fleet's manifest, each of which makes it wrong.
 const MUTANTS: &[(&str, &str)] = &[
-    ("family  = \"debian\"", "family  = \"debain\""),
+    ("family  = \"debian\"", "family  = \"de bian\""),
     ("family  = \"debian\"\n", ""),
     ("family  = \"debian\"", "famliy  = \"debian\""),
     ("version = \"11\"", "version = 11"),

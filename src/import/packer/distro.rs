@@ -14,10 +14,11 @@ use super::model::{Distro, Found, Keys};
 use super::options::{self, Fate};
 use super::system;
 use super::typed::{self, Start, Words};
+use crate::families::Tables;
 use crate::import::node::{Node, Place};
 use crate::import::note::Weight;
 use crate::import::path;
-use crate::installer::{self, Installer};
+use crate::installer::Installer;
 use crate::manifest::builtin;
 
 /// An answer file.
@@ -119,7 +120,10 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         distro.source = source;
         return Some(distro);
     }
-    if installer::find(system.family, &system.version).is_none() {
+    if Tables::built_in()
+        .installer(system.family, &system.version)
+        .is_none()
+    {
         let text = format!(
             "no installer of {} is known here; take a cloud image as `source.disk`, written by hand",
             system.family
@@ -150,7 +154,7 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         system.version = version;
     }
     distro.system = system.clone();
-    let known = installer::find(system.family, &system.version)?;
+    let known = Tables::built_in().installer(system.family, &system.version)?;
     answered(build, known, words, wanted, &mut distro, &mut source);
     distro.source = source;
     Some(distro)

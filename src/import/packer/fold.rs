@@ -9,9 +9,9 @@ use super::build::{Build, Desk};
 use super::distro;
 use super::model::{Distro, Fleet, Images, Kept, Key, Step};
 use super::steps;
+use crate::families::Tables;
 use crate::import::node::Place;
 use crate::import::note::Weight;
-use crate::installer;
 use crate::size::{ByteSize, MIB};
 
 /// What one build is in a manifest.
@@ -296,8 +296,9 @@ fn disks(fleet: &mut Fleet, desk: &Desk<'_>) {
             .flat_map(|images| &images.sizes)
             .filter_map(|size| Some((size.parse::<ByteSize>().ok()?, size)))
             .min();
-        let usual = installer::find(distro.system.family, &distro.system.version)
-            .and_then(|known| known.disk.parse::<ByteSize>().ok());
+        let usual = Tables::built_in()
+            .installer(distro.system.family, &distro.system.version)
+            .map(|known| known.disk);
         if let (Some((bytes, text)), Some(usual)) = (smallest, usual.filter(|_| distro.kind == "iso"))
             && bytes < usual
         {

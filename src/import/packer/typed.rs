@@ -9,9 +9,9 @@ use super::build::Build;
 use super::go::{self, Piece};
 use super::model::System;
 use crate::boot_command;
+use crate::families::Tables;
 use crate::import::node::Node;
 use crate::import::note::Weight;
-use crate::installer;
 
 /// Stands for `{{ .HTTPIP }}:{{ .HTTPPort }}` while words are looked at.
 const SERVER: char = '\u{e000}';
@@ -162,7 +162,11 @@ fn recognised(build: &Build<'_>, system: &System, text: &str) -> Option<Words> {
         "rhel" if has("ks=") => "anaconda",
         _ => return None,
     };
-    let of = |version: &str| installer::find(system.family, version).map(|known| known.program.as_str());
+    let of = |version: &str| {
+        Tables::built_in()
+            .installer(system.family, version)
+            .map(|known| known.program.as_str())
+    };
     let version = [&system.version, &system.exact]
         .into_iter()
         .find(|version| of(version) == Some(program))?;

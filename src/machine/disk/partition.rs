@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::root::must_be_growable;
 use super::{DiskError, SECTOR, tool};
 use crate::host::cancel::Cancel;
+pub use crate::platform::TableKind;
 use crate::size::{ByteSize, MIB};
 
 /// GPT type "Linux filesystem data", as installers set it.
@@ -21,16 +22,6 @@ const DOS_EXTENDED: [&str; 3] = ["5", "f", "85"];
 const DOS_SWAP: &str = "82";
 /// A DOS table counts sectors in 32 bits. What is larger is written modulo this, without an error.
 pub(super) const DOS_LIMIT: u64 = (u32::MAX as u64) * SECTOR;
-
-/// Kind of a partition table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TableKind {
-    /// The PC's first.
-    Dos,
-    /// GUID partition table.
-    Gpt,
-}
 
 /// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]

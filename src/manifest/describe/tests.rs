@@ -10,6 +10,7 @@ use crate::manifest::{self, fields::recorder};
 
 /// Has every table, and every kind of those that have kinds.
 const ALL: &str = r#"
+families = ["own.toml"]
 [pipeline]
 name = "all"
 [resources]
@@ -74,11 +75,15 @@ endpoint = "http://images.example"
 bucket = "images"
 "#;
 
+/// A file of families, so that the row of its key is read.
+const OWN: &str = "[family.own]\nuser = \"own\"\n";
+
 /// A key that nobody reads would be taken for one that works.
 #[test]
 fn every_key_is_read() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("x"), "#!/bin/sh\n").unwrap();
+    fs::write(folder.path().join("own.toml"), OWN).unwrap();
     let path = folder.path().join("all.toml");
     fs::write(
         &path,

@@ -1,5 +1,8 @@
 //! `[distros.*]`: what is installed, and where it comes from.
 
+use std::sync::Arc;
+
+use crate::families::{Base, Family};
 use crate::installer::Installer;
 use crate::manifest::builtin;
 use crate::manifest::describe::row::{Cell, Choice, Either, In};
@@ -7,9 +10,10 @@ use crate::manifest::describe::tables::{
     ACCESS, AccessKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys, MANIFEST, SOURCE,
     Seeded, SourceKey, SourceKeys,
 };
+use crate::manifest::describe::text::Name;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::FileError;
-use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Family, Media, Source, Template};
+use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Media, Source, Template};
 use crate::manifest::script;
 use crate::manifest::suggest;
 use crate::platform::Platform;
@@ -32,16 +36,25 @@ pub(super) fn read_all(reading: Reading<'_>, root: &Fields<'_>, vars: &Vars) -> 
 fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> Option<DistroDraft> {
     reading.file_name(cell.key_span, "the name of a distro", cell.key);
     let table = cell.fields()?;
-    let family = table.read(&DISTRO.family);
+    let family = table
+        .get(&DISTRO.family)
+        .and_then(|cell| read_family(reading, &cell));
     let version = table.read(&DISTRO.version);
-    let known = installer::known(family, version.as_deref());
+    let known = family.zip(version.as_deref());
+    let known = known.and_then(|(family, version)| reading.tables.installer(&family.name, version));
     let mut source_templates = Vec::new();
     let source = table
         .get(&DISTRO.source)
         .and_then(|cell| read_source(reading, &cell, family, known, &mut source_templates));
-    let is_bootstrap = matches!(source, Some(Source::Bootstrap(_)));
-    let known = known.filter(|_| matches!(source, Some(Source::Installer(_))));
-    let usual = |of: fn(&Installer) -> &String| known.and_then(|known| of(known).parse().ok());
+    let usual_disk = match &source {
+        Some(Source::Bootstrap(_)) => Some(BOOTSTRAP_DISK),
+        Some(Source::Installer(source)) => Some(source.installer.disk),
+        Some(Source::Disk(_)) | None => None,
+    };
+    let usual_memory = match &source {
+        Some(Source::Installer(source)) => Some(source.installer.memory),
+        Some(Source::Bootstrap(_) | Source::Disk(_)) | None => DISTRO.memory.default_value(),
+    };
     let (disk, memory, cpus) = (
         table.get(&DISTRO.disk),
         table.get(&DISTRO.memory),
@@ -51,13 +64,19 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
     let place = |field: Option<&Field<'_>>| field.map_or(&table.span, |field| field.span()).clone();
     let mut merged = vars.clone();
     merged.extend(reading.vars(table.get(&DISTRO.vars)));
+    let answers_template = match &answers {
+        Some(cell) => read_answers(reading, cell),
+        None => source
+            .as_ref()
+            .and_then(|source| usual_answers(reading, source, family)),
+    };
     let disk_size = match &disk {
         Some(cell) => cell.read(),
-        None => usual(|known| &known.disk).or(is_bootstrap.then_some(BOOTSTRAP_DISK)),
+        None => usual_disk,
     };
     let distro = Distro {
         name: cell.key.to_owned(),
-        family: family.unwrap_or(Family::Debian),
+        family: family.cloned().unwrap_or_default(),
         version: version.unwrap_or_default(),
         platform: Platform::default(),
         source: source.unwrap_or_else(no_source),
@@ -65,16 +84,10 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         memory: memory
             .as_ref()
             .and_then(Cell::read)
-            .or(usual(|known| &known.memory))
-            .or_else(|| DISTRO.memory.default_value())
+            .or(usual_memory)
             .unwrap_or_default(),
         cpus: table.read_or_default(&DISTRO.cpus),
-        answers: match &answers {
-            Some(cell) => read_answers(reading, cell),
-            None if known.is_some() => built_in(known.map_or("", |known| &known.answers)),
-            None if is_bootstrap => built_in(builtin::bootstrap_answers(family.unwrap_or(Family::Debian))),
-            None => None,
-        },
+        answers: answers_template,
         vars: merged,
     };
     Some(DistroDraft {
@@ -88,6 +101,20 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
     })
 }
 
+fn read_family<'a>(reading: Reading<'a>, cell: &Cell<'_, Name>) -> Option<&'a Arc<Family>> {
+    let name = cell.read()?;
+    let family = reading.tables.family(&name);
+    if family.is_none() {
+        let known = reading.tables.families().map(|family| family.name.as_str());
+        let remedy = suggest::remedy(&name, "families", known);
+        cell.bad(
+            format!("there is no family `{name}`"),
+            format!("{remedy}; files of the manifest's key `families` add others"),
+        );
+    }
+    family
+}
+
 /// Stands in for a source that was reported.
 fn no_source() -> Source {
     Source::Disk(DiskSource {
@@ -97,7 +124,20 @@ fn no_source() -> Source {
     })
 }
 
-fn built_in(name: &str) -> Option<Template> {
+/// The answers where the manifest names none. A row whose answers are missing was reported.
+fn usual_answers(reading: Reading<'_>, source: &Source, family: Option<&Arc<Family>>) -> Option<Template> {
+    let (name, origin) = match source {
+        Source::Bootstrap(source) => (&source.base.answers, &family?.origin),
+        Source::Installer(source) => (&source.installer.answers, &source.installer.origin),
+        Source::Disk(_) => return None,
+    };
+    match origin {
+        Some(origin) => super::family::answers(reading, origin, name).ok(),
+        None => built_in(name),
+    }
+}
+
+pub(super) fn built_in(name: &str) -> Option<Template> {
     let text = builtin::template(name)?.to_owned();
     let name = name.to_owned();
     Some(Template { name, text })
@@ -144,21 +184,26 @@ fn is_yaml(name: &str, text: &str) -> bool {
 fn read_source(
     reading: Reading<'_>,
     cell: &Cell<'_, In<SourceKeys>>,
-    family: Option<Family>,
-    known: Option<&'static Installer>,
+    family: Option<&Arc<Family>>,
+    known: Option<&Arc<Installer>>,
     templates: &mut Vec<Spot>,
 ) -> Option<Source> {
     let table = cell.fields()?;
     let (key, one) = table.one_of::<SourceKey>()?;
     let source = match key {
         SourceKey::Bootstrap => {
-            if matches!(family, Some(Family::Rhel | Family::Alpine)) {
+            let base = family.map(|family| family.bootstrap.as_ref());
+            if base == Some(None) {
+                let families = reading.tables.families();
+                let can = families.filter(|family| family.bootstrap.is_some());
+                let can: Vec<_> = can.map(|family| family.name.as_str()).collect();
                 one.bad(
-                    "only debian and ubuntu can be bootstrapped",
+                    format!("only {} can be bootstrapped", can.join(", ")),
                     "take `disk = { … }` as source, or another family",
                 );
             }
-            return read_bootstrap(reading, &table.get(&SOURCE.bootstrap)?).map(Source::Bootstrap);
+            let cell = table.get(&SOURCE.bootstrap)?;
+            return read_bootstrap(reading, &cell, base.flatten()).map(Source::Bootstrap);
         }
         SourceKey::Disk => {
             return read_disk(reading, &table.get(&SOURCE.disk)?, family).map(Source::Disk);
@@ -168,19 +213,24 @@ fn read_source(
             installer::read_netboot(reading, &table.get(&SOURCE.netboot)?, known, templates)?
         }
     };
-    if known.is_none() {
+    if let (None, Some(family)) = (known, family) {
         one.bad(
-            "no installer is known for this family",
-            "take an image of it as source: disk = { … }",
+            format!("no installer is known for this version of `{}`", family.name),
+            "take an image of it as source: disk = { … }; or describe its installer in a file of the manifest's key `families`",
         );
     }
     Some(Source::Installer(Box::new(source)))
 }
 
-fn read_bootstrap(reading: Reading<'_>, cell: &Cell<'_, In<BootstrapKeys>>) -> Option<Bootstrap> {
+fn read_bootstrap(
+    reading: Reading<'_>,
+    cell: &Cell<'_, In<BootstrapKeys>>,
+    base: Option<&Base>,
+) -> Option<Bootstrap> {
     let table = cell.fields()?;
     let bootstrap = Bootstrap {
         suite: String::new(),
+        base: Base::default(),
         mirror: table.read(&BOOTSTRAP.mirror),
         components: table.read_or_default(&BOOTSTRAP.components),
         kernel: table.read(&BOOTSTRAP.kernel),
@@ -188,13 +238,17 @@ fn read_bootstrap(reading: Reading<'_>, cell: &Cell<'_, In<BootstrapKeys>>) -> O
         keyring: table.get(&BOOTSTRAP.keyring).and_then(|cell| reading.file(&cell)),
     };
     let suite = table.read(&BOOTSTRAP.suite)?;
-    Some(Bootstrap { suite, ..bootstrap })
+    Some(Bootstrap {
+        base: base.map(|base| base.of(&suite)).unwrap_or_default(),
+        suite,
+        ..bootstrap
+    })
 }
 
 fn read_disk(
     reading: Reading<'_>,
     cell: &Cell<'_, In<DiskKeys>>,
-    family: Option<Family>,
+    family: Option<&Arc<Family>>,
 ) -> Option<DiskSource> {
     let table = cell.fields()?;
     let access = table
@@ -202,10 +256,7 @@ fn read_disk(
         .map_or(Some(Access::CloudInit), |cell| read_access(reading, &cell));
     let default_user = match (&access, family) {
         (Some(Access::Key(_)), _) | (_, None) => "root",
-        (_, Some(Family::Debian)) => "debian",
-        (_, Some(Family::Ubuntu)) => "ubuntu",
-        (_, Some(Family::Rhel)) => "cloud-user",
-        (_, Some(Family::Alpine)) => "alpine",
+        (_, Some(family)) => family.user.as_str(),
     };
     let user = table.read(&DISK.user);
     let media = medium::read(reading, &table);

@@ -1,26 +1,23 @@
 //! `source.iso` and `source.netboot`: media of a distro's own installer, and how it is talked to.
 
+use std::sync::Arc;
+
 use crate::boot_command;
-use crate::installer::{self, Delivery, Installer};
+use crate::installer::{Delivery, Installer};
 use crate::manifest::describe::row::{Cell, In};
 use crate::manifest::describe::tables::{INSTALLER, IsoKeys, NETBOOT, NetbootKeys};
 use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
-use crate::manifest::model::{Family, InstallMedia, InstallerSource, Media};
+use crate::manifest::model::{InstallMedia, InstallerSource, Media};
 
 use super::{Reading, Spot, medium};
 use crate::syntax::secret::read_secret;
-
-/// The installer of a distro, where the table has one.
-pub(super) fn known(family: Option<Family>, version: Option<&str>) -> Option<&'static Installer> {
-    installer::find(family?.name(), version?)
-}
 
 /// Reads `source.iso`; its templates go to `templates`.
 pub(super) fn read_iso(
     reading: Reading<'_>,
     cell: &Cell<'_, In<IsoKeys>>,
-    known: Option<&'static Installer>,
+    known: Option<&Arc<Installer>>,
     templates: &mut Vec<Spot>,
 ) -> Option<InstallerSource> {
     let table = cell.fields()?;
@@ -32,7 +29,7 @@ pub(super) fn read_iso(
 pub(super) fn read_netboot(
     reading: Reading<'_>,
     cell: &Cell<'_, In<NetbootKeys>>,
-    known: Option<&'static Installer>,
+    known: Option<&Arc<Installer>>,
     templates: &mut Vec<Spot>,
 ) -> Option<InstallerSource> {
     let table = cell.fields()?;
@@ -77,7 +74,7 @@ fn read(
     reading: Reading<'_>,
     table: &Fields<'_>,
     media: InstallMedia,
-    known: Option<&'static Installer>,
+    known: Option<&Arc<Installer>>,
     templates: &mut Vec<Spot>,
 ) -> InstallerSource {
     let delivery = table.get(&INSTALLER.answers_by).and_then(|cell| {
@@ -108,7 +105,10 @@ fn read(
         }
         read_boot_command(reading, table, templates)
     });
+    let program = known.and_then(|known| reading.tables.program(&known.program));
     InstallerSource {
+        installer: known.cloned().unwrap_or_default(),
+        program: program.cloned().unwrap_or_default(),
         media,
         delivery,
         mirror: table.read(&INSTALLER.mirror),

@@ -3,6 +3,7 @@
 
 mod check;
 mod distro;
+mod family;
 mod image;
 mod installer;
 mod medium;
@@ -16,6 +17,7 @@ use crate::checks::CheckSet;
 use crate::size::ByteSize;
 
 pub use self::check::{CheckDraft, Checks, Pattern};
+pub use self::family::tables;
 pub use self::target::TargetDraft;
 use super::context::RESERVED;
 use super::describe::row::{Cell, Named, Var};

@@ -118,7 +118,7 @@ pub(in crate::stage) fn plan(
         id: image.id.clone(),
         file: image.file.display().to_string(),
         distro: distro.name.clone(),
-        family: distro.family.name().to_owned(),
+        family: distro.family.name.clone(),
         version: distro.version.clone(),
         flavor: flavor.name.clone(),
         size: image.size_label.clone(),

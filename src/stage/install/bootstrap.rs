@@ -16,7 +16,7 @@ use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::namespace;
 use crate::host::process::shell_quote;
-use crate::machine::disk::{self, Ext4, TableKind};
+use crate::machine::disk::{self, Ext4};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::size::ByteSize;
@@ -212,8 +212,8 @@ fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Re
             source,
         })?;
     disk::create_raw(raw, ByteSize(work.disk))?;
-    // A DOS table could not take an image of more than 2 TiB, and which sizes are made of a disk is no input of it.
-    let partition = disk::write_root_table(raw, TableKind::Gpt, &site.cancel)?;
+    let table = work.machine.platform.hardware().partition_table;
+    let partition = disk::write_root_table(raw, table, &site.cancel)?;
     let content = Ext4 {
         features: work.features.clone(),
         root: Some(root.to_owned()),

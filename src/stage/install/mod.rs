@@ -2,7 +2,6 @@
 
 mod bootstrap;
 mod disk;
-mod families;
 mod installer;
 
 use petgraph::graph::NodeIndex;

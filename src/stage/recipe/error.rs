@@ -31,8 +31,4 @@ pub enum PlanError {
         "this host's own apt configuration has none for it; write one into the distro's source: mirror = \"http://…\""
     ))]
     NoMirror { distro: String, suite: String },
-    /// Families without an entry in `templates/families.toml` cannot be bootstrapped.
-    #[error("distro `{distro}`: family `{family}` cannot be installed by `bootstrap`")]
-    #[diagnostic(help("bootstrap knows debian and ubuntu; use a `disk` source for others"))]
-    Family { distro: String, family: String },
 }

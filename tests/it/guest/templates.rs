@@ -1,7 +1,5 @@
 //! The templates that configure fresh roots and cloud images, judged by other people's tools.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use pipeline::internals::manifest::context::Context;
@@ -11,7 +9,6 @@ use pipeline::internals::platform::Platform;
 use serde_json::json;
 
 use super::BUILD_KEY;
-use super::repository;
 use crate::support::Bench;
 use crate::support::tool;
 
@@ -84,30 +81,5 @@ fn cloud_init_accepts_the_seed_that_lets_the_build_in() {
             meta.contains("instance-id: \"build-vm\"\nlocal-hostname: \"vm\""),
             "{meta}"
         );
-    }
-}
-
-/// `[family]` and `[family.suite]` as the table's own first lines describe them.
-#[test]
-fn the_package_table_knows_every_suite() {
-    let text = fs::read_to_string(repository("templates/families.toml")).unwrap();
-    let table: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
-        toml_edit::de::from_str(&text).unwrap();
-    for (family, suites) in [
-        ("debian", ["bullseye", "bookworm", "trixie"]),
-        ("ubuntu", ["focal", "jammy", "noble"]),
-    ] {
-        let family = &table[family];
-        assert!(family["kernel"].as_str().unwrap().starts_with("linux-image-"));
-        assert!(
-            family["packages"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .all(serde_json::Value::is_string)
-        );
-        for suite in suites {
-            assert!(family[suite]["packages"].is_array(), "{suite}");
-        }
     }
 }

@@ -1,17 +1,16 @@
 //! `[distros.*]`: what is installed, and where it comes from.
 
 use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, Word};
-use super::super::text::{Md5, Sha256, Sha512, Size, Text, Url, Variable};
+use super::super::text::{Md5, Name, Sha256, Sha512, Size, Text, Url, Variable};
 use super::SecretKeys;
 use crate::installer::Delivery;
-use crate::manifest::model::Family;
 use crate::syntax::table::{one_of, table};
 
 table! {
     DISTRO: DistroKeys = "distro", "What is installed, once",
         "{ family = \"debian\", version = \"12\", source = { bootstrap = { suite = \"bookworm\" } } }";
-    family: Choice<Family> = "\"debian\"",
-        "whose conventions the guest follows; `rhel` is CentOS, RHEL and its rebuilds, Fedora".needed();
+    family: Name = "\"debian\"",
+        "whose conventions the guest follows: `debian`, `ubuntu`, `rhel` (CentOS, RHEL and its rebuilds, Fedora), `alpine`, or one of `families`".needed();
     version: Text = "\"12\"", "as its publisher numbers it".needed();
     source: In<SourceKeys> = "{ bootstrap = { suite = \"bookworm\" } }", "where it comes from".needed();
     disk: Size = "\"2G\"", "size it is installed at; no image of it can be smaller"
@@ -28,7 +27,7 @@ table! {
     SOURCE: SourceKeys = "source", "Where a distro comes from", "{ bootstrap = { suite = \"bookworm\" } }",
         groups [needed SourceKey];
     bootstrap: In<BootstrapKeys> = "{ suite = \"bookworm\" }",
-        "packages straight into a root file system, for debian and ubuntu";
+        "packages straight into a root file system, by mmdebstrap";
     disk: In<DiskKeys> = "{ path = \"base.qcow2\" }", "an existing image";
     iso: In<IsoKeys> = "{ path = \"netinst.iso\" }",
         "the distro's own installer on a CD or DVD image: its kernel is started directly, the image stays attached";

@@ -6,14 +6,14 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::context::{self, BuildFacts};
-use crate::manifest::model::{Bootstrap, Distro, Family};
+use crate::manifest::model::{Bootstrap, Distro};
 use crate::manifest::template;
 use crate::plan::graph::{Draft, Nodes, inputs};
 use crate::plan::key;
 use crate::plan::node::Cost;
 use crate::stage::Work;
 use crate::stage::distro::{MachineWish, user, wish};
-use crate::stage::install::{BUILD_KEY, STAGE, families};
+use crate::stage::install::{BUILD_KEY, STAGE};
 use crate::stage::recipe::{Inputs as Facts, PlanError};
 
 /// A distribution's package archive.
@@ -64,7 +64,7 @@ pub struct BootstrapWork {
 #[derive(Serialize)]
 struct Inputs<'a> {
     source: &'static str,
-    family: Family,
+    family: &'a str,
     suite: &'a str,
     mirror: &'a Mirror,
     components: &'a [String],
@@ -83,10 +83,6 @@ pub(in crate::stage) fn plan(
     source: &Bootstrap,
     facts: &Facts<'_>,
 ) -> Result<NodeIndex, PlanError> {
-    let base = families::base(distro.family, &source.suite).ok_or_else(|| PlanError::Family {
-        distro: distro.name.clone(),
-        family: distro.family.name().to_owned(),
-    })?;
     let mirror = match (&source.mirror, facts.mirrors.get(&distro.name)) {
         (Some(uri), _) => Mirror {
             uri: uri.clone(),
@@ -100,17 +96,20 @@ pub(in crate::stage) fn plan(
             });
         }
     };
-    let (mut packages, features) = (base.packages, base.features);
-    packages.push(source.kernel.clone().unwrap_or(base.kernel));
+    let base = &source.base;
+    let boot_loader = distro.platform.hardware().boot_loader.packages;
+    let mut packages = base.packages.clone();
+    packages.extend(boot_loader.iter().map(|&name| name.to_owned()));
+    packages.push(source.kernel.as_ref().unwrap_or(&base.kernel).clone());
     packages.extend(source.packages.iter().cloned());
     let made_of = |answers| Inputs {
         source: "bootstrap",
-        family: distro.family,
+        family: &distro.family.name,
         suite: &source.suite,
         mirror: &mirror,
         components: &source.components,
         packages: &packages,
-        ext4: &features,
+        ext4: &base.ext4,
         disk: distro.disk.0,
         answers,
     };
@@ -139,7 +138,7 @@ pub(in crate::stage) fn plan(
         keyring: source.keyring.clone(),
         setup: setup.clone(),
         root_uuid,
-        features: features.clone(),
+        features: base.ext4.clone(),
         disk,
         machine: wish(distro),
     };

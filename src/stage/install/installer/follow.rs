@@ -104,7 +104,11 @@ impl<'a> Follow<'a> {
             answers,
             syslog,
             site,
-            heard: Heard::new(&work.program, answers.sign(), work.delivery != Delivery::Http),
+            heard: Heard::new(
+                work.program.clone(),
+                answers.sign(),
+                work.delivery != Delivery::Http,
+            ),
             log: File::create(&path).map_err(|e| StageError::file("write", &path, e))?,
             logged: 0,
             told: Told {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::event::Verdict;
-use crate::installer::{self, Fatal, Seen, Watch};
+use crate::installer::{Fatal, Program, Seen, Watch};
 use crate::machine::console::Console;
 
 /// What has gone wrong.
@@ -31,9 +31,9 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    pub(super) fn new(program: &str, sign: Option<String>, served: bool) -> Self {
+    pub(super) fn new(program: Program, sign: Option<String>, served: bool) -> Self {
         Self {
-            watch: Watch::new(installer::program(program)),
+            watch: Watch::new(program),
             sign,
             installed: false,
             served,

@@ -4,7 +4,7 @@
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
-use crate::installer::{self, Delivery, HOST_MIRROR, Installer};
+use crate::installer::{Delivery, HOST_MIRROR, Images, Installer, Program};
 use crate::manifest::context::{self, BootFacts, BuildFacts};
 use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Manifest, Secret, Template};
 use crate::manifest::template;
@@ -64,8 +64,8 @@ pub struct InstallerWork {
     pub label: String,
     /// Empty files beside them on a seed.
     pub other_seed_files: Vec<String>,
-    /// The installer's name, as in the table of installers.
-    pub program: String,
+    /// What is seen while it works. No part of the key.
+    pub program: Program,
     /// Password of the user of the answers, or its hash.
     pub password: Option<Secret>,
     /// Size of the disk in bytes.
@@ -114,6 +114,21 @@ struct Inputs<'a> {
     boot_command: Option<&'a str>,
     disk: u64,
     password: Option<String>,
+    /// Of rows of the user's alone: the built-in ones are the program's, and have a revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    installer: Option<OwnInstaller<'a>>,
+}
+
+/// What else of an installer's row its result depends on.
+#[derive(Serialize)]
+struct OwnInstaller<'a> {
+    delivery: Delivery,
+    file: &'a str,
+    label: &'a str,
+    #[serde(rename = "other seed files")]
+    other_seed_files: &'a [String],
+    images: Option<&'a Images>,
+    treeinfo: Option<&'a String>,
 }
 
 #[derive(Serialize)]
@@ -131,11 +146,7 @@ pub(in crate::stage) fn plan(
     manifest: &Manifest,
     facts: &Facts<'_>,
 ) -> Result<NodeIndex, PlanError> {
-    let known = installer::find(distro.family.name(), &distro.version);
-    let known = known.ok_or_else(|| PlanError::Family {
-        distro: distro.name.clone(),
-        family: distro.family.name().to_owned(),
-    })?;
+    let known = &source.installer;
     // A medium that starts itself brings its own initial RAM disk: nothing can be slipped into that.
     let usual = match known.delivery {
         Delivery::Initrd if source.boot_command.is_some() => Delivery::Http,
@@ -203,6 +214,14 @@ pub(in crate::stage) fn plan(
             boot_command: typed.as_deref(),
             disk: distro.disk.0,
             password: source.password.as_ref().map(facts.fingerprint),
+            installer: known.origin.as_ref().map(|_| OwnInstaller {
+                delivery,
+                file: &known.file,
+                label: &known.label,
+                other_seed_files: &known.other_seed_files,
+                images: known.images.get(arch),
+                treeinfo: known.treeinfo.get(arch),
+            }),
         },
         takes,
         cost: Cost {
@@ -220,7 +239,7 @@ pub(in crate::stage) fn plan(
         file: known.file.clone(),
         label: known.label.clone(),
         other_seed_files: known.other_seed_files.clone(),
-        program: known.program.clone(),
+        program: Program::clone(&source.program),
         password: source.password.clone(),
         disk: distro.disk.0,
         largest: largest(manifest, distro),

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use super::follow::SHOWN;
 use super::heard::{Heard, Wrong};
 use crate::event::Emitter;
-use crate::installer::Seen;
+use crate::families::Tables;
+use crate::installer::{Program, Seen};
 use crate::machine::console::Console;
 
 const HALVES: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
@@ -28,6 +29,10 @@ struct Replay {
     phases: Vec<String>,
 }
 
+fn known(program: &str) -> Program {
+    Program::clone(Tables::built_in().program(program).unwrap())
+}
+
 impl Replay {
     fn new(program: &str, is_served: bool) -> Self {
         let (guest, host) = UnixStream::pair().unwrap();
@@ -35,7 +40,7 @@ impl Replay {
         Self {
             serial: guest,
             console: Console::attach(host, std::io::sink(), emit),
-            heard: Heard::new(program, Some(HALVES.concat()), is_served),
+            heard: Heard::new(known(program), Some(HALVES.concat()), is_served),
             printed: 0,
             now: Instant::now(),
             phases: Vec::new(),
@@ -178,7 +183,7 @@ fn anacondas_ends_are_understood() {
 /// Answers that report nothing leave no more to go by than the end of the machine.
 #[test]
 fn without_a_report_the_end_of_the_machine_must_do() {
-    let mut heard = Heard::new("anaconda", None, true);
+    let mut heard = Heard::new(known("anaconda"), None, true);
     assert_eq!(heard.ended(), Ok(()));
     heard.report("The installer will now terminate.", Instant::now());
     assert!(heard.ended().is_err());
