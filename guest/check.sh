@@ -15,9 +15,11 @@ set -u
 
 root=${CHECK_ROOT:-}
 key_body=$(printf '%s' "$BUILD_KEY" | tr -d ' ')
-# The host sends it in front of this file.
+# The host sends them in front of this file.
 # shellcheck source=guest/inventory.sh
 command -v identities >/dev/null || . "$(dirname "$0")/inventory.sh"
+# shellcheck source=guest/lib.sh
+command -v root_device >/dev/null || . "$(dirname "$0")/lib.sh"
 
 agent_entry=/etc/cron.d/vm-boostrap
 agent_state=/root/bootstrap
@@ -68,22 +70,14 @@ settle() {
 
 # Sizes in bytes: of the root file system, of what it lies on, of the disk, and where on that it ends.
 root_size() {
-    number=$(awk '$5 == "/" { found = $3 } END { print found }' /proc/self/mountinfo)
-    device=/sys/dev/block/$number
-    if [ ! -e "$device" ]; then
-        # Such as btrfs, whose device has no number in the table of mounts.
-        source=$(awk '$5 == "/" { for (i = 6; i < NF; i++) if ($i == "-") found = $(i + 2) } END { print found }' \
-            /proc/self/mountinfo)
-        device=/sys/class/block/$(basename "$(readlink -f "$source")")
-    fi
+    device=$(root_device)
+    disk=$(disk_below "$device")
     stat -f -c 'filesystem=%b*%S' /
     echo "device=$(cat "$device/size")*512"
     if [ -e "$device/partition" ]; then
         echo "start=$(cat "$device/start")*512"
-        echo "disk=$(cat "$(readlink -f "$device")/../size")*512"
-    elif [ -e /sys/class/block/vda/size ]; then
-        echo "disk=$(cat /sys/class/block/vda/size)*512"
     fi
+    echo "disk=$(cat "$disk/size")*512"
 }
 
 # One line for each unit that failed, with the last thing it said.
@@ -185,7 +179,12 @@ traces() {
     done
     find "$root/etc" -xdev -name '*pipeline-build*' | sed "s|^$root||; s|\$|: a setting of the build|"
     [ ! -e "$root$agent_state/held-by-build" ] || echo "$agent_state/held-by-build: the agent is still held back"
-    sources="$root/etc/apt/sources.list $root/etc/apt/sources.list.d/* $root/etc/yum.repos.d/* $root/etc/apk/repositories"
+    sources=
+    set -f
+    for name in $(package_sources); do
+        sources="$sources $root$name"
+    done
+    set +f
     settings=
     for name in apt/apt.conf 'apt/apt.conf.d/*' environment 'profile.d/*' yum.conf dnf/dnf.conf wgetrc pip.conf gitconfig; do
         settings="$settings $root/etc/$name"

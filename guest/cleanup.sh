@@ -4,19 +4,11 @@
 # After update.sh, reboot first, so that the new kernel is the running one.
 set -eu
 
-fail() {
-    echo "cleanup: $1" >&2
-    exit 1
-}
+# shellcheck disable=SC2034 # for the library
+self=cleanup
+# The host sends it in front of this file.
+# shellcheck source=guest/lib.sh
+command -v package_manager >/dev/null || . "$(dirname "$0")/lib.sh"
 
 [ "$(id -u)" -eq 0 ] || fail "must run as root"
-if command -v apt-get >/dev/null; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -q -y -o DPkg::Lock::Timeout=600 autoremove --purge || fail "apt-get autoremove failed: see the lines above"
-elif command -v dnf >/dev/null; then
-    dnf -y autoremove || fail "dnf autoremove failed: see the lines above"
-elif command -v apk >/dev/null || command -v yum >/dev/null; then
-    echo "cleanup: nothing to remove, this package manager keeps no track of it"
-else
-    fail "no apt-get, dnf, yum or apk here: this system is not supported"
-fi </dev/null
+remove_unneeded_packages

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sets up GRUB: how long it waits, whether it shows its menu, what it tells the kernel, on which consoles.
-# Debian and Ubuntu by a file of our own, RHEL by /etc/default/grub. Takes effect at the next boot.
+# Debian and Ubuntu by a file of our own, RHEL and openSUSE by /etc/default/grub. Takes effect at the next boot.
 #
 #   TIMEOUT      seconds until it boots (1)
 #   MENU         yes: the menu is shown (default); no: it is hidden
@@ -8,15 +8,16 @@
 #   KERNEL_ARGS  further arguments for the kernel
 set -eu
 
+# shellcheck disable=SC2034 # for the library
+self=grub
+# The host sends it in front of this file.
+# shellcheck source=guest/lib.sh
+command -v package_manager >/dev/null || . "$(dirname "$0")/lib.sh"
+
 timeout=${TIMEOUT:-1}
 menu=${MENU:-yes}
 serial=${SERIAL:-yes}
 kernel_args=${KERNEL_ARGS:-}
-
-fail() {
-    echo "grub: $1" >&2
-    exit 1
-}
 
 # Prints the settings; the kernel's own console= come last because the last one is /dev/console.
 settings() {
@@ -30,13 +31,14 @@ settings() {
     if [ "$serial" = yes ]; then
         echo 'GRUB_TERMINAL="console serial"'
         echo 'GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"'
-        kernel_args="$kernel_args console=tty0 console=ttyS0,115200"
+        port=$(serial_port) || fail "this machine has no serial port: give the step env = { SERIAL = \"no\" }"
+        kernel_args="$kernel_args console=tty0 console=$port,115200"
     else
         echo 'GRUB_TERMINAL=console'
     fi
 }
 
-# RHEL: one assignment a line, replaced or added.
+# RHEL, openSUSE: one assignment a line, replaced or added.
 set_in_defaults() {
     awk -v name="${1%%=*}" -v line="$1" '
         index($0, name "=") == 1 { if (!done) print line; done = 1; next }
@@ -77,6 +79,8 @@ elif command -v grub2-mkconfig >/dev/null; then
     rm -f /run/grub-settings
     if command -v grubby >/dev/null; then
         grubby --update-kernel=ALL --args="$kernel_args"
+    else
+        set_in_defaults "GRUB_CMDLINE_LINUX_DEFAULT=\"$kernel_args\""
     fi
     grub2-mkconfig -o /boot/grub2/grub.cfg
 else

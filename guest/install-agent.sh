@@ -10,6 +10,14 @@
 # spelling is a promise) exists, and removing it ends the agent.
 set -eu
 
+# shellcheck disable=SC2034 # for the library
+self=install-agent
+# The host sends it in front of this file.
+# shellcheck source=guest/lib.sh
+command -v package_manager >/dev/null || . "$(dirname "$0")/lib.sh"
+# shellcheck disable=SC2034 # for the library
+recommends=yes
+
 root=${DESTDIR:-}
 max_retry=${MAX_RETRY:-10}
 hold=${HOLD:-yes}
@@ -18,11 +26,6 @@ state=$root/root/bootstrap
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 command_line='/root/bootstrap/vm-bootstrap >>/var/log/vm-bootstrap.log 2>&1'
 
-fail() {
-    echo "install-agent: $1" >&2
-    exit 1
-}
-
 has() {
     for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
         [ -x "$root$folder/$1" ] && return 0
@@ -30,28 +33,12 @@ has() {
     return 1
 }
 
-# install_package NAME: where NAME is called the same by apt, dnf and apk.
-install_package() {
-    echo "install-agent: installing $1"
-    if has apt-get; then
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -q -o DPkg::Lock::Timeout=600 update && apt-get -q -y -o DPkg::Lock::Timeout=600 install "$1"
-    elif has dnf; then
-        dnf -q -y install "$1"
-    elif has yum; then
-        yum -q -y install "$1"
-    elif has apk; then
-        apk add --quiet "$1"
-    else
-        return 1
-    fi </dev/null
-}
-
-# need PROGRAM PACKAGE
+# need PROGRAM PACKAGE: where the package is called the same everywhere.
 need() {
     has "$1" && return
     [ -z "$root" ] || fail "$1 is missing in $root: install the package '$2' there first"
-    install_package "$2" || fail "the agent needs $1, and the package '$2' could not be installed"
+    echo "install-agent: the agent needs $1; installing the package '$2'"
+    install_packages "$2"
     has "$1" || fail "the agent needs $1, which the package '$2' did not bring"
 }
 

@@ -1,36 +1,27 @@
 #!/bin/sh
-# Sets language, time zone and keyboard. Debian, Ubuntu, RHEL. What is not given stays as it is.
+# Sets language, time zone and keyboard. Debian, Ubuntu, RHEL, openSUSE. What is not given stays as it is.
 #
 #   LOCALE    such as en_US.UTF-8
 #   TIMEZONE  such as Europe/Paris
 #   KEYMAP    such as fr
 set -eu
 
+# shellcheck disable=SC2034 # for the library
+self="locale"
+# The host sends it in front of this file.
+# shellcheck source=guest/lib.sh
+command -v package_manager >/dev/null || . "$(dirname "$0")/lib.sh"
+
 locale=${LOCALE:-}
 timezone=${TIMEZONE:-}
 keymap=${KEYMAP:-}
 
-fail() {
-    echo "locale: $1" >&2
-    exit 1
-}
-
-install_with_apt() {
-    export DEBIAN_FRONTEND=noninteractive
-    if ! dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; then
-        apt-get -q -o APT::Update::Error-Mode=any -o DPkg::Lock::Timeout=600 update </dev/null ||
-            fail "the package lists could not be fetched: is the mirror reachable from the guest?"
-        apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 install "$1" </dev/null ||
-            fail "the package '$1' could not be installed"
-    fi
-}
-
 set_locale() {
-    if command -v apt-get >/dev/null; then
+    if [ "$(package_manager)" = apt-get ]; then
         case $locale in
         C | POSIX | C.UTF-8) ;;
         *)
-            install_with_apt locales
+            install_packages locales
             charmap=$(grep "^$locale " /usr/share/i18n/SUPPORTED | cut -d ' ' -f 2)
             [ -n "$charmap" ] || fail "locale '$locale' is unknown: /usr/share/i18n/SUPPORTED lists them"
             grep -qx "$locale $charmap" /etc/locale.gen || echo "$locale $charmap" >>/etc/locale.gen
@@ -52,8 +43,8 @@ set_timezone() {
 }
 
 set_keymap() {
-    if command -v apt-get >/dev/null; then
-        install_with_apt console-setup
+    if [ "$(package_manager)" = apt-get ]; then
+        install_packages console-setup
         if grep -q '^XKBLAYOUT=' /etc/default/keyboard; then
             sed -i "s|^XKBLAYOUT=.*|XKBLAYOUT=\"$keymap\"|" /etc/default/keyboard
         else

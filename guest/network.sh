@@ -6,15 +6,16 @@
 #   IGNORE   further NICs that NetworkManager shall leave alone, separated by blanks (eth1)
 set -eu
 
+# shellcheck disable=SC2034 # for the library
+self=network
+# The host sends it in front of this file.
+# shellcheck source=guest/lib.sh
+command -v package_manager >/dev/null || . "$(dirname "$0")/lib.sh"
+
 nic=${NIC:-eth0}
 ignore=${IGNORE-eth1}
 # Kernel names in the order of discovery; and memory that the host plugs in is used at once.
 kernel_args="net.ifnames=0 biosdevname=0 memhp_default_state=online"
-
-fail() {
-    echo "network: $1" >&2
-    exit 1
-}
 
 # Debian and Ubuntu read this folder after /etc/default/grub, so the package's own file stays as it is.
 name_nics_with_grub() {

@@ -5,18 +5,15 @@
 # Changes nothing. Runs on Debian, Ubuntu, RHEL and Alpine.
 set -eu
 
+# The host sends it in front of this file.
+# shellcheck source=guest/lib.sh
+command -v root_device >/dev/null || . "$(dirname "$0")/lib.sh"
+
 type=$(awk '$2 == "/" && $1 != "rootfs" { found = $3 } END { print found }' /proc/mounts)
-number=$(awk '$5 == "/" { found = $3 } END { print found }' /proc/self/mountinfo)
-device=/sys/dev/block/$number
-if [ ! -e "$device" ]; then
-    # Such as btrfs, whose device has no number in the table of mounts.
-    source=$(awk '$5 == "/" { for (i = 6; i < NF; i++) if ($i == "-") found = $(i + 2) } END { print found }' \
-        /proc/self/mountinfo)
-    device=/sys/class/block/$(basename "$(readlink -f "$source")")
-fi
+device=$(root_device)
 if [ -e "$device/partition" ]; then
     # sysfs counts sectors of 512 bytes whatever the disk's are.
     echo "root-partition $(($(cat "$device/start") * 512)) $type"
 else
-    echo "root-elsewhere $(basename "$(readlink -f "$device")") $type"
+    echo "root-elsewhere $(basename "$device") $type"
 fi

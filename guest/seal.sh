@@ -18,17 +18,16 @@ key_body=$(printf '%s\n' "$build_key" | awk '{ for (i = 1; i <= NF; i++) if ($i 
 longest_line=8192
 # Makes identities again at the first boot, and then removes itself.
 renewal=/usr/local/sbin/renew-identities
-# The host sends it in front of this file.
+# shellcheck disable=SC2034 # for the library
+self=seal
+# The host sends them in front of this file.
 # shellcheck source=guest/inventory.sh
 command -v identities >/dev/null || . "$(dirname "$0")/inventory.sh"
+# shellcheck source=guest/lib.sh
+command -v package_manager >/dev/null || . "$(dirname "$0")/lib.sh"
 
 did() {
     echo "seal: $1"
-}
-
-fail() {
-    echo "seal: $1" >&2
-    exit 1
 }
 
 has() {
@@ -434,22 +433,21 @@ reset_resolver() {
 }
 
 empty_package_caches() {
-    if [ -d "$root/etc/apt" ]; then
-        live apt-get clean
-        rm -rf "$root"/var/lib/apt/lists/*
-        rm -f "$root"/var/cache/apt/*.bin
-        did "package cache: apt's emptied"
-    fi
-    for manager in dnf yum; do
-        [ -d "$root/var/cache/$manager" ] || continue
-        ! has "$manager" || live "$manager" -q clean all >/dev/null 2>&1 || :
-        rm -rf "$root/var/cache/$manager"/*
-        did "package cache: $manager's emptied"
+    package_caches | while read -r manager patterns; do
+        found=
+        set -f
+        # shellcheck disable=SC2086 # a list
+        set -- $patterns
+        set +f
+        for pattern; do
+            folder=${pattern%/*}
+            [ -d "$root$folder" ] || continue
+            found=yes
+            # shellcheck disable=SC2086 # a pattern
+            rm -rf "$root${folder:?}/"${pattern##*/}
+        done
+        [ -z "$found" ] || did "package cache: $manager's emptied"
     done
-    if [ -d "$root/var/cache/apk" ]; then
-        rm -rf "$root"/var/cache/apk/*
-        did "package cache: apk's emptied"
-    fi
 }
 
 forget_histories() {

@@ -3,21 +3,26 @@
 /// Removes everything that clones must not share; the last act of every provisioning.
 pub const SEAL: &str = concat!(
     include_str!("../guest/inventory.sh"),
+    include_str!("../guest/lib.sh"),
     include_str!("../guest/seal.sh")
 );
 /// Asks questions in a guest that is being checked.
 pub const CHECK: &str = concat!(
     include_str!("../guest/inventory.sh"),
+    include_str!("../guest/lib.sh"),
     include_str!("../guest/check.sh")
 );
 /// Says whether the guest is going down.
 pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
 /// Prints where the root file system is.
-pub const ROOT: &str = include_str!("../guest/root.sh");
+pub const ROOT: &str = concat!(include_str!("../guest/lib.sh"), include_str!("../guest/root.sh"));
 /// Grows the root partition and its file system from inside the guest.
 pub const GROW: &str = include_str!("../guest/grow-root.sh");
 /// Installs the boot-time agent; expects [`AGENT`] beside it.
-pub const INSTALL_AGENT: &str = include_str!("../guest/install-agent.sh");
+pub const INSTALL_AGENT: &str = concat!(
+    include_str!("../guest/lib.sh"),
+    include_str!("../guest/install-agent.sh")
+);
 /// The boot-time agent.
 pub const AGENT: &str = include_str!("../guest/vm-bootstrap");
 /// Runs a boot script as the agent would and reports how it went; the script's base64 goes behind it.

@@ -2,14 +2,24 @@
 //!
 //! To add one, put its name and an `include_str!` of it into the table. Knows nothing of what they do.
 
+/// A script with the library that it uses in front of it.
+macro_rules! with_library {
+    ($name:literal) => {
+        concat!(
+            include_str!("../../guest/lib.sh"),
+            include_str!(concat!("../../guest/", $name, ".sh"))
+        )
+    };
+}
+
 /// Scripts that run inside a guest, by the name that a manifest gives: `guest/update.sh`.
 pub const SCRIPTS: &[(&str, &str)] = &[
-    ("guest/cleanup.sh", include_str!("../../guest/cleanup.sh")),
-    ("guest/grub.sh", include_str!("../../guest/grub.sh")),
-    ("guest/locale.sh", include_str!("../../guest/locale.sh")),
-    ("guest/network.sh", include_str!("../../guest/network.sh")),
-    ("guest/packages.sh", include_str!("../../guest/packages.sh")),
-    ("guest/update.sh", include_str!("../../guest/update.sh")),
+    ("guest/cleanup.sh", with_library!("cleanup")),
+    ("guest/grub.sh", with_library!("grub")),
+    ("guest/locale.sh", with_library!("locale")),
+    ("guest/network.sh", with_library!("network")),
+    ("guest/packages.sh", with_library!("packages")),
+    ("guest/update.sh", with_library!("update")),
 ];
 
 /// Answer templates, by the name that a manifest or another template gives: `bootstrap-debian.sh.j2`.
