@@ -67,6 +67,9 @@ pub struct Installer {
     pub answers: String,
     /// What the answers are called.
     pub file: String,
+    /// Whether they are YAML.
+    #[serde(default)]
+    pub yaml: bool,
     /// The usual way of the answers.
     pub delivery: Delivery,
     /// Where packages come from; empty: from the medium; [`HOST_MIRROR`]: see there.

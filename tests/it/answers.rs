@@ -170,6 +170,22 @@ fn a_template_of_ones_own_replaces_a_block() {
 }
 
 #[test]
+fn answers_that_are_no_yaml_are_refused_before_anything_starts() {
+    let bench = Bench::new();
+    let own = "{% extends \"autoinstall-ubuntu.yaml.j2\" %}\n{% block packages %}\n   packages: [vim\n{% endblock %}\n";
+    bench.write("own.yaml.j2", own);
+    bench.write("x.iso", "");
+    let manifest = "[distros.u]\nfamily = \"ubuntu\"\nversion = \"24.04\"\nsource = { iso = { path = \"x.iso\" } }\n\
+        answers = \"own.yaml.j2\"\n[flavors.base]\nsteps = []\n\
+        [[images]]\ndistro = \"u\"\nflavor = \"base\"\nsizes = [\"20G\"]\n";
+    bench.write("images.toml", manifest);
+    let ran = bench.run(&["plan", "images.toml"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    let said = "the answers of distro `u` are no YAML once they are rendered";
+    assert!(ran.stderr.contains(said), "{}", ran.all());
+}
+
+#[test]
 fn the_fleet_is_planned_with_todays_names() {
     let bench = Bench::new();
     let fleet = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/images.toml");

@@ -18,6 +18,17 @@ pub enum PlanError {
         /// Why, with the template's name and line.
         reason: String,
     },
+    /// An installer with such answers shows its menu, as if it had none.
+    #[error(
+        "the answers of distro `{distro}` are no YAML once they are rendered: `{text}` (line {line}): {reason}"
+    )]
+    NotYaml {
+        distro: String,
+        line: usize,
+        /// Of that line.
+        text: String,
+        reason: String,
+    },
     /// A step's environment cannot be rendered.
     #[error("environment variable `{variable}` of step `{step}` cannot be rendered: {reason}")]
     Environment {

@@ -2,6 +2,7 @@
 //! a run knows. Pure.
 
 use petgraph::graph::NodeIndex;
+use saphyr_parser::Parser;
 use serde::{Deserialize, Serialize};
 
 use crate::installer::{Delivery, HOST_MIRROR, Images, Installer, Program};
@@ -310,8 +311,29 @@ fn answers(
         distro: distro.name.clone(),
         reason: error.to_string(),
     })?;
+    if known.yaml {
+        check_yaml(distro, &rendered)?;
+    }
     // A block at the end takes the last line's end with it.
     Ok(rendered.trim_end().to_owned() + "\n")
+}
+
+fn check_yaml(distro: &Distro, text: &str) -> Result<(), PlanError> {
+    let Some(error) = Parser::new_from_str(text).find_map(Result::err) else {
+        return Ok(());
+    };
+    let line = error.marker().line();
+    Err(PlanError::NotYaml {
+        distro: distro.name.clone(),
+        line,
+        text: text
+            .lines()
+            .nth(line.saturating_sub(1))
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        reason: error.info().to_owned(),
+    })
 }
 
 /// Whether answers report that all is done.
