@@ -21,8 +21,9 @@ pub mod digest {
 }
 
 pub mod event {
+    pub use crate::emit::Emitter;
     pub use crate::event::{
-        CheckOutcome, CheckResult, Emitter, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict, What,
+        CheckOutcome, CheckResult, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict, What,
     };
 }
 
@@ -161,13 +162,15 @@ pub mod manifest {
         pub use crate::manifest::select::{Selectors, select};
     }
 
-    pub mod target {
-        pub use crate::manifest::target::{Destination, Http, Login, Target, Verify};
-    }
-
     pub mod template {
         pub use crate::manifest::template::{render, render_builtin};
     }
+}
+
+pub mod places {
+    pub use crate::places::retry::Policy;
+    pub use crate::places::shacache::config::Config;
+    pub use crate::places::{Around, Destination, Http, Item, Login, Metadata, Target, Verify, upload};
 }
 
 pub mod platform {
@@ -254,21 +257,6 @@ pub mod stage {
 
     pub mod sums {
         pub use crate::stage::sums::{STAGE, deliver, file_name, merge};
-    }
-
-    pub mod upload {
-        pub use crate::stage::upload::{Around, Item, Metadata, upload};
-
-        pub mod retry {
-            pub use crate::stage::upload::retry::Policy;
-        }
-
-        pub mod shacache {
-
-            pub mod config {
-                pub use crate::stage::upload::shacache::config::Config;
-            }
-        }
     }
 }
 

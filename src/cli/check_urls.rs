@@ -11,10 +11,9 @@ use super::target::Target;
 use crate::digest::{Algorithm, Digest};
 use crate::event::{NodeInfo, Outcome};
 use crate::manifest::model::Manifest;
-use crate::manifest::target;
+use crate::places::read_back::Want;
+use crate::places::{self, UploadError, check_url};
 use crate::stage::index;
-use crate::stage::upload::read_back::Want;
-use crate::stage::upload::{UploadError, check_url};
 
 /// Arguments of `pipeline check-urls`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +35,7 @@ struct Listing<'a> {
     url: String,
     name: PathBuf,
     want: Want,
-    target: Option<&'a target::Target>,
+    target: Option<&'a places::Target>,
 }
 
 /// Runs the verb.

@@ -12,7 +12,7 @@ use super::show::OutputFormat;
 use super::table::{Table, counted, stdout_style, stdout_width};
 use super::target::StoreArgs;
 use super::time::age;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::report::style::Role;
 use crate::run::signals;

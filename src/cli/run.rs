@@ -12,7 +12,7 @@ use super::report_error::{report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
 use crate::host::fs::{private_dir, write_atomic};

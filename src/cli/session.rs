@@ -7,12 +7,13 @@ use std::time::Instant;
 use super::exit::Exit;
 use super::report_error::report_error;
 use super::show::ShowArgs;
-use crate::event::{EVENTS_VERSION, Emitter, NodeInfo, Outcome, What};
+use crate::emit::Emitter;
+use crate::event::{EVENTS_VERSION, NodeInfo, Outcome, What};
 use crate::host::cancel::Cancel;
+use crate::places::UploadError;
 use crate::report::summary::RunSummary;
 use crate::report::{self, Verbosity};
 use crate::run::signals::{self, Listening};
-use crate::stage::upload::UploadError;
 
 /// The work under way.
 pub struct Session {

@@ -8,15 +8,15 @@ use super::report_error::{out, report_error};
 use super::session::{Session, node};
 use super::show::ShowArgs;
 use crate::digest::Algorithm;
-use crate::event::{Emitter, Outcome};
+use crate::emit::Emitter;
+use crate::event::Outcome;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{FsError, hash_file, read_small};
-use crate::manifest::target::{TAKEN, Verify};
+use crate::places::retry::Policy;
+use crate::places::shacache::config::Config;
+use crate::places::shacache::{self, Server, TAKEN};
+use crate::places::{Around, Item, Metadata, UploadError, Verify};
 use crate::stage::index::list::UrlLine;
-use crate::stage::upload::retry::Policy;
-use crate::stage::upload::shacache::Shacache;
-use crate::stage::upload::shacache::config::Config;
-use crate::stage::upload::{Around, Item, Metadata, UploadError, upload_to_shacache};
 
 /// Most bytes read of a metadata file.
 const METADATA: u64 = 1 << 20;
@@ -68,7 +68,7 @@ fn upload(args: &Args) -> Result<Exit, Exit> {
     let config = Config::read(&args.config).map_err(|error| wrong(&error.to_string()))?;
     let warnings = config.warnings.clone();
     let key = args.key.clone().unwrap_or_default();
-    let place = Shacache::open(config, &key).map_err(|error| wrong(&error.to_string()))?;
+    let place = Server::open(config, &key).map_err(|error| wrong(&error.to_string()))?;
 
     let file = node("upload", &args.file.display().to_string());
     let session = Session::start(&args.show, vec![file.clone()])?;
@@ -98,7 +98,7 @@ fn upload(args: &Args) -> Result<Exit, Exit> {
 
 fn send(
     args: &Args,
-    place: &Shacache,
+    place: &Server,
     metadata: &Metadata,
     cancel: &Cancel,
     emit: &Emitter,
@@ -127,7 +127,7 @@ fn send(
         policy: Policy::default(),
     };
     let verify = if args.head { Verify::Head } else { Verify::Full };
-    let sent = upload_to_shacache(place, verify, &item, args.key.is_some(), &around)?;
+    let sent = shacache::upload(place, verify, &item, args.key.is_some(), &around)?;
     let line = UrlLine {
         name: name.to_string_lossy().into_owned(),
         url: place.blob_url(sha512),

@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::event::{Emitter, Stream, Verdict};
+use crate::emit::Emitter;
+use crate::event::{Stream, Verdict};
 use crate::host::process::clean_line;
 
 /// Lines kept for searches and messages; the log file has all of them.

@@ -22,7 +22,7 @@ use super::qmp::{Qmp, QmpError, QmpEvent};
 use super::spec::{Boot, Forward, MachineSpec};
 use super::watch::{Signs, out_of_memory};
 use super::wire::Wire;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts::OomWatch;
 use crate::host::process::{Cmd, Running, clean_line, status_text};

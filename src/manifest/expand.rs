@@ -13,7 +13,6 @@ use super::model::Image;
 use super::names;
 use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
 use super::rules::Rules;
-use super::target::Destination;
 use super::template::{Base, Compiled};
 
 /// Files that the program writes into the output folder itself.
@@ -292,7 +291,8 @@ fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
             );
         }
     }
-    if let Some(target) = rules.draft.targets.iter().find(|draft| is_shacache(draft)) {
+    let mut targets = rules.draft.targets.iter();
+    if let Some(target) = targets.find(|draft| draft.target.to.lists_urls()) {
         check_names(rules, target, entries);
     }
     for entry in entries {
@@ -306,10 +306,6 @@ fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
             }
         }
     }
-}
-
-fn is_shacache(draft: &TargetDraft) -> bool {
-    matches!(draft.target.to, Destination::Shacache(_))
 }
 
 /// Reports two images of one file name: `URL.txt` names files without their folders.

@@ -16,7 +16,6 @@ mod rules;
 pub mod secret;
 pub mod select;
 pub mod starter;
-pub mod target;
 pub mod template;
 
 pub use error::ManifestErrors;

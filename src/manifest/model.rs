@@ -14,13 +14,13 @@ pub use crate::disk_format::DiskFormat;
 use crate::families::{Base, Family};
 pub use crate::installer::Delivery;
 use crate::installer::{Installer, Program};
+pub use crate::places::Target;
 use crate::platform::Platform;
 use crate::size::ByteSize;
 
 use super::describe::row::words;
 use super::error::Problem;
 pub use super::secret::{Secret, SecretValue};
-pub use super::target::Target;
 
 /// A whole, checked manifest.
 #[derive(Clone, Debug, PartialEq)]

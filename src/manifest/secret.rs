@@ -48,7 +48,7 @@ impl Manifest {
             Source::Installer(source) => source.password.as_ref(),
             Source::Bootstrap(_) | Source::Disk(_) => None,
         });
-        let places = self.publish.targets.iter().flat_map(|target| target.secrets());
+        let places = self.publish.targets.iter().flat_map(|target| target.to.secrets());
         steps
             .chain(answers)
             .chain(places.map(|(_, secret)| secret))

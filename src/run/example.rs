@@ -9,7 +9,7 @@ use super::execute::Shared;
 use super::prepare::{Prepared, prepare};
 use super::schedule::Budget;
 use super::workers::{OnFailure, Tally, carry_out};
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::process::Cmd;
 use crate::machine::spec::Accel;

@@ -11,7 +11,7 @@ use super::look::Look;
 use super::media::LocalMedia;
 use super::mirrors::mirrors;
 use super::schedule::Budget;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
 use crate::machine::private;

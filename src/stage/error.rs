@@ -14,6 +14,7 @@ use crate::machine::media::iso::IsoError;
 use crate::machine::seed::SeedError;
 use crate::machine::ssh::SshError;
 use crate::manifest::secret::SecretError;
+use crate::places::UploadError;
 use crate::plan::node::Role;
 use crate::stage::down::WentDown;
 use crate::stage::fetch::FetchError;
@@ -21,7 +22,6 @@ use crate::stage::index::IndexError;
 use crate::stage::install::InstallerFailure;
 use crate::stage::package::PackageError;
 use crate::stage::sums::SumsError;
-use crate::stage::upload::UploadError;
 
 /// A stage failed.
 #[derive(Debug, thiserror::Error)]

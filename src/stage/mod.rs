@@ -16,7 +16,6 @@ pub mod install;
 pub mod package;
 pub mod part;
 pub mod presence;
-mod progress;
 pub mod provision;
 pub mod recipe;
 pub mod requests;

@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use crate::event::{Emitter, Stream};
+use crate::emit::Emitter;
+use crate::event::Stream;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 

@@ -23,6 +23,8 @@ pub struct Tag {
     /// Name of the key.
     pub key: &'static str,
     /// Its only word here.
+    pub word: &'static str,
+    /// The same as a choice.
     pub words: fn() -> Vec<&'static str>,
     /// The same in TOML.
     pub example: &'static str,

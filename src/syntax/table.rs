@@ -36,6 +36,7 @@ macro_rules! table {
                 others: $crate::syntax::table::table!(@option $($others)?),
                 tag: $crate::syntax::table::table!(@option $($crate::syntax::key::Tag {
                     key: "to",
+                    word: $word,
                     words: || vec![$word],
                     example: concat!("\"", $word, "\""),
                 })?),

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use pipeline::internals::digest::{Algorithm, Digest};
 use pipeline::internals::event::Emitter;
 use pipeline::internals::host::cancel::Cancel;
-use pipeline::internals::manifest::target::{Destination, Http, Login, Target, Verify};
-use pipeline::internals::stage::upload::retry::Policy;
-use pipeline::internals::stage::upload::{Around, Item, Metadata, upload};
+use pipeline::internals::places::{
+    Around, Destination, Http, Item, Login, Metadata, Policy, Target, Verify, upload,
+};
 
 use super::{Plan, median};
 

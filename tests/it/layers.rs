@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 10] = [
+const VALUES: [&str; 11] = [
     "boot_command",
     "checksum_list",
     "digest",
     "disk_format",
+    "emit",
     "event",
     "families",
     "guest",
@@ -20,23 +21,28 @@ const VALUES: [&str; 10] = [
 ];
 
 /// Each module with what it may import beside the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
     ("syntax", &[]),
     ("checks", &["syntax"]),
-    ("manifest", &["checks", "host", "syntax"]),
+    ("places", &["host", "syntax"]),
+    ("manifest", &["checks", "host", "places", "syntax"]),
     ("import", &["manifest"]),
     ("plan", &["manifest"]),
-    ("stage", &["checks", "host", "machine", "manifest", "plan"]),
+    (
+        "stage",
+        &["checks", "host", "machine", "manifest", "places", "plan"],
+    ),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
     ("boot", &["host", "machine", "manifest", "stage"]),
     ("report", &["host"]),
     (
         "cli",
         &[
-            "boot", "host", "import", "machine", "manifest", "plan", "report", "run", "stage", "store",
+            "boot", "host", "import", "machine", "manifest", "places", "plan", "report", "run", "stage",
+            "store",
         ],
     ),
 ];
@@ -246,7 +252,7 @@ fn circle<'m>(
 }
 
 /// The examples of `CONTRIBUTING.md`: words that name one, the files that are its own, and those that it has to touch.
-const EXAMPLES: [(&[&str], &[&str], &[&str]); 2] = [
+const EXAMPLES: [(&[&str], &[&str], &[&str]); 3] = [
     (
         &["ExampleWork", "example::STAGE", "example::plan"],
         &["stage/example.rs", "run/example.rs"],
@@ -256,6 +262,11 @@ const EXAMPLES: [(&[&str], &[&str], &[&str]); 2] = [
         &["ExampleCheck", "polite"],
         &["checks/example.rs", "stage/check/example.rs"],
         &["checks/mod.rs", "manifest/describe/tests.rs"],
+    ),
+    (
+        &["ExamplePlace", "attic"],
+        &["places/example.rs", "stage/upload/example.rs"],
+        &["manifest/describe/tests.rs", "places/mod.rs"],
     ),
 ];
 

@@ -13,7 +13,7 @@ use super::{Args, failed, say};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{out, report_error, talk};
 use crate::cli::run::run_id;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::process::Cmd;

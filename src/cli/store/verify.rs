@@ -7,7 +7,7 @@ use super::target;
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{out, report_error, talk};
 use crate::cli::table::counted;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::run::signals;
 use crate::size::ByteSize;

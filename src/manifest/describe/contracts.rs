@@ -2,11 +2,10 @@
 
 use super::key::{Key, Kind, Table};
 use super::row::Word;
-use super::tables::target;
 use super::text::FORMS;
-use super::{TABLES, manual};
+use super::{manual, tables};
 use crate::manifest::export::{nickel_key, nickel_text};
-use crate::manifest::target::TargetKind;
+use crate::places::PlaceKind;
 
 /// What is not a contract of a table: checks of texts, constructors.
 const BY_HAND: &str = include_str!("library.ncl");
@@ -30,7 +29,7 @@ pub fn library() -> String {
             nickel_text(form.example),
         ));
     }
-    for table in TABLES {
+    for table in tables() {
         contracts.push_str(&contract(table));
     }
     BY_HAND.replace(&format!("{HERE}\n"), &contracts)
@@ -58,8 +57,8 @@ fn contract(table: &Table) -> String {
     }
     if table.others.is_some() {
         let known: Vec<_> = table.keys().map(|key| nickel_text(key.name)).collect();
-        let contract = |kind: &TargetKind| format!("{} = {}", kind.word(), name(target(*kind).id));
-        let contracts: Vec<_> = TargetKind::ALL.iter().map(contract).collect();
+        let contract = |kind: &PlaceKind| format!("{} = {}", kind.word(), name(kind.table().id));
+        let contracts: Vec<_> = PlaceKind::ALL.iter().map(contract).collect();
         parts.push(format!(
             "(places [{}] {{ {} }})",
             known.join(", "),

@@ -9,18 +9,18 @@ pub mod tables;
 pub use self::contracts::library;
 pub use self::manual::{manual, nickel_example};
 pub use self::schema::schema;
-pub use self::tables::TABLES;
+pub use self::tables::tables;
 pub use crate::syntax::{key, row, text};
 
 use self::key::{Key, Table};
 
 pub fn table(id: &str) -> Option<&'static Table> {
-    TABLES.iter().copied().find(|table| table.id == id)
+    tables().find(|table| table.id == id)
 }
 
 /// Keys of this name, in whatever table.
 pub fn keys(name: &str) -> impl Iterator<Item = &'static Key> {
-    TABLES.iter().filter_map(move |table| table.key(name))
+    tables().filter_map(move |table| table.key(name))
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::TABLES;
 use super::key::{Form, Group, Key, Kind, Table};
 use super::row::Word;
-use super::tables::target;
-use crate::manifest::target::TargetKind;
+use super::tables;
+use crate::places::PlaceKind;
 
 /// Where editors may look for another copy; nothing is ever fetched from there.
 const ID: &str = "pipeline:manifest";
@@ -15,7 +14,7 @@ const ID: &str = "pipeline:manifest";
 /// The whole schema.
 pub fn schema() -> Value {
     let mut definitions = Map::new();
-    for table in TABLES.iter().filter(|table| table.id != "manifest") {
+    for table in tables().filter(|table| table.id != "manifest") {
         definitions.insert(table.id.to_owned(), table_schema(table));
     }
     definitions.insert("target".to_owned(), any_target());
@@ -59,11 +58,11 @@ fn table_schema(table: &Table) -> Value {
     let mut schema = json!({ "type": "object", "description": table.doc });
     if let Some((names, kind)) = &table.others {
         // A table with the name of a kind of place is of that kind, unless it says otherwise.
-        for kind in TargetKind::ALL {
+        for kind in PlaceKind::ALL {
             properties.insert(
                 kind.word().to_owned(),
                 json!({ "anyOf": [
-                    { "$ref": reference(target(*kind)) },
+                    { "$ref": reference(kind.table()) },
                     { "$ref": "#/definitions/target" },
                 ] }),
             );
@@ -161,9 +160,9 @@ fn form_schema(form: &Form) -> Value {
 
 /// A place of any kind, which it has to name.
 fn any_target() -> Value {
-    let each: Vec<_> = TargetKind::ALL
+    let each: Vec<_> = PlaceKind::ALL
         .iter()
-        .map(|kind| json!({ "$ref": reference(target(*kind)) }))
+        .map(|kind| json!({ "$ref": reference(kind.table()) }))
         .collect();
     json!({ "type": "object", "required": ["to"], "anyOf": each })
 }

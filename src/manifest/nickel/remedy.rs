@@ -2,8 +2,9 @@
 //! Knows Nickel's words for its own errors.
 
 use super::exchange::Report;
-use crate::manifest::describe::{TABLES, keys, nickel_example};
+use crate::manifest::describe::{keys, nickel_example, tables};
 use crate::manifest::suggest;
+use crate::syntax::key::Table;
 
 /// The remedy, where there is one; the notes of a contract of ours are remedies.
 pub(super) fn remedy(report: &Report) -> Option<String> {
@@ -43,7 +44,7 @@ fn own(report: &Report) -> Option<String> {
     if message.contains("extra field") {
         let name =
             between(message, "extra field `", "`").or_else(|| between(message, "extra fields `", "`"))?;
-        let all = TABLES.iter().flat_map(|table| table.keys()).map(|key| key.name);
+        let all = tables().flat_map(Table::keys).map(|key| key.name);
         let all: std::collections::BTreeSet<_> = all.collect();
         let known = "`pipeline schema --format nickel` prints what the contracts know";
         return Some(match suggest::near(name, all).first() {

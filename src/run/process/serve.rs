@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Failure, FailureKind, RELEASED, Request, Said};
-use crate::event::{Emitter, Event, Verdict};
+use crate::emit::Emitter;
+use crate::event::{Event, Verdict};
 use crate::host::cancel::Cancel;
 use crate::manifest::secret::SecretValue;
 use crate::run::signals;

@@ -10,7 +10,7 @@ use super::error::FetchError;
 use super::local;
 use crate::checksum_list::{Missing, digest_of};
 use crate::digest::Digest;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get, HttpError, redact};
 use crate::host::process::{Cmd, ProcessError};

@@ -21,7 +21,7 @@ pub use self::task::MEDIA;
 use self::error::Fault;
 use self::part::Part;
 use crate::digest::Digest;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
 use crate::host::http::{Body, Client, Get, Head, HttpError, redact};

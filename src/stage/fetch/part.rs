@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::FetchError;
 use crate::digest::{Digest, Hasher, sha256_hex};
-use crate::event::Emitter;
+use crate::emit::{Emitter, Progress};
 use crate::host::cancel::Cancel;
 use crate::size::ByteSize;
-use crate::stage::progress::Progress;
 
 /// Bytes read at once when hashing what is there.
 const BLOCK: usize = 1024 * 1024;

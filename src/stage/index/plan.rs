@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::UPLOAD;
 use super::catalog::ImageFacts;
 use crate::manifest::model::{Distro, Flavor, Image, InstallMedia, Manifest, Media, Proof, Source};
-use crate::manifest::target::Target;
+use crate::places::Target;
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Bond, Cost, Results, Stage};
 use crate::stage::Work;
@@ -132,7 +132,7 @@ pub(in crate::stage) fn plan(
         .publish
         .targets
         .iter()
-        .filter(|target| target.lists_urls());
+        .filter(|target| target.to.lists_urls());
     let mut takes = vec![UPLOAD.of(upload)];
     takes.extend(ready.takes().into_iter().filter(|take| take.bond == Bond::Bytes));
     let draft = Draft {

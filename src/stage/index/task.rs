@@ -86,7 +86,7 @@ impl IndexWork {
             bytes: artifact.bytes,
             digests: artifact.digests.to_vec(),
             place: Place {
-                kind: self.target.to.kind().name().to_owned(),
+                kind: self.target.to.word().to_owned(),
                 url: receipt.url.clone(),
                 verified: receipt.verified,
             },

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::Metadata;
 use crate::manifest::context;
 use crate::manifest::model::{Distro, Image, Manifest};
-use crate::manifest::target::{Metadatum, Place, Target};
 use crate::manifest::template;
+use crate::places::{Metadata, Metadatum, Target};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
 use crate::stage::Work;
@@ -40,7 +40,7 @@ pub struct UploadWork {
 #[derive(Serialize)]
 struct Inputs<'a> {
     package: &'a str,
-    target: Place<'a>,
+    target: Value,
     file: &'a Path,
     metadata: &'a Metadata,
     #[serde(flatten)]
@@ -66,7 +66,7 @@ pub(in crate::stage) fn plan(
         subject: &format!("{}@{}", image.id, target.name),
         inputs: Inputs {
             package: &keys.package,
-            target: target.place(),
+            target: target.identity(),
             file: &image.file,
             metadata: &metadata,
             beside: &keys.beside,
@@ -90,7 +90,7 @@ fn metadata(
     distro: &Distro,
     target: &Target,
 ) -> Result<Metadata, PlanError> {
-    let wanted = target.metadata();
+    let wanted = target.to.metadata();
     if wanted.is_empty() {
         return Ok(Metadata::new());
     }

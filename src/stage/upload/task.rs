@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Around, Item, Metadata, Receipt, UploadWork, check, retry, upload};
+use super::UploadWork;
 use crate::digest::Algorithm;
 use crate::event::Outcome;
-use crate::manifest::target::Target;
+use crate::places::retry::Policy;
+use crate::places::{Around, Item, Metadata, Receipt, Target, upload};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::result::Taken;
@@ -41,10 +42,6 @@ impl Receipts {
 struct Checked(Vec<Target>);
 
 impl Task for UploadWork {
-    fn programs(&self) -> Vec<&'static str> {
-        self.target.programs().to_vec()
-    }
-
     fn preflight(&self, memo: &Memo) -> Vec<Finding> {
         let checked = memo.note::<Checked>();
         let mut checked = checked.borrow_mut();
@@ -52,7 +49,7 @@ impl Task for UploadWork {
             return Vec::new();
         }
         checked.0.push(self.target.clone());
-        match check(&self.target) {
+        match self.target.to.check(&self.target) {
             Ok(warnings) => warnings.into_iter().map(Finding::Warning).collect(),
             Err(error) => vec![Finding::Target(error.to_string())],
         }
@@ -99,7 +96,7 @@ impl Task for UploadWork {
                 cancel: &site.cancel,
                 emit: &site.emit,
                 state: &site.lasting.join(name),
-                policy: retry::Policy::default(),
+                policy: Policy::default(),
             };
             let last = last.as_ref().and_then(|last| last.of(&part.path, is_image));
             let uploaded = upload(&self.target, &item, last, &around)?;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::internals::stage::upload::shacache::config::Config;
+use pipeline::internals::places::Config;
 
 fuzz_target!(|text: &str| {
     match Config::parse(Path::new("shacache.cfg"), text) {

@@ -7,9 +7,9 @@ use pipeline::internals::event::Emitter;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::host::http::send::{Method, Outgoing};
 use pipeline::internals::host::http::{Client, Proxies};
-use pipeline::internals::manifest::target::{Destination, Http, Login, Target, Verify};
-use pipeline::internals::stage::upload::retry::Policy;
-use pipeline::internals::stage::upload::{Around, Item, Metadata, upload};
+use pipeline::internals::places::{
+    Around, Destination, Http, Item, Login, Metadata, Policy, Target, Verify, upload,
+};
 
 use super::{LARGE, SMALL, bench, file, listed, noise, says, well};
 use crate::support::shelf::{Fault, Shelf, sha512};

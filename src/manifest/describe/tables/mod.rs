@@ -11,12 +11,12 @@ pub use self::publish::*;
 pub use self::root::*;
 pub use crate::syntax::secret::SecretKeys;
 
-use crate::manifest::target::TargetKind;
+use crate::places;
 use crate::syntax::key::Table;
 use crate::syntax::row::Record;
 
-/// All tables; the manifest itself first.
-pub const TABLES: &[&Table] = &[
+/// Those that are no place's; the manifest itself first.
+const TABLES: &[&Table] = &[
     ManifestKeys::TABLE,
     PipelineKeys::TABLE,
     ResourcesKeys::TABLE,
@@ -33,19 +33,10 @@ pub const TABLES: &[&Table] = &[
     ImageKeys::TABLE,
     CheckKeys::TABLE,
     PublishKeys::TABLE,
-    ShacacheKeys::TABLE,
-    DirectoryKeys::TABLE,
-    HttpKeys::TABLE,
-    S3Keys::TABLE,
-    SecretKeys::TABLE,
 ];
 
-/// The table of each kind of place to publish to.
-pub fn target(kind: TargetKind) -> &'static Table {
-    match kind {
-        TargetKind::Shacache => ShacacheKeys::TABLE,
-        TargetKind::Directory => DirectoryKeys::TABLE,
-        TargetKind::Http => HttpKeys::TABLE,
-        TargetKind::S3 => S3Keys::TABLE,
-    }
+/// All tables, in the order of the manual.
+pub fn tables() -> impl Iterator<Item = &'static Table> {
+    let all = TABLES.iter().chain(places::TABLES);
+    all.copied().chain([SecretKeys::TABLE])
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::follow::SHOWN;
 use super::heard::{Heard, Wrong};
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::families::Tables;
 use crate::installer::{Program, Seen};
 use crate::machine::console::Console;

@@ -12,12 +12,12 @@ use super::super::error::{UploadError, one_line};
 use super::super::{Around, Item, Place as _, stretch};
 use super::{PART, SIGNED_FOR, Store, md5_of, outgoing};
 use crate::digest::hex;
+use crate::emit::Progress;
 use crate::host::cancel::Cancel;
 use crate::host::fs::write_atomic;
 use crate::host::http::send::{Answer, Method};
 use crate::host::http::{Get, META_SHA512};
 use crate::size::MIB;
-use crate::stage::progress::Progress;
 
 /// Most parts of an object (Amazon S3 user guide, "multipart upload limits").
 const MOST_PARTS: u64 = 10_000;

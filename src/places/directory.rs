@@ -6,33 +6,72 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
 use super::error::UploadError;
 use super::read_back::Bytes;
-use super::{Around, Found, Item, Place, stretch, url_path};
+use super::{Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, stretch, url_path};
+use crate::emit::Progress;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{Draft, FsError, Stamp};
-use crate::stage::progress::Progress;
+use crate::syntax::fields::Fields;
+use crate::syntax::key::Table;
+use crate::syntax::reading::{Reading, Spot};
+use crate::syntax::row::Record;
+use crate::syntax::table::table;
+use crate::syntax::text::Text;
 
 /// Bytes copied at once.
 const BLOCK: usize = 1 << 20;
 
+table! {
+    DIRECTORY: DirectoryKeys = "target_directory", "A folder, perhaps a mounted share",
+        "{ path = \"/srv/images\" }", parts [TargetKeys, DirectoryKeys, WorldKeys], is "directory";
+    path: Text = "\"/srv/images\"", "a folder that exists".needed();
+}
+
+/// A folder, absolute; it may be a mounted share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    pub path: PathBuf,
+}
+
+impl Written for Directory {
+    const TABLE: &'static Table = DirectoryKeys::TABLE;
+
+    fn read(reading: Reading<'_>, table: &Fields<'_>, _templates: &mut Vec<Spot>) -> Option<Self> {
+        let path = reading.files.path(&table.read(&DIRECTORY.path)?);
+        Some(Self { path })
+    }
+}
+
+impl Kind for Directory {
+    fn identity(&self) -> Value {
+        json!({ "path": self.path })
+    }
+
+    fn open(&self, target: &Target) -> Result<Box<dyn Place>, UploadError> {
+        Ok(Box::new(Folder {
+            folder: self.path.clone(),
+            public: target.public_url.clone(),
+        }))
+    }
+}
+
 /// A folder that is published to.
-pub(super) struct Directory {
+struct Folder {
     folder: PathBuf,
     public: Option<String>,
 }
 
-impl Directory {
-    pub(super) fn new(folder: PathBuf, public: Option<String>) -> Self {
-        Self { folder, public }
-    }
-
+impl Folder {
     fn place(&self, item: &Item<'_>) -> PathBuf {
         self.folder.join(item.name)
     }
 }
 
-impl Place for Directory {
+impl Place for Folder {
     fn address(&self, item: &Item<'_>) -> String {
         self.place(item).display().to_string()
     }
@@ -93,11 +132,11 @@ impl Place for Directory {
     }
 
     fn read(&self, item: &Item<'_>, _cancel: &Cancel) -> Result<Bytes, UploadError> {
-        open(&self.place(item)).map(Bytes::File)
+        uncached(&self.place(item)).map(Bytes::File)
     }
 }
 
-fn open(path: &Path) -> Result<File, UploadError> {
+fn uncached(path: &Path) -> Result<File, UploadError> {
     let file = File::open(path).map_err(UploadError::at("read back", path))?;
     // What is in memory proves nothing about the disk. Advice is all it is: a file system may not heed it.
     let _ = fadvise(&file, 0, None, Advice::DontNeed);

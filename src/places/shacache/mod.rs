@@ -7,25 +7,181 @@ pub mod entry;
 mod ini;
 pub mod sign;
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
 use self::config::Config;
 use self::entry::Entry;
 use self::sign::Signer;
+use super::deliver::deliver;
 use super::error::UploadError;
 use super::read_back::Bytes;
-use super::{Around, Found, Item, Metadata, Place, get, stretch};
+use super::{
+    Around, Found, Item, Kind, Metadata, Metadatum, Place, Target, TargetKeys, Verify, Written, get, stretch,
+};
 use crate::digest::Digest;
+use crate::emit::Progress;
 use crate::host::cancel::Cancel;
 use crate::host::http::send::{Method, Outgoing};
 use crate::host::http::{Client, Get};
 use crate::size::MIB;
-use crate::stage::progress::Progress;
+use crate::syntax::fields::{Field, Fields};
+use crate::syntax::key::Table;
+use crate::syntax::parse::Value as Node;
+use crate::syntax::reading::{Reading, Spot};
+use crate::syntax::row::{Cell, Named, Record, Var};
+use crate::syntax::table::table;
+use crate::syntax::text::{ListKey, Text};
 
 /// Most bytes read of a key's list: a hundred thousand entries of usual size.
 const LIST: u64 = 64 * MIB;
 
+/// Keys of a shacache list's entry that no metadata can have: the entry's own, or such that the reference client cannot pass
+/// on (Python: a keyword given twice).
+pub const TAKEN: [&str; 4] = ["sha512", "key", "file_descriptor", "self"];
+
+/// What the images' consumers select by, as their metadata have always been.
+const METADATA: [(&str, &str); 5] = [
+    ("title", "packerimage-{{ id }}{{ suffix }}"),
+    ("distribution", "{{ family }}"),
+    ("version", "{{ version }}"),
+    ("disk-size", "{{ disk_gb }}"),
+    ("compressed", "{{ suffix != '' }}"),
+];
+
+table! {
+    SHACACHE: ShacacheKeys = "target_shacache", "A shacache with its shadir", "{ to = \"shacache\" }",
+        parts [TargetKeys, ShacacheKeys], is "shacache";
+    config: Text = "\"/etc/opt/shacache/shacache.cfg\"", "its configuration, as `networkcache-upload` reads it"
+        .default("\"/etc/opt/shacache/shacache.cfg\"");
+    key: ListKey = "\"packer-images\"", "key of the shadir that images are listed under"
+        .default("\"packer-images\"");
+    metadata: Named<Text, Var> = "{ title = \"{{ id }}\", version = \"{{ version }}\" }",
+        "what it says about an image, in this order; what is written replaces the default as a whole (texts are templates)";
+}
+
+/// A configuration, and what it does not say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shacache {
+    /// The configuration file, absolute: URLs, keys, certificates.
+    pub config: PathBuf,
+    /// The key that all images are listed under.
+    pub key: String,
+    /// What is told about each image, in this order.
+    pub metadata: Vec<(String, Metadatum)>,
+}
+
+impl Written for Shacache {
+    const TABLE: &'static Table = ShacacheKeys::TABLE;
+
+    fn read(reading: Reading<'_>, table: &Fields<'_>, templates: &mut Vec<Spot>) -> Option<Self> {
+        let metadata = match table.get(&SHACACHE.metadata) {
+            None => METADATA
+                .map(|(key, text)| (key.to_owned(), Metadatum::Template(text.to_owned())))
+                .to_vec(),
+            Some(cell) => metadata(&cell, &cell.named(), templates),
+        };
+        Some(Self {
+            config: reading.files.path(&table.read_or_default(&SHACACHE.config)),
+            key: table.read_or_default(&SHACACHE.key),
+            metadata,
+        })
+    }
+}
+
+fn metadata(field: &Field<'_>, items: &[Cell<'_, Var>], spots: &mut Vec<Spot>) -> Vec<(String, Metadatum)> {
+    let mut found = Vec::new();
+    for item in items {
+        if TAKEN.contains(&item.key) {
+            item.bad(
+                "an entry has this key itself, or the reference client cannot pass it on",
+                "choose another name",
+            );
+            continue;
+        }
+        let value = match &item.node.value {
+            Node::Text(text) => {
+                spots.push(Spot::new(item, text));
+                Some(Metadatum::Template(text.clone()))
+            }
+            _ => item.read().map(Metadatum::Plain),
+        };
+        found.extend(value.map(|value| (item.key.to_owned(), value)));
+    }
+    if matches!(&field.node.value, Node::Table(entries) if entries.is_empty()) {
+        field.bad(
+            "the reference client refuses empty metadata",
+            "give at least one, such as title = \"{{ id }}\"",
+        );
+    }
+    found
+}
+
+impl Kind for Shacache {
+    fn identity(&self) -> Value {
+        json!({ "config": self.config, "key": self.key })
+    }
+
+    fn metadata(&self) -> &[(String, Metadatum)] {
+        &self.metadata
+    }
+
+    fn lists_urls(&self) -> bool {
+        true
+    }
+
+    fn open(&self, _target: &Target) -> Result<Box<dyn Place>, UploadError> {
+        Ok(Box::new(self.server()?))
+    }
+
+    fn check(&self, _target: &Target) -> Result<Vec<String>, UploadError> {
+        Ok(self.server()?.config.warnings)
+    }
+
+    /// A host that only reads need not have what writing takes.
+    fn read(
+        &self,
+        _target: &Target,
+        url: &str,
+        _item: &Item<'_>,
+        cancel: &Cancel,
+    ) -> Result<Bytes, UploadError> {
+        let client = self
+            .server()
+            .map_or_else(|_| Client::default(), |server| server.cache);
+        get(&client, &Get::new(url), cancel)
+    }
+}
+
+impl Shacache {
+    fn server(&self) -> Result<Server, UploadError> {
+        Server::open(Config::read(&self.config)?, &self.key)
+    }
+}
+
+/// Sends one file by hand, and with `lists` puts its entry into the list each time. True: the blob was sent.
+///
+/// # Errors
+/// [`UploadError`].
+pub fn upload(
+    server: &Server,
+    verify: Verify,
+    item: &Item<'_>,
+    lists: bool,
+    around: &Around<'_>,
+) -> Result<bool, UploadError> {
+    let (_, sent) = deliver(server, verify, item, None, around)?;
+    if lists {
+        server.list(item.sha512, item.metadata, around)?;
+    }
+    Ok(sent)
+}
+
 /// A shacache that is published to.
 #[derive(Debug)]
-pub struct Shacache {
+pub struct Server {
     config: Config,
     key: String,
     /// For blobs.
@@ -35,7 +191,7 @@ pub struct Shacache {
     signer: Option<Signer>,
 }
 
-impl Shacache {
+impl Server {
     /// Reads the keys and certificates that the configuration names.
     ///
     /// # Errors
@@ -59,11 +215,6 @@ impl Shacache {
             key: key.to_owned(),
             signer,
         })
-    }
-
-    /// What blobs are read with.
-    pub fn reader(&self) -> &Client {
-        &self.cache
     }
 
     /// Where a blob is read.
@@ -171,7 +322,7 @@ impl Shacache {
     }
 }
 
-impl Place for Shacache {
+impl Place for Server {
     fn address(&self, item: &Item<'_>) -> String {
         self.blob_url(item.sha512)
     }

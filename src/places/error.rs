@@ -7,8 +7,8 @@ use super::shacache::sign::SignError;
 use crate::digest::Digest;
 use crate::host::fs::FsError;
 use crate::host::http::{Head, HttpError, TlsFileError, redact};
-use crate::manifest::secret::SecretError;
 use crate::size::ByteSize;
+use crate::syntax::secret::SecretError;
 
 /// An upload failed.
 #[derive(Debug, thiserror::Error)]

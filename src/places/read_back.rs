@@ -4,10 +4,9 @@ use std::io::Read;
 
 use super::error::UploadError;
 use crate::digest::{Digest, Hasher};
-use crate::event::Emitter;
+use crate::emit::{Emitter, Progress};
 use crate::host::cancel::Cancel;
 use crate::host::http::{Body, HttpError};
-use crate::stage::progress::Progress;
 
 /// Bytes read at once from a file.
 const BLOCK: usize = 1 << 20;

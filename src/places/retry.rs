@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::UploadError;
-use crate::event::Emitter;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::size::show_duration;
 

@@ -115,10 +115,10 @@ impl Formatter for Python {
 mod tests {
     use super::*;
 
-    const BODY: &str = include_str!("../../../../tests/golden/shacache/put-body.json");
-    const SIGNED: &str = include_str!("../../../../tests/golden/shacache/signed-bytes.txt");
-    const SIGNATURE: &str = include_str!("../../../../tests/golden/shacache/signature.b64");
-    const METADATA: &str = include_str!("../../../../tests/golden/shacache/metadata.json");
+    const BODY: &str = include_str!("../../../tests/golden/shacache/put-body.json");
+    const SIGNED: &str = include_str!("../../../tests/golden/shacache/signed-bytes.txt");
+    const SIGNATURE: &str = include_str!("../../../tests/golden/shacache/signature.b64");
+    const METADATA: &str = include_str!("../../../tests/golden/shacache/metadata.json");
 
     fn golden() -> Entry {
         let hex = SIGNED.split('"').nth(3).unwrap();

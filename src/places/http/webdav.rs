@@ -1,10 +1,10 @@
 //! Folders on a WebDAV server. Unlike most servers that take a PUT, one makes no folder by itself: a PUT below a folder
 //! that is missing is refused (RFC 4918 §9.7.1), and the client makes each one by MKCOL (§9.3).
 
-use super::error::UploadError;
 use crate::host::cancel::Cancel;
 use crate::host::http::send::{Answer, Method, Outgoing};
 use crate::host::http::{Client, Get};
+use crate::places::UploadError;
 
 /// The folders of a server.
 #[derive(Clone, Copy, Debug)]

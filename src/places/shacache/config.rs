@@ -259,7 +259,7 @@ fn url(value: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = include_str!("../../../../tests/golden/shacache/shacache.cfg");
+    const GOLDEN: &str = include_str!("../../../tests/golden/shacache/shacache.cfg");
     const URLS: &str = "[networkcache]\ndownload-cache-url = http://a/shacache\nupload-cache-url: http://a/up/\n\
         upload-dir-url=http://a/dir\n";
 

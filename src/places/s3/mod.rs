@@ -11,17 +11,27 @@ use base64::prelude::BASE64_STANDARD;
 use md5::{Digest as _, Md5};
 use rusty_s3::actions::S3Action as _;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::error::UploadError;
 use super::read_back::Bytes;
-use super::{Around, Found, Item, Place, get, head, looked, stretch, url_path};
+use super::{
+    Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, get, head, looked, stretch,
+    url_path,
+};
+use crate::emit::Progress;
 use crate::host::cancel::Cancel;
 use crate::host::http::send::{Answer, Method, Outgoing};
 use crate::host::http::{Client, Get, META_SHA512};
-use crate::manifest::secret::Secret;
-use crate::manifest::target::S3;
 use crate::size::MIB;
-use crate::stage::progress::Progress;
+use crate::syntax::fields::Fields;
+use crate::syntax::key::Table;
+use crate::syntax::reading::{Reading, Spot};
+use crate::syntax::row::{In, Record, Row};
+use crate::syntax::secret::{Secret, SecretKeys, default_secret, read_secret};
+use crate::syntax::table::table;
+use crate::syntax::text::{BaseUrl, ObjectPrefix, Text};
 
 /// Least size of a part, in bytes. The protocol's own is 5 MiB; a cut costs one part, a part one request.
 const PART: u64 = 16 * MIB;
@@ -30,26 +40,85 @@ const SIGNED_FOR: Duration = Duration::from_secs(12 * 3600);
 /// Variable with the token of temporary credentials, which goes with the variables that are the default.
 const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
-/// A bucket that is published to.
-pub(super) struct Store {
-    client: Client,
-    bucket: Bucket,
-    credentials: Credentials,
-    prefix: String,
-    public: Option<String>,
+table! {
+    KEYS: S3Keys = "target_s3", "An object store that speaks S3",
+        "{ endpoint = \"https://s3.eu-west-1.amazonaws.com\", bucket = \"images\" }",
+        parts [TargetKeys, S3Keys, WorldKeys], is "s3";
+    endpoint: BaseUrl = "\"https://s3.eu-west-1.amazonaws.com\"", "URL of the service".needed();
+    bucket: crate::syntax::text::Bucket = "\"images\"", "which bucket".needed();
+    prefix: ObjectPrefix = "\"nightly\"", "what the names of all objects begin with".default("nothing");
+    region: Text = "\"eu-west-1\"", "where it is".default("\"us-east-1\"");
+    access_key: In<SecretKeys> = "{ env = \"ACCESS_KEY\" }", "who to be there"
+        .default("{ env = \"AWS_ACCESS_KEY_ID\" }");
+    secret_key: In<SecretKeys> = "{ env = \"SECRET_KEY\" }", "the proof of it"
+        .default("{ env = \"AWS_SECRET_ACCESS_KEY\" }");
 }
 
-impl Store {
-    pub(super) fn open(target: &str, s3: &S3, public: Option<String>) -> Result<Self, UploadError> {
+/// A bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct S3 {
+    /// URL of the store.
+    pub endpoint: String,
+    pub bucket: String,
+    /// What object names begin with; empty, or without slashes around it.
+    pub prefix: String,
+    /// Region, part of every signature.
+    pub region: String,
+    /// Access key id.
+    pub access_key: Secret,
+    /// Secret access key.
+    pub secret_key: Secret,
+}
+
+impl Written for S3 {
+    const TABLE: &'static Table = S3Keys::TABLE;
+
+    fn read(reading: Reading<'_>, table: &Fields<'_>, _templates: &mut Vec<Spot>) -> Option<Self> {
+        let secret = |row: &'static Row<In<SecretKeys>>| match table.get(row) {
+            Some(cell) => read_secret(reading, &cell),
+            None => default_secret(row),
+        };
+        // Each of them first: one mistake must not hide another.
+        let endpoint = table.read(&KEYS.endpoint);
+        let bucket = table.read(&KEYS.bucket);
+        let prefix = table.read(&KEYS.prefix);
+        let region = table.read_or_default(&KEYS.region);
+        let (access_key, secret_key) = (secret(&KEYS.access_key), secret(&KEYS.secret_key));
+        Some(Self {
+            endpoint: endpoint?,
+            bucket: bucket?,
+            prefix: prefix.unwrap_or_default(),
+            region,
+            access_key: access_key?,
+            secret_key: secret_key?,
+        })
+    }
+}
+
+impl Kind for S3 {
+    fn identity(&self) -> Value {
+        json!({
+            "endpoint": self.endpoint,
+            "bucket": self.bucket,
+            "prefix": self.prefix,
+            "region": self.region,
+        })
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, &Secret)> {
+        vec![("access_key", &self.access_key), ("secret_key", &self.secret_key)]
+    }
+
+    fn open(&self, target: &Target) -> Result<Box<dyn Place>, UploadError> {
         let read = |key, secret: &Secret| {
             let read = secret.read();
-            read.map_err(|source| UploadError::secret(target, key, source))
+            read.map_err(|source| UploadError::secret(&target.name, key, source))
         };
         let (key, secret) = (
-            read("access_key", &s3.access_key)?,
-            read("secret_key", &s3.secret_key)?,
+            read("access_key", &self.access_key)?,
+            read("secret_key", &self.secret_key)?,
         );
-        let usual = s3.access_key == Secret::Env("AWS_ACCESS_KEY_ID".to_owned());
+        let usual = self.access_key == Secret::Env("AWS_ACCESS_KEY_ID".to_owned());
         let token = std::env::var(SESSION_TOKEN)
             .ok()
             .filter(|token| usual && !token.is_empty());
@@ -58,26 +127,37 @@ impl Store {
             None => Credentials::new(key.expose(), secret.expose()),
         };
         let bad = |cause: String| UploadError::Target {
-            target: target.to_owned(),
+            target: target.name.clone(),
             cause,
         };
-        let endpoint = s3.endpoint.parse().map_err(|error| {
+        let endpoint = self.endpoint.parse().map_err(|error| {
             bad(format!(
                 "`{}` is not a URL ({error}); write https://host",
-                s3.endpoint
+                self.endpoint
             ))
         })?;
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, s3.bucket.clone(), s3.region.clone())
-            .map_err(|error| bad(format!("`{}` cannot be an endpoint: {error:?}", s3.endpoint)))?;
-        Ok(Self {
+        let bucket = Bucket::new(endpoint, UrlStyle::Path, self.bucket.clone(), self.region.clone())
+            .map_err(|error| bad(format!("`{}` cannot be an endpoint: {error:?}", self.endpoint)))?;
+        Ok(Box::new(Store {
             client: Client::default(),
             bucket,
             credentials,
-            prefix: s3.prefix.clone(),
-            public,
-        })
+            prefix: self.prefix.clone(),
+            public: target.public_url.clone(),
+        }))
     }
+}
 
+/// A bucket that is published to.
+struct Store {
+    client: Client,
+    bucket: Bucket,
+    credentials: Credentials,
+    prefix: String,
+    public: Option<String>,
+}
+
+impl Store {
     fn object(&self, item: &Item<'_>) -> String {
         let name = item.name.to_string_lossy();
         if self.prefix.is_empty() {

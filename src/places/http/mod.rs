@@ -1,37 +1,109 @@
 //! A server that takes files by PUT (RFC 9110 §9.3.4), as WebDAV servers do.
 
+mod webdav;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use self::webdav::{Folders, folder_of};
 use super::error::UploadError;
 use super::read_back::Bytes;
-use super::webdav::{Folders, folder_of};
-use super::{Around, Found, Item, Place, get, head, looked, stretch, url_path};
+use super::{
+    Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, get, head, looked, stretch,
+    url_path,
+};
+use crate::emit::Progress;
 use crate::host::cancel::Cancel;
 use crate::host::http::send::{Answer, Method, Outgoing};
 use crate::host::http::{Client, Get};
-use crate::manifest::target::{Http, Login};
 use crate::size::MIB;
-use crate::stage::progress::Progress;
+use crate::syntax::fields::Fields;
+use crate::syntax::key::Table;
+use crate::syntax::reading::{Reading, Spot};
+use crate::syntax::row::{In, Record, Row};
+use crate::syntax::secret::{Secret, SecretKeys, read_secret};
+use crate::syntax::table::{one_of, table};
+use crate::syntax::text::{BaseUrl, Text};
 
 /// From this size on the server is asked by the head alone first; curl does so too.
 const ASK_FROM: u64 = MIB;
 
-/// A server that is published to.
-pub(super) struct Server {
-    client: Client,
-    base: String,
-    headers: Vec<(&'static str, String)>,
-    public: Option<String>,
+table! {
+    HTTP: HttpKeys = "target_http", "A server that takes files by PUT, as WebDAV servers do",
+        "{ url = \"https://images.example/upload\" }", parts [TargetKeys, HttpKeys, WorldKeys],
+        groups [optional LoginKey], is "http";
+    url: BaseUrl = "\"https://images.example/upload\"", "files go below it".needed();
+    user: Text = "\"builder\"", "who to be there".goes_with(|| vec![&HTTP.password.key]);
+    password: In<SecretKeys> = "{ env = \"IMAGES_PASSWORD\" }", "the user's".goes_with(|| vec![&HTTP.user.key]);
+    token: In<SecretKeys> = "{ env = \"IMAGES_TOKEN\" }", "a bearer token, instead of user and password";
 }
 
-impl Server {
-    pub(super) fn open(target: &str, http: &Http, public: Option<String>) -> Result<Self, UploadError> {
-        let read = |key, secret: &crate::manifest::secret::Secret| {
-            let read = secret.read();
-            read.map_err(|source| UploadError::secret(target, key, source))
+one_of! {
+    /// How to log in.
+    LoginKey of HTTP { Password: password, Token: token }
+}
+
+/// A server that takes files by PUT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// Where the files go: files of the output folder appear below it. Without a slash at its end.
+    pub url: String,
+    /// How we may.
+    pub login: Login,
+}
+
+/// How a server lets us in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Login {
+    /// Anybody may.
+    Anonymous,
+    /// User and password (RFC 7617).
+    Password { user: String, password: Secret },
+    /// A bearer token (RFC 6750).
+    Token(Secret),
+}
+
+impl Written for Http {
+    const TABLE: &'static Table = HttpKeys::TABLE;
+
+    fn read(reading: Reading<'_>, table: &Fields<'_>, _templates: &mut Vec<Spot>) -> Option<Self> {
+        let url = table.read(&HTTP.url);
+        let user = table.read(&HTTP.user);
+        let secret = |row: &'static Row<In<SecretKeys>>| read_secret(reading, &table.get(row)?);
+        let (password, token) = (secret(&HTTP.password), secret(&HTTP.token));
+        let login = match table.one_of::<LoginKey>() {
+            None => Login::Anonymous,
+            Some((LoginKey::Password, _)) => Login::Password {
+                user: user?,
+                password: password?,
+            },
+            Some((LoginKey::Token, _)) => Login::Token(token?),
         };
-        let authorization = match &http.login {
+        Some(Self { url: url?, login })
+    }
+}
+
+impl Kind for Http {
+    fn identity(&self) -> Value {
+        json!({ "url": self.url })
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, &Secret)> {
+        match &self.login {
+            Login::Anonymous => Vec::new(),
+            Login::Password { password, .. } => vec![("password", password)],
+            Login::Token(token) => vec![("token", token)],
+        }
+    }
+
+    fn open(&self, target: &Target) -> Result<Box<dyn Place>, UploadError> {
+        let read = |key, secret: &Secret| {
+            let read = secret.read();
+            read.map_err(|source| UploadError::secret(&target.name, key, source))
+        };
+        let authorization = match &self.login {
             Login::Anonymous => None,
             Login::Password { user, password } => {
                 let plain = format!("{user}:{}", read("password", password)?.expose());
@@ -39,17 +111,27 @@ impl Server {
             }
             Login::Token(token) => Some(format!("Bearer {}", read("token", token)?.expose().trim())),
         };
-        Ok(Self {
+        Ok(Box::new(Server {
             client: Client::default(),
-            base: http.url.clone(),
+            base: self.url.clone(),
             headers: authorization
                 .map(|value| ("authorization", value))
                 .into_iter()
                 .collect(),
-            public,
-        })
+            public: target.public_url.clone(),
+        }))
     }
+}
 
+/// A server that is published to.
+struct Server {
+    client: Client,
+    base: String,
+    headers: Vec<(&'static str, String)>,
+    public: Option<String>,
+}
+
+impl Server {
     /// Sends it once; gives the answer, whatever it says.
     fn put(&self, item: &Item<'_>, url: &str, around: &Around<'_>) -> Result<Answer, UploadError> {
         let mut headers = self.headers.clone();
