@@ -118,13 +118,30 @@ remove_build_settings() {
     done
 }
 
+# Ubuntu's installer leaves a hook that takes its network configuration away, so that cloud-init writes another: a clone
+# without a data source would have none. With one, cloud-init replaces 50-cloud-init.yaml, and no other file.
+clean_cloud_init() {
+    kept=$(mktemp -d)
+    cp -p /etc/netplan/*.yaml "$kept" 2>/dev/null || :
+    cloud-init clean --logs >/dev/null 2>&1 ||
+        fail "cloud-init clean failed: clones would take themselves for this VM"
+    did "cloud-init: state removed"
+    for file in "$kept"/*.yaml; do
+        taken=${file##*/}
+        if [ ! -e "$file" ] || [ -e "/etc/netplan/$taken" ]; then
+            continue
+        fi
+        name=50-cloud-init.yaml
+        [ ! -e "/etc/netplan/$name" ] || name=$taken
+        cp -p "$file" "/etc/netplan/$name"
+        did "network: $taken, which cloud-init clean took away, is there again as $name"
+    done
+    rm -rf "$kept"
+}
+
 reset_cloud_init() {
     if [ -z "$root" ] && has cloud-init; then
-        if cloud-init clean --logs >/dev/null 2>&1; then
-            did "cloud-init: state removed"
-        else
-            fail "cloud-init clean failed: clones would take themselves for this VM"
-        fi
+        clean_cloud_init
     fi
     # Ubuntu's installer leaves the user-data of the installed machine as the only data source: clones would obey that,
     # and ignore their own.

@@ -9,6 +9,9 @@ use std::process::{Command, Output, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::host::namespace;
+
 use super::BUILD_KEY;
 use super::repository;
 use crate::support::Bench;
@@ -128,6 +131,38 @@ fn sealing_takes_the_build_out_and_leaves_the_user_in() {
 
     seal(&bench, BUILD_KEY);
     assert_eq!(bench.read("home/ann/.ssh/authorized_keys"), theirs);
+}
+
+/// The real `cloud-init clean`, where this folder is /etc and /var, with a hook as Ubuntu's installer leaves it.
+#[test]
+fn the_network_that_cloud_inits_hooks_take_away_is_written_again() {
+    let bench = Bench::new();
+    let network = "network: {version: 2, ethernets: {any: {match: {name: \"e*\"}, dhcp4: true}}}\n";
+    bench.write("etc/netplan/00-installer-config.yaml", network);
+    bench.write("etc/netplan/60-more.yaml", "network: {version: 2}\n");
+    bench.write("etc/netplan/70-stays.yaml", "network: {version: 2}\n");
+    bench.write("etc/cloud/cloud.cfg", fs::read("/etc/cloud/cloud.cfg").unwrap());
+    let hook = "#!/bin/sh\nrm /etc/netplan/00-installer-config.yaml /etc/netplan/60-more.yaml\n";
+    let hook = bench.write("etc/cloud/clean.d/99-installer", hook);
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    bench.write("var/lib/cloud/instances/x/user-data", "of the build\n");
+    let script = "mount --bind etc /etc && mount --bind var /var
+        did() { echo \"seal: $1\"; }
+        fail() { echo \"seal: $1\" >&2; exit 1; }
+        eval \"$(sed -n '/^clean_cloud_init() {/,/^}/p' \"$1\")\"
+        clean_cloud_init";
+    let said = namespace::as_root("dash")
+        .args(["-euc", script, "dash"])
+        .arg(repository("guest/seal.sh"))
+        .folder(&bench.path("."))
+        .read(&Cancel::default())
+        .unwrap();
+    assert!(said.contains("there again as 50-cloud-init.yaml\n"), "{said}");
+    assert_eq!(bench.read("etc/netplan/50-cloud-init.yaml"), network);
+    assert!(!bench.path("etc/netplan/00-installer-config.yaml").exists());
+    assert!(bench.path("etc/netplan/60-more.yaml").exists());
+    assert!(bench.path("etc/netplan/70-stays.yaml").exists());
+    assert!(!bench.path("var/lib/cloud/instances").exists(), "{said}");
 }
 
 /// What `guest/check.sh` answers to its questions in a private root: of identity, of traces.
