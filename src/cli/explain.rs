@@ -14,6 +14,7 @@ use crate::manifest::glob;
 use crate::manifest::model::Manifest;
 use crate::plan::assess::State;
 use crate::plan::explain::{Change, Origins, changes, parts, shown};
+use crate::plan::node::{Input, Stage};
 use crate::report::style::{Role, Style};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, show_seconds};
@@ -67,6 +68,8 @@ struct Explained<'a> {
     /// What differs from that; empty where nothing does, and where nothing was built.
     changes: Vec<Change>,
     inputs: Value,
+    #[serde(skip)]
+    stage: Stage,
 }
 
 #[derive(Serialize)]
@@ -159,7 +162,14 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
     let differs = |latest: &Latest| {
         let origins = Origins::of(manifest, node);
         let is_key = |input: &Value| prepared.plan.is_key_of_another(node, input);
-        changes(&latest.inputs, &node.inputs, &origins, &is_key, &known)
+        changes(
+            node.stage,
+            &latest.inputs,
+            &node.inputs,
+            &origins,
+            &is_key,
+            &known,
+        )
     };
     Explained {
         id: node.id(),
@@ -173,7 +183,8 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
             seconds: latest.seconds,
             bytes: latest.bytes,
         }),
-        inputs: shown(&node.inputs),
+        inputs: shown(node.stage, &node.inputs),
+        stage: node.stage,
     }
 }
 
@@ -211,7 +222,7 @@ fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
     }
     if with_parts {
         text += "  made of\n";
-        let parts = parts(&one.inputs);
+        let parts = parts(one.stage, &one.inputs);
         let width = parts
             .iter()
             .map(|(field, _)| field.chars().count())
@@ -229,7 +240,7 @@ fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
         text += "  changed\n";
     }
     for change in &one.changes {
-        text += &format!("    {}\n", line(change, style));
+        text += &format!("    {}\n", line(one.stage, change, style));
         for line in change.diff.iter().flat_map(|diff| diff.lines()) {
             let role = match line.as_bytes().first() {
                 Some(b'-') => Role::Bad,
@@ -243,7 +254,7 @@ fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
     text
 }
 
-fn line(change: &Change, style: Style) -> String {
+fn line(stage: Stage, change: &Change, style: Style) -> String {
     let place = change
         .file
         .as_ref()
@@ -254,17 +265,17 @@ fn line(change: &Change, style: Style) -> String {
         let arrow = style.pick(" → ", " -> ");
         format!(
             "  {}{arrow}{}",
-            sized(&change.field, &change.old),
-            sized(&change.field, &change.new)
+            sized(stage, &change.field, &change.old),
+            sized(stage, &change.field, &change.new)
         )
     };
     format!("{place}{}{what}", style.paint(Role::Strong, &change.field))
 }
 
 /// A value on a line; sizes in the units of people.
-fn sized(field: &str, value: &Value) -> String {
-    match (field, value.as_u64()) {
-        ("size" | "disk", Some(bytes)) => ByteSize(bytes).to_string(),
+fn sized(stage: Stage, field: &str, value: &Value) -> String {
+    match (stage.input(field), value.as_u64()) {
+        (Some(Input::Size), Some(bytes)) => ByteSize(bytes).to_string(),
         _ => brief(value),
     }
 }

@@ -9,14 +9,14 @@ use super::report_error::{note, report_error};
 use crate::host::process::withhold;
 use crate::manifest::glob;
 use crate::manifest::load::{load_with, open};
-use crate::manifest::model::{Image, Manifest};
+use crate::manifest::model::Manifest;
 use crate::manifest::overrides::Override;
 use crate::manifest::parse;
 use crate::manifest::select::{Selectors, select};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, SizeError};
 use crate::stage::recipe::Wanted;
-use crate::stage::{Node, Work, install, provision};
+use crate::stage::{Node, install, provision, size};
 use crate::store::Store;
 
 /// Values of a manifest that are given with the command.
@@ -75,7 +75,7 @@ pub struct UploadArgs {
 /// Which nodes to build whatever the store has.
 #[derive(Debug, Default, clap::Args)]
 pub struct RebuildArgs {
-    /// Build this again and what hangs on it: a node as in install/debian12, an image, a pattern of either, or a term as in
+    /// Build this again and what depends on it: a node as in install/debian12, an image, a pattern of either, or a term as in
     /// distro=debian12
     #[arg(long, value_name = "SELECTOR")]
     rebuild: Vec<String>,
@@ -221,17 +221,13 @@ impl RebuildArgs {
             })?;
             whats.push((text, what));
         }
-        let matches = |node: &Node| whats.iter().any(|(_, what)| what.matches(node, manifest));
+        let matches = |node: &Node| whats.iter().any(|(_, what)| what.matches(node));
         let prepared = prepare(manifest, selected, store, wanted, &matches, &note).map_err(|error| {
             report_error(&error);
             Exit::Usage
         })?;
         for (text, what) in &whats {
-            if !prepared
-                .plan
-                .nodes()
-                .any(|(_, node)| what.matches(node, manifest))
-            {
+            if !prepared.plan.nodes().any(|(_, node)| what.matches(node)) {
                 let error = miette::miette!(
                     help = "name a node such as install/debian12 (`pipeline plan --format json` lists them), an image, a \
                             pattern of either, or a term such as distro=debian12, flavor=base or size=50G",
@@ -245,14 +241,12 @@ impl RebuildArgs {
     }
 }
 
-/// What is to be built again. What hangs on it follows.
+/// What is to be built again. What depends on it follows.
 enum Rebuild {
     /// Nodes by id, or by subject: an image's own nodes.
     Nodes(GlobSet),
-    /// Installs of these distros.
-    Distro(GlobSet),
-    /// Provisions of these flavors.
-    Flavor(GlobSet),
+    /// Nodes by the value of a term of theirs.
+    Term(&'static str, GlobSet),
     /// Images of this size.
     Size(ByteSize),
 }
@@ -260,9 +254,9 @@ enum Rebuild {
 impl Rebuild {
     fn read(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some(("distro", name)) => glob::compile(name).map(Self::Distro),
-            Some(("flavor", name)) => glob::compile(name).map(Self::Flavor),
-            Some(("size", size)) => size
+            Some((install::TERM, name)) => Ok(Self::Term(install::TERM, glob::compile(name)?)),
+            Some((provision::TERM, name)) => Ok(Self::Term(provision::TERM, glob::compile(name)?)),
+            Some((size::TERM, size)) => size
                 .parse()
                 .map(Self::Size)
                 .map_err(|error: SizeError| error.to_string()),
@@ -270,17 +264,12 @@ impl Rebuild {
         }
     }
 
-    fn matches(&self, node: &Node, manifest: &Manifest) -> bool {
-        let subject = &node.subject;
+    fn matches(&self, node: &Node) -> bool {
+        let of = |word| node.term.as_ref().filter(|(known, _)| *known == word);
         match self {
-            Self::Nodes(glob) => glob.is_match(node.id()) || glob.is_match(subject),
-            Self::Distro(glob) => node.stage == install::STAGE && glob.is_match(subject),
-            Self::Flavor(glob) => {
-                let made = |image: &Image| *subject == format!("{}-{}", image.distro, image.flavor);
-                let mut images = manifest.images.iter().filter(|image| made(image));
-                node.stage == provision::STAGE && images.any(|image| glob.is_match(&image.flavor))
-            }
-            Self::Size(size) => matches!(&node.work, Work::Size(work) if work.size == size.0),
+            Self::Nodes(glob) => glob.is_match(node.id()) || glob.is_match(&node.subject),
+            Self::Term(word, glob) => of(*word).is_some_and(|(_, value)| glob.is_match(value)),
+            Self::Size(size) => of(size::TERM).is_some_and(|(_, value)| *value == size.0.to_string()),
         }
     }
 }

@@ -152,7 +152,7 @@ fn reason<W>(
         return why_absent.unwrap_or_else(|| "never built".to_owned());
     };
     if last.key != node.key {
-        let mut phrases = differences(&last.inputs, &node.inputs, &|input| {
+        let mut phrases = differences(node.stage, &last.inputs, &node.inputs, &|input| {
             plan.is_key_of_another(node, input)
         });
         if phrases.is_empty() {

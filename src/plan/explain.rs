@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
-use super::node::Node;
+use super::node::{Input, Named, Node, Stage};
 use super::reason::by_label;
 use crate::manifest::model::{Manifest, StepKind};
 use crate::size::write_duration;
@@ -19,8 +19,6 @@ const SECRET: &str = "(secret)";
 const OTHER_SECRET: &str = "(another secret)";
 /// How the stand-in of a secret begins in a step's environment.
 const SECRET_MARK: &str = "secret:";
-/// The input that is the stand-in of a secret as a whole.
-const PASSWORD: &str = "password";
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
@@ -81,27 +79,30 @@ impl Origins {
 }
 
 /// What a key is made of, field by field, in the order of its inputs.
-pub fn parts(inputs: &Value) -> Vec<(String, Value)> {
+pub fn parts(stage: Stage, inputs: &Value) -> Vec<(String, Value)> {
     let inputs = &with_durations(inputs);
     let mut parts = Vec::new();
     for (name, value) in inputs.as_object().into_iter().flatten() {
-        match noun(name) {
-            Some(noun) => {
+        match stage.input(name) {
+            Some(Input::Named(Named { noun, .. })) => {
                 for (label, one) in by_label(noun, Some(value)) {
                     flatten(&format!("{name}.{label}"), one, Some(noun), &mut parts);
                 }
             }
-            None => flatten(name, value, None, &mut parts),
+            Some(Input::Secret(_)) if !value.is_null() => parts.push((name.clone(), json!(SECRET))),
+            _ => flatten(name, value, None, &mut parts),
         }
     }
     parts
 }
 
 /// The inputs without what stands for secrets.
-pub fn shown(inputs: &Value) -> Value {
+pub fn shown(stage: Stage, inputs: &Value) -> Value {
     let mut shown = with_durations(inputs);
-    if let Some(password) = shown.get_mut(PASSWORD).filter(|value| !value.is_null()) {
-        *password = json!(SECRET);
+    for (name, value) in shown.as_object_mut().into_iter().flatten() {
+        if matches!(stage.input(name), Some(Input::Secret(_))) && !value.is_null() {
+            *value = json!(SECRET);
+        }
     }
     hidden(&shown)
 }
@@ -109,6 +110,7 @@ pub fn shown(inputs: &Value) -> Value {
 /// What differs, in the order of the new inputs. `is_key` tells which inputs are keys of other nodes, `texts` gives the
 /// text of a digest, where it is known.
 pub fn changes(
+    stage: Stage,
     old: &Value,
     new: &Value,
     origins: &Origins,
@@ -125,6 +127,7 @@ pub fn changes(
         .keys()
         .chain(before.keys().filter(|name| !now.contains_key(*name)));
     let mut found = Finder {
+        stage,
         origins,
         texts,
         changes: Vec::new(),
@@ -132,14 +135,14 @@ pub fn changes(
     for name in names {
         let of = |inputs: &Map<String, Value>| inputs.get(name).cloned().unwrap_or_default();
         let (before, now) = (of(before), of(now));
-        match noun(name) {
+        match stage.input(name) {
             _ if before == now => {}
-            Some(noun) => found.labelled(name, noun, &before, &now),
-            None if is_key(&now) => found.push(None, name, &before, &now),
-            None => {
-                let file = match name.as_str() {
-                    "answers" => origins.answers.as_ref().or(Some(&origins.manifest)),
-                    "revision" | "seal" | "questions" | "stage" => None,
+            Some(Input::Named(named)) => found.labelled(name, named, &before, &now),
+            _ if is_key(&now) => found.push(None, name, &before, &now),
+            input => {
+                let file = match input {
+                    Some(Input::Answers(_)) => origins.answers.as_ref().or(Some(&origins.manifest)),
+                    Some(Input::BuiltIn(_)) => None,
                     _ => Some(&origins.manifest),
                 };
                 found.descend(file, name, &before, &now);
@@ -149,16 +152,8 @@ pub fn changes(
     found.changes
 }
 
-/// What the members of a list of named things call their name.
-fn noun(name: &str) -> Option<&'static str> {
-    match name {
-        "steps" => Some("step"),
-        "checks" => Some("check"),
-        _ => None,
-    }
-}
-
 struct Finder<'a> {
+    stage: Stage,
     origins: &'a Origins,
     texts: &'a dyn Fn(&str) -> Option<String>,
     changes: Vec<Change>,
@@ -166,7 +161,8 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     /// Steps or checks, which have names.
-    fn labelled(&mut self, name: &str, noun: &'static str, before: &Value, now: &Value) {
+    fn labelled(&mut self, name: &str, named: Named, before: &Value, now: &Value) {
+        let noun = named.noun;
         let count = self.changes.len();
         let (old, new) = (by_label(noun, Some(before)), by_label(noun, Some(now)));
         let labels = new
@@ -184,9 +180,9 @@ impl Finder<'_> {
                 continue;
             }
             for member in members(&before, &now) {
-                let file = match member.as_str() {
-                    "script" | "content" | "playbook" => origins.steps.get(label).or(manifest),
-                    "agent" => None,
+                let file = match named.member(&member) {
+                    Some(Input::Content) => origins.steps.get(label).or(manifest),
+                    Some(Input::BuiltIn(_)) => None,
                     _ => manifest,
                 };
                 self.descend(
@@ -227,7 +223,7 @@ impl Finder<'_> {
 
     fn push(&mut self, file: Option<&String>, field: &str, before: &Value, now: &Value) {
         let is_secret = |value: &Value| {
-            (field == PASSWORD && value.is_string())
+            (matches!(self.stage.input(field), Some(Input::Secret(_))) && value.is_string())
                 || value.as_str().is_some_and(|text| text.starts_with(SECRET_MARK))
         };
         let diff = self.diff(field, before, now);
@@ -293,7 +289,6 @@ fn flatten(field: &str, value: &Value, but: Option<&str>, parts: &mut Vec<(Strin
         }
         Value::Array(items) if items.is_empty() => {}
         Value::Object(_) => {}
-        _ if field == PASSWORD => parts.push((field.to_owned(), json!(SECRET))),
         value => parts.push((field.to_owned(), hidden(value))),
     }
 }
@@ -355,6 +350,28 @@ fn without_passwords(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::node::Results;
+
+    const STAGE: Stage = Stage {
+        name: "brew",
+        results: Results::Stored,
+        inputs: &[
+            ("answers", Input::Answers("its answers changed")),
+            ("password", Input::Secret("its password changed")),
+            ("steps", Input::Named(STEPS)),
+            (
+                "checks",
+                Input::Named(Named {
+                    noun: "check",
+                    members: &[],
+                }),
+            ),
+        ],
+    };
+    const STEPS: Named = Named {
+        noun: "step",
+        members: &[("script", Input::Content), ("environment", Input::Variables)],
+    };
 
     fn origins() -> Origins {
         Origins {
@@ -378,7 +395,7 @@ mod tests {
             "steps": [{"step": "update", "script": "d2", "environment": {"A": "1", "T": "secret:ba4", "B": "2"}}],
         });
         let texts = |digest: &str| Some(format!("#!/bin/sh\necho {digest}\n"));
-        let found = changes(&old, &new, &origins(), &|input| input == "bbb", &texts);
+        let found = changes(STAGE, &old, &new, &origins(), &|input| input == "bbb", &texts);
         let told: Vec<_> = found
             .iter()
             .map(|c| {
@@ -412,7 +429,7 @@ mod tests {
         -echo d1
         +echo d2
         ");
-        let all = format!("{found:?}{:?}{}", parts(&new), shown(&new));
+        let all = format!("{found:?}{:?}{}", parts(STAGE, &new), shown(STAGE, &new));
         for secret in ["f00", "ba4", "me:p"] {
             assert!(!all.contains(secret), "{all}");
         }
@@ -425,8 +442,10 @@ mod tests {
             json!({"checks": [{"check": "boots-within", "asserts": {"boots_within": within}}]})
         };
         let field = "checks.boots-within.asserts.boots_within".to_owned();
-        assert_eq!(parts(&check(300)), [(field.clone(), json!("5m"))]);
-        let found = changes(&check(300), &check(5400), &origins(), &|_| false, &|_| None);
+        assert_eq!(parts(STAGE, &check(300)), [(field.clone(), json!("5m"))]);
+        let found = changes(STAGE, &check(300), &check(5400), &origins(), &|_| false, &|_| {
+            None
+        });
         assert_eq!(found.len(), 1);
         assert_eq!(
             (&found[0].field, &found[0].old, &found[0].new),
@@ -439,7 +458,7 @@ mod tests {
         let step = |name: &str| json!({"step": name});
         let old = json!({"steps": [step("a"), step("b")]});
         let new = json!({"steps": [step("b"), step("a")]});
-        let found = changes(&old, &new, &origins(), &|_| false, &|_| None);
+        let found = changes(STAGE, &old, &new, &origins(), &|_| false, &|_| None);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].new, json!(["b", "a"]));
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::key;
-use super::node::{Bond, Cost, Node, Stage, Take};
+use super::node::{Bond, Cost, Node, REVISION, Stage, Take};
 use crate::digest::Algorithm;
 
 /// A plan: nodes in a directed graph, edges from what is needed to what needs it.
@@ -89,6 +89,7 @@ impl<W> Nodes<W> {
             work: work.into(),
             cost: draft.cost,
             downloads: Vec::new(),
+            term: None,
         };
         let needs: Vec<_> = node
             .takes
@@ -113,6 +114,12 @@ impl<W> Nodes<W> {
     ) -> NodeIndex {
         let index = self.add(draft, work);
         self.graph[index].downloads = urls;
+        index
+    }
+
+    /// Names the term that selects a node: `word=value`.
+    pub fn known_as(&mut self, index: NodeIndex, word: &'static str, value: String) -> NodeIndex {
+        self.graph[index].term = Some((word, value));
         index
     }
 
@@ -158,7 +165,7 @@ pub fn inputs(stage: Stage, revision: u32, own: &impl Serialize) -> Value {
     };
     let mut all = Map::new();
     all.insert("stage".to_owned(), stage.name.into());
-    all.insert("revision".to_owned(), revision.into());
+    all.insert(REVISION.to_owned(), revision.into());
     all.extend(own);
     Value::Object(all)
 }

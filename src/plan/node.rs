@@ -14,6 +14,63 @@ pub struct Stage {
     pub name: &'static str,
     /// Where its results are.
     pub results: Results,
+    /// Which inputs of its keys people are shown in a way of their own, by name.
+    pub inputs: &'static [(&'static str, Input)],
+}
+
+/// How people are shown an input of a key, or a member of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A size in bytes.
+    Size,
+    /// What was written in a file of its own.
+    Content,
+    /// What the answer template gave, and how a change is reported.
+    Answers(&'static str),
+    /// Built into this program, and how a change is reported.
+    BuiltIn(&'static str),
+    /// What stands for a secret, and how a change is reported.
+    Secret(&'static str),
+    /// Variables by name.
+    Variables,
+    /// A list of things that have names.
+    Named(Named),
+}
+
+/// A list of things that have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// What one is called, and the member that has its name.
+    pub noun: &'static str,
+    /// Which other members are shown in a way of their own.
+    pub members: &'static [(&'static str, Input)],
+}
+
+/// The number of the work that made a result, among the inputs of every key.
+pub const REVISION: &str = "revision";
+/// How its change is reported.
+const OTHER_REVISION: Input = Input::BuiltIn("this version of pipeline does it differently");
+
+impl Stage {
+    /// How people are shown an input.
+    pub fn input(&self, name: &str) -> Option<Input> {
+        find(self.inputs, name)
+    }
+}
+
+impl Named {
+    /// How people are shown a member.
+    pub fn member(&self, name: &str) -> Option<Input> {
+        find(self.members, name)
+    }
+}
+
+fn find(inputs: &[(&str, Input)], name: &str) -> Option<Input> {
+    if name == REVISION {
+        return Some(OTHER_REVISION);
+    }
+    let found = inputs.iter().find(|(known, _)| *known == name);
+    found.map(|(_, input)| *input)
 }
 
 /// Where the results of a stage are.
@@ -126,6 +183,8 @@ pub struct Node<W> {
     pub cost: Cost,
     /// URLs that it downloads from, in order of preference.
     pub downloads: Vec<String>,
+    /// A term that selects it, as in `distro=debian12`.
+    pub term: Option<(&'static str, String)>,
 }
 
 impl<W> Node<W> {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::node::{Input, Named, REVISION, Stage};
 use crate::size::ByteSize;
 
-/// What differs, one phrase a difference, in the order of the new inputs. Empty when only nodes before it differ: `is_key`
-/// tells which inputs are keys of those.
-pub fn differences(old: &Value, new: &Value, is_key: &dyn Fn(&Value) -> bool) -> Vec<String> {
+/// What differs between keys of a stage, one phrase a difference, in the order of the new inputs. Empty when only nodes
+/// before it differ: `is_key` says which inputs are keys of those.
+pub fn differences(stage: Stage, old: &Value, new: &Value, is_key: &dyn Fn(&Value) -> bool) -> Vec<String> {
     let mut phrases = Vec::new();
     let empty = serde_json::Map::new();
     let (old, new) = (
@@ -20,22 +21,18 @@ pub fn differences(old: &Value, new: &Value, is_key: &dyn Fn(&Value) -> bool) ->
         if before == Some(value) || is_key(value) {
             continue;
         }
-        match name.as_str() {
-            "revision" => phrases.push("this version of pipeline does it differently".to_owned()),
-            "steps" => steps("step", before, value, &mut phrases),
-            "checks" => steps("check", before, value, &mut phrases),
-            "questions" => phrases.push("this version of pipeline checks differently".to_owned()),
-            "password" => phrases.push("its password changed".to_owned()),
-            "answers" => phrases.push("its answers changed".to_owned()),
-            "seal" => phrases.push("the sealing script changed".to_owned()),
-            _ => phrases.push(changed(name, before, value)),
+        match stage.input(name) {
+            Some(Input::Named(named)) => steps(named, before, value, &mut phrases),
+            Some(Input::Answers(words) | Input::BuiltIn(words) | Input::Secret(words)) => {
+                phrases.push(words.to_owned());
+            }
+            input => phrases.push(changed(name, input == Some(Input::Size), before, value)),
         }
     }
     phrases
 }
 
-fn changed(name: &str, before: Option<&Value>, now: &Value) -> String {
-    let sized = matches!(name, "size" | "disk");
+fn changed(name: &str, sized: bool, before: Option<&Value>, now: &Value) -> String {
     match before {
         None | Some(Value::Null) => format!("{name} is now {}", show(now, sized)),
         Some(_) if now.is_null() => format!("{name} is no longer set"),
@@ -78,15 +75,16 @@ fn show(value: &Value, sized: bool) -> String {
     }
 }
 
-/// What differs in a list of things that each have their name under `noun`.
-fn steps(noun: &str, before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
+/// What differs in a list of things that have names.
+fn steps(named: Named, before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
+    let noun = named.noun;
     let old = by_label(noun, before);
     let new = by_label(noun, Some(now));
     let count = phrases.len();
     for (label, step) in &new {
         match old.get(label) {
             None => phrases.push(format!("{noun} {label} is new")),
-            Some(before) if before != step => phrases.push(step_change(label, before, step)),
+            Some(before) if before != step => phrases.push(step_change(named, label, before, step)),
             Some(_) => {}
         }
     }
@@ -116,7 +114,7 @@ pub(super) fn by_label<'v>(noun: &str, steps: Option<&'v Value>) -> BTreeMap<Str
     found
 }
 
-fn step_change(label: &str, before: &Value, now: &Value) -> String {
+fn step_change(named: Named, label: &str, before: &Value, now: &Value) -> String {
     let differing: Vec<&str> = now
         .as_object()
         .into_iter()
@@ -124,13 +122,16 @@ fn step_change(label: &str, before: &Value, now: &Value) -> String {
         .filter(|(name, value)| before.get(name.as_str()) != Some(value))
         .map(|(name, _)| name.as_str())
         .collect();
-    match differing[..] {
-        ["script" | "content" | "playbook" | "asserts"] => format!("{label} changed"),
-        ["revision"] => format!("{label}: this version of pipeline does it differently"),
-        ["agent"] => "the boot-time agent changed".to_owned(),
-        ["environment"] => {
+    let [member] = differing[..] else {
+        return format!("{label}: {} changed", differing.join(" and "));
+    };
+    match named.member(member) {
+        Some(Input::Content) => format!("{label} changed"),
+        Some(Input::BuiltIn(words)) if member == REVISION => format!("{label}: {words}"),
+        Some(Input::BuiltIn(words)) => words.to_owned(),
+        Some(Input::Variables) => {
             let of = |v: &Value| {
-                v.get("environment")
+                v.get(member)
                     .and_then(Value::as_object)
                     .cloned()
                     .unwrap_or_default()
@@ -145,7 +146,7 @@ fn step_change(label: &str, before: &Value, now: &Value) -> String {
                 .collect();
             format!("{} of {label} changed", names.join(", "))
         }
-        _ => format!("{label}: {} changed", differing.join(" and ")),
+        _ => format!("{label}: {member} changed"),
     }
 }
 
@@ -154,6 +155,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::node::Results;
+
+    const STAGE: Stage = Stage {
+        name: "brew",
+        results: Results::Stored,
+        inputs: &[
+            ("disk", Input::Size),
+            ("beans", Input::Secret("its beans changed")),
+            (
+                "steps",
+                Input::Named(Named {
+                    noun: "step",
+                    members: &[("script", Input::Content), ("environment", Input::Variables)],
+                }),
+            ),
+        ],
+    };
 
     #[test]
     fn differences_are_told_in_the_users_words() {
@@ -164,31 +182,33 @@ mod tests {
         let mut new = old.clone();
         new["install"] = json!("bbb");
         let is_key = |input: &Value| input == "bbb";
-        assert_eq!(differences(&old, &new, &is_key), Vec::<String>::new());
+        assert_eq!(differences(STAGE, &old, &new, &is_key), Vec::<String>::new());
         new["disk"] = json!(3u64 << 30);
+        new["beans"] = json!("f00");
         new["packages"] = json!(["vim", "curl"]);
         new["steps"] =
             json!([{"step": "guest/update.sh", "script": "2", "environment": {"A": "1"}}, {"step": "x"}]);
         assert_eq!(
-            differences(&old, &new, &is_key),
+            differences(STAGE, &old, &new, &is_key),
             [
                 "disk changed from 2 GiB to 3 GiB",
                 "packages now with curl",
                 "guest/update.sh changed",
                 "step x is new",
                 "step reboot is gone",
+                "its beans changed",
             ]
         );
         let mut copy = old.clone();
         copy["steps"][1] = json!({"step": "reboot", "revision": 2});
         assert_eq!(
-            differences(&old, &copy, &is_key),
+            differences(STAGE, &old, &copy, &is_key),
             ["reboot: this version of pipeline does it differently"]
         );
         let mut env = old.clone();
         env["steps"][0]["environment"] = json!({"A": "2", "B": "3"});
         assert_eq!(
-            differences(&old, &env, &is_key),
+            differences(STAGE, &old, &env, &is_key),
             ["A, B of guest/update.sh changed"]
         );
     }

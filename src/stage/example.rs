@@ -20,6 +20,7 @@ use crate::plan::node::{Cost, Results, Role, Stage};
 pub const STAGE: Stage = Stage {
     name: "example",
     results: Results::Stored,
+    inputs: &[],
 };
 /// Revision of what it makes.
 const REVISION: u32 = 1;

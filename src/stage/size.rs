@@ -9,8 +9,8 @@ use std::time::Duration;
 
 #[cfg(test)]
 pub use self::plan::STAGE;
-pub use self::plan::SizeWork;
 pub(super) use self::plan::plan;
+pub use self::plan::{SizeWork, TERM};
 
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::model::{DiskFormat, Distro, Flavor, Image, StepKind};
 use crate::plan::graph::{Draft, Nodes};
-use crate::plan::node::{Cost, Results, Stage};
+use crate::plan::node::{Cost, Input, Named, Results, Stage};
 use crate::stage::Work;
 use crate::stage::distro::{MachineWish, data_bound, wish};
 use crate::stage::install::ACCESS;
@@ -19,6 +19,18 @@ use crate::stage::part::{IMAGE, Ready};
 pub const STAGE: Stage = Stage {
     name: "check",
     results: Results::Stored,
+    inputs: &[
+        ("checks", Input::Named(CHECKS)),
+        (
+            "questions",
+            Input::BuiltIn("this version of pipeline checks differently"),
+        ),
+    ],
+};
+/// Its checks, in its keys.
+const CHECKS: Named = Named {
+    noun: "check",
+    members: &[("asserts", Input::Content)],
 };
 
 /// Virtual CPUs of a VM that is checked: a boot does one thing after another, and so more images boot at once.

@@ -14,6 +14,7 @@ use crate::stage::Work;
 pub const STAGE: Stage = Stage {
     name: "fetch",
     results: Results::Stored,
+    inputs: &[],
 };
 
 /// Revision of what it makes; see [`Draft::revision`].

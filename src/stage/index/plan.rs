@@ -19,6 +19,7 @@ use crate::stage::part::{Part, Ready};
 pub const STAGE: Stage = Stage {
     name: "index",
     results: Results::Outside,
+    inputs: &[],
 };
 
 /// Revision of what it makes; see [`Draft::revision`].

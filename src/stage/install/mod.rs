@@ -14,13 +14,20 @@ use super::recipe::{Inputs, PlanError};
 use super::task::File;
 use crate::manifest::model::{Distro, Manifest, Source};
 use crate::plan::graph::Nodes;
-use crate::plan::node::{Results, Role, Stage};
+use crate::plan::node::{Input, Results, Role, Stage};
 
 /// Makes a distro's disk.
 pub const STAGE: Stage = Stage {
     name: "install",
     results: Results::Stored,
+    inputs: &[
+        ("disk", Input::Size),
+        ("answers", Input::Answers("its answers changed")),
+        ("password", Input::Secret("its password changed")),
+    ],
 };
+/// What `--rebuild` selects installs by.
+pub const TERM: &str = "distro";
 
 /// Stands in rendered answers where the key of the build will stand: the key pair is made anew for each install and
 /// is no input of it.
@@ -41,11 +48,12 @@ pub(super) fn plan(
     distro: &Distro,
     facts: &Inputs<'_>,
 ) -> Result<NodeIndex, PlanError> {
-    match &distro.source {
-        Source::Bootstrap(source) => bootstrap::plan(nodes, distro, source, facts),
-        Source::Disk(source) => Ok(disk::plan(nodes, distro, &source.media, manifest, facts)),
-        Source::Installer(source) => installer::plan(nodes, distro, source, manifest, facts),
-    }
+    let disk = match &distro.source {
+        Source::Bootstrap(source) => bootstrap::plan(nodes, distro, source, facts)?,
+        Source::Disk(source) => disk::plan(nodes, distro, &source.media, manifest, facts),
+        Source::Installer(source) => installer::plan(nodes, distro, source, manifest, facts)?,
+    };
+    Ok(nodes.known_as(disk, TERM, distro.name.clone()))
 }
 
 /// Size of the largest image of a distro, in bytes.

@@ -15,6 +15,7 @@ use crate::stage::distro::data_bound;
 pub const STAGE: Stage = Stage {
     name: "package",
     results: Results::Stored,
+    inputs: &[],
 };
 
 /// Memory of a package node beyond what it maps: blocks in flight, in bytes.

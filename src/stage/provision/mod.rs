@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::plan::plan;
-pub use self::plan::{Action, PlannedStep, ProvisionWork, STAGE};
+pub use self::plan::{Action, PlannedStep, ProvisionWork, TERM};
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::host::process::shell_quote;

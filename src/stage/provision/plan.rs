@@ -12,7 +12,7 @@ use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::model::{AnsibleStep, CopyStep, Distro, Flavor, Secret};
 use crate::plan::graph::{Draft, Nodes};
-use crate::plan::node::{Cost, Results, Stage};
+use crate::plan::node::{Cost, Input, Named, Results, Stage};
 use crate::stage::Work;
 use crate::stage::distro::{GuestAccess, MachineWish, access, data_bound, user, wish};
 use crate::stage::recipe::PlanError;
@@ -21,6 +21,23 @@ use crate::stage::recipe::PlanError;
 pub const STAGE: Stage = Stage {
     name: "provision",
     results: Results::Stored,
+    inputs: &[
+        ("steps", Input::Named(STEPS)),
+        ("seal", Input::BuiltIn("the sealing script changed")),
+    ],
+};
+/// What `--rebuild` selects nodes of it by.
+pub const TERM: &str = "flavor";
+/// Its steps, in its keys.
+const STEPS: Named = Named {
+    noun: "step",
+    members: &[
+        ("script", Input::Content),
+        ("content", Input::Content),
+        ("playbook", Input::Content),
+        ("agent", Input::BuiltIn("the boot-time agent changed")),
+        ("environment", Input::Variables),
+    ],
 };
 
 /// Revision of what it makes; see [`Draft::revision`].
@@ -122,5 +139,6 @@ pub(in crate::stage) fn plan(
             scratch: 2 * data_bound(distro),
         },
     };
-    Ok(nodes.add(draft, work))
+    let node = nodes.add(draft, work);
+    Ok(nodes.known_as(node, TERM, flavor.name.clone()))
 }

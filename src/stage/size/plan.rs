@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::PROVISIONED;
 use crate::manifest::model::{DiskFormat, Distro, Image, Source};
 use crate::plan::graph::{Draft, Nodes};
-use crate::plan::node::{Cost, Results, Stage};
+use crate::plan::node::{Cost, Input, Results, Stage};
 use crate::size::MIB;
 use crate::stage::Work;
 use crate::stage::distro::{GuestAccess, MachineWish, access, data_bound, wish};
@@ -16,7 +16,10 @@ use crate::stage::install::ACCESS;
 pub const STAGE: Stage = Stage {
     name: "size",
     results: Results::Stored,
+    inputs: &[("size", Input::Size)],
 };
+/// What `--rebuild` selects nodes of it by.
+pub const TERM: &str = "size";
 
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 1;
@@ -78,5 +81,6 @@ pub(in crate::stage) fn plan(
             ..Cost::default()
         },
     };
-    nodes.add(draft, work)
+    let node = nodes.add(draft, work);
+    nodes.known_as(node, TERM, image.size.0.to_string())
 }

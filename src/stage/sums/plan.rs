@@ -17,6 +17,7 @@ use crate::stage::part::{Part, Ready};
 pub const STAGE: Stage = Stage {
     name: "sums",
     results: Results::Outside,
+    inputs: &[],
 };
 
 /// Revision of what it makes; see [`Draft::revision`].

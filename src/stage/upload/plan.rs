@@ -21,6 +21,7 @@ use crate::stage::recipe::PlanError;
 pub const STAGE: Stage = Stage {
     name: "upload",
     results: Results::Outside,
+    inputs: &[],
 };
 
 /// Revision of what it makes; see [`Draft::revision`].
