@@ -11,7 +11,8 @@ use super::reason::differences;
 
 /// What the plan wants to know about results.
 pub trait Lookup<W> {
-    /// Whether the result of a node is there and still stands, or why not, where that is known ("out/x.gz is missing").
+    /// Whether the result of a node is there and still stands. If not, with words ("out/x.gz is missing") where there is one:
+    /// it is then made again.
     fn has(&self, plan: &Plan<W>, index: NodeIndex) -> Result<(), Option<String>>;
     /// What was last built for this subject: inputs, seconds, bytes.
     fn last(&self, node: &Node<W>) -> Option<LastBuild>;
@@ -45,7 +46,7 @@ pub enum State {
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub state: State,
-    /// Whether it must be made although the store has its result: asked for, or made of what is made anew.
+    /// Whether it must be made although the store has its result: asked for, outdated, or made of what is made again.
     pub anew: bool,
     /// In words; empty for a cached node.
     pub reason: String,
@@ -110,7 +111,7 @@ pub fn assess<W>(
             index,
             Verdict {
                 state,
-                anew: forced[&index] || outdated.contains(&index),
+                anew: forced[&index] || outdated.contains(&index) || matches!(present[&index], Err(Some(_))),
                 reason,
                 seconds,
                 bytes,

@@ -9,8 +9,10 @@ use super::execute::Shared;
 use super::prepare::{Prepared, prepare};
 use super::schedule::Budget;
 use super::workers::{OnFailure, Tally, carry_out};
+use crate::digest::{Algorithm, sha256_hex};
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
+use crate::host::fs::hash_file;
 use crate::host::process::Cmd;
 use crate::machine::spec::Accel;
 use crate::manifest::load::load;
@@ -202,4 +204,34 @@ fn two_files_of_a_stage_appear_wherever_their_image_does() {
         again.verdicts[&index].state
     };
     assert_eq!((verdict("example"), verdict("sums")), (State::Todo, State::Todo));
+
+    // And also where the run that packaged the image was killed before that.
+    let mut packaged = again
+        .plan
+        .nodes()
+        .filter(|(_, node)| node.stage.name == "package");
+    let (_, package) = packaged.next().unwrap();
+    let scratch = house.store.scratch("killed").unwrap();
+    let cancel = Cancel::default();
+    let claim = house
+        .store
+        .claim("package", &package.key, &scratch, true, &cancel, &mut || {});
+    let Claim::Miss(mut slot) = claim.unwrap() else {
+        panic!("it is built again")
+    };
+    let image = slot.path("image");
+    fs::write(&image, "other bytes").unwrap();
+    slot.set_digests("image", hash_file(&image, &Algorithm::ALL, &cancel).unwrap());
+    let facts = house
+        .store
+        .lookup("package", &package.key)
+        .unwrap()
+        .into_parts()
+        .1;
+    slot.commit(package.inputs.clone(), facts, &cancel).unwrap();
+    drop(scratch);
+    let tally = house.run(&house.prepare(&|_| false));
+    assert_eq!(tally.failed, 0);
+    let digest = fs::read_to_string(at("share").join(&names[2])).unwrap();
+    assert_eq!(digest, sha256_hex(b"other bytes"));
 }

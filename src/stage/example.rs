@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StageError;
 use super::part::{IMAGE, Ready};
 use super::result::Taken;
-use super::task::{File, Made, Task};
+use super::task::{File, Made, Stored, Task};
 use super::{Site, Work, package};
 use crate::digest::Algorithm;
 use crate::manifest::model::{Image, Manifest};
@@ -71,6 +71,20 @@ impl Task for ExampleWork {
                 File::published("note", ".note"),
                 File::published("digest", ".sha256"),
             ]
+        }
+    }
+
+    /// The digest that it left must be that of the image, which may have been packaged again under the same key.
+    fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
+        let result = stored.result.as_ref().ok_or(None)?;
+        let left = fs::read_to_string(result.folder.join("digest")).unwrap_or_default();
+        let Some(image) = (stored.taken)(&IMAGE) else {
+            return Ok(());
+        };
+        let image = image.artifact(package::IMAGE).map_err(|_| None)?;
+        match image.digest(Algorithm::Sha256) {
+            Ok(digest) if digest.hex != left => Err(Some(package::AGAIN.to_owned())),
+            _ => Ok(()),
         }
     }
 

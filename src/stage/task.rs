@@ -47,7 +47,8 @@ pub trait Task: fmt::Debug {
     /// The files of its result.
     fn files(&self) -> &'static [File];
 
-    /// Whether its result still stands; if not, why, where there is more to say than that it is not there.
+    /// Whether its result still stands; if not, why, where there is more to say than that it is not there. A result that is
+    /// there and does not stand needs words: it is made again.
     ///
     /// # Errors
     /// That it does not.
