@@ -54,8 +54,12 @@ pub fn put(raw: &Path, offset: u64, puts: &[Put<'_>], cancel: &Cancel) -> Result
         };
     }
     let (_, complaints) = debugfs(raw, offset, true, &requests, cancel)?;
-    // A folder that is there already is as good.
-    let real = complaints.iter().find(|line| !line.contains("already exists"));
+    // A folder that is there already is as good; debugfs says so for `mkdir` alone, whatever is there.
+    let is_there = |line: &str| {
+        let mut of_folders = ["mkdir: ", "ext2fs_mkdir: "].iter();
+        of_folders.any(|start| line.starts_with(start)) && line.contains("already exists")
+    };
+    let real = complaints.iter().find(|line| !is_there(line));
     match real {
         None => Ok(()),
         Some(line) => Err(DiskError::FileSystem {

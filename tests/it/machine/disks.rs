@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pipeline::internals::host::cancel::Cancel;
-use pipeline::internals::machine::disk::{self, DiskError, Ext4, FileSystem, TableKind};
+use pipeline::internals::machine::disk::{self, DiskError, Ext4, FileSystem, Put, TableKind};
 use pipeline::internals::machine::seed::Seed;
 use pipeline::internals::machine::spec::DiskFormat;
 use pipeline::internals::size::{ByteSize, GIB, MIB};
@@ -122,6 +122,35 @@ fn a_disk_that_did_not_grow_as_asked_is_not_taken_for_one_that_did() {
         "{root:?}, {}",
         stored(&raw)
     );
+}
+
+#[test]
+fn files_are_put_into_a_file_system_where_nothing_is_yet() {
+    let bench = Bench::new();
+    let (raw, root) = make_disk(&bench, TableKind::Dos);
+    let new = bench.write("new", "new\n");
+    let put = |puts: &[Put<'_>]| {
+        let put = disk::put(&raw, root.start, puts, &Cancel::default());
+        put.map_err(|error| error.to_string())
+    };
+    let read = |path: &str| debugfs(&raw, root.start, &format!("cat {path}"));
+    put(&[
+        Put::Folder("/etc"),
+        Put::Folder("/new"),
+        Put::File("/new/file", &new),
+        Put::Link("/new/link", "file"),
+    ])
+    .unwrap();
+    assert_eq!(read("/new/file"), "new\n");
+    for there in [
+        Put::File("/etc/hello", new.as_path()),
+        Put::Link("/new/link", "elsewhere"),
+        Put::File("/nowhere/file", new.as_path()),
+    ] {
+        let told = put(&[Put::Folder("/etc"), there]).unwrap_err();
+        assert!(told.contains("could not be written to: "), "{told}");
+    }
+    assert_eq!(read("/etc/hello"), "hello from the old disk\n");
 }
 
 #[test]
