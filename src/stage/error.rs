@@ -111,6 +111,12 @@ pub enum StageError {
         node: String,
         file: String,
     },
+    /// The key into a guest that is not sealed yet.
+    #[error(
+        "the key that opens this guest has gone from the store with the installed disk, while this run was going; run again: \
+         the guest is then installed and provisioned again"
+    )]
+    KeyGone,
     /// An earlier result was not handed over.
     #[error("no result was handed over as `{role}`; this is a bug in pipeline")]
     NoResult {

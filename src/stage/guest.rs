@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::digest::sha256_hex;
@@ -81,17 +81,18 @@ pub fn scaled(accel: Accel, limit: Duration) -> Duration {
     }
 }
 
-/// The key that opens a door, and the seed that must be attached for it.
+/// The key that opens a door, and the seed that must be attached for it. `installed` is asked for the key of a guest that we
+/// installed ourselves.
 ///
 /// # Errors
 /// [`StageError`].
 pub fn open_door(
     access: &GuestAccess,
-    installed_key: &Path,
+    installed: &dyn Fn() -> Result<PathBuf, StageError>,
     site: &Site,
 ) -> Result<(Key, Option<PathBuf>), StageError> {
     match &access.door {
-        Door::Installed => Ok((Key::adopt(installed_key, &site.scratch, &site.cancel)?, None)),
+        Door::Installed => Ok((Key::adopt(&installed()?, &site.scratch, &site.cancel)?, None)),
         Door::Given(Access::Key(path)) => Ok((Key::adopt(path, &site.scratch, &site.cancel)?, None)),
         Door::Given(Access::CloudInit) => {
             let key = Key::generate(&site.scratch, &site.cancel)?;

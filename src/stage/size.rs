@@ -4,7 +4,7 @@
 
 mod plan;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -61,16 +61,9 @@ impl Task for SizeWork {
         let provisioned = taken.get(&PROVISIONED)?;
         let disk = provisioned.path(provision::DISK)?;
         let told: Provisioned = provisioned.facts().unwrap_or_default();
-        // Only a guest that we installed by key has one, and only one that cannot grow offline needs it.
-        let key = taken.find(&ACCESS).and_then(|install| install.path(KEY).ok());
-        size(
-            self,
-            &disk,
-            &told,
-            &key.unwrap_or_default(),
-            site,
-            &out.join(DISK),
-        )?;
+        // The plan does not wait for it, as only a guest that cannot grow offline needs it.
+        let key = || taken.find(&ACCESS).ok_or(StageError::KeyGone)?.path(KEY);
+        size(self, &disk, &told, &key, site, &out.join(DISK))?;
         Ok(Made::with(&Facts { size: self.size }))
     }
 }
@@ -83,7 +76,7 @@ pub fn size(
     work: &SizeWork,
     provisioned: &Path,
     facts: &Provisioned,
-    installed_key: &Path,
+    installed_key: &dyn Fn() -> Result<PathBuf, StageError>,
     site: &Site,
     result: &Path,
 ) -> Result<(), StageError> {
@@ -163,7 +156,7 @@ fn work_inside(
     work: &SizeWork,
     raw: &Path,
     grows: bool,
-    installed_key: &Path,
+    installed_key: &dyn Fn() -> Result<PathBuf, StageError>,
     site: &Site,
 ) -> Result<(), StageError> {
     disk::resize(raw, DiskFormat::Raw, ByteSize(work.size), &site.cancel)?;

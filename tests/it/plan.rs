@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::internals::store::Store;
-use serde_json::Value;
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::store::{Claim, Store};
+use serde_json::{Value, json};
 
 use crate::support::Bench;
 
@@ -170,6 +171,47 @@ fn equal_local_media_give_equal_keys_on_every_host() {
     assert!(one.read("store/media.json").contains(&digest));
     one.write("base.qcow2", "other");
     assert_eq!(keys_of(&one), other);
+}
+
+/// A root that only grows mounted leaves its guest unsealed: the size stage enters it once more, by the key that the install node
+/// keeps beside its disk. Clean-ups may take that away before the provisioned disk.
+#[test]
+fn an_unsealed_guest_is_installed_and_provisioned_again_when_the_key_to_it_has_gone() {
+    let bench = bench(MANIFEST);
+    let of = |id: &str| {
+        let plan = plan(&bench, &["debian12-5G-base"]);
+        let nodes = plan["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["id"] == id).unwrap().clone();
+        let text = |name: &str| node[name].as_str().unwrap_or_default().to_owned();
+        (text("key"), text("state"), text("reason"))
+    };
+    let store = Store::open(&bench.path("store")).unwrap();
+    let cancel = Cancel::default();
+    let scratch = store.scratch("earlier").unwrap();
+    let put = |id: &str, facts: Value| {
+        let stage = id.split('/').next().unwrap();
+        let claim = store.claim(stage, &of(id).0, &scratch, true, &cancel, &mut || {});
+        let Claim::Miss(slot) = claim.unwrap() else {
+            panic!("it is made again")
+        };
+        for file in ["disk", "key"] {
+            std::fs::write(slot.path(file), id).unwrap();
+        }
+        slot.commit(json!({}), facts, &cancel).unwrap();
+    };
+    let (install, provision) = ("install/debian12", "provision/debian12-base");
+    let states = || (of(install).1, of(provision).1);
+    let words = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    put(provision, json!({ "root": null, "sealed": true }));
+    assert_eq!(states(), words("unneeded", "cached"));
+    put(provision, json!({ "root": null, "sealed": false }));
+    assert_eq!(states(), words("todo", "todo"));
+    assert_eq!(
+        of(provision).2,
+        "the key that opens its guest has gone from the store with the installed disk"
+    );
+    put(install, json!({}));
+    assert_eq!(states(), words("cached", "cached"));
 }
 
 #[test]

@@ -313,7 +313,7 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
             &work(size),
             &disk,
             &Provisioned::default(),
-            Path::new(""),
+            &|| panic!("nobody enters it"),
             &site,
             &result,
         )
@@ -351,7 +351,15 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
         };
         let _ = std::fs::remove_file(bench.path("scratch/disk.raw"));
         let _ = std::fs::remove_file(&result);
-        size::size(&work(size), &disk, &told, Path::new(""), &site, &result).map_err(|e| e.to_string())
+        size::size(
+            &work(size),
+            &disk,
+            &told,
+            &|| panic!("nobody enters it"),
+            &site,
+            &result,
+        )
+        .map_err(|e| e.to_string())
     };
     let told = sized(MIB, 128 * MIB).unwrap_err();
     assert!(

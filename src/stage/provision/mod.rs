@@ -6,7 +6,7 @@ mod plan;
 mod step;
 mod steps;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
 use crate::stage::install::{self, KEY};
 use crate::stage::result::Taken;
-use crate::stage::task::{File, Finding, Made, Memo, Task};
+use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
 
 /// Longest time for one question, under KVM.
 const ROOT_LIMIT: Duration = Duration::from_secs(60);
@@ -115,6 +115,17 @@ impl Task for ProvisionWork {
         const { &[File::internal(DISK)] }
     }
 
+    /// An unsealed guest must be entered once more, by the key of its install node. One that is installed again has another.
+    fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
+        let result = stored.result.as_ref().ok_or(None)?;
+        let told: Provisioned = result.facts().unwrap_or_default();
+        if !told.sealed && self.guest.door == Door::Installed && (stored.taken)(&BASE).is_none() {
+            let why = "the key that opens its guest has gone from the store with the installed disk";
+            return Err(Some(why.to_owned()));
+        }
+        Ok(())
+    }
+
     fn texts(&self) -> Vec<(String, &str)> {
         let scripts = self.steps.iter().filter_map(|step| match &step.action {
             Action::Run { script, .. } => Some((sha256_hex(script.as_bytes()), script.as_str())),
@@ -129,8 +140,7 @@ impl Task for ProvisionWork {
 
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
         let base = taken.get(&BASE)?;
-        // A disk that was there already brings no key of ours.
-        let key = base.path(KEY).unwrap_or_default();
+        let key = || base.path(KEY);
         let told = provision(self, &base.path(install::DISK)?, &key, site, &out.join(DISK))?;
         Ok(Made::with(&told))
     }
@@ -143,7 +153,7 @@ impl Task for ProvisionWork {
 pub fn provision(
     work: &ProvisionWork,
     base: &Path,
-    installed_key: &Path,
+    installed_key: &dyn Fn() -> Result<PathBuf, StageError>,
     site: &Site,
     result: &Path,
 ) -> Result<Provisioned, StageError> {
