@@ -18,7 +18,7 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 const REASON: usize = 3;
 
 /// How a message of the kernel begins, which may come behind any text on a console.
-static KERNEL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\[ *\d+\.\d+\] ").ok());
+static KERNEL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\[ *\d+\.\d+\]").ok());
 
 /// Something worth showing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Watch {
 
     /// Reads a line that has not ended yet.
     pub fn hear_unfinished(&mut self, line: &str, now: Instant) {
-        let is_end = line.ends_with([':', ']', '>']);
+        let is_end = line.ends_with([':', ']', '>']) && !starts_with_kernel(line);
         let whole = if is_end {
             self.wrapped.clone() + line
         } else {
