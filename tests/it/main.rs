@@ -17,6 +17,7 @@ mod import;
 mod init;
 mod installer;
 mod layers;
+mod loaded;
 mod machine;
 mod manifest;
 mod media;
