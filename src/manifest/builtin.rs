@@ -33,6 +33,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
         "bootstrap-ubuntu.sh.j2",
         include_str!("../../templates/bootstrap-ubuntu.sh.j2"),
     ),
+    ("agama.json.j2", include_str!("../../templates/agama.json.j2")),
+    ("autoyast.xml.j2", include_str!("../../templates/autoyast.xml.j2")),
     (
         "autoinstall-ubuntu.yaml.j2",
         include_str!("../../templates/autoinstall-ubuntu.yaml.j2"),

@@ -6,12 +6,13 @@ use std::path::Path;
 use crate::support::{Bench, python, tool};
 
 /// Distros of every installer and version, with every choice that the templates have.
-const ROWS: [(&str, &str, &str); 12] = [
+const ROWS: [(&str, &str, &str); 15] = [
     ("centos7", "rhel", "7"),
     ("centos8", "rhel", "8"),
     ("alma9", "rhel", "9"),
     ("alma10", "rhel", "10"),
     ("fedora42", "rhel", "42"),
+    ("fedora45", "rhel", "45"),
     ("debian11", "debian", "11"),
     ("debian12", "debian", "12"),
     ("debian13", "debian", "13"),
@@ -19,6 +20,8 @@ const ROWS: [(&str, &str, &str); 12] = [
     ("ubuntu2204", "ubuntu", "22.04"),
     ("ubuntu2404", "ubuntu", "24.04"),
     ("ubuntu2604", "ubuntu", "26.04"),
+    ("leap156", "suse", "15.6"),
+    ("leap160", "suse", "16.0"),
 ];
 
 /// Versions as publishers write them, and which of the others each is like.
@@ -78,6 +81,7 @@ fn kickstarts_are_good_for_their_versions() {
         ("alma9", "RHEL9"),
         ("alma10", "RHEL10"),
         ("fedora42", "F42"),
+        ("fedora45", "F45"),
     ] {
         for vars in ["", FULL] {
             let file = bench.write("ks.cfg", render(&bench, vars, distro));
@@ -114,6 +118,37 @@ fn preseeds_are_good_for_debconf_and_autoinstalls_for_cloud_init() {
     }
 }
 
+/// The schemas of both are not in packages of this system; their form is, and that their scripts are scripts.
+#[test]
+fn profiles_for_suse_are_xml_and_json_with_clean_scripts() {
+    let bench = Bench::new();
+    let odd = "fullname = \"R & D <it>\"\n";
+    for vars in [String::new(), format!("{FULL}product = \"SLES\"\n{odd}")] {
+        let text = render(&bench, &vars, "leap156");
+        let file = bench.write("autoinst.xml", &text);
+        let element = |path: &str| {
+            let words = ["--xpath", path, file.to_str().unwrap()];
+            tool("xmllint", &words, &bench.path(".")).trim().to_owned()
+        };
+        let script = element("string(//*[local-name()='source'])");
+        let profile: serde_json::Value = serde_json::from_str(&render(&bench, &vars, "leap160")).unwrap();
+        let post = profile["scripts"]["post"][0]["content"].as_str().unwrap().trim();
+        for script in [&script, post] {
+            let path = bench.write("script", format!("#!/bin/sh\n{script}\n"));
+            tool("dash", &["-n", path.to_str().unwrap()], &bench.path("."));
+            let key = "\necho 'ssh-ed25519 AAAA-build-key pipeline-build' > /root/.ssh/authorized_keys\n";
+            assert!(script.contains(key), "{script}");
+            let last = script.lines().last().unwrap();
+            assert!(last.contains("/installed; } > /dev/null 2>&1 || :"), "{script}");
+        }
+        if !vars.is_empty() {
+            assert_eq!(element("string(//*[local-name()='fullname'])"), "R & D <it>");
+            assert_eq!(profile["user"]["fullName"], "R & D <it>");
+            assert_eq!(profile["product"]["id"], "SLES");
+        }
+    }
+}
+
 #[test]
 fn versions_and_names_as_publishers_write_them_render_as_they_are_meant() {
     let bench = Bench::new();
@@ -131,10 +166,17 @@ fn versions_and_names_as_publishers_write_them_render_as_they_are_meant() {
 #[test]
 fn what_each_installer_of_the_fleet_gets_is_reviewed_as_text() {
     let bench = Bench::new();
-    for distro in ["debian13", "ubuntu2004", "ubuntu2404", "centos7", "alma9"] {
+    for distro in [
+        "debian13",
+        "ubuntu2004",
+        "ubuntu2404",
+        "centos7",
+        "alma9",
+        "leap160",
+    ] {
         insta::assert_snapshot!(format!("{distro}_plain"), render(&bench, "", distro));
     }
-    for distro in ["debian13", "ubuntu2204", "centos8"] {
+    for distro in ["debian13", "ubuntu2204", "centos8", "leap156"] {
         insta::assert_snapshot!(format!("{distro}_full"), render(&bench, FULL, distro));
     }
 }

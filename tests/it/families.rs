@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::installer::{cd, failure, manifest};
+use crate::machine::tiny::Then;
 use crate::support::Bench;
 
 const FLAVORS_AND_IMAGES: &str = r#"
@@ -105,6 +107,58 @@ fn the_example_of_the_manual_is_planned_explained_and_rendered() {
     ] {
         assert!(ran.stdout.contains(line), "{}", ran.stdout);
     }
+}
+
+/// A guest of one sector in the place of an installer that no table of the program knows.
+#[test]
+fn an_installer_of_ones_own_is_followed_by_its_own_words() {
+    let bench = Bench::new();
+    bench.write(
+        "house.toml",
+        r#"
+[family.house]
+user = "root"
+
+[installer.house]
+family    = "house"
+program   = "bricklayer"
+answers   = "plan.cfg"
+file      = "plan.cfg"
+delivery  = "seed"
+label     = "HOUSE"
+disk      = "64M"
+memory    = "64M"
+arguments = "plan=LABEL=HOUSE"
+images.amd64 = { kernel = "linux", initrd = "initrd" }
+
+[program.bricklayer]
+progress = [{ has = "laying brick ", phase = "laying {}" }]
+fatal    = [{ has = "out of mortar", means = "the wall cannot be finished", remedy = "order mortar" }]
+"#,
+    );
+    bench.write("plan.cfg", "four walls\n{{ report_installed }}\n");
+    cd(
+        &bench,
+        "house",
+        "laying brick number\r\nout of mortar\r\n",
+        Then::Halt,
+    );
+    let distro = "[distros.shed]\nfamily = \"house\"\nversion = \"1\"\ncpus = 1\n\
+                  source = { iso = { path = \"house.iso\", boot_command = \"<wait0>\" } }\n";
+    bench.write(
+        "images.toml",
+        format!("families = [\"house.toml\"]\n{}", manifest(distro, &["shed"])),
+    );
+    let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("install shed: laying number\n"),
+        "{}",
+        ran.all()
+    );
+    let failure = failure(&ran.stderr, "shed");
+    assert!(failure.contains("the wall cannot be finished"), "{}", ran.all());
+    assert!(ran.stderr.contains("order mortar"), "{}", ran.all());
 }
 
 #[test]

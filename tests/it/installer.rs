@@ -199,7 +199,7 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
 }
 
 /// A CD that starts a guest of one sector.
-fn cd(bench: &Bench, name: &str, text: &str, then: Then) {
+pub fn cd(bench: &Bench, name: &str, text: &str, then: Then) {
     let mut loader = tiny::disk(text, then);
     loader.truncate(2048);
     bench.write(&format!("{name}/boot.img"), loader);

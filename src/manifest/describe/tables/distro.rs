@@ -10,7 +10,7 @@ table! {
     DISTRO: DistroKeys = "distro", "What is installed, once",
         "{ family = \"debian\", version = \"12\", source = { bootstrap = { suite = \"bookworm\" } } }";
     family: Name = "\"debian\"",
-        "whose conventions the guest follows: `debian`, `ubuntu`, `rhel` (CentOS, RHEL and its rebuilds, Fedora), `alpine`, or one of `families`".needed();
+        "whose conventions the guest follows: `debian`, `ubuntu`, `rhel` (CentOS, RHEL and its rebuilds, Fedora), `suse` (openSUSE Leap, SLES), `alpine`, or one of `families`".needed();
     version: Text = "\"12\"", "as its publisher numbers it".needed();
     source: In<SourceKeys> = "{ bootstrap = { suite = \"bookworm\" } }", "where it comes from".needed();
     disk: Size = "\"2G\"", "size it is installed at; no image of it can be smaller"
