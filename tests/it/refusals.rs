@@ -115,7 +115,7 @@ fn a_family_that_bootstrap_cannot_install_is_told() {
     assert_said(
         &ran,
         2,
-        &["only debian and ubuntu can be bootstrapped", "another family"],
+        &["only debian, ubuntu can be bootstrapped", "another family"],
     );
 }
 
