@@ -102,15 +102,24 @@ fn ctrl_c_stops_vms_in_order_and_says_so() {
     assert!(scratch.is_empty(), "{scratch:?}");
 }
 
-/// A guest that does not listen to its power button takes a while to be shut down.
+/// A node that does not stop when it should, here because its process is frozen.
 #[test]
 fn a_second_ctrl_c_kills_vms_at_once() {
     let bench = bench();
     let (mut child, mut stderr) = start(&bench, &["run", "m.toml", "--distro", "hangs", "--verbose"]);
     read_until(&mut stderr, "hello from the guest");
-    let interrupt = || tool("kill", &["-INT", &child.id().to_string()], &bench.path(""));
+    let id = child.id().to_string();
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+    let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap());
+    let nodes = children.collect::<String>();
+    for node in nodes.split_whitespace() {
+        tool("kill", &["-STOP", node], &bench.path(""));
+    }
+    let interrupt = || tool("kill", &["-INT", &id], &bench.path(""));
     interrupt();
     read_until(&mut stderr, "stopping: VMs are shut down in order");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it waits for its node");
     interrupt();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     wait_until("the VM to be gone", Duration::from_secs(5), || {
