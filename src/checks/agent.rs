@@ -2,9 +2,9 @@
 
 use super::judge::Fault::Fails;
 use super::judge::{Answer, Case, Finding, Look, Owner, Seen};
-use super::{Kind, Needs, switch};
+use super::{Kind, Needs, one_key};
 
-switch! {
+one_key! {
     Agent = "agent",
     "the boot-time agent fetches its script, runs it once as root, and stops for good"
 }

@@ -2,39 +2,22 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::judge::{Case, Fault, Finding, Look, Owner};
-use super::{Kind, Needs, Written};
+use super::{Kind, Needs, one_key};
 use crate::size::show_duration;
-use crate::syntax::fields::Fields;
-use crate::syntax::key::Key;
-use crate::syntax::row::Row;
 use crate::syntax::text::Time;
 
-static KEY: Row<Time> = Row::new(
-    "boots_within",
-    "\"5m\"",
-    "a first sign of life (a login prompt, a request, a greeting of sshd) within this time; without KVM four times as long",
-);
-
-/// Within this time under KVM; without KVM it may take as much longer as every other wait.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootsWithin(pub Duration);
+one_key! {
+    BootsWithin(Duration): Time = "boots_within", "\"5m\"",
+    "a first sign of life (a login prompt, a request, a greeting of sshd) within this time; without KVM four times as long"
+}
 
 impl Default for BootsWithin {
     /// As the standard set has it.
     fn default() -> Self {
         Self(Duration::from_secs(5 * 60))
-    }
-}
-
-impl Written for BootsWithin {
-    const ROWS: &'static [&'static Key] = &[&KEY.key];
-
-    fn read(table: &Fields<'_>) -> Option<Self> {
-        table.read(&KEY).map(Self)
     }
 }
 

@@ -3,29 +3,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::judge::{Case, Fault, Finding, Look};
-use super::{Kind, Needs, Question, Written};
-use crate::syntax::fields::Fields;
-use crate::syntax::key::Key;
-use crate::syntax::row::Row;
+use super::{Kind, Needs, Question, one_key};
 use crate::syntax::text::Text;
 
-static KEY: Row<Text> = Row::new("polite", "\"hello\"", "the guest greets with this text");
-
-/// Its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExampleCheck(String);
-
-impl Written for ExampleCheck {
-    const ROWS: &'static [&'static Key] = &[&KEY.key];
-
-    fn read(table: &Fields<'_>) -> Option<Self> {
-        table.read(&KEY).map(Self)
-    }
-}
+one_key! { ExampleCheck(String): Text = "polite", "\"hello\"", "the guest greets with this text" }
 
 impl Kind for ExampleCheck {
     fn input(&self) -> Value {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::Fault::Fails;
 use super::judge::{Case, Finding, Look, brief};
-use super::{Kind, Needs, switch};
+use super::{Kind, Needs, one_key};
 
 /// The guest's list of identities that clones share on purpose; `guest/inventory.sh` reads it.
 const SHARED_LIST: &str = "/etc/shared-identities";
 
-switch! {
+one_key! {
     Identity = "identity",
     "two clones have machine ids, SSH host keys, and private keys below /etc and /var/lib of their own (a second boot)"
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::judge::{Case, Fault, Finding, Look};
-use super::{Kind, Needs, Question, switch};
+use super::{Kind, Needs, Question, one_key};
 use crate::size::show_duration;
 
-switch! { LoginPrompt = "login_prompt", "`login:` on the serial console or on the screen" }
+one_key! { LoginPrompt = "login_prompt", "`login:` on the serial console or on the screen" }
 
 impl Kind for LoginPrompt {
     fn needs(&self) -> Needs {

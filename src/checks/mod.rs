@@ -134,27 +134,32 @@ impl Needs {
     }
 }
 
-/// A kind that is switched on by `true` and has nothing else to say.
-macro_rules! switch {
+/// A kind that has one key: `true` switches it on, or the key's value is all that it has to say.
+macro_rules! one_key {
     ($name:ident = $key:literal, $doc:literal) => {
-        static KEY: $crate::syntax::row::Row<$crate::syntax::row::Yes> =
-            $crate::syntax::row::Row::new($key, "true", $doc);
+        $crate::checks::one_key!(@ $name [] |()| $name, $crate::syntax::row::Yes, $key, "true", $doc);
+    };
+    ($name:ident($value:ty): $shape:ty = $key:literal, $example:literal, $doc:literal) => {
+        $crate::checks::one_key!(@ $name [(pub $value)] $name, $shape, $key, $example, $doc);
+    };
+    (@ $name:ident [$($body:tt)*] $make:expr, $shape:ty, $key:literal, $example:literal, $doc:literal) => {
+        static KEY: $crate::syntax::row::Row<$shape> = $crate::syntax::row::Row::new($key, $example, $doc);
 
         #[doc = concat!("See the key `", $key, "`.")]
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        pub struct $name;
+        pub struct $name $($body)*;
 
         impl $crate::checks::Written for $name {
             const ROWS: &'static [&'static $crate::syntax::key::Key] = &[&KEY.key];
 
             fn read(table: &$crate::syntax::fields::Fields<'_>) -> Option<Self> {
-                table.read(&KEY).map(|()| Self)
+                table.read(&KEY).map($make)
             }
         }
     };
 }
 
-use switch;
+use one_key;
 
 /// Makes one type of all kinds.
 macro_rules! checks {

@@ -1,9 +1,9 @@
 //! The first network card has its address by DHCP.
 
 use super::judge::{Case, Fault, Finding, Look, Owner};
-use super::{Kind, switch};
+use super::{Kind, one_key};
 
-switch! { Network = "network", "the first network card gets its address by DHCP" }
+one_key! { Network = "network", "the first network card gets its address by DHCP" }
 
 impl Kind for Network {
     fn owns(&self, owner: Owner) -> bool {

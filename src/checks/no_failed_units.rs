@@ -1,9 +1,9 @@
 //! No unit of systemd (no service of OpenRC) has failed.
 
 use super::judge::{Case, Fault, Finding, Look, brief};
-use super::{Kind, Needs, switch};
+use super::{Kind, Needs, one_key};
 
-switch! { NoFailedUnits = "no_failed_units", "no unit of systemd (no service of OpenRC) has failed" }
+one_key! { NoFailedUnits = "no_failed_units", "no unit of systemd (no service of OpenRC) has failed" }
 
 impl Kind for NoFailedUnits {
     fn needs(&self) -> Needs {

@@ -1,9 +1,9 @@
 //! Nothing of the build is left in the image.
 
 use super::judge::{Case, Finding, Look};
-use super::{Kind, Needs, switch};
+use super::{Kind, Needs, one_key};
 
-switch! {
+one_key! {
     NoTraces = "no_traces",
     "in no file is the build key left; no setting of the build, no address of the build host or of its proxy"
 }

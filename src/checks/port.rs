@@ -1,33 +1,17 @@
 //! A port answers through the NAT; on 22 with the greeting of SSH.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::judge::{Case, Fault, Finding, Look, Owner};
-use super::{Kind, Needs, Written};
-use crate::syntax::fields::Fields;
-use crate::syntax::key::Key;
-use crate::syntax::row::{Row, Whole};
+use super::{Kind, Needs, one_key};
+use crate::syntax::row::Whole;
 
 /// Port of SSH.
 pub const SSH: u16 = 22;
 
-static KEY: Row<Whole<u16, 1, 65_535>> = Row::new(
-    "port",
-    "22",
-    "the port is open through the NAT; on 22 sshd greets",
-);
-
-/// This port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Port(pub u16);
-
-impl Written for Port {
-    const ROWS: &'static [&'static Key] = &[&KEY.key];
-
-    fn read(table: &Fields<'_>) -> Option<Self> {
-        table.read(&KEY).map(Self)
-    }
+one_key! {
+    Port(u16): Whole<u16, 1, 65_535> = "port", "22",
+    "the port is open through the NAT; on 22 sshd greets"
 }
 
 impl Kind for Port {

@@ -2,7 +2,7 @@
 
 use super::judge::Fault::Fails;
 use super::judge::{Answer, Case, Finding, Look, brief};
-use super::{Kind, Needs, switch};
+use super::{Kind, Needs, one_key};
 use crate::size::{ByteSize, MIB};
 
 /// Room at a disk's end that belongs to no partition, at most: the second copy of a GUID table, and alignment.
@@ -10,7 +10,7 @@ const TAIL: u64 = 2 * MIB;
 /// What a file system may keep of its partition for itself, in hundredths: inode tables and the journal.
 const OWN_HUNDREDTHS: u64 = 10;
 
-switch! { RootSize = "root_size", "disk, last partition and root file system are as large as the image" }
+one_key! { RootSize = "root_size", "disk, last partition and root file system are as large as the image" }
 
 impl Kind for RootSize {
     fn needs(&self) -> Needs {

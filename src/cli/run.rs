@@ -75,7 +75,7 @@ pub struct FailureArgs {
     /// After a failure, go on with all that does not hang on it; the default
     #[arg(long, overrides_with = "fail_fast")]
     keep_going: bool,
-    /// Stop everything at the first failure instead of only what hangs on it
+    /// Stop everything at the first failure instead of only what depends on it
     #[arg(long, overrides_with = "keep_going")]
     fail_fast: bool,
 }
