@@ -6,12 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::host::cancel::Cancel;
-use crate::host::facts::parse_os_release;
-use crate::host::process::Cmd;
-use crate::host::process::Output;
-use crate::host::process::shell_quote;
-use crate::host::tools::ARCHIVE_KEYS;
-use crate::host::tools::Tool;
+use crate::host::facts::{AptSources, parse_os_release};
+use crate::host::process::{Cmd, Output, shell_quote};
+use crate::host::tools::{ARCHIVE_KEYS, Tool};
 
 /// Where a backports suite is put when the host has none.
 const BACKPORTS_LIST: &str = "/etc/apt/sources.list.d/pipeline-backports.list";
@@ -57,7 +54,7 @@ pub struct Suite {
     pub uri: String,
 }
 
-/// What apt and dpkg say.
+/// What apt and dpkg know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Apt {
     /// Version of a QEMU package that is installed.
@@ -113,22 +110,20 @@ impl System {
 }
 
 impl Apt {
-    /// Asks apt and dpkg. Where they are absent, nothing is known.
+    /// Asks dpkg, and reads apt's configuration. Where they are absent, nothing is known.
     pub fn load(cancel: &Cancel) -> Self {
         let query = Cmd::new("dpkg-query").args(["-W", "-f", "${db:Status-Status} ${Version}\\n"]);
         let installed = said(&query.args(QEMU_PACKAGES), cancel);
-        let format = "$(RELEASE) $(REPO_URI)";
-        let targets = Cmd::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]);
+        let sources = AptSources::of_this_host();
         Self {
             qemu: installed
                 .iter()
                 .find_map(|line| Some(line.strip_prefix("installed ")?.to_owned())),
-            suites: said(&targets, cancel)
-                .iter()
-                .filter_map(|line| line.split_once(' '))
+            suites: sources
+                .downloaded()
                 .map(|(release, uri)| Suite {
                     release: release.to_owned(),
-                    uri: uri.trim().to_owned(),
+                    uri: uri.to_owned(),
                 })
                 .collect(),
             keys: Path::new(ARCHIVE_KEYS).is_file(),

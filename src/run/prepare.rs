@@ -110,7 +110,7 @@ pub fn prepare(
     if wanted.upload && manifest.publish.targets.is_empty() {
         return Err(RunError::NoTarget);
     }
-    let mirrors = mirrors(manifest, selected, store);
+    let mirrors = mirrors(manifest, selected);
     let fingerprint = |secret: &Secret| match secret.read() {
         Ok(value) => store
             .fingerprint(value.expose().as_bytes())

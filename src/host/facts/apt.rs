@@ -4,16 +4,8 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::{OsRelease, os_release};
-use crate::host::cancel::Cancel;
-use crate::host::process::{Cmd, Output};
-
-/// How long `apt-get` may think about its own configuration.
-const LIMIT: Duration = Duration::from_secs(20);
-/// The fields asked of `apt-get indextargets`, in the order of [`Entry`].
-const FORMAT: &str = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)";
 
 /// Where apt's configuration is (apt.conf(5): `Dir::Etc`).
 const ETC: &str = "/etc/apt";
@@ -29,10 +21,6 @@ const RELEASE_HEAD: u64 = 4096;
 pub struct AptSource {
     /// URI of the main archive, without a slash at its end.
     pub uri: String,
-    /// Components that this host uses of it, in its order: `main`, …
-    pub components: Vec<String>,
-    /// The suite asked for, then its `-updates` suite where this host uses such.
-    pub suites: Vec<String>,
     /// Where security updates come from, when this host uses them and the suite has them.
     pub security: Option<AptSecurity>,
 }
@@ -44,16 +32,21 @@ pub struct AptSecurity {
     pub uri: String,
     /// `bookworm-security`.
     pub suite: String,
-    pub components: Vec<String>,
 }
 
-/// One source of apt: a suite and a component at a URI. Origin and label are those of the signed Release file, empty
-/// when it has not been downloaded yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// One source of apt: a suite and a component at a URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     uri: String,
     suite: String,
     component: String,
+    /// The signed Release file, where it was downloaded.
+    release: Option<Release>,
+}
+
+/// Whose archive it is, in the words of its Release file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Release {
     origin: String,
     label: String,
 }
@@ -66,60 +59,25 @@ pub struct AptSources {
 }
 
 impl AptSources {
-    /// Reads apt's configuration, and asks apt itself where that does not tell whose archives they are: it may take most
-    /// of a second, as in containers, where apt keeps no cache.
+    /// Reads apt's configuration.
     pub fn of_this_host() -> Self {
-        let configured = configured(Path::new(ETC), Path::new(LISTS));
-        let known = !configured.is_empty() && configured.iter().all(|entry| !entry.origin.is_empty());
-        let listed = if known { Vec::new() } else { listed() };
         Self {
-            // Nothing was downloaded yet, as in a fresh container: only the configuration itself is left to go by.
-            entries: if listed.is_empty() { configured } else { listed },
+            entries: configured(Path::new(ETC), Path::new(LISTS)),
             host: os_release(),
         }
+    }
+
+    /// The suites that apt has downloaded lists of, each with its URI: none before its first `update`.
+    pub fn downloaded(&self) -> impl Iterator<Item = (&str, &str)> {
+        let known = self.entries.iter().filter(|entry| entry.release.is_some());
+        known.map(|entry| (entry.suite.as_str(), entry.uri.as_str()))
     }
 
     /// The archive of a vendor (`debian`, `ubuntu`) for a suite; none where apt does not use one. The suite need not be
     /// the host's own: an archive carries all of its distribution's suites.
     pub fn mirror(&self, vendor: &str, suite: &str) -> Option<AptSource> {
-        decide(&self.entries, vendor, suite, &self.host).map(|mut source| {
-            source.uri = follow_mirror_list(source.uri);
-            source.security = source.security.map(|security| AptSecurity {
-                uri: follow_mirror_list(security.uri),
-                ..security
-            });
-            source
-        })
+        decide(&self.entries, vendor, suite, &self.host)
     }
-}
-
-/// What apt itself says. No apt-get, or one that fails, tells the same as one that has nothing to list.
-fn listed() -> Vec<Entry> {
-    let listed = Cmd::new("apt-get")
-        .args(["indextargets", "--format", FORMAT, "Created-By: Packages"])
-        .env("LC_ALL", "C");
-    let mut text = String::new();
-    let _ = listed.run(&Cancel::default(), Some(LIMIT), &mut |output, line| {
-        if output == Output::Stdout {
-            text.push_str(line);
-            text.push('\n');
-        }
-    });
-    parse_targets(&text)
-}
-
-fn parse_targets(text: &str) -> Vec<Entry> {
-    let entry = |line: &str| {
-        let mut fields = line.split('|').map(|f| f.trim().to_owned());
-        Some(Entry {
-            uri: fields.next().filter(|uri| !uri.is_empty())?,
-            suite: fields.next()?,
-            component: fields.next()?,
-            origin: fields.next()?,
-            label: fields.next()?,
-        })
-    };
-    text.lines().filter_map(entry).collect()
 }
 
 /// Everything that `sources.list` and the files beside it name, with origin and label as in the Release files that were
@@ -140,14 +98,16 @@ fn configured(etc_apt: &Path, lists: &Path) -> Vec<Entry> {
         }
     }
     for entry in &mut entries {
-        let Some(release) = release_file(lists, entry) else {
-            continue;
-        };
-        let field = |name: &str| {
-            let line = release.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_default().trim().to_owned()
-        };
-        (entry.origin, entry.label) = (field("Origin:"), field("Label:"));
+        entry.release = release_file(lists, entry).map(|release| {
+            let field = |name: &str| {
+                let line = release.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_default().trim().to_owned()
+            };
+            Release {
+                origin: field("Origin:"),
+                label: field("Label:"),
+            }
+        });
     }
     entries
 }
@@ -247,7 +207,7 @@ impl Entry {
             uri: uri.to_owned(),
             suite: suite.to_owned(),
             component: component.to_owned(),
-            ..Self::default()
+            release: None,
         }
     }
 
@@ -263,8 +223,8 @@ impl Entry {
     /// Whether it belongs to the vendor's own archive. The Release file says so; without one, the archive's folder
     /// does (all mirrors keep the name), or that the host's own suite comes from there.
     fn is_of(&self, vendor: &str, host: &OsRelease) -> bool {
-        if !self.origin.is_empty() {
-            return self.origin.eq_ignore_ascii_case(vendor);
+        if let Some(release) = self.release.as_ref().filter(|release| !release.origin.is_empty()) {
+            return release.origin.eq_ignore_ascii_case(vendor);
         }
         let own = host.id == vendor && !host.codename.is_empty() && self.base_suite() == host.codename;
         let folder = self.folder();
@@ -274,7 +234,7 @@ impl Entry {
     fn is_security(&self) -> bool {
         self.suite.ends_with("-security")
             || self.suite.ends_with("/updates")
-            || self.label.ends_with("-Security")
+            || (self.release.as_ref()).is_some_and(|release| release.label.ends_with("-Security"))
     }
 
     /// The suite without what its updates are called.
@@ -291,53 +251,33 @@ fn decide(entries: &[Entry], vendor: &str, suite: &str, host: &OsRelease) -> Opt
     // The plain suite's archive first: on some hosts only the updates come from elsewhere.
     let main = ours.iter().find(|e| is_main(e) && e.suite == e.base_suite());
     let main = main.or_else(|| ours.iter().find(|e| is_main(e)))?;
-    let components = |of: &dyn Fn(&Entry) -> bool| {
-        let mut names: Vec<String> = Vec::new();
-        for entry in ours.iter().filter(|e| of(e)) {
-            if !names.contains(&entry.component) {
-                names.push(entry.component.clone());
-            }
-        }
-        names
-    };
-    // Debian's moving targets have neither updates nor security suites of their own.
+    // Debian's moving targets have no security suites of their own.
     let moving = matches!(suite, "sid" | "unstable" | "experimental" | "rc-buggy");
-    let mut suites = vec![suite.to_owned()];
-    if !moving && ours.iter().any(|e| e.suite.ends_with("-updates")) {
-        suites.push(format!("{suite}-updates"));
-    }
     let security = ours.iter().find(|e| e.is_security() && !moving);
     Some(AptSource {
-        uri: trimmed(&main.uri),
-        components: components(&|e| is_main(e) && e.uri == main.uri),
-        suites,
+        uri: followed(&main.uri),
         security: security.map(|security| AptSecurity {
-            uri: trimmed(&security.uri),
+            uri: followed(&security.uri),
             suite: format!("{suite}-security"),
-            components: components(&|e| e.is_security() && e.uri == security.uri),
         }),
     })
 }
 
-fn trimmed(uri: &str) -> String {
+/// Without a slash at its end. Cloud images name a file that lists mirrors (`mirror+file:/etc/apt/mirrors/debian.list`,
+/// apt-transport-mirror(1)), which other tools cannot follow: the first mirror in it stands in.
+fn followed(uri: &str) -> String {
+    let first = uri.strip_prefix("mirror+file:").and_then(|list| {
+        let list = format!("/{}", list.trim_start_matches('/'));
+        first_mirror(&fs::read_to_string(list).ok()?)
+    });
+    let uri = first.unwrap_or_else(|| uri.to_owned());
     uri.trim_end_matches('/').to_owned()
-}
-
-/// Cloud images name a file that lists mirrors (`mirror+file:/etc/apt/mirrors/debian.list`, apt-transport-mirror(1)),
-/// which other tools cannot follow: the first mirror in it stands in.
-fn follow_mirror_list(uri: String) -> String {
-    let Some(list) = uri.strip_prefix("mirror+file:") else {
-        return uri;
-    };
-    let list = format!("/{}", list.trim_start_matches('/'));
-    let text = fs::read_to_string(list).unwrap_or_default();
-    first_mirror(&text).unwrap_or(uri)
 }
 
 fn first_mirror(text: &str) -> Option<String> {
     let lines = text.lines().map(str::trim);
     let line = lines.into_iter().find(|l| !l.is_empty() && !l.starts_with('#'))?;
-    line.split_whitespace().next().map(trimmed)
+    line.split_whitespace().next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -352,47 +292,49 @@ mod tests {
         }
     }
 
-    fn strings(words: &[&str]) -> Vec<String> {
-        words.iter().map(|w| (*w).to_owned()).collect()
+    /// Entries of these sources, all downloaded, with origin and label behind a `|`.
+    fn downloaded(text: &str) -> Vec<Entry> {
+        let entry = |line: &str| {
+            let (source, whose) = line.split_once(" | ").unwrap();
+            let (origin, label) = whose.split_once(" | ").unwrap();
+            let mut entry = parse_one_line(source).remove(0);
+            entry.release = Some(Release {
+                origin: origin.to_owned(),
+                label: label.to_owned(),
+            });
+            entry
+        };
+        text.lines().map(entry).collect()
     }
-
-    const TARGETS: &str = "\
-http://tools.example/apt/|stable|main|Toolmaker|Tools
-http://mirror.example/debian/|bookworm-backports|main|Debian Backports|Debian Backports
-http://mirror.example/debian/|bookworm-updates|main|Debian|Debian
-http://mirror.example/debian/|bookworm|main|Debian|Debian
-http://mirror.example/debian/|bookworm|contrib|Debian|Debian
-http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Security
-";
 
     #[test]
     fn the_main_archive_is_known_by_its_signed_origin() {
-        let entries = parse_targets(TARGETS);
-        let source = decide(&entries, "debian", "trixie", &host("debian", "bookworm")).unwrap();
-        assert_eq!(source.uri, "http://mirror.example/debian");
-        assert_eq!(source.components, strings(&["main", "contrib"]));
-        assert_eq!(source.suites, strings(&["trixie", "trixie-updates"]));
-        let security = source.security.unwrap();
-        assert_eq!(security.uri, "http://mirror.example/debian-security");
-        assert_eq!(security.suite, "trixie-security");
-        assert_eq!(security.components, strings(&["main"]));
-        let sid = decide(&entries, "debian", "sid", &host("debian", "bookworm")).unwrap();
-        assert_eq!((sid.suites, sid.security), (strings(&["sid"]), None));
-        assert_eq!(
-            decide(&entries, "ubuntu", "noble", &host("debian", "bookworm")),
-            None
+        let entries = downloaded(
+            "deb http://tools.example/apt/ stable main | Toolmaker | Tools\n\
+             deb http://mirror.example/debian/ bookworm-backports main | Debian Backports | Debian Backports\n\
+             deb http://mirror.example/debian/ bookworm-updates main | Debian | Debian\n\
+             deb http://mirror.example/debian/ bookworm main | Debian | Debian\n\
+             deb http://mirror.example/safe/ bookworm/updates main | Debian | Debian-Security\n",
         );
-        assert_eq!(decide(&[], "debian", "trixie", &host("fedora", "")), None);
+        let host = host("debian", "bookworm");
+        let source = decide(&entries, "debian", "trixie", &host).unwrap();
+        assert_eq!(source.uri, "http://mirror.example/debian");
+        let security = source.security.unwrap();
+        assert_eq!(security.uri, "http://mirror.example/safe");
+        assert_eq!(security.suite, "trixie-security");
+        let sid = decide(&entries, "debian", "sid", &host).unwrap();
+        assert_eq!(sid.security, None);
+        assert_eq!(decide(&entries, "ubuntu", "noble", &host), None);
+        assert_eq!(decide(&[], "debian", "trixie", &host), None);
     }
 
     #[test]
     fn one_archive_may_hold_security_updates_too() {
-        let text = "http://mirror.example/ubuntu/|noble|main|Ubuntu|Ubuntu\n\
-                    http://mirror.example/ubuntu/|noble|universe|Ubuntu|Ubuntu\n\
-                    http://mirror.example/ubuntu/|noble-security|main|Ubuntu|Ubuntu\n";
-        let source = decide(&parse_targets(text), "ubuntu", "noble", &host("ubuntu", "noble")).unwrap();
-        assert_eq!(source.components, strings(&["main", "universe"]));
-        assert_eq!(source.suites, strings(&["noble"]));
+        let entries = downloaded(
+            "deb http://mirror.example/ubuntu/ noble main | Ubuntu | Ubuntu\n\
+             deb http://mirror.example/ubuntu/ noble-security main | Ubuntu | Ubuntu\n",
+        );
+        let source = decide(&entries, "ubuntu", "noble", &host("ubuntu", "noble")).unwrap();
         assert_eq!(source.security.unwrap().uri, source.uri);
     }
 
@@ -419,14 +361,12 @@ http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Secu
         let entries = configured(folder.path(), &lists);
         let source = decide(&entries, "debian", "bookworm", &host("debian", "bookworm")).unwrap();
         assert_eq!(source.uri, "http://mirror.example/debian");
-        assert_eq!(source.components, strings(&["main", "contrib"]));
-        assert_eq!(source.suites, strings(&["bookworm", "bookworm-updates"]));
         assert_eq!(
             source.security.unwrap().uri,
             "http://mirror.example/debian-security"
         );
         assert!(entries.iter().all(|e| !e.uri.contains("off.example")));
-        assert!(entries.iter().all(|e| e.origin.is_empty()));
+        assert!(entries.iter().all(|e| e.release.is_none()));
 
         // After the first update, the Release files tell whose archives they are.
         let release =
@@ -438,22 +378,16 @@ http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Secu
             "Origin: Tools\n",
         )
         .unwrap();
-        let told: Vec<_> = configured(folder.path(), &lists)
-            .into_iter()
-            .filter(|e| !e.origin.is_empty())
-            .map(|e| (e.suite, e.origin, e.label))
-            .collect();
-        let told: Vec<_> = told
+        let entries = configured(folder.path(), &lists);
+        let known = entries
             .iter()
-            .map(|(s, o, l)| (s.as_str(), o.as_str(), l.as_str()))
-            .collect();
-        assert_eq!(
-            told,
-            [
-                ("stable", "Tools", ""),
-                ("bookworm-security", "Debian", "Debian-Security")
-            ]
-        );
+            .filter_map(|e| Some((e.suite.as_str(), e.release.clone()?)));
+        let known: Vec<_> = known.map(|(suite, r)| (suite, r.origin, r.label)).collect();
+        let expected = [
+            ("stable", "Tools", ""),
+            ("bookworm-security", "Debian", "Debian-Security"),
+        ];
+        assert_eq!(known, expected.map(|(s, o, l)| (s, o.to_owned(), l.to_owned())));
     }
 
     #[test]
@@ -469,8 +403,12 @@ http://mirror.example/debian-security/|bookworm-security|main|Debian|Debian-Secu
 
     #[test]
     fn a_list_of_mirrors_is_followed_to_its_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("debian.list");
         let text = "# near\n\nhttps://near.example/debian/\tpriority:1\nhttps://far.example/debian\n";
-        assert_eq!(first_mirror(text).as_deref(), Some("https://near.example/debian"));
-        assert_eq!(follow_mirror_list("http://a/debian".into()), "http://a/debian");
+        fs::write(&list, text).unwrap();
+        let uri = format!("mirror+file:{}", list.display());
+        assert_eq!(followed(&uri), "https://near.example/debian");
+        assert_eq!(followed("http://a/debian/"), "http://a/debian");
     }
 }
