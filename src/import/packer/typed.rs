@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::answers::words::{Kind, Meaning, WORDS, meaning};
 use super::build::Build;
 use super::go::{self, Piece};
 use super::model::System;
@@ -214,103 +215,22 @@ fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
         });
         return;
     }
-    // What the program tells installers by itself, and words of boot loaders.
-    let is_ours = matches!(
-        key,
-        "auto"
-            | "auto-install/enable"
-            | "priority"
-            | "debconf/priority"
-            | "debconf/frontend"
-            | "DEBIAN_FRONTEND"
-            | "preseed/url"
-            | "url"
-            | "preseed/file"
-            | "fb"
-            | "framebuffer"
-            | "vga"
-            | "console"
-            | "quiet"
-            | "splash"
-            | "noprompt"
-            | "autoinstall"
-            | "ds"
-            | "cloud-config-url"
-            | "inst.text"
-            | "text"
-            | "inst.cmdline"
-            | "cmdline"
-            | "inst.ks"
-            | "ks"
-            | "inst.stage2"
-            | "inst.repo"
-            | "ip"
-            | "net.ifnames"
-            | "biosdevname"
-            | "linux"
-            | "linuxefi"
-            | "linux16"
-            | "initrd"
-            | "initrdefi"
-            | "initrd16"
-            | "boot"
-            | "set"
-            | "gfxpayload"
-            | "install"
-            | "c"
-            | "e"
-            | "netcfg/get_hostname"
-            | "netcfg/get_domain"
-            | "netcfg/choose_interface"
-            | "interface"
-            | "hostname"
-            | "domain"
-            | "rescue/enable"
-            | "desktop"
-            | "DEBCONF_DEBUG"
-            | "netcfg/dhcp_timeout"
-            | "keyboard-configuration/toggle"
-            | "BOOT_IMAGE"
-            | "file"
-            | "debian-installer/framebuffer"
-            | "debian-installer/allow_unauthenticated_ssl"
-    ) || key.starts_with("/install")
-        || key.starts_with("/casper")
-        || key.contains("vmlinuz")
-        || word.contains("initrd")
-        || key.starts_with('(');
-    if is_ours {
+    if key.contains("vmlinuz") || word.contains("initrd") {
         return;
     }
-    match key {
-        "passwd/user-password"
-        | "passwd/user-password-again"
-        | "passwd/root-password"
-        | "passwd/root-password-again"
-        | "passwd/user-password-crypted"
-        | "passwd/root-password-crypted" => words.has_password = true,
+    match meaning(&WORDS.typed, key) {
+        Some(Meaning::Is(Kind::Nothing)) => {}
+        Some(Meaning::Is(Kind::Password)) => words.has_password = true,
         _ if value.contains(SECRET) => words.has_password = true,
-        "locale" | "debian-installer/locale" | "debian-installer" => set(words, "locale", value),
-        "keymap"
-        | "keyboard-configuration/xkb-keymap"
-        | "console-keymaps-at/keymap"
-        | "console-setup/layoutcode"
-        | "keyboard-configuration/layoutcode" => set(words, "keymap", value),
-        "keyboard-configuration/layout" => set(words, "keymap", &layout(value)),
-        "keyboard-configuration/variant"
-        | "keyboard-configuration/modelcode"
-        | "console-setup/ask_detect"
-        | "keyboard-configuration/ask_detect"
-        | "kbd-chooser/method"
-        | "console-setup/modelcode" => {}
-        "language" | "country" | "debian-installer/language" | "debian-installer/country" => {
+        Some(Meaning::Var(name)) => set(words, name, value),
+        Some(_) => {}
+        None if key == "keyboard-configuration/layout" => set(words, "keymap", &layout(value)),
+        // Of the installer alone, wherever it stands.
+        None if ["language", "country"].contains(&key.trim_start_matches("debian-installer/")) => {
             words.arguments.push(word.to_owned());
         }
-        "time/zone" => set(words, "timezone", value),
-        "passwd/username" => set(words, "username", value),
-        "passwd/user-fullname" => set(words, "fullname", value),
-        _ if behind_line => words.kept.push(word.to_owned()),
-        _ => words.arguments.push(word.to_owned()),
+        None if behind_line => words.kept.push(word.to_owned()),
+        None => words.arguments.push(word.to_owned()),
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::converted::{Added, Answer, Converted, Quote};
+use super::converted::{Answer, Converted, Quote};
+use super::words::WORDS;
 use crate::import::node::{Node, Value};
 use crate::import::note::Weight;
 use crate::import::yaml;
@@ -55,16 +56,11 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
                 .map(|text| quote.plain(&text))
                 .unwrap_or_default()
         };
+        let value = quote.plain(&node.text().unwrap_or_default());
+        if made.take(&WORDS.autoinstall, line, key, &value) {
+            continue;
+        }
         match key.as_str() {
-            "version" | "reporting" => {}
-            "shutdown" => made.note(
-                Weight::Decided,
-                line,
-                "end of the installation",
-                "the machine switches off once the installation is done",
-            ),
-            "locale" => made.text("locale", &quote.plain(&node.text().unwrap_or_default())),
-            "timezone" => made.text("timezone", &quote.plain(&node.text().unwrap_or_default())),
             "keyboard" => {
                 made.text("keymap", &plain("layout"));
                 if !plain("variant").is_empty() {
@@ -91,26 +87,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
                     );
                 }
             }
-            "network" => made.note(
-                Weight::Decided,
-                line,
-                "network",
-                "the first network card, by DHCP, whatever its name is; the built-in answers do this",
-            ),
-            "storage" => {
-                let layout = node
-                    .get("layout")
-                    .and_then(|layout| layout.text_of("name"))
-                    .unwrap_or_default();
-                let weight = if layout == "direct" {
-                    Weight::Decided
-                } else {
-                    Weight::Lost
-                };
-                let text = "the built-in answers' layout: one root file system, last on the disk, so that every size is made from one \
-                            installation; swap is `swap` of the vars (a file)";
-                made.note(weight, line, "storage", text);
-            }
+            "storage" => storage(&mut made, node, line),
             "packages" => {
                 let packages = node
                     .items()
@@ -120,15 +97,13 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
                     .collect();
                 made.var("packages", Answer::List(packages));
             }
-            "updates" => made.text("updates", &quote.plain(&node.text().unwrap_or_default())),
             "apt" => apt(&mut made, node, line),
             "early-commands" => {
-                let commands: Vec<_> = node.items().iter().map(Node::short).collect();
-                let (stops, others): (Vec<_>, Vec<_>) =
-                    commands.iter().partition(|command| stops_ssh(command));
+                let commands = node.items().iter().map(Node::short);
+                let (stops, others): (Vec<_>, Vec<_>) = commands.partition(|command| stops_ssh(command));
                 if !stops.is_empty() {
                     let text = "kept Packer from logging in to the live system; here the installation ends by switching off, and only \
-                                then anybody logs in";
+                                then does the build log in";
                     made.note(Weight::Decided, line, "early-commands: stop ssh", text);
                 }
                 if !others.is_empty() {
@@ -136,34 +111,13 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
                 }
             }
             "late-commands" => {
-                let items = part.map(|part| part.lines[1..].to_vec()).unwrap_or_default();
-                let indent = items
-                    .iter()
-                    .filter(|line| !line.trim().is_empty())
-                    .map(|line| indent(line))
-                    .min()
-                    .unwrap_or(0);
-                for line in items {
-                    late.push_str(&format!(
-                        "    {}\n",
-                        quote.quoted(line.get(indent..).unwrap_or_default())
-                    ));
-                }
+                late = late_commands(part, quote);
                 if late.trim().is_empty() && !node.items().is_empty() {
-                    made.note(
-                        Weight::Todo,
-                        line,
-                        "late-commands",
-                        "not written as a list of lines, so they could not be taken over; add them by hand",
-                    );
+                    let text =
+                        "not written as a list of lines, so they could not be taken over; add them by hand";
+                    made.note(Weight::Todo, line, "late-commands", text);
                 }
             }
-            "interactive-sections" => made.note(
-                Weight::Lost,
-                line,
-                "interactive-sections",
-                "asked somebody; nobody is there",
-            ),
             "user-data" if own.get("identity").is_none() => {
                 made.note(
                     Weight::Lost,
@@ -176,13 +130,33 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
             _ => keep(&mut kept, part, quote),
         }
     }
-    if !kept.is_empty() {
-        made.blocks.push(("packages", Added::Lines(kept)));
-    }
-    if !late.is_empty() {
-        made.blocks.push(("late", Added::Lines(late)));
-    }
+    made.finish();
+    made.block("packages", kept);
+    made.block("late", late);
     made
+}
+
+fn storage(made: &mut Converted, node: &Node, line: usize) {
+    let layout = node.get("layout").and_then(|layout| layout.text_of("name"));
+    let weight = if layout.as_deref() == Some("direct") {
+        Weight::Decided
+    } else {
+        Weight::Lost
+    };
+    let text = "the built-in answers' layout: one root file system, last on the disk, so that every size is made from one \
+                installation; swap is `swap` of the vars (a file)";
+    made.note(weight, line, "storage", text);
+}
+
+/// The lines of `late-commands`, set in as the built-in template's are.
+fn late_commands(part: Option<&Part>, quote: Quote<'_>) -> String {
+    let lines = part.map(|part| &part.lines[1..]).unwrap_or_default();
+    let written = lines.iter().filter(|line| !line.trim().is_empty());
+    let indent = written.map(|line| indent(line)).min().unwrap_or(0);
+    let lines = lines.iter().map(|line| line.get(indent..).unwrap_or_default());
+    lines
+        .map(|line| format!("    {}\n", quote.quoted(line)))
+        .collect()
 }
 
 fn stops_ssh(command: &str) -> bool {
@@ -213,7 +187,7 @@ fn apt(made: &mut Converted, node: &Node, line: usize) {
         .collect();
     if !others.is_empty() {
         let subject = format!("apt: {}", others.join(", "));
-        made.note(Weight::Lost, line, subject, "settings of apt while installing; `mirror` of the source is all that is told, a step can do the rest");
+        made.note(Weight::Lost, line, subject, "settings of apt while installing; `mirror` of the source is all that is known here, a step can do the rest");
     }
 }
 

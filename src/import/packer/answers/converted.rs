@@ -1,5 +1,8 @@
 //! What an answer file becomes: vars, and blocks of a template that extends a built-in one.
 
+use std::collections::BTreeSet;
+
+use super::words::{self, Kind, Meaning, Row};
 use crate::import::note::Weight;
 use crate::import::packer::go::{self, Scope};
 
@@ -15,7 +18,11 @@ pub struct Converted {
     pub has_password: bool,
     /// Blocks of the built-in template with what is added to each.
     pub(super) blocks: Vec<(&'static str, Added)>,
-    /// What to tell: weight, line, subject, text.
+    /// Words about the disk's layout, and the line of the first.
+    disk: Option<(usize, BTreeSet<String>)>,
+    /// The line that says how the installation ends.
+    end: Option<usize>,
+    /// For the report: weight, line, subject, text.
     pub notes: Vec<(Weight, usize, String, String)>,
 }
 
@@ -49,6 +56,45 @@ impl Converted {
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         if !value.is_empty() {
             self.var(name, Answer::Text(value.to_owned()));
+        }
+    }
+
+    /// Takes what the table says of a word; false where it says nothing.
+    pub(super) fn take(&mut self, rows: &'static [Row], line: usize, word: &str, value: &str) -> bool {
+        match words::meaning(rows, word) {
+            Some(Meaning::Var(name)) => self.text(name, value),
+            Some(Meaning::Decided(text)) => self.note(Weight::Decided, line, word, text),
+            Some(Meaning::Lost(text)) => self.note(Weight::Lost, line, word, text),
+            Some(Meaning::Is(Kind::Nothing)) => {}
+            Some(Meaning::Is(Kind::Password)) => self.has_password = true,
+            Some(Meaning::Is(Kind::Disk)) => {
+                let (_, words) = self.disk.get_or_insert_with(|| (line, BTreeSet::new()));
+                words.insert(word.to_owned());
+            }
+            Some(Meaning::Is(Kind::End)) => self.end = self.end.or(Some(line)),
+            None => return false,
+        }
+        true
+    }
+
+    /// Adds lines to the end of a block of the built-in template, where there are any.
+    pub(super) fn block(&mut self, name: &'static str, lines: String) {
+        if !lines.is_empty() {
+            self.blocks.push((name, Added::Lines(lines)));
+        }
+    }
+
+    /// Says what becomes of the disk's layout and of the end, once all words were taken.
+    pub(super) fn finish(&mut self) {
+        if let Some((line, words)) = self.disk.take() {
+            let words: Vec<_> = words.into_iter().collect();
+            let text = "partitions and boot loader are the built-in answers': one ext4 file system, last on the disk, so that every \
+                        size is made from one installation; swap is `swap` of the vars (a file)";
+            self.note(Weight::Decided, line, words.join(", "), text);
+        }
+        if let Some(line) = self.end.take() {
+            let text = "the machine switches off once the installation is done";
+            self.note(Weight::Decided, line, "end of the installation", text);
         }
     }
 

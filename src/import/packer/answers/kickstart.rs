@@ -3,180 +3,164 @@
 use std::collections::BTreeSet;
 
 use super::converted::{Added, Answer, Converted, Quote, squeezed};
+use super::words::WORDS;
 use crate::import::note::Weight;
+
+/// The lines of a file, sorted.
+#[derive(Default)]
+struct Lines<'t> {
+    /// Commands, each with its line's number.
+    commands: Vec<(usize, &'t str)>,
+    /// Packages, and those that are left out, with their `-`.
+    packages: Vec<String>,
+    without: Vec<String>,
+    /// Options of `%packages`, each with its line's number.
+    options: Vec<(usize, &'t str)>,
+    /// Other sections: first line, and what is up to `%end`.
+    sections: Vec<(&'t str, String)>,
+}
+
+impl<'t> Lines<'t> {
+    fn read(text: &'t str) -> Self {
+        let mut sorted = Self::default();
+        let mut section: Option<&str> = None;
+        for (number, line) in text.lines().enumerate() {
+            let trimmed = line.trim();
+            let is_blank = trimmed.is_empty() || trimmed.starts_with('#');
+            match section {
+                Some(_) if trimmed == "%end" => section = None,
+                Some(name) if name.starts_with("%packages") => match trimmed.strip_prefix('-') {
+                    _ if is_blank || trimmed == "@core" => {}
+                    Some(_) => sorted.without.push(trimmed.to_owned()),
+                    None => sorted.packages.push(trimmed.to_owned()),
+                },
+                Some(_) => {
+                    if let Some((_, body)) = sorted.sections.last_mut() {
+                        body.push_str(line);
+                        body.push('\n');
+                    }
+                }
+                None if trimmed.starts_with('%') => {
+                    section = Some(trimmed);
+                    match trimmed.strip_prefix("%packages") {
+                        Some("") => {}
+                        Some(options) => sorted.options.push((number + 1, options)),
+                        None => sorted.sections.push((trimmed, String::new())),
+                    }
+                }
+                None if is_blank => {}
+                None => sorted.commands.push((number + 1, trimmed)),
+            }
+        }
+        sorted
+    }
+}
 
 pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) -> Converted {
     let mut made = Converted::default();
-    let (mut kept, mut sections, mut mirror) = (String::new(), String::new(), String::new());
-    let (mut disk, mut end) = (Vec::new(), None);
-    let (mut packages, mut without) = (Vec::new(), Vec::new());
-    let mut section: Option<(String, String)> = None;
-    for (number, line) in text.lines().enumerate() {
-        let number = number + 1;
-        let trimmed = line.trim();
-        if let Some((name, body)) = &mut section {
-            if trimmed == "%end" {
-                if !name.starts_with("%packages") {
-                    sections.push_str(&format!("\n{}\n{}%end\n", quote.quoted(name), quote.quoted(body)));
-                }
-                section = None;
-            } else if name.starts_with("%packages") {
-                match trimmed.strip_prefix('-') {
-                    _ if trimmed.is_empty() || trimmed.starts_with('#') || trimmed == "@core" => {}
-                    Some(_) => without.push(trimmed.to_owned()),
-                    None => packages.push(trimmed.to_owned()),
-                }
-            } else {
-                body.push_str(line);
-                body.push('\n');
-            }
-            continue;
-        }
-        if trimmed.starts_with('%') {
-            if let Some(options) = trimmed
-                .strip_prefix("%packages")
-                .filter(|options| !options.is_empty())
-            {
-                made.note(
-                    Weight::Lost,
-                    number,
-                    format!("%packages{options}"),
-                    "options of the list of packages; the built-in answers have none",
-                );
-            }
-            section = Some((trimmed.to_owned(), String::new()));
-            continue;
-        }
-        if trimmed.is_empty() || trimmed.starts_with('#') {
-            continue;
-        }
-        let plain = quote.plain(trimmed);
-        let words: Vec<&str> = plain.split_whitespace().collect();
-        let option = |name: &str| {
-            let found = words
-                .iter()
-                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-            found.map(|value| value.trim_matches(['"', '\'']).to_owned())
-        };
-        let bare = words
-            .iter()
-            .skip(1)
-            .find(|word| !word.starts_with("--"))
-            .map(|word| word.trim_matches(['"', '\'']));
-        match words[0] {
-            "lang" => made.text("locale", bare.unwrap_or_default()),
-            "keyboard" => {
-                let layout = option("--vckeymap")
-                    .or_else(|| bare.map(str::to_owned))
-                    .or_else(|| option("--xlayouts"));
-                made.text(
-                    "keymap",
-                    layout.unwrap_or_default().split(',').next().unwrap_or_default(),
-                );
-            }
-            "timezone" => made.text("timezone", bare.unwrap_or_default()),
-            "user" => {
-                made.text("username", &option("--name").unwrap_or_default());
-                made.text("fullname", &option("--gecos").unwrap_or_default());
-                made.has_password |= option("--password").is_some();
-            }
-            "rootpw" => {
-                if option("--lock").is_none() && !plain.contains("--lock") {
-                    made.note(Weight::Lost, number, "rootpw", "a password for root; the build logs in as root by a key, and root has no password in the image");
-                }
-            }
-            "selinux" => made.text("selinux", words.get(1).unwrap_or(&"").trim_start_matches("--")),
-            "firewall" => made.var("firewall", Answer::Flag(plain.contains("--enable"))),
-            "zerombr" | "clearpart" | "autopart" | "part" | "partition" | "volgroup" | "logvol" | "raid"
-            | "btrfs" | "ignoredisk" | "reqpart" => {
-                disk.push((number, words[0].to_owned()));
-            }
-            "bootloader" => {
-                disk.push((number, "bootloader".to_owned()));
-                let append = plain
-                    .split_once("--append=")
-                    .map(|(_, rest)| rest.trim_start_matches(['"', '\'']));
-                let append = append.map(|rest| rest.split(['"', '\'']).next().unwrap_or_default().to_owned());
-                let usual = [
-                    "net.ifnames=0",
-                    "biosdevname=0",
-                    "rhgb",
-                    "quiet",
-                    "crashkernel=auto",
-                ];
-                let more: Vec<_> = append
-                    .iter()
-                    .flat_map(|all| all.split_whitespace())
-                    .filter(|word| !usual.contains(word) && !word.starts_with("console="))
-                    .collect();
-                made.text("kernel_args", &more.join(" "));
-            }
-            "url" if option("--url").is_some() => made.mirror = option("--url"),
-            "url" => mirror = quote.quoted(trimmed),
-            "network" => {
-                if plain.contains("static") || plain.contains("--ip=") {
-                    made.note(
-                        Weight::Lost,
-                        number,
-                        "network",
-                        "a fixed address; the first network card of an image asks for its address by DHCP",
-                    );
-                } else {
-                    made.note(
-                        Weight::Decided,
-                        number,
-                        "network",
-                        "the first network card, by DHCP, whatever its name is; the built-in answers do this",
-                    );
-                }
-            }
-            "reboot" | "poweroff" | "shutdown" | "halt" => end = Some(number),
-            "text" | "cmdline" | "graphical" | "install" | "cdrom" | "eula" | "firstboot" | "upgrade" => {}
-            _ if known.contains(&squeezed(trimmed)) => {}
-            _ => {
-                kept.push_str(&quote.quoted(trimmed));
-                kept.push('\n');
-            }
+    let lines = Lines::read(text);
+    let (mut kept, mut sections) = (String::new(), String::new());
+    for (number, options) in lines.options {
+        let text = "options of the list of packages; the built-in answers have none";
+        made.note(Weight::Lost, number, format!("%packages{options}"), text);
+    }
+    for (number, line) in lines.commands {
+        if !command(&mut made, number, line, quote) && !known.contains(&squeezed(line)) {
+            kept.push_str(&quote.quoted(line));
+            kept.push('\n');
         }
     }
-    if let Some((name, body)) = section.filter(|(name, _)| !name.starts_with("%packages")) {
+    for (name, body) in lines.sections {
         sections.push_str(&format!(
             "\n{}\n{}%end\n",
-            quote.quoted(&name),
+            quote.quoted(name),
             quote.quoted(&body)
         ));
     }
-    if let Some((line, _)) = disk.first() {
-        let mut names: Vec<_> = disk.iter().map(|(_, name)| name.as_str()).collect();
-        names.dedup();
-        let text = "partitions and boot loader are the built-in answers': one ext4 file system, last on the disk, so that every \
-                    size is made from one installation; swap is `swap` of the vars (a file)";
-        made.note(Weight::Decided, *line, names.join(", "), text);
+    made.finish();
+    for (name, list) in [("packages", lines.packages), ("without", lines.without)] {
+        if !list.is_empty() {
+            made.var(name, Answer::List(list));
+        }
     }
-    if let Some(line) = end {
-        made.note(
-            Weight::Decided,
-            line,
-            "end of the installation",
-            "the machine switches off once the installation is done",
-        );
-    }
-    if !packages.is_empty() {
-        made.var("packages", Answer::List(packages));
-    }
-    if !without.is_empty() {
-        made.var("without", Answer::List(without));
-    }
-    if !mirror.is_empty() {
-        made.blocks.push(("mirror", Added::Instead(mirror)));
-    }
-    if !kept.is_empty() {
-        made.blocks.push(("network", Added::Lines(kept)));
-    }
-    if !sections.is_empty() {
-        made.blocks.push(("late", Added::Lines(sections)));
-    }
+    made.block("network", kept);
+    made.block("late", sections);
     made
+}
+
+/// Takes a command; false where it has no meaning here.
+fn command(made: &mut Converted, number: usize, line: &str, quote: Quote<'_>) -> bool {
+    let plain = quote.plain(line);
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    let Some((name, arguments)) = words.split_first() else {
+        return true;
+    };
+    let unquoted = |text: &str| text.trim_matches(['"', '\'']).to_owned();
+    let option = |name: &str| {
+        let found = words
+            .iter()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        found.map(unquoted)
+    };
+    let bare = arguments.iter().find(|word| !word.starts_with("--"));
+    let bare = bare.map(|word| unquoted(word));
+    let in_table = made.take(&WORDS.kickstart, number, name, &bare.clone().unwrap_or_default());
+    match *name {
+        "keyboard" => {
+            let layout = option("--vckeymap").or(bare).or_else(|| option("--xlayouts"));
+            let layout = layout.unwrap_or_default();
+            made.text("keymap", layout.split(',').next().unwrap_or_default());
+        }
+        "user" => {
+            made.text("username", &option("--name").unwrap_or_default());
+            made.text("fullname", &option("--gecos").unwrap_or_default());
+            made.has_password |= option("--password").is_some();
+        }
+        "rootpw" if plain.contains("--lock") => {}
+        "rootpw" => {
+            let text = "a password for root; the build logs in as root by a key, and root has no password in the image";
+            made.note(Weight::Lost, number, "rootpw", text);
+        }
+        "selinux" => made.text(
+            "selinux",
+            arguments.first().unwrap_or(&"").trim_start_matches("--"),
+        ),
+        "firewall" => made.var("firewall", Answer::Flag(plain.contains("--enable"))),
+        "bootloader" => made.text("kernel_args", &kernel_arguments(&plain)),
+        "url" => match option("--url") {
+            Some(url) => made.mirror = Some(url),
+            None => {
+                made.blocks.retain(|(block, _)| *block != "mirror");
+                made.blocks.push(("mirror", Added::Instead(quote.quoted(line))));
+            }
+        },
+        "network" if plain.contains("static") || plain.contains("--ip=") => {
+            let text = "a fixed address; the first network card of an image asks for its address by DHCP";
+            made.note(Weight::Lost, number, "network", text);
+        }
+        "network" => {
+            let text = "the first network card, by DHCP, whatever its name is; the built-in answers do this";
+            made.note(Weight::Decided, number, "network", text);
+        }
+        _ => return in_table,
+    }
+    true
+}
+
+/// What `bootloader --append` says beyond what the built-in answers do.
+fn kernel_arguments(command: &str) -> String {
+    let append = command.split_once("--append=").map_or("", |(_, rest)| rest);
+    let append = append.trim_start_matches(['"', '\'']).split(['"', '\'']).next();
+    let usual = [
+        "net.ifnames=0",
+        "biosdevname=0",
+        "rhgb",
+        "quiet",
+        "crashkernel=auto",
+    ];
+    let words = append.unwrap_or_default().split_whitespace();
+    let more = words.filter(|word| !usual.contains(word) && !word.starts_with("console="));
+    more.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod autoinstall;
 mod converted;
 mod kickstart;
 mod preseed;
+pub mod words;
 
 use std::collections::BTreeSet;
 

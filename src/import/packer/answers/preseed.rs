@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::converted::{Added, Answer, Converted, Quote, squeezed};
-use crate::import::note::Weight;
+use super::words::WORDS;
 
 /// An answer as it stands in the file.
 struct Entry {
@@ -16,7 +16,6 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
     let mut made = Converted::default();
     let (mut kept, mut late) = (String::new(), String::new());
     let (mut scheme, mut host, mut folder) = ("http".to_owned(), String::new(), String::new());
-    let (mut disk, mut own_end) = (Vec::new(), Vec::new());
     for entry in entries(text) {
         let joined = entry.raw.replace("\\\n", " ");
         let mut words = joined.split_whitespace();
@@ -29,23 +28,10 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
             let parts = value.split(split).map(str::trim).filter(|part| !part.is_empty());
             parts.map(str::to_owned).collect()
         };
+        if made.take(&WORDS.preseed, entry.line, &question, &value) {
+            continue;
+        }
         match question.as_str() {
-            "debian-installer/locale" => made.text("locale", &value),
-            "keyboard-configuration/xkb-keymap"
-            | "keyboard-configuration/layoutcode"
-            | "console-setup/layoutcode"
-            | "console-keymaps-at/keymap" => made.text("keymap", &value),
-            "time/zone" => made.text("timezone", &value),
-            "passwd/username" => made.text("username", &value),
-            "passwd/user-fullname" => made.text("fullname", &value),
-            "passwd/user-password" | "passwd/user-password-again" | "passwd/user-password-crypted" => {
-                made.has_password = true;
-            }
-            "passwd/root-login" | "passwd/make-user" => {}
-            "passwd/root-password" | "passwd/root-password-again" | "passwd/root-password-crypted" => {
-                made.note(Weight::Lost, entry.line, question, "a password for root; the build logs in as root by a key, and root has no password in the image");
-            }
-            "mirror/country" => {}
             "mirror/protocol" => scheme = value,
             "mirror/http/hostname" | "mirror/https/hostname" => host = value,
             "mirror/http/directory" | "mirror/https/directory" => folder = value,
@@ -66,17 +52,6 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
                 let raw = raw.trim_start_matches(['\\', '\n', ' ', '\t']);
                 late = raw.trim_end().trim_end_matches(';').to_owned();
             }
-            "netcfg/get_hostname" | "netcfg/hostname" | "netcfg/get_domain" => {
-                made.note(Weight::Decided, entry.line, question, "the machine is called as its distro while it is built; every clone gets a name of its own");
-            }
-            name if name.starts_with("partman") => disk.push((entry.line, question)),
-            name if name.starts_with("grub-installer/") => disk.push((entry.line, question)),
-            name if name.starts_with("finish-install/reboot")
-                || name.starts_with("debian-installer/exit")
-                || name == "cdrom-detect/eject" =>
-            {
-                own_end.push(entry.line);
-            }
             _ if known.contains(&squeezed(&joined)) => {}
             _ => {
                 kept.push_str(&quote.quoted(&entry.comment));
@@ -85,31 +60,13 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
             }
         }
     }
-    if let Some((line, _)) = disk.first() {
-        let mut names: Vec<_> = disk.iter().map(|(_, name)| name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let text = "partitions and boot loader are the built-in answers': one ext4 file system, last on the disk, so that every \
-                    size is made from one installation; swap is `swap` of the vars (a file)";
-        made.note(Weight::Decided, *line, names.join(", "), text);
-    }
-    if let Some(line) = own_end.first() {
-        made.note(
-            Weight::Decided,
-            *line,
-            "end of the installation",
-            "the machine switches off once the installation is done",
-        );
-    }
+    made.finish();
     if !host.is_empty() {
         made.mirror = Some(format!("{scheme}://{host}/{}", folder.trim_matches('/')));
     }
-    if !kept.is_empty() {
-        made.blocks.push(("packages", Added::Lines(kept)));
-    }
+    made.block("packages", kept);
     if !late.is_empty() {
-        made.blocks
-            .push(("commands", Added::Command(quote.quoted(&late))));
+        made.blocks.push(("commands", Added::Command(quote.quoted(&late))));
     }
     made
 }
