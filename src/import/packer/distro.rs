@@ -1,5 +1,6 @@
 //! A builder as a distro of the manifest: its medium, its installer, its answers, its machine.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -196,125 +197,117 @@ fn answered(
 ) {
     wanted.extend(words.answers.clone());
     wanted.push(known.file.clone());
-    let parent = known.answers.as_str();
-    let mut made = answers::Converted::default();
-    match find(build, &wanted) {
-        Some(found) => {
-            let quote = if found.is_file {
-                Quote::File
-            } else {
-                Quote::Text(&build.scope)
-            };
-            made = answers::convert(
-                &known.program,
-                &found.text,
-                quote,
-                builtin::template(parent).unwrap_or_default(),
-            );
-            for (weight, line, subject, text) in &made.notes {
-                let place = Place {
-                    file: found.place.file.clone(),
-                    line: if found.is_file { *line } else { found.place.line },
-                };
-                build
-                    .desk
-                    .note(*weight, Some(&place), subject.clone(), text.clone());
-            }
-            let file = made.template(parent).map(|text| {
-                let generic = ["user-data", "ks.cfg", "preseed.cfg"].contains(&found.name.as_str());
-                let name = if generic {
-                    format!("{}-{}", distro.name, found.name)
-                } else {
-                    found.name.clone()
-                };
-                build.desk.write(&format!("{}.j2", plain_name(&name)), text)
-            });
-            match file {
-                Some(name) => {
-                    distro.comments.push(format!(
-                        "Answers of {}: what vars can say is in the vars, the rest is in {name}.",
-                        found.shown
-                    ));
-                    distro.keys.push(("answers", Value::from(name)));
-                }
-                None => distro.comments.push(format!(
-                    "Answers of {}: vars and the built-in {parent} say all of them.",
-                    found.shown
-                )),
-            }
-        }
+    let made = match find(build, &wanted) {
+        Some(found) => converted(build, known, &found, distro),
         None => {
             let text = format!(
-                "no answer file was found ({}); the built-in {parent} is used",
-                wanted.join(", ")
+                "no answer file was found ({}); the built-in {} is used",
+                wanted.join(", "),
+                known.answers
             );
-            build.desk.note(
-                Weight::Todo,
-                Some(build.place()),
-                format!("builder {}", build.name()),
-                text,
-            );
+            let subject = format!("builder {}", build.name());
+            build.desk.note(Weight::Todo, Some(build.place()), subject, text);
+            answers::Converted::default()
         }
-    }
-    let mut vars: Vec<(&str, Answer)> = made.vars.clone();
-    for (name, value) in &words.vars {
-        // An argument was there before the file was read: it counts more.
-        vars.retain(|(known, _)| known != name);
-        vars.push((name, Answer::Text(value.clone())));
-    }
-    let user = build.text("ssh_username").filter(|user| user != "root");
-    if let Some(user) = user.filter(|_| !vars.iter().any(|(name, _)| *name == "username")) {
-        vars.push(("username", Answer::Text(user)));
-    }
-    if !words.kept.is_empty() {
-        vars.retain(|(name, _)| *name != "kernel_args");
-        vars.push(("kernel_args", Answer::Text(words.kept.join(" "))));
-    }
-    vars.sort_by_key(|(name, _)| *name);
-    distro.vars.extend(
-        vars.into_iter()
-            .map(|(name, answer)| (name.to_owned(), value(answer))),
-    );
+    };
+    let has_password = made.has_password || words.has_password;
+    distro.vars.extend(vars(build, made.vars, &words));
     if let Some(mirror) = made.mirror.filter(|url| url.starts_with("http")) {
         source.push(("mirror", Value::from(mirror), None));
     }
-    if let Some(suite) = made.suite.or_else(|| {
-        let wants = matches!(known.program.as_str(), "debian-installer");
-        wants
-            .then(|| system::suite(distro.system.family, &distro.system.version).map(str::to_owned))
-            .flatten()
-    }) {
+    let usual = || {
+        let wants = known.program == "debian-installer";
+        wants.then(|| system::suite(distro.system.family, &distro.system.version).map(str::to_owned))
+    };
+    if let Some(suite) = made.suite.or_else(|| usual().flatten()) {
         source.push(("suite", Value::from(suite), None));
     }
     if !words.arguments.is_empty() {
         let arguments = go::escape(&words.arguments.join(" "));
-        source.push((
-            "arguments",
-            Value::from(arguments),
-            Some("what was typed for the installer beside its usual arguments".to_owned()),
-        ));
+        let comment = "what was typed for the installer beyond its usual arguments".to_owned();
+        source.push(("arguments", Value::from(arguments), Some(comment)));
     }
     let has_user = distro.vars.iter().any(|(name, _)| name == "username");
-    if has_user && (made.has_password || words.has_password || build.option("ssh_password").is_some()) {
-        let name = password_name(build);
-        let mut secret = InlineTable::new();
-        secret.insert("env", Value::from(name.as_str()));
-        source.push(("password", Value::InlineTable(secret), None));
-        let text = format!(
-            "the account's password stood in the template or its answers; it is a secret now: `export {name}=…` before a run (a \
-             password, or its hash as in crypt(5)), or take `password` out, and the account has none"
-        );
-        build.desk.note(
-            Weight::Todo,
-            Some(
-                build
-                    .option("ssh_password")
-                    .map_or(build.place(), |node| &node.place),
-            ),
-            "password",
-            text,
-        );
+    if has_user && (has_password || build.option("ssh_password").is_some()) {
+        password(build, source);
     }
+}
+
+/// The answer file as vars and, where those do not say all of it, a template beside the manifest.
+fn converted(
+    build: &Build<'_>,
+    known: &Installer,
+    found: &Answers,
+    distro: &mut Distro,
+) -> answers::Converted {
+    let quote = if found.is_file {
+        Quote::File
+    } else {
+        Quote::Text(&build.scope)
+    };
+    let parent = known.answers.as_str();
+    let built_in = builtin::template(parent).unwrap_or_default();
+    let made = answers::convert(&known.program, &found.text, quote, built_in);
+    for (weight, line, subject, text) in &made.notes {
+        let place = Place {
+            file: found.place.file.clone(),
+            line: if found.is_file { *line } else { found.place.line },
+        };
+        build
+            .desk
+            .note(*weight, Some(&place), subject.clone(), text.clone());
+    }
+    let comment = match made.template(parent) {
+        Some(text) => {
+            let is_generic = ["user-data", "ks.cfg", "preseed.cfg"].contains(&found.name.as_str());
+            let name = if is_generic {
+                format!("{}-{}", distro.name, found.name)
+            } else {
+                found.name.clone()
+            };
+            let name = build.desk.write(&format!("{}.j2", plain_name(&name)), text);
+            distro.keys.push(("answers", Value::from(name.as_str())));
+            format!("what vars can say is in the vars, the rest is in {name}")
+        }
+        None => format!("vars and the built-in {parent} say all of them"),
+    };
+    distro
+        .comments
+        .push(format!("Answers of {}: {comment}.", found.shown));
+    made
+}
+
+/// Vars of the answer file, of what was typed, and of the builder.
+fn vars(build: &Build<'_>, of_file: Vec<(&'static str, Answer)>, words: &Words) -> Vec<(String, Value)> {
+    let mut vars: BTreeMap<&str, Answer> = of_file.into_iter().collect();
+    // An argument was there before the file was read: it counts more.
+    let typed = words.vars.iter();
+    vars.extend(typed.map(|(name, value)| (*name, Answer::Text(value.clone()))));
+    if let Some(user) = build.text("ssh_username").filter(|user| user != "root") {
+        vars.entry("username").or_insert(Answer::Text(user));
+    }
+    if !words.kept.is_empty() {
+        vars.insert("kernel_args", Answer::Text(words.kept.join(" ")));
+    }
+    let vars = vars.into_iter();
+    vars.map(|(name, answer)| (name.to_owned(), value(answer)))
+        .collect()
+}
+
+/// The account's password, which is never written into a manifest.
+fn password(build: &Build<'_>, source: &mut Keys) {
+    let name = password_name(build);
+    let mut secret = InlineTable::new();
+    secret.insert("env", Value::from(name.as_str()));
+    source.push(("password", Value::InlineTable(secret), None));
+    let text = format!(
+        "the account's password stood in the template or its answers; it is a secret now: `export {name}=…` before a run (a \
+         password, or its hash as in crypt(5)), or take `password` out, and the account has none"
+    );
+    let place = build
+        .option("ssh_password")
+        .map_or(build.place(), |node| &node.place);
+    build.desk.note(Weight::Todo, Some(place), "password", text);
 }
 
 /// The variable that asks for the account's password.

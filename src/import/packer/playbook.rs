@@ -130,9 +130,7 @@ impl Reading<'_, '_> {
             .get("args")
             .and_then(|args| args.text_of("chdir"))
             .or_else(|| node.text_of("chdir"));
-        let mut known = false;
         if is_build {
-            known = true;
             for item in &items {
                 let text = filled(&words, item, vars);
                 let chdir = chdir.as_ref().map(|chdir| filled(chdir, item, vars));
@@ -140,37 +138,7 @@ impl Reading<'_, '_> {
             }
             self.told(task, &name);
         }
-        for (mark, kind) in [
-            ("gzip", "gzip"),
-            ("pigz", "gzip"),
-            ("zstd", "zstd"),
-            ("xz ", "xz"),
-        ] {
-            if !is_build && words.contains(mark) && self.plan.compress.is_none() {
-                self.plan.compress = Some((kind, node.place.clone()));
-            }
-            known |= words.contains(mark);
-        }
-        for (mark, kind) in [
-            ("sha512sum", "sha512"),
-            ("sha256sum", "sha256"),
-            ("md5sum", "md5"),
-        ] {
-            if words.contains(mark) {
-                known = true;
-                if !self.plan.checksums.iter().any(|(known, _)| *known == kind) {
-                    self.plan.checksums.push((kind, node.place.clone()));
-                }
-            }
-        }
-        if ["shacache", "networkcache", "shadir"]
-            .iter()
-            .any(|mark| words.contains(mark))
-            || name.to_lowercase().contains("shacache")
-        {
-            known = true;
-            self.plan.shacache.get_or_insert_with(|| node.place.clone());
-        }
+        let known = self.publishes(&words, &name, is_build, &node.place) || is_build;
         if task.get("ignore_errors").is_some_and(Node::is_true) && known {
             self.desk.note(
                 Weight::Decided,
@@ -191,6 +159,40 @@ impl Reading<'_, '_> {
                 });
             }
         }
+    }
+
+    /// What a command does with images that are built; false: nothing.
+    fn publishes(&mut self, words: &str, task: &str, is_build: bool, place: &Place) -> bool {
+        let mut known = false;
+        for (mark, kind) in [
+            ("gzip", "gzip"),
+            ("pigz", "gzip"),
+            ("zstd", "zstd"),
+            ("xz ", "xz"),
+        ] {
+            let found = words.contains(mark);
+            known |= found;
+            if found && !is_build && self.plan.compress.is_none() {
+                self.plan.compress = Some((kind, place.clone()));
+            }
+        }
+        for (mark, kind) in [
+            ("sha512sum", "sha512"),
+            ("sha256sum", "sha256"),
+            ("md5sum", "md5"),
+        ] {
+            let found = words.contains(mark);
+            known |= found;
+            if found && !self.plan.checksums.iter().any(|(known, _)| *known == kind) {
+                self.plan.checksums.push((kind, place.clone()));
+            }
+        }
+        let mut marks = ["shacache", "networkcache", "shadir"].iter();
+        if marks.any(|mark| words.contains(mark)) || task.to_lowercase().contains("shacache") {
+            known = true;
+            self.plan.shacache.get_or_insert_with(|| place.clone());
+        }
+        known
     }
 
     /// What else a task says about its runs of Packer.

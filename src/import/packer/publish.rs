@@ -72,90 +72,9 @@ pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, 
 }
 
 fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
-    let place = Some(&block.options.place);
-    let subject = format!("post-processor {}", block.kind);
-    let lost = |key: &str, text: &str| {
-        let place = block.options.get(key).map(|node| &node.place);
-        desk.note(Weight::Lost, place, format!("{}: {key}", block.kind), text);
-    };
     match block.kind.as_str() {
-        "compress" => {
-            let output = block
-                .options
-                .text_of("output")
-                .map(|text| build.resolve(&text))
-                .unwrap_or_default();
-            let format = block.options.text_of("format").map(|text| build.resolve(&text));
-            let kind = format.unwrap_or_else(|| output.rsplit('.').next().unwrap_or_default().to_owned());
-            publish.compress = match kind.as_str() {
-                "gz" | "gzip" | "pgz" | "bgzf" | "tar.gz" | "" => "gzip",
-                "xz" => "xz",
-                "zst" | "zstd" => "zstd",
-                other => {
-                    desk.note(
-                        Weight::Lost,
-                        place,
-                        format!("{subject}: {other}"),
-                        "compression here is gzip, xz or zstd; zstd is taken",
-                    );
-                    "zstd"
-                }
-            };
-            if kind.starts_with("tar") {
-                desk.note(
-                    Weight::Lost,
-                    place,
-                    format!("{subject}: {kind}"),
-                    "an archive; images are compressed as they are, without one",
-                );
-            }
-            let level = block
-                .options
-                .text_of("compression_level")
-                .and_then(|text| build.resolve(&text).parse::<i64>().ok());
-            publish.level = level.filter(|level| (1..=9).contains(level));
-            if !output.is_empty() {
-                lost(
-                    "output",
-                    "name of the compressed file; `publish.file` names all files",
-                );
-            }
-            if block.options.get("keep_input_artifact").is_some() {
-                lost(
-                    "keep_input_artifact",
-                    "kept the uncompressed file too; the compressed one is what is published",
-                );
-            }
-        }
-        "checksum" => {
-            let types = block.options.texts_of("checksum_types");
-            let types = if types.is_empty() {
-                vec!["md5".to_owned()]
-            } else {
-                types
-            };
-            for kind in types {
-                match ["sha512", "sha256", "md5"]
-                    .into_iter()
-                    .find(|known| *known == kind)
-                {
-                    Some(known) if publish.checksums.contains(&known) => {}
-                    Some(known) => publish.checksums.push(known),
-                    None => desk.note(
-                        Weight::Lost,
-                        place,
-                        format!("{subject}: {kind}"),
-                        "checksums here are sha512, sha256 and md5",
-                    ),
-                }
-            }
-            if block.options.get("output").is_some() {
-                lost(
-                    "output",
-                    "name of the checksum file; here it is SHA512SUM.txt, SHA256SUM.txt or MD5SUM.txt of the output folder, with a line for each image",
-                );
-            }
-        }
+        "compress" => compress(build, block, publish, desk),
+        "checksum" => checksum(block, publish, desk),
         kind => {
             let (weight, text) = match options::of_post_processor(kind) {
                 Some(Fate::Ours(text) | Fate::Taken(text)) => (Weight::Decided, text.as_str()),
@@ -165,17 +84,82 @@ fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, desk:
                     "not known here; do it with the published image, after `pipeline run`",
                 ),
             };
-            desk.note(weight, place, subject, text);
+            let subject = format!("post-processor {kind}");
             for (key, node) in block.options.entries() {
                 desk.note(
                     Weight::Lost,
                     Some(&node.place),
-                    format!("post-processor {kind}: {key} = {}", node.short()),
+                    format!("{subject}: {key} = {}", node.short()),
                     "went with that post-processor",
                 );
             }
+            desk.note(weight, Some(&block.options.place), subject, text);
         }
     }
+}
+
+/// Reports a key of a post-processor that has no place, where it is set.
+fn lost(block: &Block, key: &str, text: &str, desk: &Desk<'_>) {
+    if let Some(node) = block.options.get(key) {
+        let subject = format!("{}: {key}", block.kind);
+        desk.note(Weight::Lost, Some(&node.place), subject, text);
+    }
+}
+
+fn compress(build: &Build<'_>, block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
+    let option = |key: &str| block.options.text_of(key).map(|text| build.resolve(&text));
+    let note = |kind: &str, text: &str| {
+        let subject = format!("post-processor compress: {kind}");
+        desk.note(Weight::Lost, Some(&block.options.place), subject, text);
+    };
+    let output = option("output").unwrap_or_default();
+    let kind = option("format").unwrap_or_else(|| output.rsplit('.').next().unwrap_or_default().to_owned());
+    publish.compress = match kind.as_str() {
+        "gz" | "gzip" | "pgz" | "bgzf" | "tar.gz" | "" => "gzip",
+        "xz" => "xz",
+        "zst" | "zstd" => "zstd",
+        other => {
+            note(other, "compression here is gzip, xz or zstd; zstd is taken");
+            "zstd"
+        }
+    };
+    if kind.starts_with("tar") {
+        note(
+            &kind,
+            "an archive; images are compressed as they are, without one",
+        );
+    }
+    let level = option("compression_level").and_then(|text| text.parse::<i64>().ok());
+    publish.level = level.filter(|level| (1..=9).contains(level));
+    let text = "name of the compressed file; `publish.file` names all files";
+    lost(block, "output", text, desk);
+    let text = "kept the uncompressed file too; the compressed one is what is published";
+    lost(block, "keep_input_artifact", text, desk);
+}
+
+fn checksum(block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
+    let mut types = block.options.texts_of("checksum_types");
+    if types.is_empty() {
+        types.push("md5".to_owned());
+    }
+    for kind in types {
+        match ["sha512", "sha256", "md5"]
+            .into_iter()
+            .find(|known| *known == kind)
+        {
+            Some(known) if publish.checksums.contains(&known) => {}
+            Some(known) => publish.checksums.push(known),
+            None => desk.note(
+                Weight::Lost,
+                Some(&block.options.place),
+                format!("post-processor checksum: {kind}"),
+                "checksums here are sha512, sha256 and md5",
+            ),
+        }
+    }
+    let text = "name of the checksum file; here it is SHA512SUM.txt, SHA256SUM.txt or MD5SUM.txt of the output folder, with \
+                a line for each image";
+    lost(block, "output", text, desk);
 }
 
 /// The template for names of files that most images agree on; the others are told.

@@ -4,6 +4,7 @@
 mod functions;
 mod value;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hcl::Value as Hcl;
@@ -137,6 +138,20 @@ fn labels(block: &HclBlock) -> Vec<&str> {
         .collect()
 }
 
+/// What Packer knows of a build only while it runs.
+const OF_BUILD: [&str; 10] = [
+    "ID",
+    "Host",
+    "Port",
+    "User",
+    "Password",
+    "ConnType",
+    "PackerRunUUID",
+    "PackerHTTPAddr",
+    "SSHPublicKey",
+    "SSHPrivateKey",
+];
+
 struct Reading<'r> {
     files: &'r [File],
     names: Names,
@@ -153,7 +168,7 @@ impl<'r> Reading<'r> {
     }
 
     fn variables(&mut self, overrides: &Overrides) {
-        let mut given: Vec<(String, Hcl)> = Vec::new();
+        let mut given: BTreeMap<String, Hcl> = BTreeMap::new();
         for (name, text) in &overrides.hcl_files {
             match variable_file(name, text) {
                 Ok(values) => given.extend(values),
@@ -162,97 +177,103 @@ impl<'r> Reading<'r> {
         }
         let (mut values, mut actions) = (Map::new(), Map::new());
         for (text, block) in self.blocks("variable") {
-            let place = block_place(text, block);
             let Some(name) = labels(block).first().map(|name| (*name).to_owned()) else {
                 continue;
             };
-            let attribute = |key: &str| block.body.get_attribute(key);
-            let own = |reading: &Self, key: &str| {
-                let attribute = attribute(key)?;
-                reading
-                    .names
-                    .raw(&attribute.value, text)
-                    .ok()
-                    .map(|(value, _)| value)
+            let written = overrides.value(&name);
+            let Some(value) = self.value_of(&name, text, block, written, given.get(&name)) else {
+                continue;
             };
-            let is_text = attribute("type").is_none_or(|kind| kind.value.to_string().trim() == "string");
-            let written = overrides
-                .value(&name)
-                .map(|text| match hcl::edit::parser::parse_expr(&text) {
-                    Ok(expression) if !is_text => {
-                        let lines = Text::new(&place.file, &Arc::from(text.as_str()));
-                        self.names
-                            .raw(&expression, &lines)
-                            .map_or(Hcl::String(text), |(value, _)| value)
-                    }
-                    _ => Hcl::String(text),
-                });
-            let from_file = given
-                .iter()
-                .rev()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.clone());
-            let Some(value) = written.or(from_file).or_else(|| own(self, "default")) else {
+            let action = match self.variable(&name, text, block, &value) {
+                true => Hcl::from(action(&name)),
+                false => value.clone(),
+            };
+            actions.insert(name.clone(), action);
+            values.insert(name, value);
+        }
+        self.names
+            .declare("var", Hcl::Object(values), Hcl::Object(actions));
+    }
+
+    /// A plain value that an attribute has.
+    fn own(&self, text: &Text, block: &HclBlock, key: &str) -> Option<Hcl> {
+        let attribute = block.body.get_attribute(key)?;
+        let raw = self.names.raw(&attribute.value, text).ok()?;
+        Some(raw.0)
+    }
+
+    /// The value of a variable: as written on the command line, in a file of variables, or its default.
+    fn value_of(
+        &mut self,
+        name: &str,
+        text: &Text,
+        block: &HclBlock,
+        written: Option<String>,
+        given: Option<&Hcl>,
+    ) -> Option<Hcl> {
+        let place = block_place(text, block);
+        let attribute = |key: &str| block.body.get_attribute(key);
+        let is_text = attribute("type").is_none_or(|kind| kind.value.to_string().trim() == "string");
+        let written = written.map(|text| match hcl::edit::parser::parse_expr(&text) {
+            Ok(expression) if !is_text => {
+                let lines = Text::new(&place.file, &Arc::from(text.as_str()));
+                let raw = self.names.raw(&expression, &lines);
+                raw.map_or(Hcl::String(text), |(value, _)| value)
+            }
+            _ => Hcl::String(text),
+        });
+        let value = written.or_else(|| given.cloned());
+        let value = value.or_else(|| self.own(text, block, "default"));
+        let (cause, remedy) = match value {
+            Some(value) if weight(&value) <= LARGEST => return Some(value),
+            Some(_) => (
+                format!("the variable `{name}` is too large"),
+                "shorten it".to_owned(),
+            ),
+            None => {
                 let cause = match attribute("default") {
                     Some(_) => format!("the default of the variable `{name}` is not a plain value"),
                     None => format!("the variable `{name}` has no value"),
                 };
-                let remedy = format!("give it one: -var {name}=…, or --var-file FILE");
-                self.faults.push(Fault::new(&place, cause, remedy));
-                continue;
-            };
-            if weight(&value) > LARGEST {
-                self.faults.push(Fault::new(
-                    &place,
-                    format!("the variable `{name}` is too large"),
-                    "shorten it",
-                ));
-                continue;
+                (cause, format!("give it one: -var {name}=…, or --var-file FILE"))
             }
-            for nested in block.body.blocks() {
-                let rule = block_place(text, nested);
-                let what = format!("{} of the variable `{name}`", nested.ident.as_str());
-                self.notes.add(
-                    Weight::Lost,
-                    Some(&rule),
-                    what,
-                    "a rule for its value; values in a manifest have no rules of their own",
-                );
-            }
-            let is_secret = go::is_secret_name(&name)
-                || own(self, "sensitive").is_some_and(|value| value.as_bool() == Some(true));
-            let plain = scalar(&value);
-            self.names
-                .know(&name, plain.as_deref().unwrap_or_default(), is_secret);
-            actions.insert(
-                name.clone(),
-                if plain.is_some() {
-                    Hcl::from(action(&name))
-                } else {
-                    value.clone()
-                },
-            );
-            values.insert(name.clone(), value);
-            if plain.is_none() {
-                let what = format!("variable {name}");
-                let text = "a list or a map: its values are written where they are used";
-                self.notes.add(Weight::Decided, Some(&place), what, text);
-            }
-            if let Some(plain) = plain {
-                self.variables.push(Variable {
-                    known: Known {
-                        value: plain,
-                        secret: is_secret,
-                        ..Known::default()
-                    },
-                    description: own(self, "description").and_then(|value| value.as_str().map(str::to_owned)),
-                    name,
-                    place,
-                });
-            }
+        };
+        self.faults.push(Fault::new(&place, cause, remedy));
+        None
+    }
+
+    /// Takes a variable down; false where it is a list or a map.
+    fn variable(&mut self, name: &str, text: &Text, block: &HclBlock, value: &Hcl) -> bool {
+        let place = block_place(text, block);
+        for nested in block.body.blocks() {
+            let what = format!("{} of the variable `{name}`", nested.ident.as_str());
+            let meaning = "a rule for its value; values in a manifest have no rules of their own";
+            self.notes
+                .add(Weight::Lost, Some(&block_place(text, nested)), what, meaning);
         }
+        let sensitive = self.own(text, block, "sensitive");
+        let secret = go::is_secret_name(name) || sensitive.is_some_and(|value| value.as_bool() == Some(true));
+        let plain = scalar(value);
         self.names
-            .declare("var", Hcl::Object(values), Hcl::Object(actions));
+            .know(name, plain.as_deref().unwrap_or_default(), secret);
+        let Some(plain) = plain else {
+            let meaning = "a list or a map: its values are written where they are used";
+            self.notes
+                .add(Weight::Decided, Some(&place), format!("variable {name}"), meaning);
+            return false;
+        };
+        let description = self.own(text, block, "description");
+        self.variables.push(Variable {
+            known: Known {
+                value: plain,
+                secret,
+                ..Known::default()
+            },
+            description: description.and_then(|value| value.as_str().map(str::to_owned)),
+            name: name.to_owned(),
+            place,
+        });
+        true
     }
 
     fn locals(&mut self) {
@@ -448,14 +469,8 @@ impl<'r> Reading<'r> {
         (text, build): (&Text, &HclBlock),
         over: Option<&HclBlock>,
     ) -> Builder {
-        let kind = labels(source)
-            .first()
-            .map(|kind| (*kind).to_owned())
-            .unwrap_or_default();
-        let label = labels(source)
-            .get(1)
-            .map(|name| (*name).to_owned())
-            .unwrap_or_default();
+        let label = |at: usize| labels(source).get(at).map(|label| (*label).to_owned());
+        let (kind, label) = (label(0).unwrap_or_default(), label(1).unwrap_or_default());
         let mut options = self.map(source_text, &source.body, &block_place(source_text, source));
         let mut name = label.clone();
         if let Some(over) = over {
@@ -471,34 +486,7 @@ impl<'r> Reading<'r> {
                 }
             }
         }
-        let facts = |name: &str| {
-            let mut map = Map::new();
-            map.insert("name".to_owned(), Hcl::from(name));
-            map.insert("type".to_owned(), Hcl::from(kind.as_str()));
-            Hcl::Object(map)
-        };
-        let of_build = || {
-            let keys = [
-                "ID",
-                "Host",
-                "Port",
-                "User",
-                "Password",
-                "ConnType",
-                "PackerRunUUID",
-                "PackerHTTPAddr",
-                "SSHPublicKey",
-                "SSHPrivateKey",
-            ];
-            let mut map = Map::new();
-            map.insert("name".to_owned(), Hcl::from(name.as_str()));
-            for key in keys {
-                map.insert(key.to_owned(), Hcl::from(format!("{{{{build `{key}`}}}}")));
-            }
-            Hcl::Object(map)
-        };
-        self.names.declare("source", facts(&name), facts(&name));
-        self.names.declare("build", of_build(), of_build());
+        self.declare_build(&kind, &name);
         let (mut provisioners, mut post_processors) = (Vec::new(), Vec::new());
         for block in build.body.blocks() {
             match block.ident.as_str() {
@@ -543,6 +531,19 @@ impl<'r> Reading<'r> {
             provisioners,
             post_processors,
         }
+    }
+
+    /// `source.…` and `build.…` while the blocks of one builder are read.
+    fn declare_build(&mut self, kind: &str, name: &str) {
+        let object = |entries: Vec<(&str, Hcl)>| {
+            let entries = entries.into_iter();
+            Hcl::Object(entries.map(|(key, value)| (key.to_owned(), value)).collect())
+        };
+        let source = object(vec![("name", Hcl::from(name)), ("type", Hcl::from(kind))]);
+        let of_build = OF_BUILD.map(|key| (key, Hcl::from(format!("{{{{build `{key}`}}}}"))));
+        let build = object([vec![("name", Hcl::from(name))], of_build.to_vec()].concat());
+        self.names.declare("source", source.clone(), source);
+        self.names.declare("build", build.clone(), build);
     }
 
     fn step(&mut self, text: &Text, block: &HclBlock, source: &str) -> Option<Block> {
