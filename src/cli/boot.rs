@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error, talk};
+use super::report_error::{fail, out, talk};
 use super::target::{DefineArgs, StoreArgs};
 use crate::machine::spec::{Board, Forward};
 use crate::report::style::Style;
@@ -127,13 +127,7 @@ fn parse_forward(text: &str) -> Result<Forward, String> {
 const NEW_BEGINNINGS: u32 = 2;
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match boot(args) {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-fn boot(args: &Args) -> Result<Exit, Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let mode = mode(args)?;
     let target = target::find(args)?;
     if args.detach && args.supervise.is_none() {
@@ -236,14 +230,12 @@ fn hold(started: &mut Started, site: &Site) -> Result<Exit, Exit> {
 
 /// Says what is wrong with the command line.
 fn refuse(what: &str, help: &str) -> Exit {
-    report_error(miette::miette!(help = help.to_owned(), "{what}").as_ref());
-    Exit::Usage
+    fail(Exit::Usage, miette::miette!(help = help.to_owned(), "{what}"))
 }
 
 /// Says what went wrong; being asked to stop is no error.
 fn failed(error: impl std::fmt::Display) -> Exit {
-    report_error(miette::miette!("{error}").as_ref());
-    Exit::Failed
+    fail(Exit::Failed, miette::miette!("{error}"))
 }
 
 /// A line with a clock in front.

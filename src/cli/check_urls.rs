@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error};
+use super::report_error::{fail, out};
 use super::session::{Session, node};
 use super::show::ShowArgs;
 use super::target::Target;
@@ -39,18 +39,10 @@ struct Listing<'a> {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match check(args) {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-fn check(args: &Args) -> Result<Exit, Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
-    let listings = listings(&manifest, &selected).map_err(|error| {
-        report_error(miette::miette!("{error}").as_ref());
-        Exit::Failed
-    })?;
+    let listings =
+        listings(&manifest, &selected).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
     if listings.is_empty() {
         let folder = manifest.output.display();
         let error = miette::miette!(
@@ -59,8 +51,7 @@ fn check(args: &Args) -> Result<Exit, Exit> {
             index::CATALOG_FILE,
             index::URL_FILE
         );
-        report_error(error.as_ref());
-        return Err(Exit::Failed);
+        return Err(fail(Exit::Failed, error));
     }
     let session = Session::start(&args.show, listings.iter().map(shown).collect())?;
     let mut bad = 0;

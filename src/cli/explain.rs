@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::Exit;
-use super::report_error::{note, out, report_error};
+use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
 use super::table::stdout_style;
 use super::target::{CheckArgs, StoreArgs, Target, UploadArgs, wanted};
@@ -48,14 +48,6 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match explain(args) {
-        Ok(()) => Exit::Ok,
-        Err(exit) => exit,
-    }
-}
-
 /// A node explained. The fields are an interface.
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -80,15 +72,14 @@ struct Last {
     bytes: u64,
 }
 
-fn explain(args: &Args) -> Result<(), Exit> {
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (target, nodes) = args.target.part_nodes();
     let (manifest, selected) = target.load()?;
     let store = Store::peek(&args.store.folder());
     let wanted = wanted(&args.checks, &args.upload);
-    let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false, &note).map_err(|error| {
-        report_error(&error);
-        Exit::Usage
-    })?;
+    let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false, &note)
+        .map_err(|error| fail(Exit::Usage, error))?;
     let chosen = choose(&prepared, &nodes, !args.target.is_all())?;
     let explained: Vec<_> = chosen
         .iter()
@@ -116,22 +107,22 @@ fn explain(args: &Args) -> Result<(), Exit> {
             }
         }
     }
-    Ok(())
+    Ok(Exit::Ok)
 }
 
 /// The nodes that are meant: those named, else all of the images named, else those that must run.
 fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<NodeIndex>, Exit> {
     let mut globs = Vec::new();
     for text in nodes {
-        let glob = glob::compile(text).map_err(|cause| {
-            report_error(miette::miette!("`{text}` is not a pattern: {cause}").as_ref());
-            Exit::Usage
-        })?;
+        let glob = glob::compile(text)
+            .map_err(|cause| fail(Exit::Usage, miette::miette!("`{text}` is not a pattern: {cause}")))?;
         if !prepared.plan.nodes().any(|(_, node)| glob.is_match(node.id())) {
             let ids: Vec<_> = prepared.plan.nodes().map(|(_, node)| node.id()).collect();
             let help = crate::manifest::suggest::remedy(text, "nodes", ids.iter().map(String::as_str));
-            report_error(miette::miette!(help = help, "no node of this plan is `{text}`").as_ref());
-            return Err(Exit::Usage);
+            return Err(fail(
+                Exit::Usage,
+                miette::miette!(help = help, "no node of this plan is `{text}`"),
+            ));
         }
         globs.push(glob);
     }

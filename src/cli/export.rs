@@ -30,16 +30,13 @@ pub enum Format {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    let tree = match args.source.evaluate() {
-        Ok(tree) => tree,
-        Err(exit) => return exit,
-    };
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    let tree = args.source.evaluate()?;
     let text = match args.format {
         Format::Toml => toml(&tree),
         Format::Json => format!("{:#}\n", json(&tree)),
         Format::Nickel => format!("{}\n", nickel(&tree)),
     };
     out(&text);
-    Exit::Ok
+    Ok(Exit::Ok)
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error, talk};
+use super::report_error::{fail, out, talk};
 use super::show::OutputFormat;
 use super::table::{Table, counted, stdout_style, stdout_width};
 use super::target::StoreArgs;
@@ -53,17 +53,8 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match collect(args) {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-fn collect(args: &Args) -> Result<Exit, Exit> {
-    let failed = |error: &dyn std::fmt::Display| {
-        report_error(miette::miette!("{error}").as_ref());
-        Exit::Failed
-    };
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    let failed = |error: &dyn std::fmt::Display| fail(Exit::Failed, miette::miette!("{error}"));
     let folder = args.store.folder();
     if !folder.join("CACHEDIR.TAG").is_file() {
         talk(&format!("there is no store in {}\n", folder.display()));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use miette::miette;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error, talk};
+use super::report_error::{fail, out, report_error, talk};
 use super::table::counted;
 use crate::host::fs::write_atomic;
 use crate::import::note::Weight;
@@ -59,12 +59,10 @@ struct PackerArgs {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let From::Packer(args) = &args.from;
-    match import(args) {
-        Ok(()) => Exit::Ok,
-        Err(exit) => exit,
-    }
+    import(args)?;
+    Ok(Exit::Ok)
 }
 
 /// Packer takes `-var` with one dash; so do we, for lines that are copied from where they were.
@@ -85,8 +83,7 @@ pub fn with_two_dashes(arguments: impl Iterator<Item = std::ffi::OsString>) -> V
 
 /// Says what is wrong with the command line or the files.
 fn refuse(cause: impl std::fmt::Display, remedy: &str) -> Exit {
-    report_error(miette!(help = remedy, "{cause}").as_ref());
-    Exit::Usage
+    fail(Exit::Usage, miette!(help = remedy, "{cause}"))
 }
 
 fn import(args: &PackerArgs) -> Result<(), Exit> {
@@ -129,8 +126,10 @@ fn import(args: &PackerArgs) -> Result<(), Exit> {
 
 fn write(imported: &Imported, output: Option<&str>, force: bool) -> Result<(), Exit> {
     let failed = |error: crate::host::fs::FsError| {
-        report_error(miette!(help = "choose another place with --output", "{error}").as_ref());
-        Exit::Failed
+        fail(
+            Exit::Failed,
+            miette!(help = "choose another place with --output", "{error}"),
+        )
     };
     let Some(output) = output else {
         out(&imported.manifest);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use super::exit::Exit;
-use super::report_error::{report_error, talk};
+use super::report_error::{fail, talk};
 use crate::host::facts::{OsRelease, os_release, parse_os_release};
 use crate::manifest::load;
 use crate::manifest::starter::{self, Blanks, Found};
@@ -34,14 +34,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match init(args) {
-        Ok(()) => Exit::Ok,
-        Err(exit) => exit,
-    }
-}
-
-fn init(args: &Args) -> Result<(), Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let path = &args.manifest;
     let shown = path.display().to_string();
     if path.extension().is_none_or(|extension| extension != "toml") {
@@ -78,10 +71,7 @@ fn init(args: &Args) -> Result<(), Exit> {
             }
         }
     };
-    let file = check(path, &text)?.map_err(|errors| {
-        report_error(&errors);
-        Exit::Failed
-    })?;
+    let file = check(path, &text)?.map_err(|errors| fail(Exit::Failed, errors))?;
     file.persist_noclobber(path)
         .map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => there_already(&shown),
@@ -90,7 +80,7 @@ fn init(args: &Args) -> Result<(), Exit> {
     talk(&format!(
         "wrote {shown}\n\n  pipeline plan {shown}    what would be done, and why\n  pipeline run {shown}     do it\n"
     ));
-    Ok(())
+    Ok(Exit::Ok)
 }
 
 type Checked = Result<NamedTempFile, crate::manifest::ManifestErrors>;
@@ -172,6 +162,5 @@ fn failed(path: &Path, error: &io::Error) -> Exit {
 }
 
 fn refuse(cause: &str, help: &str) -> Exit {
-    report_error(miette::miette!(help = help, "{cause}").as_ref());
-    Exit::Usage
+    fail(Exit::Usage, miette::miette!(help = help, "{cause}"))
 }

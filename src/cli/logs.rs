@@ -10,7 +10,7 @@ use globset::GlobSet;
 use jiff::tz::TimeZone;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error, talk};
+use super::report_error::{fail, out, talk};
 use super::runs::{JOURNAL, Run, numbers, read};
 use super::table::stdout_style;
 use super::target::StoreArgs;
@@ -55,25 +55,18 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match show(args) {
-        Ok(()) => Exit::Ok,
-        Err(exit) => exit,
-    }
-}
-
-fn show(args: &Args) -> Result<(), Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let store = Store::peek(&args.store.folder());
     let (folder, node) = find(&store, args)?;
     if args.path {
         out(&format!("{}\n", folder.path.display()));
-        return Ok(());
+        return Ok(Exit::Ok);
     }
     let style = stdout_style();
     match node {
         None if !args.follow => {
             list(&folder, style);
-            Ok(())
+            Ok(Exit::Ok)
         }
         node => tell(&store, &folder, node.as_deref(), args.follow, style),
     }
@@ -95,15 +88,17 @@ fn find(store: &Store, args: &Args) -> Result<(RunFolder, Option<String>), Exit>
     };
     match found {
         Some((Some(position), node)) => Ok((runs.swap_remove(position), node)),
-        Some((None, _)) => {
-            report_error(miette::miette!("no run has left logs in {}", store.root().display()).as_ref());
-            Err(Exit::Failed)
-        }
+        Some((None, _)) => Err(fail(
+            Exit::Failed,
+            miette::miette!("no run has left logs in {}", store.root().display()),
+        )),
         None => {
             let run = args.run.as_deref().unwrap_or_default();
             let help = "`pipeline runs` lists the runs; a node is named like provision/debian12-base";
-            report_error(miette::miette!(help = help, "no run is called `{run}`").as_ref());
-            Err(Exit::Usage)
+            Err(fail(
+                Exit::Usage,
+                miette::miette!(help = help, "no run is called `{run}`"),
+            ))
         }
     }
 }
@@ -236,12 +231,14 @@ fn tell(
     node: Option<&str>,
     follow: bool,
     style: Style,
-) -> Result<(), Exit> {
+) -> Result<Exit, Exit> {
     let journal = folder.path.join(JOURNAL);
     let mut reading = Reading::open(&journal).map_err(|error| {
         let help = "only runs have a journal; the folder has the rest";
-        report_error(miette::miette!(help = help, "{}: {error}", journal.display()).as_ref());
-        Exit::Failed
+        fail(
+            Exit::Failed,
+            miette::miette!(help = help, "{}: {error}", journal.display()),
+        )
     })?;
     let wanted = node.map(matcher).transpose()?;
     let mut teller = Teller {
@@ -278,8 +275,7 @@ fn tell(
             "nothing happened in a node `{node}` of run {}",
             folder.id
         );
-        report_error(error.as_ref());
-        return Err(Exit::Failed);
+        return Err(fail(Exit::Failed, error));
     }
     if let Some(glob) = &teller.wanted
         && !follow
@@ -290,14 +286,12 @@ fn tell(
             }
         }
     }
-    Ok(())
+    Ok(Exit::Ok)
 }
 
 fn matcher(node: &str) -> Result<GlobSet, Exit> {
-    glob::compile(node).map_err(|cause| {
-        report_error(miette::miette!("`{node}` is not a pattern: {cause}").as_ref());
-        Exit::Usage
-    })
+    glob::compile(node)
+        .map_err(|cause| fail(Exit::Usage, miette::miette!("`{node}` is not a pattern: {cause}")))
 }
 
 fn matches(glob: &GlobSet, id: &str) -> bool {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::exit::Exit;
-use super::report_error::{note, out, report_error};
+use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
 use super::table::{Table, stdout_style, stdout_width};
 use super::target::{StoreArgs, Target};
@@ -36,32 +36,22 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match list(args) {
-        Ok(()) => Exit::Ok,
-        Err(exit) => exit,
-    }
-}
-
-fn list(args: &Args) -> Result<(), Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared =
-        prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note).map_err(|error| {
-            report_error(&error);
-            Exit::Usage
-        })?;
+    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+        .map_err(|error| fail(Exit::Usage, error))?;
     let images = images(&prepared, &store);
     if args.format == OutputFormat::Json {
         let all = serde_json::json!({
             "version": 1, "pipeline": manifest.name, "output": manifest.output, "images": images,
         });
         out(&format!("{all:#}\n"));
-        return Ok(());
+        return Ok(Exit::Ok);
     }
     out(&table(&images).render(stdout_style(), stdout_width()));
     out(&format!("\n{}\n", totals(&images)));
-    Ok(())
+    Ok(Exit::Ok)
 }
 
 fn table(images: &[ImageStatus]) -> Table {

@@ -125,12 +125,12 @@ pub fn main() -> ExitCode {
     #[cfg(feature = "import-packer")]
     let arguments = import::with_two_dashes(arguments);
     let cli = Cli::parse_from(arguments);
-    let exit = match cli.verb {
+    let done = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Ls(args) => ls::run(&args),
-        Verb::Runs(args) => runs::run(&args),
+        Verb::Runs(args) => Ok(runs::run(&args)),
         Verb::Logs(args) => logs::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
         Verb::Store(args) => store::run(&args),
@@ -141,22 +141,23 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Init(args) => init::run(&args),
-        Verb::Schema(args) => schema::run(&args),
+        Verb::Schema(args) => Ok(schema::run(&args)),
         Verb::Render(args) => render::run(&args),
         #[cfg(feature = "import-packer")]
         Verb::Import(args) => import::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
-        Verb::DoorRelay { socket } => relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok),
+Verb::DoorRelay { socket } => Ok(relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok)),
         // The run reads how it ended.
-        Verb::ExecuteNode { .. } => process::serve().map_or(Exit::Failed, |()| Exit::Ok),
+        Verb::ExecuteNode { .. } => Ok(process::serve().map_or(Exit::Failed, |()| Exit::Ok)),
         // The parent reads standard error where the answer is not whole.
         #[cfg(feature = "nickel")]
-        Verb::EvaluateNickel => nickel::serve().map_or(Exit::Failed, |()| Exit::Ok),
+        Verb::EvaluateNickel => Ok(nickel::serve().map_or(Exit::Failed, |()| Exit::Ok)),
         Verb::Boot(args) => boot::run(&args),
-        Verb::Doctor(args) => doctor::run(&args),
-        Verb::Completions(args) => reference::completions(&args, &mut Cli::command()),
-        Verb::Man(args) => reference::man(&args, Cli::command()),
-        Verb::Reference => reference::reference(&mut Cli::command()),
+        Verb::Doctor(args) => Ok(doctor::run(&args)),
+        Verb::Completions(args) => Ok(reference::completions(&args, &mut Cli::command())),
+        Verb::Man(args) => Ok(reference::man(&args, Cli::command())),
+        Verb::Reference => Ok(reference::reference(&mut Cli::command())),
     };
+    let (Ok(exit) | Err(exit)) = done;
     ExitCode::from(exit as u8)
 }

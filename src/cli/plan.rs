@@ -1,7 +1,7 @@
 //! `pipeline plan`: what a run would do, and why. Changes nothing.
 
 use super::exit::Exit;
-use super::report_error::{out, report_error};
+use super::report_error::{fail, out};
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
 use crate::plan::show::{dot, json, text};
 use crate::store::Store;
@@ -41,19 +41,13 @@ pub enum Format {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match plan(args) {
-        Ok(()) => Exit::Ok,
-        Err(exit) => exit,
-    }
-}
-
-fn plan(args: &Args) -> Result<(), Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
     let wanted = wanted(&args.checks, &args.upload);
     let prepared = args.rebuild.prepare(&manifest, &selected, &store, wanted)?;
-    print(&prepared, args.format)
+    print(&prepared, args.format)?;
+    Ok(Exit::Ok)
 }
 
 /// Prints a prepared plan on stdout.
@@ -67,8 +61,10 @@ pub fn print(prepared: &crate::run::prepare::Prepared, format: Format) -> Result
         Format::Dot => out(&dot(plan, verdicts)),
         Format::Json => {
             let json = json(plan, verdicts).map_err(|error| {
-                report_error(miette::miette!("the plan cannot be written as JSON: {error}").as_ref());
-                Exit::Failed
+                fail(
+                    Exit::Failed,
+                    miette::miette!("the plan cannot be written as JSON: {error}"),
+                )
             })?;
             out(&(json + "\n"));
         }

@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 use clap_complete::Shell;
 
 use super::exit::Exit;
-use super::report_error::{out, report_error};
+use super::report_error::{fail, out};
 
 /// Arguments of `pipeline completions`.
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,10 @@ pub(super) fn man(args: &Man, command: Command) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             let folder = args.folder.display();
-            report_error(miette::miette!("the man pages could not be written to {folder}: {error}").as_ref());
-            Exit::Failed
+            fail(
+                Exit::Failed,
+                miette::miette!("the man pages could not be written to {folder}: {error}"),
+            )
         }
     }
 }

@@ -2,7 +2,7 @@
 //! key that is made for each build has a stand-in.
 
 use super::exit::Exit;
-use super::report_error::{note, out, report_error, talk};
+use super::report_error::{fail, note, out, talk};
 use super::target::{StoreArgs, Target};
 use crate::manifest::model::{Access, Source};
 use crate::run::prepare::prepare;
@@ -21,25 +21,17 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match render(args) {
-        Ok(text) => {
-            out(&text);
-            Exit::Ok
-        }
-        Err(exit) => exit,
-    }
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    out(&render(args)?);
+    Ok(Exit::Ok)
 }
 
 /// The answers of the selected images' distros, with a head line each where there are several.
 fn render(args: &Args) -> Result<String, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
-    let prepared =
-        prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note).map_err(|error| {
-            report_error(&error);
-            Exit::Usage
-        })?;
+    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+        .map_err(|error| fail(Exit::Usage, error))?;
     let nodes: Vec<_> = prepared.plan.nodes().map(|(_, node)| node).collect();
     let mut texts = Vec::new();
     for node in nodes.iter().filter(|node| node.stage == install::STAGE) {
@@ -48,10 +40,8 @@ fn render(args: &Args) -> Result<String, Exit> {
             Some(answers) => answers.to_owned(),
             None => match manifest.distro(distro).map(|d| &d.source) {
                 Some(Source::Disk(disk)) if disk.access == Access::CloudInit => {
-                    let seed = seed(&disk.user, BUILD_KEY).map_err(|error| {
-                        report_error(miette::miette!("{error}").as_ref());
-                        Exit::Usage
-                    })?;
+                    let seed = seed(&disk.user, BUILD_KEY)
+                        .map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))?;
                     seed.user_data
                 }
                 _ => String::new(),

@@ -3,7 +3,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, Report};
+
+use super::exit::Exit;
 
 /// Width where nobody says.
 const WIDTH: u16 = 100;
@@ -37,6 +39,12 @@ pub fn report_error(error: &dyn Diagnostic) {
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
     // Nobody is left to tell that standard error is gone.
     let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Prints an error, and gives the exit code that follows from it.
+pub fn fail(exit: Exit, error: impl Into<Report>) -> Exit {
+    report_error(error.into().as_ref());
+    exit
 }
 
 /// Prints data on standard output. A closed pipe (`| head`) is no mistake.

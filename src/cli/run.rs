@@ -8,7 +8,7 @@ use jiff::Zoned;
 
 use super::exit::Exit;
 use super::plan::{Format, print};
-use super::report_error::{report_error, talk};
+use super::report_error::{fail, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
@@ -105,18 +105,18 @@ pub(super) enum Scope {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     run_scope(args, Scope::Everything)
 }
 
 /// Runs all or a part of what the arguments ask for.
-pub(super) fn run_scope(args: &Args, scope: Scope) -> Exit {
-    match build(args, scope) {
-        Ok(tally) if tally.interrupted => Exit::Interrupted,
-        Ok(tally) if tally.failed > 0 || tally.skipped > 0 => Exit::Failed,
-        Ok(_) => Exit::Ok,
-        Err(exit) => exit,
-    }
+pub(super) fn run_scope(args: &Args, scope: Scope) -> Result<Exit, Exit> {
+    let tally = build(args, scope)?;
+    Ok(match tally {
+        _ if tally.interrupted => Exit::Interrupted,
+        _ if tally.failed > 0 || tally.skipped > 0 => Exit::Failed,
+        _ => Exit::Ok,
+    })
 }
 
 fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
@@ -211,8 +211,10 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
 /// Makes sure, before an hour of work, that the file can be written after it.
 fn ready_for_junit(path: &Path) -> Result<(), Exit> {
     let refused = |cause: &str| {
-        report_error(miette::miette!("--junit {}: {cause}; nothing was started", path.display()).as_ref());
-        Exit::Usage
+        fail(
+            Exit::Usage,
+            miette::miette!("--junit {}: {cause}; nothing was started", path.display()),
+        )
     };
     if path.is_dir() {
         return Err(refused("this is a folder; name a file"));
@@ -225,8 +227,10 @@ fn ready_for_junit(path: &Path) -> Result<(), Exit> {
 
 fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
     write_atomic(path, junit::render(summary).as_bytes()).map_err(|error| {
-        report_error(miette::miette!("--junit {}: {error}", path.display()).as_ref());
-        Exit::Failed
+        fail(
+            Exit::Failed,
+            miette::miette!("--junit {}: {error}", path.display()),
+        )
     })
 }
 

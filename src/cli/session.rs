@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::exit::Exit;
-use super::report_error::report_error;
+use super::report_error::fail;
 use super::show::ShowArgs;
 use crate::emit::Emitter;
 use crate::event::{EVENTS_VERSION, NodeInfo, Outcome, What};
@@ -44,10 +44,8 @@ impl Session {
     pub fn start(show: &ShowArgs, nodes: Vec<NodeInfo>) -> Result<Self, Exit> {
         let (sender, receiver) = mpsc::channel();
         let (emit, cancel) = (Emitter::new(sender), Cancel::default());
-        let listening = signals::listen(&cancel, &emit).map_err(|error| {
-            report_error(miette::miette!("cannot listen for Ctrl-C: {error}").as_ref());
-            Exit::Host
-        })?;
+        let listening = signals::listen(&cancel, &emit)
+            .map_err(|error| fail(Exit::Host, miette::miette!("cannot listen for Ctrl-C: {error}")))?;
         let options = show.options(Verbosity::Normal);
         let reader = thread::spawn(move || report::run(&receiver, options));
         emit.emit(What::RunStarted {

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use super::exit::Exit;
-use super::report_error::{report_error, talk};
+use super::report_error::{fail, talk};
 use super::run::AfterError;
 use crate::host::cancel::Cancel;
 use crate::host::terminal;
@@ -26,8 +26,7 @@ pub(super) fn on_error(wanted: AfterError) -> Result<OnError, Exit> {
                 help = "without one, keep the machine for later: --on-error=keep; nothing was started",
                 "--on-error=shell needs a terminal"
             );
-            report_error(error.as_ref());
-            Err(Exit::Usage)
+            Err(fail(Exit::Usage, error))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::attach::{Left, attach};
 use super::exit::Exit;
-use super::report_error::{out, report_error, talk};
+use super::report_error::{fail, out, report_error, talk};
 use super::table::{Table, stdout_style, stdout_width};
 use super::target::StoreArgs;
 use crate::host::cancel::Cancel;
@@ -95,13 +95,7 @@ fn table(all: &[Found]) -> Table {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match enter(args) {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-fn enter(args: &Args) -> Result<Exit, Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let store = Store::peek(&args.store.folder());
     let all = find(&store, args)?;
     if args.list {
@@ -122,10 +116,8 @@ fn enter(args: &Args) -> Result<Exit, Exit> {
 /// Running VMs first, then kept ones, those of newer runs first.
 fn find(store: &Store, args: &Args) -> Result<Vec<Found>, Exit> {
     let glob = |text: &str| {
-        glob::compile(text).map_err(|cause| {
-            report_error(miette::miette!("`{text}` is not a pattern: {cause}").as_ref());
-            Exit::Usage
-        })
+        glob::compile(text)
+            .map_err(|cause| fail(Exit::Usage, miette::miette!("`{text}` is not a pattern: {cause}")))
     };
     let glob = args.node.as_deref().map(glob).transpose()?;
     let scratch = store.root().join("scratch");
@@ -231,8 +223,7 @@ fn shell(presence: &Presence, args: &Args) -> Result<Exit, Exit> {
             presence.node,
             presence.name
         );
-        report_error(error.as_ref());
-        return Err(Exit::Failed);
+        return Err(fail(Exit::Failed, error));
     };
     lend(
         login,
@@ -250,8 +241,7 @@ fn lend(login: &presence::Login, command: &[String], refused: &str) -> Result<Ex
         Some(0) => Ok(Exit::Ok),
         Some(SSH_FAILED) => {
             let help = "while it boots, its console can be seen: add --console";
-            report_error(miette::miette!(help = help, "{refused}").as_ref());
-            Err(Exit::Failed)
+            Err(fail(Exit::Failed, miette::miette!(help = help, "{refused}")))
         }
         // A shell ends with the code of its last command: only a command's own code says something.
         _ if command.is_empty() => Ok(Exit::Ok),
@@ -260,6 +250,5 @@ fn lend(login: &presence::Login, command: &[String], refused: &str) -> Result<Ex
 }
 
 fn failed(what: &str) -> Exit {
-    report_error(miette::miette!("{what}").as_ref());
-    Exit::Failed
+    fail(Exit::Failed, miette::miette!("{what}"))
 }

@@ -61,8 +61,8 @@ enum Verb {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    let done = match &args.verb {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    match &args.verb {
         Verb::Ls { format, store } => ls::run(&peek(store), *format),
         Verb::Verify {
             results,
@@ -72,9 +72,6 @@ pub fn run(args: &Args) -> Exit {
         Verb::Pin(args) => pin::pin(args),
         Verb::Unpin(args) => pin::unpin(args),
         Verb::Path { result, store } => path(&peek(store), result.as_deref()),
-    };
-    match done {
-        Ok(exit) | Err(exit) => exit,
     }
 }
 

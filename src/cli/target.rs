@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 
 use super::exit::Exit;
-use super::report_error::{note, report_error};
+use super::report_error::{fail, note};
 use crate::host::process::withhold;
 use crate::manifest::glob;
 use crate::manifest::load::{load_with, open};
@@ -103,10 +103,7 @@ impl DefineArgs {
     /// # Errors
     /// [`Exit::Usage`], after saying why on stderr.
     pub fn load(&self, manifest: &Path) -> Result<Manifest, Exit> {
-        load_with(manifest, &self.define).map_err(|errors| {
-            report_error(&errors);
-            Exit::Usage
-        })
+        load_with(manifest, &self.define).map_err(|errors| fail(Exit::Usage, errors))
     }
 }
 
@@ -128,10 +125,7 @@ impl ManifestArgs {
             let tree = document.tree().clone();
             document.check().map(|_| tree)
         });
-        found.map_err(|errors| {
-            report_error(&errors);
-            Exit::Usage
-        })
+        found.map_err(|errors| fail(Exit::Usage, errors))
     }
 }
 
@@ -149,10 +143,7 @@ impl Target {
             size: self.size.clone(),
             flavor: self.flavor.clone(),
         };
-        let selected = select(&manifest, &selectors).map_err(|error| {
-            report_error(&error);
-            Exit::Usage
-        })?;
+        let selected = select(&manifest, &selectors).map_err(|error| fail(Exit::Usage, error))?;
         Ok((manifest, selected))
     }
 
@@ -215,17 +206,13 @@ impl RebuildArgs {
     ) -> Result<Prepared, Exit> {
         let mut whats = Vec::new();
         for text in &self.rebuild {
-            let what = Rebuild::read(text).map_err(|cause| {
-                report_error(miette::miette!("--rebuild {text}: {cause}").as_ref());
-                Exit::Usage
-            })?;
+            let what = Rebuild::read(text)
+                .map_err(|cause| fail(Exit::Usage, miette::miette!("--rebuild {text}: {cause}")))?;
             whats.push((text, what));
         }
         let matches = |node: &Node| whats.iter().any(|(_, what)| what.matches(node));
-        let prepared = prepare(manifest, selected, store, wanted, &matches, &note).map_err(|error| {
-            report_error(&error);
-            Exit::Usage
-        })?;
+        let prepared = prepare(manifest, selected, store, wanted, &matches, &note)
+            .map_err(|error| fail(Exit::Usage, error))?;
         for (text, what) in &whats {
             if !prepared.plan.nodes().any(|(_, node)| what.matches(node)) {
                 let error = miette::miette!(
@@ -233,8 +220,7 @@ impl RebuildArgs {
                             pattern of either, or a term such as distro=debian12, flavor=base or size=50G",
                     "--rebuild {text} matches no node of this plan"
                 );
-                report_error(error.as_ref());
-                return Err(Exit::Usage);
+                return Err(fail(Exit::Usage, error));
             }
         }
         Ok(prepared)

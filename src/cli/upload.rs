@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: Args) -> Exit {
+pub fn run(args: Args) -> Result<Exit, Exit> {
     let args = run::Args {
         target: args.target,
         upload: UploadArgs { upload: true },

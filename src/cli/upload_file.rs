@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
-use super::report_error::{out, report_error};
+use super::report_error::{fail, out};
 use super::session::{Session, node};
 use super::show::ShowArgs;
 use crate::digest::Algorithm;
@@ -54,13 +54,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    match upload(args) {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-fn upload(args: &Args) -> Result<Exit, Exit> {
+pub fn run(args: &Args) -> Result<Exit, Exit> {
     let metadata = match &args.metadata {
         Some(path) => read_metadata(path).map_err(|cause| wrong(&cause))?,
         None => Metadata::new(),
@@ -159,6 +153,5 @@ fn read_metadata(path: &Path) -> Result<Metadata, String> {
 }
 
 fn wrong(cause: &str) -> Exit {
-    report_error(miette::miette!(help = "nothing was sent", "{cause}").as_ref());
-    Exit::Usage
+    fail(Exit::Usage, miette::miette!(help = "nothing was sent", "{cause}"))
 }

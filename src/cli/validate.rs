@@ -20,11 +20,8 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    let manifest = match args.source.load() {
-        Ok(manifest) => manifest,
-        Err(exit) => return exit,
-    };
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    let manifest = args.source.load()?;
     for warning in &manifest.warnings {
         report_error(warning);
     }
@@ -39,7 +36,7 @@ pub fn run(args: &Args) -> Exit {
     };
     // A closed pipe (`| head`) is no mistake of the manifest.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    Exit::Ok
+    Ok(Exit::Ok)
 }
 
 fn summary(manifest: &Manifest) -> String {

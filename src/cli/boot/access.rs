@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::start::{Site, Started};
 use super::{Args, Mode, failed, mode};
 use crate::cli::exit::Exit;
-use crate::cli::report_error::{report_error, talk};
+use crate::cli::report_error::{fail, talk};
 use crate::host::process::{Cmd, shell_quote};
 use crate::host::tools;
 use crate::machine::error::MachineError;
@@ -127,6 +127,8 @@ pub(super) fn log_in(args: &Args, started: &mut Started, site: &Site) -> Result<
     }
     let help = "give a user that the image knows (--ssh=USER), and the key or password that it accepts; \
                 `pipeline boot` without --ssh shows the console";
-    report_error(miette::miette!(help = help, "ssh could not log in as {user}").as_ref());
-    Err(Exit::Failed)
+    Err(fail(
+        Exit::Failed,
+        miette::miette!(help = help, "ssh could not log in as {user}"),
+    ))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::start::{Site, Started};
 use super::{Args, failed, say};
 use crate::cli::exit::Exit;
-use crate::cli::report_error::{out, report_error, talk};
+use crate::cli::report_error::{fail, out, talk};
 use crate::cli::run::run_id;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
@@ -29,10 +29,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Starts the keeping process, and returns when the machine runs or does not start.
 pub(super) fn leave(args: &Args) -> Result<Exit, Exit> {
-    let host = |error: &dyn std::fmt::Display| {
-        report_error(miette::miette!("{error}").as_ref());
-        Exit::Host
-    };
+    let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
     let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
     let folder = store.run_folder(&format!("boot-{}", run_id()));
     private_dir(&folder).map_err(|error| host(&error))?;

@@ -13,7 +13,7 @@ use super::{Args, console, failed, refuse};
 use crate::boot::agent;
 use crate::boot::image::{self, Bootable, ImageError, Writes};
 use crate::cli::exit::Exit;
-use crate::cli::report_error::{report_error, talk};
+use crate::cli::report_error::{fail, talk};
 use crate::cli::run::run_id;
 use crate::emit::Emitter;
 use crate::event::What;
@@ -91,14 +91,13 @@ impl Site {
         for program in [Platform::default().hardware().emulator.program, "qemu-img"] {
             if tools::find(program).is_none() {
                 let help = "`pipeline doctor` prints the command that installs it; nothing was started";
-                report_error(miette::miette!(help = help, "this host lacks {program}").as_ref());
-                return Err(Exit::Host);
+                return Err(fail(
+                    Exit::Host,
+                    miette::miette!(help = help, "this host lacks {program}"),
+                ));
             }
         }
-        let host = |error: &dyn std::fmt::Display| {
-            report_error(miette::miette!("{error}").as_ref());
-            Exit::Host
-        };
+        let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
         private::place().map_err(|error| host(&error))?;
         let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
         // Scratch place and logs have one name, by which a clean-up knows that the machine is alive.
@@ -134,10 +133,8 @@ impl Site {
 
     /// Listens for Ctrl-C.
     pub(super) fn listen(&self) -> Result<Listening, Exit> {
-        signals::listen(&self.cancel, &self.emit).map_err(|error| {
-            report_error(miette::miette!("cannot listen for Ctrl-C: {error}").as_ref());
-            Exit::Host
-        })
+        signals::listen(&self.cancel, &self.emit)
+            .map_err(|error| fail(Exit::Host, miette::miette!("cannot listen for Ctrl-C: {error}")))
     }
 }
 
@@ -289,8 +286,7 @@ fn refuse_image(error: &ImageError) -> Exit {
     if error.is_cancelled() {
         return Exit::Interrupted;
     }
-    report_error(miette::miette!("{error}").as_ref());
-    Exit::Usage
+    fail(Exit::Usage, miette::miette!("{error}"))
 }
 
 /// Unpacking takes seconds: on a terminal a line tells how far it is.

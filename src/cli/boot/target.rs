@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Args, refuse};
 use crate::cli::exit::Exit;
-use crate::cli::report_error::report_error;
+use crate::cli::report_error::fail;
 use crate::manifest::model::Manifest;
 use crate::manifest::select::{Selectors, select};
 
@@ -63,10 +63,7 @@ fn of_manifest(args: &Args, manifest: &Manifest) -> Result<Target, Exit> {
         patterns: args.id.iter().cloned().collect(),
         ..Selectors::default()
     };
-    let found = select(manifest, &selectors).map_err(|error| {
-        report_error(&error);
-        Exit::Usage
-    })?;
+    let found = select(manifest, &selectors).map_err(|error| fail(Exit::Usage, error))?;
     let images: Vec<_> = found
         .iter()
         .filter_map(|&index| manifest.images.get(index))

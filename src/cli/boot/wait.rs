@@ -7,7 +7,7 @@ use super::start::{Site, Started};
 use super::{Args, print, say};
 use crate::boot::agent::{Outcome, Told, Watch};
 use crate::cli::exit::Exit;
-use crate::cli::report_error::{report_error, talk};
+use crate::cli::report_error::{fail, talk};
 use crate::machine::door::REPORTS;
 use crate::machine::error::{MachineError, Tail};
 use crate::size::show_duration;
@@ -91,6 +91,5 @@ fn too_late(args: &Args, started: &Started, watch: &Watch) -> Exit {
              network card up by DHCP? --timeout allows more time",
         )
     };
-    report_error(miette::miette!(help = help, "{what}").as_ref());
-    Exit::Failed
+    fail(Exit::Failed, miette::miette!(help = help, "{what}"))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::target;
 use crate::cli::exit::Exit;
-use crate::cli::report_error::{out, report_error, talk};
+use crate::cli::report_error::{fail, out, talk};
 use crate::cli::target::StoreArgs;
 use crate::host::cancel::Cancel;
 use crate::store::pins::{of_result, of_run};
@@ -77,8 +77,10 @@ fn all(store: &Store, args: &Args) -> Result<Vec<Wanted>, Exit> {
         let results = needs.or_else(|| pins.get(&of_run(text)).cloned());
         let Some(results) = results else {
             let help = "`pipeline runs` lists the runs; a result is named like install/debian12";
-            report_error(miette::miette!(help = help, "no run is called `{text}`").as_ref());
-            return Err(Exit::Usage);
+            return Err(fail(
+                Exit::Usage,
+                miette::miette!(help = help, "no run is called `{text}`"),
+            ));
         };
         Ok(Wanted {
             name: of_run(text),
@@ -90,6 +92,5 @@ fn all(store: &Store, args: &Args) -> Result<Vec<Wanted>, Exit> {
 }
 
 fn host(error: &StoreError) -> Exit {
-    report_error(miette::miette!("{error}").as_ref());
-    Exit::Host
+    fail(Exit::Host, miette::miette!("{error}"))
 }

@@ -1,7 +1,7 @@
 //! Which result is meant: by stage and subject (the newest of them), or by stage and the beginning of its key.
 
 use crate::cli::exit::Exit;
-use crate::cli::report_error::report_error;
+use crate::cli::report_error::fail;
 use crate::store::Stored;
 
 /// Digits of a key that must be given at least.
@@ -38,6 +38,5 @@ pub(super) fn one<'a>(results: &'a [Stored], text: &str) -> Result<&'a Stored, E
             (format!("`{text}` means {} results", keys.len()), format!("say which: {}", keys.join(", ")))
         }
     };
-    report_error(miette::miette!(help = help, "{what}").as_ref());
-    Err(Exit::Usage)
+    Err(fail(Exit::Usage, miette::miette!(help = help, "{what}")))
 }

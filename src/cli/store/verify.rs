@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use super::target;
 use crate::cli::exit::Exit;
-use crate::cli::report_error::{out, report_error, talk};
+use crate::cli::report_error::{fail, out, talk};
 use crate::cli::table::counted;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
@@ -70,6 +70,5 @@ pub(super) fn run(store: &Store, wanted: &[String], remove: bool) -> Result<Exit
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Exit {
-    report_error(miette::miette!("{error}").as_ref());
-    Exit::Failed
+    fail(Exit::Failed, miette::miette!("{error}"))
 }
