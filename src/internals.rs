@@ -4,7 +4,7 @@
 pub mod boot {
 
     pub mod agent {
-        pub use crate::boot::agent::{Outcome, Told, Watch, reporting_to};
+        pub use crate::boot::agent::{Outcome, Report, Watch, reporting_to};
     }
 }
 
@@ -38,7 +38,7 @@ pub mod host {
     }
 
     pub mod facts {
-        pub use crate::host::facts::{Accel, AptSources, accelerator, os_release};
+        pub use crate::host::facts::{Accelerator, AptSources, accelerator, os_release};
     }
 
     pub mod fs {
@@ -143,7 +143,7 @@ pub mod machine {
     }
 
     pub mod ssh {
-        pub use crate::machine::ssh::{KEY_NAME, Key, Ssh, SshError, Target};
+        pub use crate::machine::ssh::{KEY_NAME, Key, Ssh, SshAddress, SshError};
     }
 }
 
@@ -220,7 +220,7 @@ pub mod stage {
     }
 
     pub mod distro {
-        pub use crate::stage::distro::{Door, GuestAccess, MachineWish};
+        pub use crate::stage::distro::{GuestAccess, GuestLogin, MachineWish};
     }
 
     pub mod error {

@@ -88,7 +88,7 @@ impl fmt::Display for Outcome {
 
 /// Something that a report told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Report {
     /// A run began.
     Started {
         /// Its number, from 1.
@@ -126,7 +126,7 @@ pub struct Watch {
 
 impl Watch {
     /// Takes a request; tells what it means where it is a report.
-    pub fn take(&mut self, visit: &Visit) -> Option<Told> {
+    pub fn take(&mut self, visit: &Visit) -> Option<Report> {
         self.asked |= visit.method == "GET" && visit.path == BOOT_SCRIPT;
         let kind = visit.path.strip_prefix(REPORTS)?;
         let Some(Posted::Report(body)) = &visit.posted else {
@@ -144,23 +144,23 @@ impl Watch {
             "log" => {
                 let from = field("from")?.parse().ok()?;
                 let lines = self.log(from, field("again") == Some("1"), body);
-                (!lines.is_empty()).then_some(Told::Log(lines))
+                (!lines.is_empty()).then_some(Report::Log(lines))
             }
             "started" => {
                 let (run, max) = (number("run")?, number("max")?);
                 self.counts_late |= run == 0;
                 let run = self.real(run);
-                Some(Told::Started { run, max })
+                Some(Report::Started { run, max })
             }
             "ended" => {
                 let (run, max) = (self.real(number("run")?), number("max")?);
                 let code = field("code")?.parse().ok()?;
                 let disabled = field("enabled") == Some("0");
                 Some(match code {
-                    0 => Told::Ended(Outcome::Succeeded { runs: run }),
-                    _ if disabled => Told::Ended(Outcome::Disabled { runs: run, code }),
-                    _ if run >= max => Told::Ended(Outcome::GaveUp { runs: run, code }),
-                    _ => Told::Failed { run, code, max },
+                    0 => Report::Ended(Outcome::Succeeded { runs: run }),
+                    _ if disabled => Report::Ended(Outcome::Disabled { runs: run, code }),
+                    _ if run >= max => Report::Ended(Outcome::GaveUp { runs: run, code }),
+                    _ => Report::Failed { run, code, max },
                 })
             }
             _ => None,
@@ -213,19 +213,19 @@ mod tests {
         }
     }
 
-    fn ended(query: &str) -> Option<Told> {
+    fn ended(query: &str) -> Option<Report> {
         Watch::default().take(&report(".pipeline/ended", query, ""))
     }
 
     #[test]
     fn what_the_agent_does_next_follows_from_the_report() {
-        let failed = Told::Failed {
+        let failed = Report::Failed {
             run: 2,
             code: 3,
             max: 10,
         };
         assert_eq!(ended("run=2&code=3&max=10&enabled=1"), Some(failed));
-        let done = |outcome| Some(Told::Ended(outcome));
+        let done = |outcome| Some(Report::Ended(outcome));
         assert_eq!(
             ended("run=2&code=0&max=1&enabled=0"),
             done(Outcome::Succeeded { runs: 2 })
@@ -249,7 +249,7 @@ mod tests {
         // An agent that counts a run when it is over.
         let mut watch = Watch::default();
         let started = watch.take(&report(".pipeline/started", "run=0&max=2", ""));
-        assert_eq!(started, Some(Told::Started { run: 1, max: 2 }));
+        assert_eq!(started, Some(Report::Started { run: 1, max: 2 }));
         let last = watch.take(&report(".pipeline/ended", "run=1&code=1&max=2&enabled=1", ""));
         assert_eq!(last, done(Outcome::GaveUp { runs: 2, code: 1 }));
     }
@@ -258,7 +258,7 @@ mod tests {
     fn the_log_is_told_once_and_by_lines() {
         let mut watch = Watch::default();
         let mut log = |query: &str, body: &str| match watch.take(&report(".pipeline/log", query, body)) {
-            Some(Told::Log(lines)) => lines,
+            Some(Report::Log(lines)) => lines,
             None => Vec::new(),
             other => panic!("{other:?}"),
         };

@@ -19,7 +19,7 @@ use super::target::{DefineArgs, StoreArgs};
 use crate::machine::spec::{Board, Forward};
 use crate::report::style::Style;
 use crate::size::{ByteSize, parse_duration};
-use start::{Site, Started};
+use start::{BootSetup, Started};
 
 /// Arguments of `pipeline boot`.
 #[derive(Debug, clap::Args)]
@@ -133,17 +133,17 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     if args.detach && args.supervise.is_none() {
         return detach::leave(args);
     }
-    let site = Site::open(args)?;
-    let listening = site.listen()?;
+    let setup = BootSetup::open(args)?;
+    let listening = setup.listen()?;
     let mut beginnings = NEW_BEGINNINGS;
     let done = loop {
         let screen = (mode == Mode::Console).then(console::Screen::new);
-        let mut started = match start::start(args, &target, &site, screen.as_ref()) {
+        let mut started = match start::start(args, &target, &setup, screen.as_ref()) {
             Ok(started) => started,
             Err(exit) => break Err(exit),
         };
-        let done = attend(args, mode, &mut started, &site, screen);
-        start::stop(args, &mut started, &site);
+        let done = attend(args, mode, &mut started, &setup, screen);
+        start::stop(args, &mut started, &setup);
         let Some(error) = started.broke_down else {
             break done;
         };
@@ -157,7 +157,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         talk(&format!("warning: {what}; starting the machine again\n"));
     };
     drop(listening);
-    if site.cancel.is_cancelled() && args.supervise.is_none() {
+    if setup.cancel.is_cancelled() && args.supervise.is_none() {
         return Ok(Exit::Interrupted);
     }
     done
@@ -197,33 +197,33 @@ fn attend(
     args: &Args,
     mode: Mode,
     started: &mut Started,
-    site: &Site,
+    setup: &BootSetup,
     screen: Option<console::Screen>,
 ) -> Result<Exit, Exit> {
     let style = Style::detect(std::io::stderr().is_terminal(), |name| std::env::var(name).ok());
     let stop = args.supervise.as_ref().map(|_| std::process::id());
-    let how = access::text(args, started, site, stop, style);
+    let how = access::text(args, started, setup, stop, style);
     if let Some(folder) = &args.supervise {
-        return detach::supervise(folder, &how, started, site);
+        return detach::supervise(folder, &how, started, setup);
     }
     talk(&how);
     match mode {
         Mode::Console => match screen {
-            Some(screen) => console::run(started, site, &screen, style),
+            Some(screen) => console::run(started, setup, &screen, style),
             None => Ok(Exit::Ok),
         },
-        Mode::Ssh => access::log_in(args, started, site),
-        Mode::Wait => wait::run(args, started, site),
-        Mode::Hold => hold(started, site),
+        Mode::Ssh => access::log_in(args, started, setup),
+        Mode::Wait => wait::run(args, started, setup),
+        Mode::Hold => hold(started, setup),
     }
 }
 
 /// Until the guest switches itself off or somebody ends it.
-fn hold(started: &mut Started, site: &Site) -> Result<Exit, Exit> {
+fn hold(started: &mut Started, setup: &BootSetup) -> Result<Exit, Exit> {
     talk("Ctrl-C ends it.\n");
-    while !started.machine.is_off() && !site.cancel.is_cancelled() {
+    while !started.machine.is_off() && !setup.cancel.is_cancelled() {
         started.tell_visits(&mut |visit| say(&visit.to_string()));
-        let _ = site.cancel.sleep(Duration::from_millis(100));
+        let _ = setup.cancel.sleep(Duration::from_millis(100));
     }
     Ok(Exit::Ok)
 }

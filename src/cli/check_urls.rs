@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::report_error::{fail, out};
 use super::session::{Session, node};
 use super::show::ShowArgs;
-use super::target::Target;
+use super::target::Selection;
 use crate::digest::{Algorithm, Digest};
 use crate::event::{NodeInfo, Outcome};
 use crate::manifest::model::Manifest;
@@ -24,7 +24,7 @@ use crate::stage::index;
 )]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    target: Selection,
     #[command(flatten)]
     show: ShowArgs,
 }

@@ -12,12 +12,12 @@ use crate::host::cancel::Cancel;
 use crate::host::packages;
 use crate::host::packages::Apt;
 use crate::host::packages::By;
-use crate::host::packages::Family;
+use crate::host::packages::PackageManager;
 use crate::host::packages::Remedy;
 use crate::host::packages::System;
 use crate::host::process::Cmd;
 use crate::host::tools::Need;
-use checks::Check;
+use checks::HostCheck;
 use checks::State;
 
 /// Arguments of `pipeline doctor`.
@@ -61,7 +61,7 @@ struct Findings {
     /// No check found something missing.
     ready: bool,
     system: String,
-    checks: Vec<Check>,
+    checks: Vec<HostCheck>,
     /// One shell line; absent when there is nothing to type.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
@@ -123,9 +123,9 @@ fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
     if args.tests {
         needs.push(Need::Tests);
     }
-    let apt = match system.family {
-        Family::Debian => Apt::load(cancel),
-        Family::Fedora | Family::Arch | Family::Other => Apt::default(),
+    let apt = match system.manager {
+        PackageManager::Debian => Apt::load(cancel),
+        PackageManager::Fedora | PackageManager::Arch | PackageManager::Other => Apt::default(),
     };
     let (mut checks, missing) = checks::tools(&needs, cancel);
     checks.extend(checks::versions(cancel));
@@ -154,7 +154,7 @@ fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
 
 /// Types root's line.
 fn install(system: &System, line: &str, cancel: &Cancel) -> Result<(), String> {
-    if system.family != Family::Debian {
+    if system.manager != PackageManager::Debian {
         return Err(format!("--install knows only apt, and this is {}", system.name));
     }
     // Children have no terminal to ask a password on: only a sudo that does not ask can be used from here.
@@ -187,7 +187,7 @@ fn text(findings: &Findings) -> String {
         .checks
         .iter()
         .map(|check| {
-            let Check { name, state, detail } = check;
+            let HostCheck { name, state, detail } = check;
             format!("{:<7}  {name:<width$}  {detail}", state.word())
                 .trim_end()
                 .to_owned()

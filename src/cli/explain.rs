@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
 use super::table::stdout_style;
-use super::target::{CheckArgs, StoreArgs, Target, UploadArgs, wanted};
+use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, wanted};
 use super::time::moment;
 use crate::manifest::glob;
 use crate::manifest::model::Manifest;
@@ -36,7 +36,7 @@ const KEY: usize = 12;
     told here is the difference to the key that was last built for the same node. Secrets are never shown.")]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    target: Selection,
     #[command(flatten)]
     upload: UploadArgs,
     #[command(flatten)]

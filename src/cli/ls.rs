@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
 use super::table::{Table, stdout_style, stdout_width};
-use super::target::{StoreArgs, Target};
+use super::target::{Selection, StoreArgs};
 use super::time::age;
 use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
@@ -27,7 +27,7 @@ const DIGITS: usize = 12;
 )]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    target: Selection,
     /// How to print it
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     format: OutputFormat,

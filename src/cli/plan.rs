@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use super::report_error::{fail, out};
-use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
+use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
 use crate::plan::show::{dot, json, text};
 use crate::store::Store;
 
@@ -15,7 +15,7 @@ use crate::store::Store;
     it boots, one after the other), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most).")]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    target: Selection,
     #[command(flatten)]
     upload: UploadArgs,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 
 use super::exit::Exit;
 use super::report_error::{fail, note, out, talk};
-use super::target::{StoreArgs, Target};
+use super::target::{Selection, StoreArgs};
 use crate::manifest::model::{Access, Source};
 use crate::run::prepare::prepare;
 use crate::stage::guest::seed;
@@ -15,7 +15,7 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    target: Selection,
     #[command(flatten)]
     store: StoreArgs,
 }

@@ -11,7 +11,7 @@ use super::plan::{Format, print};
 use super::report_error::{fail, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
-use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs, wanted};
+use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::facts;
@@ -39,7 +39,7 @@ use crate::store::{Gate, Store, StoreError};
 )]
 pub struct Args {
     #[command(flatten)]
-    pub(super) target: Target,
+    pub(super) target: Selection,
     #[command(flatten)]
     pub(super) upload: UploadArgs,
     /// Only show what would be done and why, as `pipeline plan` does

@@ -39,7 +39,7 @@ pub struct ManifestArgs {
 
 /// A manifest and which of its images.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Target {
+pub struct Selection {
     #[command(flatten)]
     source: ManifestArgs,
     /// Images: ids or globs, as in 'debian12-50G-*', or terms, as in size=50G; all when absent
@@ -129,7 +129,7 @@ impl ManifestArgs {
     }
 }
 
-impl Target {
+impl Selection {
     /// Loads the manifest and finds the images; says what is wrong with either.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::run::{self, AfterError, FailureArgs, Scope, run_scope};
 use super::show::ShowArgs;
-use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs};
+use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs};
 
 /// Arguments of `pipeline upload`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ use super::target::{CheckArgs, RebuildArgs, StoreArgs, Target, UploadArgs};
 )]
 pub struct Args {
     #[command(flatten)]
-    target: Target,
+    target: Selection,
     /// Only show what would be done and why
     #[arg(long)]
     dry_run: bool,

@@ -23,7 +23,7 @@ const QEMU_PACKAGES: [&str; 5] = [
 
 /// Which package manager a host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum PackageManager {
     /// `apt-get`.
     Debian,
     /// `dnf`.
@@ -40,7 +40,7 @@ pub struct System {
     /// "Debian GNU/Linux 12 (bookworm)".
     pub name: String,
     /// Which package manager it has.
-    pub family: Family,
+    pub manager: PackageManager,
     /// "bookworm", where there is one.
     pub codename: Option<String>,
 }
@@ -87,10 +87,10 @@ impl System {
     pub fn parse(text: &str) -> Self {
         let os = parse_os_release(text);
         let ids = std::iter::once(&os.id).chain(&os.id_like);
-        let family = ids.map(String::as_str).find_map(|id| match id {
-            "debian" | "ubuntu" => Some(Family::Debian),
-            "fedora" | "rhel" | "centos" => Some(Family::Fedora),
-            "arch" => Some(Family::Arch),
+        let manager = ids.map(String::as_str).find_map(|id| match id {
+            "debian" | "ubuntu" => Some(PackageManager::Debian),
+            "fedora" | "rhel" | "centos" => Some(PackageManager::Fedora),
+            "arch" => Some(PackageManager::Arch),
             _ => None,
         });
         Self {
@@ -98,12 +98,12 @@ impl System {
                 .into_iter()
                 .find(|name| !name.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
-            family: family.unwrap_or(Family::Other),
+            manager: manager.unwrap_or(PackageManager::Other),
             codename: Some(os.codename).filter(|name| !name.is_empty()),
         }
     }
 
-    /// Reads this host's os-release; a host without one is of no known family.
+    /// Reads this host's os-release; a host without one has none that is known.
     pub fn load(path: &Path) -> Self {
         Self::parse(&std::fs::read_to_string(path).unwrap_or_default())
     }
@@ -160,13 +160,13 @@ pub fn remedy(system: &System, apt: &Apt, missing: &[&Tool], by: By) -> Remedy {
             format!("{sudo}{install} {}", list.join(" "))
         }
     };
-    match system.family {
-        Family::Debian => apt_remedy(system, apt, names(|tool| tool.debian), sudo),
-        Family::Fedora => Remedy {
+    match system.manager {
+        PackageManager::Debian => apt_remedy(system, apt, names(|tool| tool.debian), sudo),
+        PackageManager::Fedora => Remedy {
             line: one("dnf install -y", names(|tool| tool.fedora)),
             notes: Vec::new(),
         },
-        Family::Arch => Remedy {
+        PackageManager::Arch => Remedy {
             line: one("pacman -S --needed --noconfirm", names(|tool| tool.arch)),
             notes: missing
                 .iter()
@@ -174,7 +174,7 @@ pub fn remedy(system: &System, apt: &Apt, missing: &[&Tool], by: By) -> Remedy {
                 .map(|tool| format!("{} is only in the AUR: build it from there", tool.name))
                 .collect(),
         },
-        Family::Other => {
+        PackageManager::Other => {
             let tools: Vec<_> = missing.iter().map(|tool| tool.name).collect();
             let note = format!(
                 "install with the package manager of {}: {}",
@@ -339,17 +339,17 @@ mod tests {
 
     #[test]
     fn rebuilds_are_known_by_what_they_are_like() {
-        let family = |text: &str| System::parse(text).family;
+        let manager = |text: &str| System::parse(text).manager;
         assert_eq!(
-            family("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"),
-            Family::Debian
+            manager("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"),
+            PackageManager::Debian
         );
         assert_eq!(
-            family("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"),
-            Family::Fedora
+            manager("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"),
+            PackageManager::Fedora
         );
-        assert_eq!(family("ID=manjaro\nID_LIKE=arch\n"), Family::Arch);
-        assert_eq!(family("ID=alpine\n"), Family::Other);
-        assert_eq!(family(""), Family::Other);
+        assert_eq!(manager("ID=manjaro\nID_LIKE=arch\n"), PackageManager::Arch);
+        assert_eq!(manager("ID=alpine\n"), PackageManager::Other);
+        assert_eq!(manager(""), PackageManager::Other);
     }
 }

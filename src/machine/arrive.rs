@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{MachineError, Reach};
 use super::qemu::{Machine, POLL};
-use super::ssh::{Key, Ssh, SshError, Target};
+use super::ssh::{Key, Ssh, SshAddress, SshError};
 use super::watch::IDLE;
 
 /// A guest that lives on without letting us in is given up after this many times the allowed silence: its timers
@@ -197,7 +197,7 @@ impl Machine {
     }
 
     fn log_in(&mut self, key: &Key, user: &str) -> Result<Result<Ssh, Reach>, MachineError> {
-        let target = Target {
+        let target = SshAddress {
             host: Ipv4Addr::LOCALHOST.to_string(),
             port: self.ssh_port().unwrap_or_default(),
             user: user.to_owned(),

@@ -122,11 +122,11 @@ pub enum Accel {
     Tcg,
 }
 
-impl From<&facts::Accel> for Accel {
-    fn from(fact: &facts::Accel) -> Self {
+impl From<&facts::Accelerator> for Accel {
+    fn from(fact: &facts::Accelerator) -> Self {
         match fact {
-            facts::Accel::Kvm => Self::Kvm,
-            facts::Accel::Tcg { .. } => Self::Tcg,
+            facts::Accelerator::Kvm => Self::Kvm,
+            facts::Accelerator::Tcg { .. } => Self::Tcg,
         }
     }
 }

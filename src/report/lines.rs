@@ -36,12 +36,12 @@ pub struct Lines {
     style: Style,
     verbosity: Verbosity,
     zone: TimeZone,
-    told: BTreeMap<String, Told>,
+    told: BTreeMap<String, Reported>,
 }
 
 /// What was last told of a phase's progress.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Reported {
     at: Timestamp,
     percent: u64,
     done: u64,
@@ -173,7 +173,7 @@ impl Lines {
         };
         let advance = work.progress?;
         let percent = advance.percent();
-        let now = Told {
+        let now = Reported {
             at,
             percent: percent.unwrap_or(0),
             done: advance.done,

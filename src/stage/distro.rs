@@ -34,13 +34,13 @@ impl MachineWish {
 pub struct GuestAccess {
     /// User to log in as.
     pub user: String,
-    pub door: Door,
+    pub login: GuestLogin,
 }
 
-/// By which door the build gets into a guest.
+/// How the build logs in to a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Door {
+pub enum GuestLogin {
     /// The install node put a key in and keeps its private half beside the disk.
     Installed,
     /// As the manifest says of a disk source.
@@ -57,13 +57,13 @@ pub(super) fn user(distro: &Distro) -> &str {
 
 /// How the build gets into the guest.
 pub(super) fn access(distro: &Distro) -> GuestAccess {
-    let door = match &distro.source {
-        Source::Bootstrap(_) | Source::Installer(_) => Door::Installed,
-        Source::Disk(disk) => Door::Given(disk.access.clone()),
+    let login = match &distro.source {
+        Source::Bootstrap(_) | Source::Installer(_) => GuestLogin::Installed,
+        Source::Disk(disk) => GuestLogin::Given(disk.access.clone()),
     };
     GuestAccess {
         user: user(distro).to_owned(),
-        door,
+        login,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A guest that is being worked on: boots a disk, gets in by its door, runs scripts, powers off in order. Shared by the
+//! A guest that is being worked on: boots a disk, logs in to it, runs scripts, powers off in order. Shared by the
 //! stages that change a disk from inside; knows nothing of what the scripts do.
 
 use std::fs;
@@ -18,7 +18,7 @@ use crate::manifest::model::{Access, SecretValue};
 use crate::manifest::template;
 use crate::stage::Site;
 use crate::stage::aftermath::{self, OnError, Origin};
-use crate::stage::distro::{Door, GuestAccess, MachineWish};
+use crate::stage::distro::{GuestAccess, GuestLogin, MachineWish};
 use crate::stage::down::Work;
 use crate::stage::error::StageError;
 use crate::stage::presence::Present;
@@ -81,20 +81,20 @@ pub fn scaled(accel: Accel, limit: Duration) -> Duration {
     }
 }
 
-/// The key that opens a door, and the seed that must be attached for it. `installed` is asked for the key of a guest that we
+/// The key that logs in, and the seed that must be attached for it. `installed` is asked for the key of a guest that we
 /// installed ourselves.
 ///
 /// # Errors
 /// [`StageError`].
-pub fn open_door(
+pub fn open_login(
     access: &GuestAccess,
     installed: &dyn Fn() -> Result<PathBuf, StageError>,
     site: &Site,
 ) -> Result<(Key, Option<PathBuf>), StageError> {
-    match &access.door {
-        Door::Installed => Ok((Key::adopt(&installed()?, &site.scratch, &site.cancel)?, None)),
-        Door::Given(Access::Key(path)) => Ok((Key::adopt(path, &site.scratch, &site.cancel)?, None)),
-        Door::Given(Access::CloudInit) => {
+    match &access.login {
+        GuestLogin::Installed => Ok((Key::adopt(&installed()?, &site.scratch, &site.cancel)?, None)),
+        GuestLogin::Given(Access::Key(path)) => Ok((Key::adopt(path, &site.scratch, &site.cancel)?, None)),
+        GuestLogin::Given(Access::CloudInit) => {
             let key = Key::generate(&site.scratch, &site.cancel)?;
             let seed = seed(&access.user, key.public())?;
             let path = site.scratch.join("seed.img");
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`StageError`] when it does not end, and those of the connection.
     pub fn settle(&mut self, access: &GuestAccess) -> Result<(), StageError> {
-        if access.door != Door::Given(Access::CloudInit) {
+        if access.login != GuestLogin::Given(Access::CloudInit) {
             return Ok(());
         }
         self.site.emit.phase("waiting for cloud-init");

@@ -11,7 +11,7 @@ use crate::host::fs::write_atomic;
 use crate::host::process::Cmd;
 use crate::machine::qemu::Machine;
 use crate::machine::share::Share;
-use crate::machine::ssh::{Key, Target, login};
+use crate::machine::ssh::{Key, SshAddress, login};
 
 /// How the records' names end.
 const SUFFIX: &str = ".machine.json";
@@ -53,7 +53,7 @@ pub struct Present {
 impl Login {
     /// OpenSSH's client that logs in.
     pub fn client(&self) -> Cmd {
-        let target = Target {
+        let target = SshAddress {
             host: "127.0.0.1".to_owned(),
             port: self.port,
             user: self.user.clone(),

@@ -21,7 +21,7 @@ use crate::plan::node::Role;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
-use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
+use crate::stage::guest::{GuestDisk, Session, open_login, scaled};
 use crate::stage::install::{ACCESS, KEY};
 use crate::stage::provision::{self, Provisioned, seal};
 use crate::stage::result::Taken;
@@ -160,7 +160,7 @@ fn work_inside(
     site: &Site,
 ) -> Result<(), StageError> {
     disk::resize(raw, DiskFormat::Raw, ByteSize(work.size), &site.cancel)?;
-    let (key, seed) = open_door(&work.guest, installed_key, site)?;
+    let (key, seed) = open_login(&work.guest, installed_key, site)?;
     let disk = GuestDisk {
         path: raw.to_owned(),
         format: DiskFormat::Raw,

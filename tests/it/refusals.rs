@@ -8,7 +8,7 @@ use pipeline::internals::digest::sha256_hex;
 use pipeline::internals::machine::spec::DiskFormat;
 use pipeline::internals::platform::Platform;
 use pipeline::internals::size::{ByteSize, MIB};
-use pipeline::internals::stage::distro::{Door, GuestAccess, MachineWish};
+use pipeline::internals::stage::distro::{GuestAccess, GuestLogin, MachineWish};
 use pipeline::internals::stage::provision::{Provisioned, Root};
 use pipeline::internals::stage::size::{self, SizeWork};
 
@@ -293,7 +293,7 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
         format: DiskFormat::Qcow2,
         guest: GuestAccess {
             user: "root".to_owned(),
-            door: Door::Installed,
+            login: GuestLogin::Installed,
         },
         machine: MachineWish {
             platform: Platform::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::start::{Site, Started};
+use super::start::{BootSetup, Started};
 use super::{Args, Mode, failed, mode};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, talk};
@@ -21,7 +21,13 @@ const SILENCE: Duration = Duration::from_secs(3 * 60);
 const SSH_FAILED: i32 = 255;
 
 /// What the user needs to know of the machine; `stop` is the process that ends it when told to.
-pub(super) fn text(args: &Args, started: &Started, site: &Site, stop: Option<u32>, style: Style) -> String {
+pub(super) fn text(
+    args: &Args,
+    started: &Started,
+    setup: &BootSetup,
+    stop: Option<u32>,
+    style: Style,
+) -> String {
     let machine = &started.machine;
     let mut text = format!(
         "{} ({}), {}; {} of memory, {} CPU{}\n",
@@ -75,13 +81,13 @@ pub(super) fn text(args: &Args, started: &Started, site: &Site, stop: Option<u32
             &format!("http://10.0.2.100/ in the guest: {}", served.join(", ")),
         );
     }
-    line("logs", &site.logs.display().to_string());
+    line("logs", &setup.logs.display().to_string());
     if let Some(pid) = stop {
         line(
             "console",
             &format!(
                 "tail -f {}",
-                shell_quote(&site.logs.join(CONSOLE_LOG).display().to_string())
+                shell_quote(&setup.logs.join(CONSOLE_LOG).display().to_string())
             ),
         );
         line("stop", &format!("kill {pid}"));
@@ -108,12 +114,12 @@ fn ssh_words(port: u16, user: &str) -> Vec<String> {
 }
 
 /// Waits until sshd greets, and gives the terminal to ssh.
-pub(super) fn log_in(args: &Args, started: &mut Started, site: &Site) -> Result<Exit, Exit> {
+pub(super) fn log_in(args: &Args, started: &mut Started, setup: &BootSetup) -> Result<Exit, Exit> {
     let user = args.ssh.as_deref().unwrap_or("root");
     talk("waiting for the guest's sshd…\n");
     match started
         .machine
-        .wait_sshd(user, scaled(site.accel, SILENCE), args.timeout)
+        .wait_sshd(user, scaled(setup.accel, SILENCE), args.timeout)
     {
         Ok(()) => {}
         Err(MachineError::Cancelled) => return Ok(Exit::Interrupted),
@@ -121,7 +127,7 @@ pub(super) fn log_in(args: &Args, started: &mut Started, site: &Site) -> Result<
     }
     let words = ssh_words(started.machine.ssh_port().unwrap_or_default(), user);
     let ssh = Cmd::new(tools::path("ssh")).args(&words[1..]);
-    let status = ssh.lend_terminal(&site.cancel).map_err(failed)?;
+    let status = ssh.lend_terminal(&setup.cancel).map_err(failed)?;
     if status.code() != Some(SSH_FAILED) {
         return Ok(Exit::Ok);
     }

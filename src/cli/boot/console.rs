@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::failed;
-use super::start::{Site, Started};
+use super::start::{BootSetup, Started};
 use crate::boot::calm::Calm;
 use crate::boot::keys::{HELP, Keys, Typed};
 use crate::cli::exit::Exit;
@@ -99,7 +99,12 @@ impl Write for Screen {
 }
 
 /// Until the user ends it or the guest switches itself off.
-pub(super) fn run(started: &mut Started, site: &Site, screen: &Screen, style: Style) -> Result<Exit, Exit> {
+pub(super) fn run(
+    started: &mut Started,
+    setup: &BootSetup,
+    screen: &Screen,
+    style: Style,
+) -> Result<Exit, Exit> {
     let keyboard = started.machine.keyboard().map_err(failed)?;
     let raw = Raw::enter().map_err(|error| failed(format!("the terminal cannot be made raw: {error}")))?;
     screen.open();
@@ -113,7 +118,7 @@ pub(super) fn run(started: &mut Started, site: &Site, screen: &Screen, style: St
         if started.machine.is_off() {
             break "the guest switched itself off";
         }
-        if site.cancel.is_cancelled() {
+        if setup.cancel.is_cancelled() {
             break "stopped";
         }
         match typed.recv_timeout(POLL) {
@@ -126,7 +131,7 @@ pub(super) fn run(started: &mut Started, site: &Site, screen: &Screen, style: St
             Ok(Typed::Send(_)) | Err(mpsc::RecvTimeoutError::Timeout) => {}
             // Standard input has ended; the guest goes on.
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                let _ = site.cancel.sleep(POLL);
+                let _ = setup.cancel.sleep(POLL);
             }
         }
     };

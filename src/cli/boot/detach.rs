@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::start::{Site, Started};
+use super::start::{BootSetup, Started};
 use super::{Args, failed, say};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, out, talk};
@@ -76,11 +76,16 @@ pub(super) fn leave(args: &Args) -> Result<Exit, Exit> {
 }
 
 /// The keeping process: tells how to get in, and waits for the end.
-pub(super) fn supervise(folder: &Path, how: &str, started: &mut Started, site: &Site) -> Result<Exit, Exit> {
+pub(super) fn supervise(
+    folder: &Path,
+    how: &str,
+    started: &mut Started,
+    setup: &BootSetup,
+) -> Result<Exit, Exit> {
     write_atomic(&folder.join(READY), how.as_bytes()).map_err(failed)?;
-    while !started.machine.is_off() && !site.cancel.is_cancelled() {
+    while !started.machine.is_off() && !setup.cancel.is_cancelled() {
         started.tell_visits(&mut |visit| say(&visit.to_string()));
-        let _ = site.cancel.sleep(POLL * 4);
+        let _ = setup.cancel.sleep(POLL * 4);
     }
     Ok(Exit::Ok)
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::target::Target;
+use super::target::ImageFile;
 use super::{Args, console, failed, refuse};
 use crate::boot::agent;
 use crate::boot::image::{self, Bootable, ImageError, Writes};
@@ -45,7 +45,7 @@ const SCRIPT: u64 = 16 << 20;
 
 /// Where a machine is kept.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct BootSetup {
     pub logs: PathBuf,
     pub accel: Accel,
     pub cancel: Cancel,
@@ -85,7 +85,7 @@ impl Started {
     }
 }
 
-impl Site {
+impl BootSetup {
     /// Makes the folders.
     pub(super) fn open(args: &Args) -> Result<Self, Exit> {
         for program in [Platform::default().hardware().emulator.program, "qemu-img"] {
@@ -141,19 +141,19 @@ impl Site {
 /// Starts the machine. What its console says goes to the screen where there is one.
 pub(super) fn start(
     args: &Args,
-    target: &Target,
-    site: &Site,
+    target: &ImageFile,
+    setup: &BootSetup,
     screen: Option<&console::Screen>,
 ) -> Result<Started, Exit> {
-    let content = content(args, site)?;
-    let scratch = site.scratch.folder("boot").map_err(failed)?;
+    let content = content(args, setup)?;
+    let scratch = setup.scratch.folder("boot").map_err(failed)?;
     let writes = if args.write { Writes::Kept } else { Writes::Dropped };
     let mut progress = Progress::new(&target.file);
     let prepared = image::prepare(
         &target.file,
         writes,
         &scratch,
-        &site.cancel,
+        &setup.cancel,
         &mut |done, total| {
             progress.show(done, total);
         },
@@ -175,7 +175,7 @@ pub(super) fn start(
     let mut spec = MachineSpec::with_disk(
         "boot",
         Platform::default(),
-        site.accel,
+        setup.accel,
         args.memory,
         image.disk.clone(),
     );
@@ -193,7 +193,7 @@ pub(super) fn start(
         Some(screen) => Box::new(screen.clone()),
         None => Box::new(std::io::sink()),
     };
-    let machine = Machine::start_seen(&spec, &site.logs, sink, &site.emit, &site.cancel);
+    let machine = Machine::start_seen(&spec, &setup.logs, sink, &setup.emit, &setup.cancel);
     let mut machine = machine.map_err(failed)?;
     let screen = args
         .vnc
@@ -214,7 +214,7 @@ pub(super) fn start(
 }
 
 /// What is behind the door; nothing where none was asked for.
-fn content(args: &Args, site: &Site) -> Result<Option<Content>, Exit> {
+fn content(args: &Args, setup: &BootSetup) -> Result<Option<Content>, Exit> {
     if args.bootstrap.is_none() && args.serve.is_none() && args.receive.is_none() {
         return Ok(None);
     }
@@ -237,7 +237,11 @@ fn content(args: &Args, site: &Site) -> Result<Option<Content>, Exit> {
     Ok(Some(Content {
         files,
         folder: args.serve.clone(),
-        received: Some(args.receive.clone().unwrap_or_else(|| site.logs.join("received"))),
+        received: Some(
+            args.receive
+                .clone()
+                .unwrap_or_else(|| setup.logs.join("received")),
+        ),
     }))
 }
 
@@ -264,9 +268,9 @@ fn read_script(path: &Path) -> Result<Vec<u8>, Exit> {
 }
 
 /// Ends the machine, if it still runs: at once where nothing is kept.
-pub(super) fn stop(args: &Args, started: &mut Started, site: &Site) {
+pub(super) fn stop(args: &Args, started: &mut Started, setup: &BootSetup) {
     let grace = if args.write {
-        scaled(site.accel, POWER_OFF)
+        scaled(setup.accel, POWER_OFF)
     } else {
         Duration::ZERO
     };

@@ -13,7 +13,7 @@ const LISTED: usize = 8;
 
 /// An image to boot.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(super) struct ImageFile {
     /// Its file.
     pub file: PathBuf,
     /// What to call it.
@@ -21,7 +21,7 @@ pub(super) struct Target {
 }
 
 /// Finds it.
-pub(super) fn find(args: &Args) -> Result<Target, Exit> {
+pub(super) fn find(args: &Args) -> Result<ImageFile, Exit> {
     let path = &args.image;
     let is_manifest = |extension| extension == "toml" || extension == "ncl";
     if path.extension().is_some_and(is_manifest) {
@@ -54,10 +54,10 @@ pub(super) fn find(args: &Args) -> Result<Target, Exit> {
         .to_string_lossy()
         .into_owned();
     let file = path.clone();
-    Ok(Target { file, name })
+    Ok(ImageFile { file, name })
 }
 
-fn of_manifest(args: &Args, manifest: &Manifest) -> Result<Target, Exit> {
+fn of_manifest(args: &Args, manifest: &Manifest) -> Result<ImageFile, Exit> {
     let manifest_path = manifest.path.display();
     let selectors = Selectors {
         patterns: args.id.iter().cloned().collect(),
@@ -103,7 +103,7 @@ fn of_manifest(args: &Args, manifest: &Manifest) -> Result<Target, Exit> {
         ));
     }
     let name = image.id.clone();
-    Ok(Target { file, name })
+    Ok(ImageFile { file, name })
 }
 
 /// A line that makes a copy one can change.

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::start::{Site, Started};
+use super::start::{BootSetup, Started};
 use super::{Args, print, say};
-use crate::boot::agent::{Outcome, Told, Watch};
+use crate::boot::agent::{Outcome, Report, Watch};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, talk};
 use crate::machine::door::REPORTS;
@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(100);
 const SHOWN: usize = 15;
 
 /// Waits for the outcome.
-pub(super) fn run(args: &Args, started: &mut Started, site: &Site) -> Result<Exit, Exit> {
+pub(super) fn run(args: &Args, started: &mut Started, setup: &BootSetup) -> Result<Exit, Exit> {
     let began = Instant::now();
     let mut watch = Watch::default();
     let mut resets = 0;
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, started: &mut Started, site: &Site) -> Result<Exi
         let mut outcome = None;
         started.tell_visits(&mut |visit| {
             let told = watch.take(visit);
-            if let Some(Told::Log(lines)) = told {
+            if let Some(Report::Log(lines)) = told {
                 return print(&lines);
             }
             // Reports are told in words; all else that the guest asks is shown as it is.
@@ -35,14 +35,14 @@ pub(super) fn run(args: &Args, started: &mut Started, site: &Site) -> Result<Exi
                 say(&visit.to_string());
             }
             match told {
-                Some(Told::Started { run, max }) => say(&format!("run {run} of at most {max} begins")),
-                Some(Told::Failed { run, code, max }) => {
+                Some(Report::Started { run, max }) => say(&format!("run {run} of at most {max} begins")),
+                Some(Report::Failed { run, code, max }) => {
                     say(&format!(
                         "run {run} of at most {max} exited with {code}; the agent tries again in a minute"
                     ));
                 }
-                Some(Told::Ended(ended)) => outcome = Some(ended),
-                Some(Told::Log(_)) | None => {}
+                Some(Report::Ended(ended)) => outcome = Some(ended),
+                Some(Report::Log(_)) | None => {}
             }
         });
         if let Some(outcome) = outcome {
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, started: &mut Started, site: &Site) -> Result<Exi
             resets = now;
             say("the guest restarts");
         }
-        let _ = site.cancel.sleep(POLL);
+        let _ = setup.cancel.sleep(POLL);
     };
     print(&watch.rest().into_iter().collect::<Vec<_>>());
     say(&format!("{outcome} ({})", show_duration(began.elapsed())));

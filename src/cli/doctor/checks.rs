@@ -11,7 +11,7 @@ use crate::host::facts::Obstacle;
 use crate::host::fs::free_space;
 use crate::host::packages::Apt;
 use crate::host::packages::By;
-use crate::host::packages::Family;
+use crate::host::packages::PackageManager;
 use crate::host::packages::System;
 use crate::host::tools;
 use crate::host::tools::Need;
@@ -59,14 +59,14 @@ impl State {
 
 /// One line of the findings.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Check {
+pub(super) struct HostCheck {
     pub(super) name: String,
     pub(super) state: State,
     pub(super) detail: String,
 }
 
-fn check(name: &str, state: State, detail: impl Into<String>) -> Check {
-    Check {
+fn check(name: &str, state: State, detail: impl Into<String>) -> HostCheck {
+    HostCheck {
         name: name.to_owned(),
         state,
         detail: detail.into(),
@@ -74,7 +74,7 @@ fn check(name: &str, state: State, detail: impl Into<String>) -> Check {
 }
 
 /// Looks for programs. Gives the lines, and the programs that must be there and are not.
-pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<Check>, Vec<&'static Tool>) {
+pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'static Tool>) {
     let (mut checks, mut missing) = (Vec::new(), Vec::new());
     for tool in TOOLS {
         let needed = needs.contains(&tool.need);
@@ -112,7 +112,7 @@ fn found(tool: &Tool, path: &Path, cancel: &Cancel) -> String {
 }
 
 /// Versions that matter.
-pub(super) fn versions(cancel: &Cancel) -> Vec<Check> {
+pub(super) fn versions(cancel: &Cancel) -> Vec<HostCheck> {
     let version = |name| tools::parse_version(&tools::version(name, cancel)?);
     let (system, image, mke2fs) = (
         version("qemu-system-x86_64"),
@@ -140,7 +140,7 @@ pub(super) fn versions(cancel: &Cancel) -> Vec<Check> {
 /// Findings that are not programs.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    pub(super) checks: Vec<Check>,
+    pub(super) checks: Vec<HostCheck>,
     /// Shell lines that mend something.
     pub(super) remedies: Vec<String>,
     pub(super) notes: Vec<String>,
@@ -150,8 +150,8 @@ pub(super) struct Host {
 pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, cancel: &Cancel) -> Host {
     let mut host = Host::default();
     host.checks.push(match facts::accelerator() {
-        facts::Accel::Kvm => check("accelerator", State::Ok, "KVM"),
-        facts::Accel::Tcg { why } => {
+        facts::Accelerator::Kvm => check("accelerator", State::Ok, "KVM"),
+        facts::Accelerator::Tcg { why } => {
             let detail = format!("{why}; machines are emulated, which is several times slower");
             check("accelerator", State::Warn, detail)
         }
@@ -188,7 +188,7 @@ pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, ca
     host
 }
 
-fn enough(name: &str, have: Option<ByteSize>, least: ByteSize, good: ByteSize, what: &str) -> Check {
+fn enough(name: &str, have: Option<ByteSize>, least: ByteSize, good: ByteSize, what: &str) -> HostCheck {
     match have {
         None => check(name, State::Warn, "could not be measured"),
         Some(have) if have < least => {
@@ -220,14 +220,14 @@ fn user(host: &mut Host, cancel: &Cancel) {
     }
 }
 
-fn mirror(system: &System, apt: &Apt) -> Check {
+fn mirror(system: &System, apt: &Apt) -> HostCheck {
     let suite = system.codename.as_deref().unwrap_or_default();
     let uri = apt
         .mirror(suite)
         .or_else(|| apt.suites.first().map(|suite| suite.uri.as_str()));
-    match (uri, system.family) {
+    match (uri, system.manager) {
         (Some(uri), _) => check("package mirror", State::Ok, uri),
-        (None, Family::Debian) => {
+        (None, PackageManager::Debian) => {
             let detail = "apt knows none: run `apt-get update`, or name one in the manifest (`mirror`)";
             check("package mirror", State::Warn, detail)
         }

@@ -26,7 +26,7 @@ pub struct Memory {
 
 /// How VMs run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accel {
+pub enum Accelerator {
     /// By the processor itself.
     Kvm,
     /// Emulated: ten to twenty times slower.
@@ -36,7 +36,7 @@ pub enum Accel {
     },
 }
 
-impl Accel {
+impl Accelerator {
     /// What the user should know before a machine is started; nothing where it will be quick.
     pub fn warning(&self) -> Option<String> {
         match self {
@@ -105,7 +105,7 @@ fn parse_ticks(stat: &str) -> Option<u64> {
 
 /// Which accelerator works. A device that opens is not enough: on a virtual host without nested virtualisation it
 /// may open, create VMs and run firmware, and then hang every kernel. On x86 the processor must show `vmx` or `svm`.
-pub fn accelerator() -> Accel {
+pub fn accelerator() -> Accelerator {
     let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     decide_accelerator(opened.map(drop), cfg!(target_arch = "x86_64"), &cpuinfo)
@@ -251,9 +251,9 @@ fn within_limit(memory: Memory, max: &str, current: &str, stat: &str) -> Memory 
     }
 }
 
-fn decide_accelerator(opened: io::Result<()>, x86: bool, cpuinfo: &str) -> Accel {
+fn decide_accelerator(opened: io::Result<()>, x86: bool, cpuinfo: &str) -> Accelerator {
     let why = match opened {
-        Ok(()) if !x86 || has_virtualisation(cpuinfo) => return Accel::Kvm,
+        Ok(()) if !x86 || has_virtualisation(cpuinfo) => return Accelerator::Kvm,
         Ok(()) => {
             "/dev/kvm opens, but the processor shows neither vmx nor svm: kernels hang under such a KVM; switch \
              nested virtualisation on for this machine, or virtualisation in its firmware"
@@ -272,7 +272,7 @@ fn decide_accelerator(opened: io::Result<()>, x86: bool, cpuinfo: &str) -> Accel
             _ => format!("/dev/kvm cannot be opened: {e}"),
         },
     };
-    Accel::Tcg { why }
+    Accelerator::Tcg { why }
 }
 
 fn has_virtualisation(cpuinfo: &str) -> bool {
@@ -365,8 +365,8 @@ mod tests {
     #[test]
     fn kvm_needs_a_device_that_opens_and_a_processor_that_can() {
         let why = |accel| match accel {
-            Accel::Kvm => "kvm".to_owned(),
-            Accel::Tcg { why } => why,
+            Accelerator::Kvm => "kvm".to_owned(),
+            Accelerator::Tcg { why } => why,
         };
         let amd = "processor : 0\nflags\t\t: fpu svm sse\n";
         let trap = "flags\t\t: fpu svm_lock sse\nvmx flags : vnmi\n";

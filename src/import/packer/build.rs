@@ -10,7 +10,7 @@ use crate::import::note::{Notes, Weight};
 use crate::import::path;
 
 /// What all of an import shares.
-pub struct Desk<'a> {
+pub struct Importer<'a> {
     /// What was asked for.
     pub request: &'a Request,
     /// How to look at files.
@@ -21,7 +21,7 @@ pub struct Desk<'a> {
     pub files: RefCell<BTreeMap<String, String>>,
 }
 
-impl Desk<'_> {
+impl Importer<'_> {
     /// Tells something.
     pub fn note(
         &self,
@@ -70,7 +70,7 @@ impl Desk<'_> {
 
 pub struct Build<'a> {
     /// Shared.
-    pub desk: &'a Desk<'a>,
+    pub importer: &'a Importer<'a>,
     pub template: &'a Template,
     pub builder: &'a Builder,
     /// What its texts may use.
@@ -79,10 +79,10 @@ pub struct Build<'a> {
 
 impl<'a> Build<'a> {
     /// With variables settled; none is kept yet.
-    pub fn new(desk: &'a Desk<'a>, template: &'a Template, builder: &'a Builder) -> Self {
+    pub fn new(importer: &'a Importer<'a>, template: &'a Template, builder: &'a Builder) -> Self {
         let mut scope = Scope {
             template_dir: template.folder.clone(),
-            now: desk.request.now,
+            now: importer.request.now,
             ..Scope::default()
         };
         let known: Vec<_> = template
@@ -92,7 +92,7 @@ impl<'a> Build<'a> {
             .collect();
         scope.vars = go::settle(&known, &scope);
         let mut build = Self {
-            desk,
+            importer,
             template,
             builder,
             scope,
@@ -148,7 +148,7 @@ impl<'a> Build<'a> {
             }
             _ => node.map_or(key.to_owned(), |node| format!("{key} = {}", node.short())),
         };
-        self.desk.note(
+        self.importer.note(
             weight,
             Some(node.map_or(self.place(), |node| &node.place)),
             subject,
@@ -158,7 +158,7 @@ impl<'a> Build<'a> {
 
     /// Absolute paths that a relative one can mean: Packer's working directory first.
     pub fn candidates(&self, written: &str) -> Vec<String> {
-        let request = self.desk.request;
+        let request = self.importer.request;
         let playbook = request
             .playbook
             .as_ref()
@@ -178,7 +178,7 @@ impl<'a> Build<'a> {
     pub fn find(&self, written: &str) -> (String, Found) {
         let mut first = None;
         for path in self.candidates(written) {
-            let found = (self.desk.look)(&path);
+            let found = (self.importer.look)(&path);
             if found != Found::Missing {
                 return (path, found);
             }

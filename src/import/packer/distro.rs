@@ -96,7 +96,7 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
     let Some(mut system) = system::of(build, &urls) else {
         let text = "neither the medium's name nor the build's says which system this is (debian, ubuntu, a RHEL rebuild, \
                     alpine): write the distro by hand";
-        build.desk.note(
+        build.importer.note(
             Weight::Todo,
             Some(build.place()),
             format!("builder {}", build.name()),
@@ -129,7 +129,7 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
             "no installer of {} is known here; take a cloud image as `source.disk`, written by hand",
             system.family
         );
-        build.desk.note(
+        build.importer.note(
             Weight::Todo,
             Some(build.place()),
             format!("builder {}", build.name()),
@@ -206,7 +206,9 @@ fn answered(
                 known.answers
             );
             let subject = format!("builder {}", build.name());
-            build.desk.note(Weight::Todo, Some(build.place()), subject, text);
+            build
+                .importer
+                .note(Weight::Todo, Some(build.place()), subject, text);
             answers::Converted::default()
         }
     };
@@ -254,7 +256,7 @@ fn converted(
             line: if found.is_file { *line } else { found.place.line },
         };
         build
-            .desk
+            .importer
             .note(*weight, Some(&place), subject.clone(), text.clone());
     }
     let comment = match made.template(parent) {
@@ -265,7 +267,7 @@ fn converted(
             } else {
                 found.name.clone()
             };
-            let name = build.desk.write(&format!("{}.j2", plain_name(&name)), text);
+            let name = build.importer.write(&format!("{}.j2", plain_name(&name)), text);
             distro.keys.push(("answers", Value::from(name.as_str())));
             format!("what vars can say is in the vars, the rest is in {name}")
         }
@@ -307,7 +309,7 @@ fn password(build: &Build<'_>, source: &mut Keys) {
     let place = build
         .option("ssh_password")
         .map_or(build.place(), |node| &node.place);
-    build.desk.note(Weight::Todo, Some(place), "password", text);
+    build.importer.note(Weight::Todo, Some(place), "password", text);
 }
 
 /// The variable that asks for the account's password.
@@ -383,8 +385,8 @@ fn find(build: &Build<'_>, wanted: &[String]) -> Option<Answers> {
 
 fn file(build: &Build<'_>, written: &str, key: &str) -> Option<Answers> {
     for path in build.candidates(written) {
-        if let Some(text) = build.desk.text(&path) {
-            let shown = path::relative(&build.desk.request.folder, &path);
+        if let Some(text) = build.importer.text(&path) {
+            let shown = path::relative(&build.importer.request.folder, &path);
             return Some(Answers {
                 place: Place {
                     file: shown.as_str().into(),
@@ -396,7 +398,7 @@ fn file(build: &Build<'_>, written: &str, key: &str) -> Option<Answers> {
                 is_file: true,
             });
         }
-        if (build.desk.look)(&path) == Found::Bytes {
+        if (build.importer.look)(&path) == Found::Bytes {
             build.note(
                 Weight::Todo,
                 key,
@@ -430,7 +432,7 @@ fn content(build: &Build<'_>, key: &str, name: &str, node: &Node) -> Option<Answ
             match Names::template(&found.text, &values) {
                 Ok(text) => (answers.text, answers.shown) = (text, found.shown),
                 Err(cause) => {
-                    build.desk.note(
+                    build.importer.note(
                         Weight::Todo,
                         Some(&node.place),
                         key,
@@ -459,7 +461,7 @@ fn machine(build: &Build<'_>, distro: &mut Distro) {
     } else {
         let text = "Packer gave the machine 512 MiB and one processor where nobody said more; here it gets what its installer needs";
         build
-            .desk
+            .importer
             .note(Weight::Decided, Some(build.place()), "memory, cpus", text);
     }
     let number = |key: &str| {
@@ -486,7 +488,7 @@ fn access(build: &Build<'_>, source: &mut Keys) {
     if let Some(key) = build.text("ssh_private_key_file") {
         let (found, what) = build.find(&key);
         let mut table = InlineTable::new();
-        table.insert("key", Value::from(build.desk.named(&found)));
+        table.insert("key", Value::from(build.importer.named(&found)));
         source.push(("access", Value::InlineTable(table), None));
         if what == Found::Missing {
             build.note(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use toml_edit::Value;
 
-use super::build::{Build, Desk};
+use super::build::{Build, Importer};
 use super::distro;
 use super::model::{Distro, Fleet, Images, Kept, Key, Step};
 use super::steps;
@@ -81,7 +81,7 @@ fn size(build: &Build<'_>) -> String {
 }
 
 /// Folds builds.
-pub fn fold(all: Vec<Made>, kept: Vec<(Key, Vec<Kept>)>, desk: &Desk<'_>) -> Fleet {
+pub fn fold(all: Vec<Made>, kept: Vec<(Key, Vec<Kept>)>, importer: &Importer<'_>) -> Fleet {
     let mut fleet = Fleet::default();
     shared_vars(&all, &kept, &mut fleet);
     let mut names: Vec<(String, String)> = Vec::new();
@@ -99,7 +99,7 @@ pub fn fold(all: Vec<Made>, kept: Vec<(Key, Vec<Kept>)>, desk: &Desk<'_>) -> Fle
                 fleet.distros.iter().any(|distro| distro.name == name)
             });
             if name != distro.name {
-                desk.note(
+                importer.note(
                     Weight::Decided,
                     Some(&one.place),
                     format!("build {}", one.name),
@@ -116,10 +116,10 @@ pub fn fold(all: Vec<Made>, kept: Vec<(Key, Vec<Kept>)>, desk: &Desk<'_>) -> Fle
         });
         let wanted = one.flavor.clone().unwrap_or_else(|| usual_flavor(&one.steps));
         let flavor = flavor(&mut flavors, &wanted, &one, &distro_name);
-        add(&mut fleet, one, &distro_name, flavor, desk);
+        add(&mut fleet, one, &distro_name, flavor, importer);
     }
     fleet.flavors = flavors;
-    disks(&mut fleet, desk);
+    disks(&mut fleet, importer);
     merge(&mut fleet);
     fleet
 }
@@ -220,7 +220,7 @@ fn flavor(flavors: &mut Vec<(String, Vec<Step>)>, wanted: &str, one: &Made, dist
 }
 
 /// Adds the image of a build.
-fn add(fleet: &mut Fleet, one: Made, distro: &str, flavor: String, desk: &Desk<'_>) {
+fn add(fleet: &mut Fleet, one: Made, distro: &str, flavor: String, importer: &Importer<'_>) {
     let id = distro::plain_name(&one.name);
     let file = (distro.to_owned(), id.clone(), one.file.clone());
     let template = id_template(&id, distro, &one.size);
@@ -228,7 +228,7 @@ fn add(fleet: &mut Fleet, one: Made, distro: &str, flavor: String, desk: &Desk<'
         |images: &&mut Images| images.distros == [distro] && images.flavor == flavor && images.id == template;
     match fleet.images.iter_mut().find(fits) {
         Some(images) if images.sizes.contains(&one.size) => {
-            desk.note(
+            importer.note(
                 Weight::Decided,
                 Some(&one.place),
                 format!("build {}", one.name),
@@ -275,11 +275,11 @@ fn id_template(id: &str, distro: &str, size: &str) -> String {
 }
 
 /// Ids that would be the same get the size; disks that are too large for the smallest image become smaller.
-fn disks(fleet: &mut Fleet, desk: &Desk<'_>) {
+fn disks(fleet: &mut Fleet, importer: &Importer<'_>) {
     for images in &mut fleet.images {
         if images.sizes.len() > 1 && !images.id.contains("size") {
             images.id.push_str("-{{ size }}");
-            desk.note(
+            importer.note(
                 Weight::Decided,
                 None,
                 format!("images of {}", images.distros.join(", ")),

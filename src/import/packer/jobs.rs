@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::build::Desk;
-use super::model::{Config, Fault, Input, Overrides, Plan, Request, Template};
+use super::build::Importer;
+use super::model::{Config, Fault, Input, Overrides, PlaybookPlan, Request, Template};
 use super::{hcl, legacy};
 use crate::import::note::{Notes, Weight};
 use crate::import::path;
@@ -22,8 +22,8 @@ pub struct Job<'r> {
 /// All commands.
 pub fn jobs<'r>(
     request: &'r Request,
-    plan: Option<&Plan>,
-    desk: &Desk<'_>,
+    plan: Option<&PlaybookPlan>,
+    importer: &Importer<'_>,
 ) -> Result<Vec<Job<'r>>, Vec<Fault>> {
     let Some(plan) = plan else {
         let plain = |(config, template)| Job {
@@ -52,7 +52,7 @@ pub fn jobs<'r>(
             known.iter().position(fits)
         });
         let at = found.or_else(|| {
-            let read = |path: &String| desk.text(path).map(|text| (path.clone(), text));
+            let read = |path: &String| importer.text(path).map(|text| (path.clone(), text));
             let (path, text) = command.templates.iter().find_map(read)?;
             let shown = path::relative(&request.folder, &path);
             let input = Input {
@@ -91,7 +91,7 @@ pub fn jobs<'r>(
     }
     for (at, (path, _)) in known.iter().enumerate() {
         if !used.contains(&at) {
-            desk.note(
+            importer.note(
                 Weight::Lost,
                 None,
                 path::relative(&request.folder, path),
@@ -103,7 +103,7 @@ pub fn jobs<'r>(
 }
 
 /// Reads the template of a command.
-pub fn read(job: &Job<'_>, desk: &Desk<'_>) -> Result<Template, Vec<Fault>> {
+pub fn read(job: &Job<'_>, importer: &Importer<'_>) -> Result<Template, Vec<Fault>> {
     let overrides = overrides(&job.var_files, &job.vars)?;
     let mut notes = Notes::default();
     let template = match job.template.as_ref() {
@@ -125,12 +125,12 @@ pub fn read(job: &Job<'_>, desk: &Desk<'_>) -> Result<Template, Vec<Fault>> {
             hcl::read(&Arc::from(shown.as_str()), &texts, folder, &overrides, &mut notes)
         }
     };
-    desk.notes.borrow_mut().extend(notes);
+    importer.notes.borrow_mut().extend(notes);
     let template = template?;
     for (name, _) in &job.vars {
         if !template.variables.iter().any(|variable| variable.name == *name) {
             let place = template.builders.first().map(|builder| &builder.options.place);
-            desk.note(
+            importer.note(
                 Weight::Lost,
                 place,
                 format!("-var {name}=…"),

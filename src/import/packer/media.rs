@@ -63,11 +63,11 @@ pub fn read(build: &Build<'_>, urls: &[String]) -> Option<Keys> {
                 "iso_url",
                 format!(
                     "there is no such file now; put the medium at {}",
-                    build.desk.named(&found)
+                    build.importer.named(&found)
                 ),
             );
         }
-        keys.push(("path", Value::from(build.desk.named(&found)), None));
+        keys.push(("path", Value::from(build.importer.named(&found)), None));
         break;
     }
     if keys.is_empty() {
@@ -91,9 +91,9 @@ fn proof(build: &Build<'_>, is_needed: bool, keys: &mut Keys) {
     if let Some(list) = list {
         let place = if list.contains("://") {
             list.strip_prefix("file://")
-                .map_or(list.clone(), |plain| build.desk.named(&build.find(plain).0))
+                .map_or(list.clone(), |plain| build.importer.named(&build.find(plain).0))
         } else {
-            build.desk.named(&build.find(&list).0)
+            build.importer.named(&build.find(&list).0)
         };
         if is_needed {
             keys.push(("checksums", Value::from(place), None));

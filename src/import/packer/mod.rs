@@ -27,7 +27,7 @@ use std::cell::RefCell;
 
 pub use self::model::{Config, Fault, Found, Imported, Input, LARGEST_FILE, Look, Request};
 
-use self::build::{Build, Desk};
+use self::build::{Build, Importer};
 use self::fold::Made;
 use self::model::Template;
 use super::note::Weight;
@@ -40,7 +40,7 @@ const MOST_BUILDS: usize = 1000;
 /// # Errors
 /// Whatever keeps a template from being understood at all, or when nothing is left to build.
 pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>> {
-    let desk = Desk {
+    let importer = Importer {
         request,
         look,
         notes: RefCell::default(),
@@ -48,13 +48,13 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
     };
     let mut faults = Vec::new();
     let plan = match &request.playbook {
-        Some(playbook) => Some(playbook::read(playbook, &desk)?),
+        Some(playbook) => Some(playbook::read(playbook, &importer)?),
         None => None,
     };
-    let jobs = jobs::jobs(request, plan.as_ref(), &desk)?;
+    let jobs = jobs::jobs(request, plan.as_ref(), &importer)?;
     let mut templates: Vec<(usize, Template)> = Vec::new();
     for job in &jobs {
-        match jobs::read(job, &desk) {
+        match jobs::read(job, &importer) {
             Ok(template) => templates.push((job.config, template)),
             Err(more) => faults.extend(more),
         }
@@ -67,9 +67,9 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
     for (config, template) in &templates {
         for (at, builder) in template.builders.iter().enumerate() {
             if builder.kind == "qemu" {
-                builds.push(((*config, at), Build::new(&desk, template, builder)));
+                builds.push(((*config, at), Build::new(&importer, template, builder)));
             } else {
-                desk.note(
+                importer.note(
                     Weight::Lost,
                     Some(&builder.options.place),
                     format!("builder {}", builder.kind),
@@ -88,13 +88,13 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
             remedy: "import fewer templates at once".to_owned(),
         }]);
     }
-    let kept = vars::keep(&mut builds, &desk);
+    let kept = vars::keep(&mut builds, &importer);
     let made: Vec<Made> = builds
         .iter()
         .filter_map(|(key, build)| fold::made(*key, build))
         .collect();
     if made.is_empty() {
-        let notes = desk.notes.borrow();
+        let notes = importer.notes.borrow();
         let why = notes.iter().find(|note| note.weight == Weight::Todo);
         return Err(vec![Fault {
             place: why.and_then(|note| note.place.clone()),
@@ -104,12 +104,12 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
             remedy: "name templates with a builder of the type `qemu`".to_owned(),
         }]);
     }
-    let fleet = fold::fold(made, kept, &desk);
-    let publish = publish::publish(&fleet, &builds, plan.as_ref(), &desk);
+    let fleet = fold::fold(made, kept, &importer);
+    let publish = publish::publish(&fleet, &builds, plan.as_ref(), &importer);
     if let Some(plan) = &plan {
-        playbook::compare(plan, &fleet, &desk);
+        playbook::compare(plan, &fleet, &importer);
     }
-    let manifest = write::manifest(&fleet, &publish, &desk);
+    let manifest = write::manifest(&fleet, &publish, &importer);
     Ok(Imported {
         manifest,
         distros: fleet.distros.len(),
@@ -118,7 +118,7 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
             .iter()
             .map(|images| images.sizes.len() * images.distros.len())
             .sum(),
-        files: desk.files.into_inner(),
-        notes: desk.notes.into_inner(),
+        files: importer.files.into_inner(),
+        notes: importer.notes.into_inner(),
     })
 }

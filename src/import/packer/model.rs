@@ -203,7 +203,7 @@ impl Block {
 
 /// What the playbook does.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct PlaybookPlan {
     /// Its runs of Packer.
     pub builds: Vec<Command>,
     /// It compresses: how, and where it says so.

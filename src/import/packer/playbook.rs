@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
-use super::build::Desk;
-use super::model::{Command, Fault, Fleet, Input, Item, Plan};
+use super::build::Importer;
+use super::model::{Command, Fault, Fleet, Input, Item, PlaybookPlan};
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::Weight;
 use crate::import::{path, yaml};
@@ -33,9 +33,9 @@ const COMMANDS: [&str; 6] = [
 ];
 
 struct Reading<'r, 'd> {
-    desk: &'r Desk<'d>,
+    importer: &'r Importer<'d>,
     folder: String,
-    plan: Plan,
+    plan: PlaybookPlan,
     items: usize,
 }
 
@@ -43,7 +43,7 @@ struct Reading<'r, 'd> {
 ///
 /// # Errors
 /// Where it is none, or never runs Packer.
-pub fn read(input: &Input, desk: &Desk<'_>) -> Result<Plan, Vec<Fault>> {
+pub fn read(input: &Input, importer: &Importer<'_>) -> Result<PlaybookPlan, Vec<Fault>> {
     let shown = Arc::from(input.shown.as_str());
     let root = yaml::read(&shown, &input.text).map_err(|error| {
         vec![Fault::new(
@@ -53,9 +53,9 @@ pub fn read(input: &Input, desk: &Desk<'_>) -> Result<Plan, Vec<Fault>> {
         )]
     })?;
     let mut reading = Reading {
-        desk,
+        importer,
         folder: path::folder(&input.path),
-        plan: Plan::default(),
+        plan: PlaybookPlan::default(),
         items: 0,
     };
     for play in root.items() {
@@ -67,7 +67,7 @@ pub fn read(input: &Input, desk: &Desk<'_>) -> Result<Plan, Vec<Fault>> {
         }
         for key in ["roles", "import_playbook"] {
             if let Some(node) = play.get(key) {
-                desk.note(
+                importer.note(
                     Weight::Lost,
                     Some(&node.place),
                     format!("{key} = {}", node.short()),
@@ -115,7 +115,7 @@ impl Reading<'_, '_> {
                 .iter()
                 .find(|(key, _)| !ours.contains(&key.as_str()));
             if let Some((key, node)) = what.filter(|_| task.get("block").is_none()) {
-                self.desk.note(
+                self.importer.note(
                     Weight::Lost,
                     Some(&node.place),
                     format!("task {name}: {key}"),
@@ -140,7 +140,7 @@ impl Reading<'_, '_> {
         }
         let known = self.publishes(&words, &name, is_build, &node.place) || is_build;
         if task.get("ignore_errors").is_some_and(Node::is_true) && known {
-            self.desk.note(
+            self.importer.note(
                 Weight::Decided,
                 Some(&node.place),
                 format!("task {name}: ignore_errors"),
@@ -148,7 +148,7 @@ impl Reading<'_, '_> {
             );
         }
         if !known {
-            self.desk.note(Weight::Lost, Some(&node.place), format!("task {name}"), format!("runs `{}`, which has no place in a manifest; run it before or after `pipeline run` if it is still needed", first_words(&words)));
+            self.importer.note(Weight::Lost, Some(&node.place), format!("task {name}"), format!("runs `{}`, which has no place in a manifest; run it before or after `pipeline run` if it is still needed", first_words(&words)));
         }
         if !is_build {
             for (values, place) in items.into_iter().filter(|(values, _)| values.len() > 1) {
@@ -214,7 +214,7 @@ impl Reading<'_, '_> {
                 "environment" => "environment of Packer; variables of the template are taken from -var alone",
                 _ => continue,
             };
-            self.desk.note(
+            self.importer.note(
                 Weight::Decided,
                 Some(&node.place),
                 format!("task {name}: {key}"),
@@ -259,7 +259,7 @@ impl Reading<'_, '_> {
         let mut rows: Vec<Vec<&Node>> = vec![Vec::new()];
         for list in lists {
             if rows.len().saturating_mul(list.len()) + self.items > MOST_ITEMS {
-                self.desk.note(
+                self.importer.note(
                     Weight::Todo,
                     Some(&node.place),
                     key,
@@ -330,7 +330,7 @@ impl Reading<'_, '_> {
                     match value.split_once('=') {
                         Some((name, value)) => command.vars.push((name.to_owned(), value.to_owned())),
                         None => {
-                            self.desk.note(
+                            self.importer.note(
                                 Weight::Lost,
                                 Some(place),
                                 format!("-var {value}"),
@@ -342,13 +342,13 @@ impl Reading<'_, '_> {
                 "var-file" => {
                     let written = inline.or_else(|| rest.next()).unwrap_or_default();
                     let found = path::join(&base, &written);
-                    match self.desk.text(&found) {
+                    match self.importer.text(&found) {
                         Some(text) => command.var_files.push(Input {
-                            shown: path::relative(&self.desk.request.folder, &found),
+                            shown: path::relative(&self.importer.request.folder, &found),
                             path: found,
                             text,
                         }),
-                        None => self.desk.note(
+                        None => self.importer.note(
                             Weight::Todo,
                             Some(place),
                             format!("-var-file {written}"),
@@ -358,13 +358,13 @@ impl Reading<'_, '_> {
                 }
                 "only" | "except" => {
                     let names = inline.or_else(|| rest.next()).unwrap_or_default();
-                    self.desk.note(Weight::Todo, Some(place), format!("-{} {names}", flag.trim_start_matches('-')), "chose among the builds of a template; all of them are in the manifest: take out what is not wanted");
+                    self.importer.note(Weight::Todo, Some(place), format!("-{} {names}", flag.trim_start_matches('-')), "chose among the builds of a template; all of them are in the manifest: take out what is not wanted");
                 }
                 "on-error" | "parallel-builds" | "parallel" => {
                     let value = inline.or_else(|| rest.next()).unwrap_or_default();
-                    self.desk.note(Weight::Decided, Some(place), format!("{flag} {value}"), "how Packer behaved; builds run beside each other, and what fails leaves its logs and screen");
+                    self.importer.note(Weight::Decided, Some(place), format!("{flag} {value}"), "how Packer behaved; builds run beside each other, and what fails leaves its logs and screen");
                 }
-                _ => self.desk.note(
+                _ => self.importer.note(
                     Weight::Decided,
                     Some(place),
                     flag,
@@ -374,7 +374,7 @@ impl Reading<'_, '_> {
         }
         command.templates = vec![
             path::join(&base, &command.written),
-            path::join(&self.desk.request.folder, &command.written),
+            path::join(&self.importer.request.folder, &command.written),
             path::join(&self.folder, &command.written),
         ];
         command.templates.dedup();
@@ -462,7 +462,7 @@ fn first_words(text: &str) -> String {
 }
 
 /// Tells where the lists of other tasks say something else than the builds.
-pub fn compare(plan: &Plan, fleet: &Fleet, desk: &Desk<'_>) {
+pub fn compare(plan: &PlaybookPlan, fleet: &Fleet, importer: &Importer<'_>) {
     let mut seen = std::collections::BTreeSet::new();
     for item in &plan.matrix {
         let Some(distro) = item
@@ -484,7 +484,7 @@ pub fn compare(plan: &Plan, fleet: &Fleet, desk: &Desk<'_>) {
                 "says version {version} of {}, which is {}: the manifest has it once, from its medium",
                 distro.name, distro.system.version
             );
-            desk.note(
+            importer.note(
                 Weight::Decided,
                 Some(&item.place),
                 format!("task {}", item.task),
@@ -510,7 +510,7 @@ pub fn compare(plan: &Plan, fleet: &Fleet, desk: &Desk<'_>) {
                     "names size {size} of {}, which no build makes: it is not in the manifest",
                     distro.name
                 );
-                desk.note(
+                importer.note(
                     Weight::Decided,
                     Some(&item.place),
                     format!("task {}", item.task),

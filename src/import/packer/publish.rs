@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::build::{Build, Desk};
-use super::model::{Block, Fleet, Key, Plan, Publish};
+use super::build::{Build, Importer};
+use super::model::{Block, Fleet, Key, PlaybookPlan, Publish};
 use super::options::{self, Fate};
 use crate::import::note::Weight;
 use crate::import::path;
 
-pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, desk: &Desk<'_>) -> Publish {
+pub fn publish(
+    fleet: &Fleet,
+    builds: &[(Key, Build<'_>)],
+    plan: Option<&PlaybookPlan>,
+    importer: &Importer<'_>,
+) -> Publish {
     let mut publish = Publish {
         format: "qcow2".to_owned(),
         compress: "none",
@@ -21,12 +26,12 @@ pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, 
             formats.push(format);
         }
         for block in &build.builder.post_processors {
-            post_processor(build, block, &mut publish, desk);
+            post_processor(build, block, &mut publish, importer);
         }
     }
     match formats.first().map(String::as_str) {
         Some(format @ ("qcow2" | "raw")) => publish.format = format.to_owned(),
-        Some(format) => desk.note(
+        Some(format) => importer.note(
             Weight::Lost,
             None,
             format!("format = {format}"),
@@ -35,12 +40,12 @@ pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, 
         None => {}
     }
     if formats.len() > 1 {
-        desk.note(Weight::Lost, None, format!("formats {}", formats.join(", ")), "a manifest has one format for all its images: the first is taken; write another manifest for the others");
+        importer.note(Weight::Lost, None, format!("formats {}", formats.join(", ")), "a manifest has one format for all its images: the first is taken; write another manifest for the others");
     }
     if let Some(plan) = plan {
         if let Some((kind, place)) = &plan.compress {
             publish.compress = kind;
-            desk.note(
+            importer.note(
                 Weight::Decided,
                 Some(place),
                 "compression by the playbook",
@@ -51,7 +56,7 @@ pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, 
             if !publish.checksums.contains(kind) {
                 publish.checksums.push(kind);
             }
-            desk.note(
+            importer.note(
                 Weight::Decided,
                 Some(place),
                 format!("{kind}sum by the playbook"),
@@ -60,21 +65,21 @@ pub fn publish(fleet: &Fleet, builds: &[(Key, Build<'_>)], plan: Option<&Plan>, 
         }
         if let Some(place) = &plan.shacache {
             publish.shacache = true;
-            desk.note(Weight::Decided, Some(place), "upload to a shacache by the playbook", "`[publish.shacache]`: `pipeline run --upload` (or UPLOAD=yes) sends what is not there, and reads it back");
+            importer.note(Weight::Decided, Some(place), "upload to a shacache by the playbook", "`[publish.shacache]`: `pipeline run --upload` (or UPLOAD=yes) sends what is not there, and reads it back");
         }
     }
     // The order of the playbook is that of chance; this is the usual one.
     publish
         .checksums
         .sort_by_key(|kind| ["sha512", "sha256", "md5"].iter().position(|known| known == kind));
-    publish.file = file(fleet, &publish, desk);
+    publish.file = file(fleet, &publish, importer);
     publish
 }
 
-fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
+fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
     match block.kind.as_str() {
-        "compress" => compress(build, block, publish, desk),
-        "checksum" => checksum(block, publish, desk),
+        "compress" => compress(build, block, publish, importer),
+        "checksum" => checksum(block, publish, importer),
         kind => {
             let (weight, text) = match options::of_post_processor(kind) {
                 Some(Fate::Ours(text) | Fate::Taken(text)) => (Weight::Decided, text.as_str()),
@@ -86,31 +91,31 @@ fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, desk:
             };
             let subject = format!("post-processor {kind}");
             for (key, node) in block.options.entries() {
-                desk.note(
+                importer.note(
                     Weight::Lost,
                     Some(&node.place),
                     format!("{subject}: {key} = {}", node.short()),
                     "went with that post-processor",
                 );
             }
-            desk.note(weight, Some(&block.options.place), subject, text);
+            importer.note(weight, Some(&block.options.place), subject, text);
         }
     }
 }
 
 /// Reports a key of a post-processor that has no place, where it is set.
-fn lost(block: &Block, key: &str, text: &str, desk: &Desk<'_>) {
+fn lost(block: &Block, key: &str, text: &str, importer: &Importer<'_>) {
     if let Some(node) = block.options.get(key) {
         let subject = format!("{}: {key}", block.kind);
-        desk.note(Weight::Lost, Some(&node.place), subject, text);
+        importer.note(Weight::Lost, Some(&node.place), subject, text);
     }
 }
 
-fn compress(build: &Build<'_>, block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
+fn compress(build: &Build<'_>, block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
     let option = |key: &str| block.options.text_of(key).map(|text| build.resolve(&text));
     let note = |kind: &str, text: &str| {
         let subject = format!("post-processor compress: {kind}");
-        desk.note(Weight::Lost, Some(&block.options.place), subject, text);
+        importer.note(Weight::Lost, Some(&block.options.place), subject, text);
     };
     let output = option("output").unwrap_or_default();
     let kind = option("format").unwrap_or_else(|| output.rsplit('.').next().unwrap_or_default().to_owned());
@@ -132,12 +137,12 @@ fn compress(build: &Build<'_>, block: &Block, publish: &mut Publish, desk: &Desk
     let level = option("compression_level").and_then(|text| text.parse::<i64>().ok());
     publish.level = level.filter(|level| (1..=9).contains(level));
     let text = "name of the compressed file; `publish.file` names all files";
-    lost(block, "output", text, desk);
+    lost(block, "output", text, importer);
     let text = "kept the uncompressed file too; the compressed one is what is published";
-    lost(block, "keep_input_artifact", text, desk);
+    lost(block, "keep_input_artifact", text, importer);
 }
 
-fn checksum(block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
+fn checksum(block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
     let mut types = block.options.texts_of("checksum_types");
     if types.is_empty() {
         types.push("md5".to_owned());
@@ -149,7 +154,7 @@ fn checksum(block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
         {
             Some(known) if publish.checksums.contains(&known) => {}
             Some(known) => publish.checksums.push(known),
-            None => desk.note(
+            None => importer.note(
                 Weight::Lost,
                 Some(&block.options.place),
                 format!("post-processor checksum: {kind}"),
@@ -159,11 +164,11 @@ fn checksum(block: &Block, publish: &mut Publish, desk: &Desk<'_>) {
     }
     let text = "name of the checksum file; here it is SHA512SUM.txt, SHA256SUM.txt or MD5SUM.txt of the output folder, with \
                 a line for each image";
-    lost(block, "output", text, desk);
+    lost(block, "output", text, importer);
 }
 
 /// The template for names of files that most images agree on; the others are told.
-fn file(fleet: &Fleet, publish: &Publish, desk: &Desk<'_>) -> Option<String> {
+fn file(fleet: &Fleet, publish: &Publish, importer: &Importer<'_>) -> Option<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let files: Vec<_> = fleet.images.iter().flat_map(|images| &images.files).collect();
     let templates: Vec<_> = files
@@ -186,7 +191,7 @@ fn file(fleet: &Fleet, publish: &Publish, desk: &Desk<'_>) -> Option<String> {
             let text = format!(
                 "was written to {folder}/{name}; names of all files follow one template, which most of the images agree on: {best}"
             );
-            desk.note(Weight::Lost, None, format!("image {id}"), text);
+            importer.note(Weight::Lost, None, format!("image {id}"), text);
         }
     }
     Some(best)

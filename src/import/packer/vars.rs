@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::build::{Build, Desk};
+use super::build::{Build, Importer};
 use super::model::{Kept, Key};
 use crate::import::note::Weight;
 use crate::manifest::context::RESERVED;
 
 /// Decides for all builds which variables are kept: those with one value in all builds of one builder. Tells of the
 /// others. Gives what each builder keeps.
-pub fn keep(builds: &mut [(Key, Build<'_>)], desk: &Desk<'_>) -> Vec<(Key, Vec<Kept>)> {
+pub fn keep(builds: &mut [(Key, Build<'_>)], importer: &Importer<'_>) -> Vec<(Key, Vec<Kept>)> {
     let mut keys: Vec<Key> = builds.iter().map(|(key, _)| *key).collect();
     keys.dedup();
     keys.sort_unstable();
@@ -45,13 +45,13 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], desk: &Desk<'_>) -> Vec<(Key, Vec<K
                      written down",
                     super::go::env_name(&variable.name)
                 );
-                desk.note(Weight::Decided, place, subject, text);
+                importer.note(Weight::Decided, place, subject, text);
                 continue;
             }
             if let Some(env) = &one.env {
                 let text =
                     format!("taken from the environment ({env}), and still is where a step asks for it");
-                desk.note(Weight::Decided, place, subject, text);
+                importer.note(Weight::Decided, place, subject, text);
                 continue;
             }
             let mut values: Vec<_> = of_key.iter().filter_map(known).map(|known| known.value).collect();
@@ -62,7 +62,7 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], desk: &Desk<'_>) -> Vec<(Key, Vec<K
                     "differs from build to build ({}), so it is written where it is used",
                     values.join(", ")
                 );
-                desk.note(Weight::Decided, place, subject, text);
+                importer.note(Weight::Decided, place, subject, text);
                 continue;
             }
             let name = plain_name(&variable.name);
@@ -71,7 +71,7 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], desk: &Desk<'_>) -> Vec<(Key, Vec<K
                     "called `{name}` here: `{}` is not free in a manifest",
                     variable.name
                 );
-                desk.note(Weight::Decided, place, subject, text);
+                importer.note(Weight::Decided, place, subject, text);
             }
             kept.push(Kept {
                 name: name.clone(),

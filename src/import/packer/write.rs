@@ -3,7 +3,7 @@
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Formatted, InlineTable, Item, Key, Table, Value};
 
-use super::build::Desk;
+use super::build::Importer;
 use super::model::{Config, Distro, Fleet, Publish, Step};
 use crate::import::note::{printable, wrapped};
 use crate::import::path;
@@ -11,10 +11,10 @@ use crate::import::path;
 /// Width of comments.
 const WIDTH: usize = 110;
 
-pub fn manifest(fleet: &Fleet, publish: &Publish, desk: &Desk<'_>) -> String {
+pub fn manifest(fleet: &Fleet, publish: &Publish, importer: &Importer<'_>) -> String {
     let mut document = DocumentMut::new();
     let root = document.as_table_mut();
-    root.insert("pipeline", Item::Table(head(desk)));
+    root.insert("pipeline", Item::Table(head(importer)));
     if !fleet.vars.is_empty() {
         root.insert("vars", Item::Table(vars(fleet)));
     }
@@ -33,7 +33,7 @@ pub fn manifest(fleet: &Fleet, publish: &Publish, desk: &Desk<'_>) -> String {
     root.insert("images", Item::ArrayOfTables(images(fleet)));
     root.insert("publish", Item::Table(publish_table(publish)));
     let mut text = document.to_string();
-    let notes = desk.notes.borrow().show();
+    let notes = importer.notes.borrow().show();
     if !notes.is_empty() {
         text.push_str("\n# ---- What `pipeline import packer` has to tell ----\n#\n");
         for line in notes.trim_end().lines() {
@@ -56,9 +56,9 @@ fn titled(table: &mut Table, lines: &[String]) {
     table.decor_mut().set_prefix(comments(lines, true));
 }
 
-fn head(desk: &Desk<'_>) -> Table {
+fn head(importer: &Importer<'_>) -> Table {
     let mut table = Table::new();
-    let request = desk.request;
+    let request = importer.request;
     let shown = |input: &Config| match input {
         Config::Json(input) => input.shown.clone(),
         Config::Hcl { shown, folder, .. } if shown == "." => path::name(folder).to_owned(),

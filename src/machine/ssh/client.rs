@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::Target;
+use super::SshAddress;
 use crate::host::process::{Cmd, clean_line};
 
 /// Longest line of the client's own messages.
@@ -14,7 +14,7 @@ const LINE: u64 = 8 * 1024;
 const TALK: usize = 20;
 
 /// The client with everything that a user's own configuration could change nailed down.
-pub(super) fn client(folder: &Path, target: &Target) -> Cmd {
+pub(super) fn client(folder: &Path, target: &SshAddress) -> Cmd {
     let quoted = |path: PathBuf| format!("\"{}\"", percent_escaped(&path));
     let options = [
         "BatchMode=yes".to_owned(),

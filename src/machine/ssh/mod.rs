@@ -37,7 +37,7 @@ const SSH_FAILED: i32 = 255;
 
 /// Where to, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct SshAddress {
     /// Address; for a machine of ours always `127.0.0.1`.
     pub host: String,
     pub port: u16,
@@ -54,7 +54,7 @@ pub(super) enum Become {
 
 /// OpenSSH's client for somebody at a terminal (or with a command of their own), in a guest that was made a minute ago: its
 /// host key is new each time, and on loopback there is nobody in between.
-pub fn login(target: &Target, key: &Path) -> Cmd {
+pub fn login(target: &SshAddress, key: &Path) -> Cmd {
     let options = [
         "IdentitiesOnly=yes",
         "IdentityAgent=none",
@@ -74,7 +74,7 @@ pub fn login(target: &Target, key: &Path) -> Cmd {
 /// A connection. Dropping it ends it.
 #[derive(Debug)]
 pub struct Ssh {
-    target: Target,
+    target: SshAddress,
     key: Key,
     role: Become,
     master: Mutex<Running>,
@@ -91,7 +91,7 @@ impl Ssh {
     /// [`SshError::Refused`], [`SshError::Connect`] (also when `patience` is over), [`SshError::Cancelled`] when
     /// `go_on` says no, [`SshError::Process`].
     pub fn connect(
-        target: &Target,
+        target: &SshAddress,
         key: &Key,
         patience: Duration,
         go_on: &mut dyn FnMut() -> bool,
@@ -173,7 +173,7 @@ impl Ssh {
     }
 
     /// Host, port and user, for tools that make their own connection.
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &SshAddress {
         &self.target
     }
 

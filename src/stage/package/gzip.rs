@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// What one block needs while it is worked on; used again for the next.
 #[derive(Debug)]
-struct Desk {
+struct Compressor {
     level: u32,
     memory: Memory,
     /// The 32 KiB before the block, or what there is of them.
@@ -52,9 +52,9 @@ struct Piece {
 struct Job<'p, 'a> {
     pass: &'p mut Pass<'a>,
     level: u32,
-    desks: Vec<Desk>,
-    sender: mpsc::Sender<(u64, Desk)>,
-    finished: mpsc::Receiver<(u64, Desk)>,
+    compressors: Vec<Compressor>,
+    sender: mpsc::Sender<(u64, Compressor)>,
+    finished: mpsc::Receiver<(u64, Compressor)>,
     /// Finished out of turn.
     waiting: BTreeMap<u64, Piece>,
     /// Number of the next block to read, and of the next to hand on.
@@ -82,7 +82,7 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
     let mut job = Job {
         pass,
         level,
-        desks: Vec::new(),
+        compressors: Vec::new(),
         sender,
         finished,
         waiting: BTreeMap::new(),
@@ -112,7 +112,7 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
 impl Job<'_, '_> {
     /// Reads a block and sends it to be deflated.
     fn start_block(&mut self) -> Result<(), PackageError> {
-        let mut desk = self.desks.pop().unwrap_or_else(|| Desk {
+        let mut compressor = self.compressors.pop().unwrap_or_else(|| Compressor {
             level: self.level,
             memory: Memory::default(),
             before: Vec::with_capacity(WINDOW),
@@ -120,7 +120,7 @@ impl Job<'_, '_> {
             deflated: Vec::new(),
             crc: crc32fast::Hasher::new(),
         });
-        let found = self.pass.read(&mut desk.block)?;
+        let found = self.pass.read(&mut compressor.block)?;
         let last = self.pass.at_end();
         let whole_zero = found == Block::Zeros(BLOCK);
         let number = self.next;
@@ -128,29 +128,29 @@ impl Job<'_, '_> {
         if whole_zero && self.tail_is_zero && !last {
             // Large disks are mostly this; once deflated, every such block is known.
             let zeros = self.zeros.get_or_insert_with(|| {
-                fill_with_zeros(&mut desk.block, BLOCK);
-                desk.before.clone_from(&self.tail);
-                desk.work(false);
-                desk.piece()
+                fill_with_zeros(&mut compressor.block, BLOCK);
+                compressor.before.clone_from(&self.tail);
+                compressor.work(false);
+                compressor.piece()
             });
             self.waiting.insert(number, zeros.clone());
-            self.desks.push(desk);
+            self.compressors.push(compressor);
             return Ok(());
         }
         if let Block::Zeros(length) = found {
-            fill_with_zeros(&mut desk.block, length);
+            fill_with_zeros(&mut compressor.block, length);
         }
-        std::mem::swap(&mut desk.before, &mut self.tail);
+        std::mem::swap(&mut compressor.before, &mut self.tail);
         self.tail.clear();
         self.tail
-            .extend(&desk.block[desk.block.len().saturating_sub(WINDOW)..]);
+            .extend(&compressor.block[compressor.block.len().saturating_sub(WINDOW)..]);
         self.tail_is_zero = whole_zero;
         let (sender, cancel) = (self.sender.clone(), self.pass.cancel.clone());
         self.pass.workers.spawn(move || {
             // Nobody listens any more after a stop: do not keep the pool busy.
             if !cancel.is_cancelled() {
-                desk.work(last);
-                drop(sender.send((number, desk)));
+                compressor.work(last);
+                drop(sender.send((number, compressor)));
             }
         });
         Ok(())
@@ -161,9 +161,9 @@ impl Job<'_, '_> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
             let wait = if due { Duration::ZERO } else { POLL };
-            if let Ok((number, desk)) = self.finished.recv_timeout(wait) {
-                self.waiting.insert(number, desk.piece());
-                self.desks.push(desk);
+            if let Ok((number, compressor)) = self.finished.recv_timeout(wait) {
+                self.waiting.insert(number, compressor.piece());
+                self.compressors.push(compressor);
             } else if due {
                 return Ok(());
             }
@@ -183,7 +183,7 @@ impl Job<'_, '_> {
     }
 }
 
-impl Desk {
+impl Compressor {
     /// Deflates the block.
     fn work(&mut self, last: bool) {
         let Self {
@@ -199,7 +199,7 @@ impl Desk {
         deflate(memory, before, block, *level, last, deflated);
     }
 
-    /// What [`Desk::work`] made, in a copy of the right size.
+    /// What [`Compressor::work`] made, in a copy of the right size.
     fn piece(&self) -> Piece {
         Piece {
             bytes: Arc::new(self.deflated.clone()),

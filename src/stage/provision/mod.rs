@@ -22,9 +22,9 @@ use crate::machine::ssh::Key;
 use crate::manifest::model::{Access, Secret};
 use crate::plan::node::Role;
 use crate::stage::Site;
-use crate::stage::distro::Door;
+use crate::stage::distro::GuestLogin;
 use crate::stage::error::StageError;
-use crate::stage::guest::{GuestDisk, Session, open_door, scaled};
+use crate::stage::guest::{GuestDisk, Session, open_login, scaled};
 use crate::stage::install::{self, KEY};
 use crate::stage::result::Taken;
 use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
@@ -159,7 +159,7 @@ pub fn provision(
 ) -> Result<Provisioned, StageError> {
     let layer = site.scratch.join("layer.qcow2");
     disk::create_overlay(base, DiskFormat::Qcow2, &layer, None, &site.cancel)?;
-    let (key, seed) = open_door(&work.guest, installed_key, site)?;
+    let (key, seed) = open_login(&work.guest, installed_key, site)?;
     let disk = GuestDisk {
         path: layer.clone(),
         format: DiskFormat::Qcow2,
@@ -173,7 +173,7 @@ pub fn provision(
         steps::run_all(&work.steps, session, &key, site)?;
         told.root = root(session, site)?;
         // Cloud-init lets in each new seed, but would keep the key of this one.
-        told.sealed = work.guest.door == Door::Given(Access::CloudInit)
+        told.sealed = work.guest.login == GuestLogin::Given(Access::CloudInit)
             || told
                 .root
                 .as_ref()

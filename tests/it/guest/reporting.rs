@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use pipeline::internals::boot::agent::{Outcome, Told, Watch, reporting_to};
+use pipeline::internals::boot::agent::{Outcome, Report, Watch, reporting_to};
 use pipeline::internals::machine::door::{BOOT_SCRIPT, Content, Door};
 
 use super::agent::{Guest, eventually, script};
@@ -18,12 +18,12 @@ struct House {
     guest: Guest,
     door: Door,
     port: u16,
-    told: Arc<Mutex<Vec<Told>>>,
+    told: Arc<Mutex<Vec<Report>>>,
 }
 
 impl House {
     fn new(max_retry: &str) -> Self {
-        let told = Arc::<Mutex<Vec<Told>>>::default();
+        let told = Arc::<Mutex<Vec<Report>>>::default();
         let (watch, heard) = (Mutex::new(Watch::default()), Arc::clone(&told));
         let door = Door::open(Content::default(), move |visit| {
             heard.lock().unwrap().extend(watch.lock().unwrap().take(visit));
@@ -47,7 +47,7 @@ impl House {
         );
     }
 
-    fn told(&self) -> Vec<Told> {
+    fn told(&self) -> Vec<Report> {
         self.told.lock().unwrap().drain(..).collect()
     }
 }
@@ -79,9 +79,9 @@ fn pass(guest: &TcpStream, host: &UnixStream) {
     });
 }
 
-fn log_lines(told: &[Told]) -> Vec<String> {
+fn log_lines(told: &[Report]) -> Vec<String> {
     let lines = told.iter().filter_map(|told| match told {
-        Told::Log(lines) => Some(lines.clone()),
+        Report::Log(lines) => Some(lines.clone()),
         _ => None,
     });
     lines.flatten().collect()
@@ -114,10 +114,10 @@ fn a_script_that_is_waited_for_runs_as_it_would_alone_and_its_end_is_told() {
     assert_eq!(house.guest.bench.read("root/bootstrap/bootstrap-script"), look);
 
     let told = house.told();
-    assert_eq!(told.first(), Some(&Told::Started { run: 2, max: 5 }));
+    assert_eq!(told.first(), Some(&Report::Started { run: 2, max: 5 }));
     assert_eq!(
         told.last(),
-        Some(&Told::Failed {
+        Some(&Report::Failed {
             run: 2,
             code: 9,
             max: 5
@@ -129,7 +129,7 @@ fn a_script_that_is_waited_for_runs_as_it_would_alone_and_its_end_is_told() {
     house.guest.minute();
     assert_eq!(
         house.told().last(),
-        Some(&Told::Ended(Outcome::Succeeded { runs: 3 }))
+        Some(&Report::Ended(Outcome::Succeeded { runs: 3 }))
     );
     assert!(house.guest.retired());
 }
@@ -155,7 +155,7 @@ fn every_way_in_which_the_agent_ends_is_told() {
         house.guest.minute();
         assert_eq!(
             house.told().last(),
-            Some(&Told::Ended(outcome)),
+            Some(&Report::Ended(outcome)),
             "{script}: {}",
             house.guest.log()
         );
@@ -166,7 +166,7 @@ fn every_way_in_which_the_agent_ends_is_told() {
     house.guest.minute();
     assert_eq!(
         house.told().last(),
-        Some(&Told::Failed {
+        Some(&Report::Failed {
             run: 1,
             code: 3,
             max: 2
@@ -175,7 +175,7 @@ fn every_way_in_which_the_agent_ends_is_told() {
     house.guest.minute();
     assert_eq!(
         house.told().last(),
-        Some(&Told::Ended(Outcome::GaveUp { runs: 2, code: 3 }))
+        Some(&Report::Ended(Outcome::GaveUp { runs: 2, code: 3 }))
     );
 }
 
@@ -195,5 +195,5 @@ fn the_log_is_told_while_the_script_runs_and_a_host_that_is_gone_changes_nothing
     lines.extend(log_lines(&told));
     let count = |wanted: &str| lines.iter().filter(|line| *line == wanted).count();
     assert_eq!((count("first"), count("last")), (1, 1), "{lines:?}");
-    assert_eq!(told.last(), Some(&Told::Ended(Outcome::Succeeded { runs: 1 })));
+    assert_eq!(told.last(), Some(&Report::Ended(Outcome::Succeeded { runs: 1 })));
 }

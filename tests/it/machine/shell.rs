@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::host::process::Output;
-use pipeline::internals::machine::ssh::{Key, Ssh, SshError, Target};
+use pipeline::internals::machine::ssh::{Key, Ssh, SshAddress, SshError};
 
 use super::sshd::Sshd;
 use super::{LONG, MOMENT};
 use crate::support::{Bench, tool};
 
-fn target(sshd: &Sshd) -> Target {
-    Target {
+fn target(sshd: &Sshd) -> SshAddress {
+    SshAddress {
         host: "127.0.0.1".to_owned(),
         port: sshd.port,
         user: tool("id", &["-un"], std::path::Path::new("/")).trim().to_owned(),
@@ -453,7 +453,7 @@ fn waiting_for_a_login_is_given_up_when_asked() {
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bench = Bench::new();
     let key = Key::generate(&bench.path(""), &Cancel::default()).unwrap();
-    let target = Target {
+    let target = SshAddress {
         host: "127.0.0.1".to_owned(),
         port: mute.local_addr().unwrap().port(),
         user: "root".to_owned(),

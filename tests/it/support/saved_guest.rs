@@ -37,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// The folder to put first in PATH so that machines over the quickstart's installed disk, with one processor and the usual
 /// memory, are restored. Absent where guests boot: for the night, and with KVM, where a boot costs little.
 pub static SAVED: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    if is_real() || matches!(facts::accelerator(), facts::Accel::Kvm) {
+    if is_real() || matches!(facts::accelerator(), facts::Accelerator::Kvm) {
         return None;
     }
     Some(saved(quickstart_base()))

@@ -23,7 +23,7 @@ pub(super) fn ansible(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
             format!("there is no file {playbook}; the manifest is not valid until it is there"),
         );
     }
-    let mut step = Step::of("ansible", build.desk.named(&found));
+    let mut step = Step::of("ansible", build.importer.named(&found));
     let mut args: Vec<String> = Vec::new();
     for node in options
         .get("extra_arguments")
@@ -67,7 +67,7 @@ pub(super) fn ansible(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
             .push(("args", Value::from(args.into_iter().collect::<Array>())));
     }
     shared.finish(&mut step);
-    let hosts = build.desk.text(&found).unwrap_or_default();
+    let hosts = build.importer.text(&found).unwrap_or_default();
     if hosts.contains("hosts: default") || hosts.contains("hosts: packer") {
         provisioner.note(
             Weight::Todo,

@@ -85,7 +85,7 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
                 format!("there is no file {from}; the manifest is not valid until it is there"),
             );
         }
-        let mut step = Step::of("copy", build.desk.named(&found));
+        let mut step = Step::of("copy", build.importer.named(&found));
         step.keys.push(("to", Value::from(path::plain(&to))));
         shared.finish(&mut step);
         steps.push(step);

@@ -42,7 +42,7 @@ pub fn read(build: &Build<'_>) -> Vec<Step> {
                 ),
             };
             let subject = format!("{}: {key} = {}", block.kind, shown(build, node));
-            build.desk.note(weight, Some(&node.place), subject, text);
+            build.importer.note(weight, Some(&node.place), subject, text);
         }
         provisioner.pause("pause_after", &mut steps);
     }
@@ -58,12 +58,14 @@ fn unknown(provisioner: &Provisioner<'_>) {
     };
     let subject = format!("provisioner {kind}");
     build
-        .desk
+        .importer
         .note(Weight::Todo, Some(&options.place), &subject, text);
     for (key, node) in options.entries() {
         let subject = format!("{subject}: {key} = {}", shown(build, node));
         let text = "went with that provisioner";
-        build.desk.note(Weight::Lost, Some(&node.place), subject, text);
+        build
+            .importer
+            .note(Weight::Lost, Some(&node.place), subject, text);
     }
 }
 

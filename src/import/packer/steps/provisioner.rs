@@ -53,7 +53,7 @@ impl<'b> Provisioner<'b> {
             .get(key)
             .map_or(&self.options.place, |node| &node.place);
         let subject = format!("{}: {key}", self.kind);
-        self.build.desk.note(weight, Some(place), subject, text);
+        self.build.importer.note(weight, Some(place), subject, text);
     }
 
     /// `timeout` and `max_retries`.

@@ -45,7 +45,7 @@ pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
             continue;
         }
         let (found, what) = build.find(&script);
-        let text = build.desk.text(&found).unwrap_or_default();
+        let text = build.importer.text(&found).unwrap_or_default();
         if is_agent(&text) {
             let mut step = Step::of("install", "vm-bootstrap");
             step.comment = Some(format!(
@@ -66,7 +66,7 @@ pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
                 format!("there is no file {script}; the manifest is not valid until it is there"),
             );
         }
-        let mut step = Step::of("run", build.desk.named(&found));
+        let mut step = Step::of("run", build.importer.named(&found));
         if let Some(interpreter) = interpreter.as_deref() {
             step.keys.push(("interpreter", Value::from(interpreter)));
         }
