@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use pipeline::internals::host::cancel::Cancel;
-use pipeline::internals::machine::ssh::{Key, Ssh, Target};
+use pipeline::internals::machine::ssh::{Key, Ssh, SshAddress};
 use pipeline::internals::manifest::model::AnsibleStep;
 use pipeline::internals::stage::provision::ansible;
 use pipeline::internals::stage::provision::{Action, PlannedStep};
@@ -19,7 +19,7 @@ fn a_playbook_keeps_one_connection_and_leaves_none() {
     let bench = Bench::new();
     let key = Key::generate(&bench.path(""), &Cancel::default()).unwrap();
     let sshd = Sshd::start(&bench, key.public());
-    let target = Target {
+    let target = SshAddress {
         host: "127.0.0.1".to_owned(),
         port: sshd.port,
         user: tool("id", &["-un"], &bench.path("")).trim().to_owned(),
