@@ -1,6 +1,6 @@
 # Two commands: `make demo` builds real images, `make test` runs every test. All targets: `make help`.
 # GNU make 4.3 and /bin/sh are enough. Host packages are known to the program itself (`pipeline doctor`, whose table is
-# in src/host/tools.rs), so nothing here lists any.
+# in src/host/tools.toml), so nothing here lists any.
 
 CARGO ?= cargo
 RELEASE = target/release/pipeline
@@ -36,12 +36,12 @@ help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first; with REAL=1: restore no guest)'
 	@echo 'make quick   the same without the stories that need a full guest'
-	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE beside the'
+	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE next to the'
 	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
 	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
-	@echo 'make docs    write docs/cli.md and docs/manifest.md anew, from the program itself'
+	@echo 'make docs    write docs/cli.md and docs/manifest.md, from the program itself'
 	@echo 'make fuzz TARGET=packer SECONDS=600   look for input that breaks a reader (needs cargo-fuzz; not in CI); targets:'
 	@echo '        $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs)))'
 	@echo 'make setup   only install the host packages that builds and tests need'
@@ -121,7 +121,7 @@ toolchain:
 		echo 'make: cc is missing; install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev;'; \
 		echo '      Fedora: dnf install gcc; Arch: pacman -S gcc) and start again'; exit 3; } >&2
 
-# $(call set_up,program,options): installs what is missing. Root does it at once; somebody else through sudo, which may
+# $(call set_up,program,options): installs what is missing. Root does it at once; other users through sudo, which may
 # ask for the password here; without sudo the line to run is printed. What is there already is not touched.
 define set_up
 if [ "$$(id -u)" = 0 ]; then $(1) doctor $(2) --install; \

@@ -44,7 +44,7 @@ fact() {
     keep "$1" "$?" "$started"
 }
 
-# try NUMBER SECONDS COMMAND: somebody else's question.
+# try NUMBER SECONDS COMMAND: a question of the manifest's.
 try() {
     started=$(date +%s)
     printf '%s\n' "$3" >"$folder/command"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Grows the root partition to the end of its disk and the file system with it, from inside the guest.
-# For file systems that cannot grow while nobody has them mounted (xfs, btrfs); does ext4 as well.
+# For file systems that cannot grow while they are not mounted (xfs, btrfs); does ext4 as well.
 # Runs as root; says what it did; running it twice does nothing the second time.
 set -eu
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -42,7 +42,7 @@ if [ "$((wanted - size))" -ge 2048 ]; then
     if command -v growpart >/dev/null 2>&1; then
         growpart "/dev/$disk" "$number" || [ $? -eq 1 ]
     elif command -v sfdisk >/dev/null 2>&1; then
-        # A GPT keeps its copy at the end of the old disk until it is told otherwise.
+        # A GPT keeps its copy at the end of the old disk until it is moved.
         sfdisk --relocate gpt-bak-std "/dev/$disk" >/dev/null 2>&1 || true
         echo ', +' | sfdisk --no-reread --no-tell-kernel -N "$number" "/dev/$disk" >/dev/null
         partx --update "/dev/$disk" 2>/dev/null || partprobe "/dev/$disk" 2>/dev/null ||

@@ -23,7 +23,7 @@ kernel_args=${KERNEL_ARGS:-}
 settings() {
     echo "# Written by the image build."
     echo "GRUB_TIMEOUT=$timeout"
-    # Ubuntu waits 30 seconds after a boot that failed, which nobody sees on a server.
+    # Ubuntu waits 30 seconds after a boot that failed, unseen on a server.
     echo "GRUB_RECORDFAIL_TIMEOUT=$timeout"
     if [ "$menu" = yes ]; then echo "GRUB_TIMEOUT_STYLE=menu"; else echo "GRUB_TIMEOUT_STYLE=hidden"; fi
     echo "GRUB_DISABLE_OS_PROBER=true"

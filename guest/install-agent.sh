@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the boot-time agent. Run as root in the guest, with the file vm-bootstrap beside this one.
+# Installs the boot-time agent. Run as root in the guest, with the file vm-bootstrap next to this one.
 #
 #   MAX_RETRY  how many runs the agent may make (10)
 #   HOLD       yes (default): the agent does nothing until the image is sealed. During a build nothing answers at the
@@ -141,7 +141,7 @@ case $hold in
 yes | no) ;;
 *) fail "HOLD is '$hold': say yes or no" ;;
 esac
-[ -f "$here/vm-bootstrap" ] || fail "$here/vm-bootstrap is missing: copy the agent beside this script"
+[ -f "$here/vm-bootstrap" ] || fail "$here/vm-bootstrap is missing: copy the agent next to this script"
 [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail "must run as root"
 
 need bash bash

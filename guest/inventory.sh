@@ -7,7 +7,7 @@
 #
 # shellcheck shell=sh disable=SC2154 # root, key_body
 
-# Folders of all accounts that have one of their own; a step may have been somebody else than root.
+# Folders of all accounts that have one of their own; a step may have run as another user than root.
 homes() {
     awk -F: '$6 ~ /^\/(root$|home\/|opt\/|srv\/|var\/)/ { print $6 }' "$root/etc/passwd" | sort -u | while read -r home; do
         [ ! -d "$root$home" ] || echo "$root$home"

@@ -49,7 +49,7 @@ configure_netplan() {
         printf '%s\n' 'network:' '  version: 2' '  ethernets:' "    $nic:" '      dhcp4: true' \
             '      dhcp-identifier: mac' '      optional: true' >/etc/netplan/50-first-nic.yaml
     )
-    # cloud-init would write its file anew.
+    # cloud-init would write its file again.
     if [ -d /etc/cloud/cloud.cfg.d ]; then
         echo 'network: {config: disabled}' >/etc/cloud/cloud.cfg.d/99-no-network.cfg
     fi

@@ -155,7 +155,7 @@ reset_cloud_init() {
         fi
         did "cloud-init: the installer's own seed removed"
     fi
-    # What it wrote for the build VM's own NIC fits no other: without a data source it does not write it anew, and the
+    # What it wrote for the build VM's own NIC fits no other: without a data source it does not write it again, and the
     # clone has no network.
     netplan=$root/etc/netplan/50-cloud-init.yaml
     if [ -f "$netplan" ] && grep -q macaddress "$netplan"; then
@@ -202,7 +202,7 @@ write_unit() {
 
 # RHEL (sshd-keygen) and OpenRC make missing keys at boot by themselves, and then these units find nothing to do; Debian
 # makes keys at package installation only. RSA comes apart: sshd need not wait for it, and offers it from its next start
-# on; only clients older than 2014 know no other kind. Without KVM it takes up to a minute, which a machine that somebody
+# on; only clients older than 2014 know no other kind. Without KVM it takes up to a minute, which a machine that a user
 # tries an image in should not spend: there it is left for the first boot on a real processor (systemd calls a machine of
 # qemu's own emulation "qemu", and one of KVM "kvm").
 renew_host_keys() {
@@ -439,14 +439,14 @@ EOF
     end_renewal
 }
 
-# Only what QEMU's user network told the build VM; a resolver that somebody chose stays.
+# Only what the build VM got from QEMU's user network; a resolver that was configured on purpose stays.
 reset_resolver() {
     file=$root/etc/resolv.conf
     [ -f "$file" ] && [ ! -L "$file" ] || return 0
     grep -q '^nameserver 10\.0\.2\.3$' "$file" || return 0
     ! grep '^nameserver' "$file" | grep -qvx -e 'nameserver 10\.0\.2\.3' -e 'nameserver fec0::3' || return 0
     : >"$file"
-    did "resolver: what DHCP told the build VM removed"
+    did "resolver: what DHCP gave the build VM removed"
 }
 
 empty_package_caches() {

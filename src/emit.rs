@@ -91,7 +91,7 @@ impl<'a> Progress<'a> {
         Self { emit, last: None }
     }
 
-    /// Bytes so far, told if the last time is long enough ago.
+    /// Bytes so far, reported if the last time is long enough ago.
     pub fn report(&mut self, done: u64, total: u64) {
         if self.last.is_none_or(|last| last.elapsed() >= EVERY) {
             self.last = Some(Instant::now());
@@ -99,7 +99,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The end of it, always told.
+    /// The end of it, always reported.
     pub fn last(&self, done: u64, total: u64) {
         self.emit.bytes(done, total.max(done));
     }

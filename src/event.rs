@@ -74,7 +74,7 @@ pub enum Verdict {
     DiskFull,
     /// The machine ended while the guest was still needed.
     GuestDied,
-    /// The guest's own kernel killed processes for want of memory.
+    /// The guest's own kernel killed processes for lack of memory.
     GuestOutOfMemory,
     /// The host ran out of memory, and its kernel killed the machine or the process of the node.
     HostOutOfMemory,
@@ -92,7 +92,7 @@ pub enum Verdict {
     NeverBooted,
     /// The guest's network never answered.
     NoNetwork,
-    /// The guest was told to restart and did not.
+    /// The guest did not restart when it was asked to.
     NoReboot,
     /// None of the others; the message tells.
     Other,
@@ -100,13 +100,13 @@ pub enum Verdict {
     PortClosed,
     /// qemu did not start.
     QemuFailed,
-    /// The guest waits in a rescue shell for somebody at its console.
+    /// The guest waits in a rescue shell for a person at its console.
     RescueShell,
     /// Neither console nor disk moved for too long.
     Silence,
     /// A step ended with a code that it must not end with, or took too long.
     StepFailed,
-    /// The installer stands at a prompt that nobody will answer.
+    /// The installer waits at a prompt that will not be answered.
     StuckAtPrompt,
     /// Something still moved, and took longer than it may.
     TimedOut,
@@ -300,7 +300,7 @@ pub enum What {
         failed: usize,
         /// Nodes that never started because of a failure or a stop.
         skipped: usize,
-        /// Whether somebody stopped it.
+        /// Whether it was stopped.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         interrupted: bool,
         /// Wall time in seconds.

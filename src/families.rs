@@ -417,10 +417,10 @@ mod tests {
             tables.families().map(|row| row.name.as_str()).collect::<Vec<_>>(),
             ["void"]
         );
-        let told: Vec<_> = mistakes
+        let lines: Vec<_> = mistakes
             .iter()
             .map(|mistake| (mistake.path.as_str(), &text[mistake.span.clone()], &mistake.fault))
             .collect();
-        insta::assert_debug_snapshot!(told);
+        insta::assert_debug_snapshot!(lines);
     }
 }

@@ -18,7 +18,7 @@ pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
 pub const ROOT: &str = concat!(include_str!("../guest/lib.sh"), include_str!("../guest/root.sh"));
 /// Grows the root partition and its file system from inside the guest.
 pub const GROW: &str = include_str!("../guest/grow-root.sh");
-/// Installs the boot-time agent; expects [`AGENT`] beside it.
+/// Installs the boot-time agent; expects [`AGENT`] next to it.
 pub const INSTALL_AGENT: &str = concat!(
     include_str!("../guest/lib.sh"),
     include_str!("../guest/install-agent.sh")

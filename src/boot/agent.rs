@@ -86,7 +86,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Something that a report told.
+/// What a report says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// A run began.
@@ -270,7 +270,7 @@ mod tests {
         );
         assert!(log("from=0&again=0", "one\n").is_empty());
         assert_eq!(log("from=10&again=0", "r\x1b[2Jee\n"), ["three"]);
-        assert_eq!(log("from=0&again=1", "anew\n"), ["anew"]);
+        assert_eq!(log("from=0&again=1", "more\n"), ["more"]);
         assert_eq!(log("from=5&again=0", "end"), Vec::<String>::new());
         assert_eq!(watch.rest().as_deref(), Some("end"));
     }

@@ -21,7 +21,7 @@ pub enum Typed {
 pub const HELP: &str =
     "Ctrl-A X ends the machine, Ctrl-A P presses its power button, Ctrl-A Ctrl-A sends one Ctrl-A";
 
-/// The keys of somebody who is only attached to a machine that is not theirs.
+/// The keys of a user who is only attached to a machine that another process owns.
 pub const ATTACHED_HELP: &str =
     "Ctrl-A X leaves the console, and the machine goes on; Ctrl-A Ctrl-A sends one Ctrl-A";
 

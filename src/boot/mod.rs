@@ -1,4 +1,4 @@
-//! Booting an image as somebody who tries it: the disk to boot, the boot-time agent that is watched, the keys of the
+//! Booting an image to try it: the disk to boot, the boot-time agent that is watched, the keys of the
 //! console. No terminal in here: the command line has that.
 
 pub mod agent;

@@ -1,4 +1,4 @@
-//! What is typed into a machine that nobody sits at: the text that a user writes, cut into keys and waits, and those as
+//! What is typed into a machine without a person at it: the text that a user writes, cut into keys and waits, and those as
 //! key strokes. Pure; knows nothing of machines, which press the keys ([`crate::machine::typing`] does).
 //!
 //! The text is that of Packer's `boot_command` (its grammar is `bootcommand/boot_command.pigeon` of its plugin SDK):

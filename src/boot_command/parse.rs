@@ -33,7 +33,7 @@ const NAMES: [(&str, &str); 49] = [
     ("leftOption", "alt"),
     ("leftShift", "shift"),
     ("leftSuper", "meta_l"),
-    // The key beside the right Ctrl: scan code e0 5d, which qemu calls so.
+    // The key next to the right Ctrl: scan code e0 5d, which qemu calls so.
     ("menu", "compose"),
     ("pageDown", "pgdn"),
     ("pageUp", "pgup"),

@@ -1,4 +1,4 @@
-//! From what two boots showed to verdicts. A check that could not be looked at because another one failed is told apart
+//! From what two boots showed to verdicts. A check that could not be looked at because another one failed is reported apart
 //! from one that failed itself, so that each cause is named once. Knows no kind of check by its name.
 
 use std::collections::BTreeMap;
@@ -287,7 +287,7 @@ mod tests {
         let (_, outcome, why) = outcomes(&strict, &seen()).remove(0);
         assert_eq!(outcome, CheckOutcome::Failed, "9 seconds are more than 4 times 2");
         assert_eq!(why, "a login prompt after 9.0s");
-        // Nobody else speaks for the agent here: then what could not be asked fails itself.
+        // Nothing else speaks for the agent here: then what could not be asked fails itself.
         let alone = [Check::from(RootSize)];
         let (_, outcome, why) = outcomes(&alone, &mute).remove(0);
         assert_eq!(

@@ -53,7 +53,7 @@ pub trait Kind: fmt::Debug {
         None
     }
 
-    /// What a result depends on beside the kind.
+    /// What a result depends on in addition to the kind.
     fn input(&self) -> Value {
         Value::Null
     }

@@ -218,7 +218,7 @@ fn attend(
     }
 }
 
-/// Until the guest switches itself off or somebody ends it.
+/// Until the guest switches itself off or the user ends it.
 fn hold(started: &mut Started, setup: &BootSetup) -> Result<Exit, Exit> {
     talk("Ctrl-C ends it.\n");
     while !started.machine.is_off() && !setup.cancel.is_cancelled() {

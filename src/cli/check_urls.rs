@@ -1,4 +1,4 @@
-//! `pipeline check-urls`: reads everything that is published, and tells what is gone or is something else now.
+//! `pipeline check-urls`: verifies published images, and reports missing or changed files.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -2,23 +2,19 @@
 
 mod checks;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::exit::Exit;
+use super::report_error::{note, out};
+use super::show::OutputFormat;
 use crate::host::cancel::Cancel;
 use crate::host::packages;
-use crate::host::packages::Apt;
-use crate::host::packages::By;
-use crate::host::packages::PackageManager;
-use crate::host::packages::Remedy;
-use crate::host::packages::System;
+use crate::host::packages::{Apt, By, PackageManager, Remedy, System};
 use crate::host::process::Cmd;
-use crate::host::tools::Need;
-use checks::HostCheck;
-use checks::State;
+use crate::host::tools::{Need, Tool};
+use checks::{HostCheck, State};
 
 /// Arguments of `pipeline doctor`.
 #[derive(Debug, clap::Args)]
@@ -30,8 +26,8 @@ pub struct Args {
     #[arg(long)]
     tests: bool,
     /// How to print what was found
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
     /// Folder of the store, whose disk is looked at
     #[arg(long, env = "PIPELINE_STORE", value_name = "FOLDER")]
     store: Option<PathBuf>,
@@ -44,15 +40,6 @@ pub struct Args {
         hide = true
     )]
     os_release: PathBuf,
-}
-
-/// How the findings are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One line a finding, and the remedy.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// All that is printed.
@@ -81,7 +68,7 @@ pub fn run(args: &Args) -> Exit {
             break;
         }
         if let Err(why) = install(&system, &line, &cancel) {
-            say(&format!("doctor: {why}"));
+            note(&format!("doctor: {why}"));
             break;
         }
         found = look(args, &system, &cancel);
@@ -89,10 +76,10 @@ pub fn run(args: &Args) -> Exit {
     }
     let ready = found.findings.ready;
     match args.format {
-        Format::Text => print(&text(&found.findings)),
-        Format::Json => {
+        OutputFormat::Text => out(&text(&found.findings)),
+        OutputFormat::Json => {
             let json = serde_json::to_string_pretty(&found.findings);
-            print(&(json.expect("findings are strings and flags") + "\n"));
+            out(&(json.expect("findings are strings and flags") + "\n"));
         }
     }
     if ready { Exit::Ok } else { Exit::Host }
@@ -110,7 +97,7 @@ fn who() -> By {
 struct Found {
     findings: Findings,
     apt: Apt,
-    missing: Vec<&'static crate::host::tools::Tool>,
+    missing: Vec<&'static Tool>,
 }
 
 fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
@@ -170,9 +157,9 @@ fn install(system: &System, line: &str, cancel: &Cancel) -> Result<(), String> {
                 .args(shell)
         }
     };
-    say(&format!("doctor: {line}"));
+    note(&format!("doctor: {line}"));
     let cmd = cmd.env("DEBIAN_FRONTEND", "noninteractive");
-    cmd.run(cancel, None, &mut |_, line| say(line))
+    cmd.run(cancel, None, &mut |_, line| note(line))
         .map_err(|error| error.to_string())
 }
 
@@ -201,13 +188,4 @@ fn text(findings: &Findings) -> String {
         (None, false) => lines.push("this host cannot build images as it is; see `missing` above".to_owned()),
     }
     lines.join("\n") + "\n"
-}
-
-fn print(text: &str) {
-    // A reader that went away has seen what it wanted.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -33,7 +33,7 @@ const KEY: usize = 12;
     pipeline explain images.toml 'debian12-50G-*'   all nodes of these images\n  \
     pipeline explain images.toml install/debian12   one node, with all its key is made of\n\n\
     A node whose key is in the store does not run. A key is the SHA-256 of everything that its result depends on; what is \
-    told here is the difference to the key that was last built for the same node. Secrets are never shown.")]
+    shown here is the difference to the key that was last built for the same node. Secrets are never shown.")]
 pub struct Args {
     #[command(flatten)]
     target: Selection,
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             if explained.is_empty() {
                 out("Nothing must run: every key is in the store.\n");
             }
-            // What is told in a line stands with its neighbours, what takes more by itself.
+            // What fits a line stands with its neighbours, what takes more by itself.
             let mut long = false;
             for (position, one) in explained.iter().enumerate() {
                 let text = text(one, !nodes.is_empty(), style);

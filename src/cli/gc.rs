@@ -1,4 +1,4 @@
-//! `pipeline gc`: takes away what nobody needs, and says what and why.
+//! `pipeline gc`: removes what is not needed any more, and says what and why.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::size::{ByteSize, parse_duration};
 use crate::store::gc::{Doomed, Policy, Why, select};
 use crate::store::{Store, StoreError};
 
-/// Runs of each pipeline that are kept where nobody says what is to go.
+/// Runs of each pipeline that are kept by default.
 const KEEP_RUNS: usize = 5;
 
 /// Arguments of `pipeline gc`.

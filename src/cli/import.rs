@@ -50,7 +50,7 @@ struct PackerArgs {
     /// A file of variables (*.pkrvars.hcl, *.json); may be repeated (also as -var-file)
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
-    /// Write the manifest there, and the files it needs beside it [default: print it, and write nothing]
+    /// Write the manifest there, and the files it needs next to it [default: print it, and write nothing]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace files that are there
@@ -187,7 +187,7 @@ fn tell(imported: &Imported, output: Option<&str>) {
             }
         }
         None if !imported.files.is_empty() => end.push_str(&format!(
-            "; it needs {files} beside it, which only --output writes"
+            "; it needs {files} next to it, which only --output writes"
         )),
         None => {}
     }

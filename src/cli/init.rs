@@ -1,4 +1,4 @@
-//! `pipeline init`: a small manifest to start from. Asks nothing, and takes nobody's file away.
+//! `pipeline init`: a small manifest to start from. Asks nothing, and replaces no file.
 
 use std::fs;
 use std::io::{self, Write};
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 
 type Checked = Result<NamedTempFile, crate::manifest::ManifestErrors>;
 
-/// Writes it beside its place, where the files that it names are, and lets the loader judge.
+/// Writes it next to its place, where the files that it names are, and lets the loader judge.
 fn check(path: &Path, text: &str) -> Result<Checked, Exit> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

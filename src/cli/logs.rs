@@ -1,10 +1,9 @@
 //! `pipeline logs`: what runs left. Without a node it lists, with one it tells all that happened there; `--follow` goes on
 //! telling while the run goes on.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use globset::GlobSet;
 use jiff::tz::TimeZone;
@@ -103,7 +102,7 @@ fn find(store: &Store, args: &Args) -> Result<(RunFolder, Option<String>), Exit>
     }
 }
 
-/// The newest that is a run; one of a machine that somebody tried only where there is nothing else.
+/// The newest that is a run; one of `pipeline boot` only where there is nothing else.
 fn newest(runs: &[RunFolder]) -> Option<usize> {
     let run = runs
         .iter()
@@ -245,7 +244,7 @@ fn tell(
         board: Board::default(),
         lines: Lines::new(style, Verbosity::Verbose, TimeZone::system()),
         wanted,
-        told: 0,
+        shown: 0,
         over: false,
     };
     loop {
@@ -259,7 +258,7 @@ fn tell(
         }
         thread::sleep(POLL);
     }
-    if let (0, Some(node), false) = (teller.told, node, follow) {
+    if let (0, Some(node), false) = (teller.shown, node, follow) {
         let ids: Vec<_> = teller
             .board
             .nodes
@@ -305,7 +304,7 @@ struct Teller {
     board: Board,
     lines: Lines,
     wanted: Option<GlobSet>,
-    told: usize,
+    shown: usize,
     over: bool,
 }
 
@@ -319,7 +318,7 @@ impl Teller {
             (Some(_), None) => false,
         };
         if is_wanted {
-            self.told += 1;
+            self.shown += 1;
             lines.iter().for_each(|line| out(&format!("{line}\n")));
         }
         self.over |= matches!(event.what, What::RunFinished { .. });

@@ -69,11 +69,11 @@ enum Verb {
     Ssh(ssh::Args),
     /// Look into the store of results: list, verify, pin
     Store(store::Args),
-    /// Remove results and logs that nobody needs
+    /// Remove results and logs that are not needed any more
     Gc(gc::Args),
     /// Publish what is built, without building anything
     Upload(upload::Args),
-    /// Read everything that is published, and tell what is gone or is something else now
+    /// Verify published images; report missing or changed files
     CheckUrls(check_urls::Args),
     /// Upload one file to a shacache by hand
     UploadFile(upload_file::Args),
@@ -146,7 +146,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "import-packer")]
         Verb::Import(args) => import::run(&args),
         // Whoever reads our standard error is the guest: nothing is said, the code is enough.
-Verb::DoorRelay { socket } => Ok(relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok)),
+        Verb::DoorRelay { socket } => Ok(relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok)),
         // The run reads how it ended.
         Verb::ExecuteNode { .. } => Ok(process::serve().map_or(Exit::Failed, |()| Exit::Ok)),
         // The parent reads standard error where the answer is not whole.

@@ -7,7 +7,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, Report};
 
 use super::exit::Exit;
 
-/// Width where nobody says.
+/// Width by default.
 const WIDTH: u16 = 100;
 /// Below this, underlined lines are unreadable; above, sentences are.
 const BOUNDS: std::ops::RangeInclusive<u16> = 60..=120;
@@ -37,7 +37,7 @@ pub fn report_error(error: &dyn Diagnostic) {
     // The frames of blank lines end with blanks, which every diff of a log would show.
     let lines = text.lines().map(str::trim_end);
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
-    // Nobody is left to tell that standard error is gone.
+    // There is no one left to say that standard error is gone.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

@@ -14,9 +14,8 @@ use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
-use crate::host::facts;
 use crate::host::fs::{private_dir, write_atomic};
-use crate::host::random;
+use crate::host::{facts, random};
 use crate::report::summary::RunSummary;
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
@@ -57,7 +56,7 @@ pub struct Args {
     pub(super) jobs: Option<u32>,
     #[command(flatten)]
     pub(super) failure: FailureArgs,
-    /// What becomes of a VM in which something failed; not of those of installers and checks, which have no login
+    /// What to do with a VM whose step failed (VMs of installers and checks cannot be kept)
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = AfterError::Abort, conflicts_with = "dry_run")]
     pub(super) on_error: AfterError,
     #[command(flatten)]
@@ -72,7 +71,7 @@ pub struct Args {
 /// What a failure does to the rest.
 #[derive(Debug, Default, clap::Args)]
 pub struct FailureArgs {
-    /// After a failure, go on with all that does not hang on it; the default
+    /// After a failure, keep building everything that does not depend on it; the default
     #[arg(long, overrides_with = "fail_fast")]
     keep_going: bool,
     /// Stop everything at the first failure instead of only what depends on it
@@ -80,7 +79,7 @@ pub struct FailureArgs {
     fail_fast: bool,
 }
 
-/// What becomes of a VM in which something failed.
+/// What to do with a VM whose step failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AfterError {
     /// It is ended; its console, screen and logs are kept
@@ -88,11 +87,11 @@ pub enum AfterError {
     Abort,
     /// Its disk and key are kept too: `pipeline ssh` starts it again, until `pipeline gc` removes it
     Keep,
-    /// You get a shell in it, on this terminal; the failure takes its course when you leave
+    /// Open a shell in it, on this terminal; the run continues, with the node failed, after you exit
     Shell,
 }
 
-/// Times that a run plans anew because a stored result turned out damaged.
+/// Times that a run plans again because a stored result turned out damaged.
 const PLANS: usize = 3;
 
 /// What of a plan is carried out.
@@ -140,7 +139,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let on_error = shell::on_error(args.on_error)?;
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
     let cancel = Cancel::default();
-    // From what is looked up here until it is declared, nobody may take it away.
+    // From what is looked up here until it is declared, it must not be removed.
     let gate = || {
         let mut waiting = || talk("waiting: the store is being cleaned up\n");
         store
@@ -188,7 +187,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         declare(held, &prepared)?;
     }
     if !sound {
-        emit.warn("the store keeps coming back damaged; look at its disk");
+        emit.warn("store entries keep failing verification; check the disk");
     }
     let result = carry(
         args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,

@@ -44,11 +44,11 @@ pub(super) enum Outcome {
     Done,
     /// Something failed.
     Failed,
-    /// Somebody stopped it.
+    /// It was stopped.
     Interrupted,
     /// It ended without a word: killed, or the host went down.
     Killed,
-    /// It was no run but a machine that somebody tried.
+    /// It was no run but a machine of `pipeline boot`.
     Machine,
 }
 

@@ -67,7 +67,7 @@ impl Session {
     /// Does one of the things. `well` tells how a success ended, and what is said of it.
     ///
     /// # Errors
-    /// What the work gives; it is told already.
+    /// What the work gives; it is reported already.
     pub fn perform<T>(
         &self,
         node: &NodeInfo,
@@ -93,7 +93,7 @@ impl Session {
         result
     }
 
-    /// Waits until all is shown. True: somebody asked to stop.
+    /// Waits until all is shown. True: it was asked to stop.
     pub fn finish(self) -> bool {
         let Self {
             emit,
@@ -102,7 +102,7 @@ impl Session {
             reader,
         } = self;
         drop((listening, emit));
-        // What it would sum up is told by the verb itself.
+        // The verb itself says what it would sum up.
         drop(reader.join());
         cancel.is_cancelled()
     }

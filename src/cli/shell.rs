@@ -13,7 +13,7 @@ use crate::stage::presence::Presence;
 /// What a run does with a machine that failed.
 ///
 /// # Errors
-/// [`Exit::Usage`] when a shell is wanted where there is no terminal, after saying so: a run must never wait for nobody.
+/// [`Exit::Usage`] when a shell is wanted where there is no terminal, after saying so: a run must never wait for a person who is not there.
 pub(super) fn on_error(wanted: AfterError) -> Result<OnError, Exit> {
     match wanted {
         AfterError::Abort => Ok(OnError::Abort),
@@ -39,7 +39,7 @@ pub(super) fn show(presence: &Presence, error: &str) {
         return;
     };
     talk(&format!(
-        "\n{} failed: {error}\n\nThis is a shell in its VM, as {}. The failure takes its course when you leave it (exit).\n",
+        "\n{} failed: {error}\n\nThis is a shell in its VM, as {}. The run continues, with the node failed, after you exit.\n",
         presence.node, login.user
     ));
     if let Err(error) = login.client().lend_terminal(&Cancel::default()) {

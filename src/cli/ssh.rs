@@ -219,7 +219,7 @@ fn shell(presence: &Presence, args: &Args) -> Result<Exit, Exit> {
         );
         let error = miette::miette!(
             help = help,
-            "nobody logs in to {} ({})",
+            "{} takes no logins ({})",
             presence.node,
             presence.name
         );
@@ -228,7 +228,7 @@ fn shell(presence: &Presence, args: &Args) -> Result<Exit, Exit> {
     lend(
         login,
         &args.command,
-        &format!("{} does not let anybody in yet", presence.node),
+        &format!("{} takes no logins yet", presence.node),
     )
 }
 

@@ -33,14 +33,12 @@ enum Verb {
         store: StoreArgs,
     },
     /// Read results back and compare them with their digests
-    #[command(
-        after_help = "A run reads back what it builds from by itself, and builds a damaged result anew."
-    )]
+    #[command(after_help = "A run reads back what it builds from by itself, and rebuilds a damaged result.")]
     Verify {
         /// Results, as in install/debian12 or install/3f9a…; all when absent
         #[arg(value_name = "RESULT")]
         results: Vec<String>,
-        /// Take damaged ones out, so that the next run builds them anew
+        /// Take damaged ones out, so that the next run rebuilds them
         #[arg(long)]
         remove: bool,
         #[command(flatten)]

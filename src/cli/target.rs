@@ -7,12 +7,11 @@ use globset::GlobSet;
 use super::exit::Exit;
 use super::report_error::{fail, note};
 use crate::host::process::withhold;
-use crate::manifest::glob;
 use crate::manifest::load::{load_with, open};
 use crate::manifest::model::Manifest;
 use crate::manifest::overrides::Override;
-use crate::manifest::parse;
 use crate::manifest::select::{Selectors, select};
+use crate::manifest::{glob, parse};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, SizeError};
 use crate::stage::recipe::Wanted;
@@ -178,7 +177,7 @@ impl StoreArgs {
     }
 }
 
-/// Where the store is when nobody says otherwise (XDG base directory specification).
+/// Where the store is by default (XDG base directory specification).
 pub fn default_store() -> PathBuf {
     let from = |name: &str| {
         std::env::var_os(name)

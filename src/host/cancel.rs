@@ -1,9 +1,6 @@
 //! One flag that says "stop", shared by everything that waits. Set by Ctrl-C or by the scheduler.
 
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A shared stop flag; clones are the same flag.
@@ -17,7 +14,7 @@ impl Cancel {
         self.0.1.notify_all();
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether it was asked to stop.
     pub fn is_cancelled(&self) -> bool {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

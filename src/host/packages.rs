@@ -69,7 +69,7 @@ pub struct Apt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     Root,
-    /// Somebody who may use sudo.
+    /// A user who may use sudo.
     User,
 }
 
@@ -140,8 +140,8 @@ impl Apt {
 }
 
 /// What to type so that these programs are there.
-pub fn remedy(system: &System, apt: &Apt, missing: &[&Tool], by: By) -> Remedy {
-    let names = |package: fn(&Tool) -> &'static str| -> BTreeSet<&'static str> {
+pub fn remedy(system: &System, apt: &Apt, missing: &[&'static Tool], by: By) -> Remedy {
+    let names = |package: fn(&'static Tool) -> &'static str| -> BTreeSet<&'static str> {
         missing
             .iter()
             .map(|tool| package(tool))
@@ -161,21 +161,21 @@ pub fn remedy(system: &System, apt: &Apt, missing: &[&Tool], by: By) -> Remedy {
         }
     };
     match system.manager {
-        PackageManager::Debian => apt_remedy(system, apt, names(|tool| tool.debian), sudo),
+        PackageManager::Debian => apt_remedy(system, apt, names(|tool| &tool.debian), sudo),
         PackageManager::Fedora => Remedy {
-            line: one("dnf install -y", names(|tool| tool.fedora)),
+            line: one("dnf install -y", names(Tool::fedora)),
             notes: Vec::new(),
         },
         PackageManager::Arch => Remedy {
-            line: one("pacman -S --needed --noconfirm", names(|tool| tool.arch)),
+            line: one("pacman -S --needed --noconfirm", names(Tool::arch)),
             notes: missing
                 .iter()
-                .filter(|tool| tool.arch.is_empty())
+                .filter(|tool| tool.arch().is_empty())
                 .map(|tool| format!("{} is only in the AUR: build it from there", tool.name))
                 .collect(),
         },
         PackageManager::Other => {
-            let tools: Vec<_> = missing.iter().map(|tool| tool.name).collect();
+            let tools: Vec<_> = missing.iter().map(|tool| tool.name.as_str()).collect();
             let note = format!(
                 "install with the package manager of {}: {}",
                 system.name,
@@ -268,7 +268,10 @@ mod tests {
     use crate::host::tools::TOOLS;
 
     fn tools(names: &[&str]) -> Vec<&'static Tool> {
-        TOOLS.iter().filter(|tool| names.contains(&tool.name)).collect()
+        TOOLS
+            .iter()
+            .filter(|tool| names.contains(&tool.name.as_str()))
+            .collect()
     }
 
     fn bookworm() -> System {

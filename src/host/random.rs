@@ -17,7 +17,7 @@ pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Eight hexadecimal digits that nobody else uses in a name.
+/// Eight random hexadecimal digits, for a name that is free.
 pub fn word() -> String {
     let word = bytes().map_or_else(|_| std::process::id(), u32::from_ne_bytes);
     format!("{word:08x}")

@@ -19,16 +19,16 @@ pub fn stderr_size() -> Option<(usize, usize)> {
     Some((or(size.ws_col, 80), or(size.ws_row, 24)))
 }
 
-/// Who has the terminal of a program that draws on it: the one who draws, or somebody who borrowed it.
+/// Who has the terminal of a program that draws on it: the one who draws, or a borrower.
 static LENDING: (Mutex<Lending>, Condvar) = (Mutex::new(Lending::Ours), Condvar::new());
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lending {
     /// The one who draws has it.
     Ours,
-    /// Somebody waits for it.
+    /// A borrower waits for it.
     Wanted,
-    /// Somebody has it.
+    /// It is lent.
     Lent,
 }
 
@@ -53,12 +53,12 @@ pub fn borrow(mut go_on: impl FnMut() -> bool) -> Option<Borrowed> {
     *lending = Lending::Wanted;
     let wanted = |lending: &mut Lending| *lending == Lending::Wanted;
     let waited = changed.wait_timeout_while(lending, PATIENCE, wanted);
-    // Nobody draws: it is free.
+    // Nothing draws: it is free.
     *waited.unwrap_or_else(PoisonError::into_inner).0 = Lending::Lent;
     Some(Borrowed(()))
 }
 
-/// For the one who draws, before each drawing: whether somebody has the terminal. Whoever waits for it gets it, after
+/// For the one who draws, before each drawing: whether the terminal is lent. Whoever waits for it gets it, after
 /// `clear` has taken away what is drawn.
 pub fn hand_over(clear: &mut dyn FnMut()) -> bool {
     let (state, changed) = &LENDING;
@@ -88,7 +88,7 @@ impl Raw {
     /// Makes the terminal behind standard input raw; nothing when there is none. Only one at a time.
     ///
     /// # Errors
-    /// When the terminal does not do as told.
+    /// When the terminal refuses a setting.
     pub fn enter() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         let Ok(before) = tcgetattr(&stdin) else {

@@ -2,9 +2,11 @@
 //! Knows nothing of how they are called.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use crate::host::cancel::Cancel;
 use crate::host::process::Cmd;
@@ -16,11 +18,12 @@ const SBIN: &str = "/usr/sbin:/sbin";
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a program is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// Every build.
     Build,
-    /// Every build by somebody who is not root.
+    /// Every build by a user who is not root.
     BuildAsUser,
     /// Some manifests.
     Some,
@@ -29,180 +32,45 @@ pub enum Need {
 }
 
 /// A program (or a file, when its name starts with `/`) that we use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tool {
-    pub name: &'static str,
+    pub name: String,
     /// What for, as in "… partitions disks".
-    pub why: &'static str,
+    pub why: String,
     pub need: Need,
     /// Package of Debian and Ubuntu.
-    pub debian: &'static str,
-    /// Package of Fedora, RHEL and its rebuilds.
-    pub fedora: &'static str,
-    /// Package of Arch; empty where only its user repository (AUR) has one.
-    pub arch: &'static str,
+    pub debian: String,
+    fedora: Option<String>,
+    arch: Option<String>,
 }
 
-const fn tool(name: &'static str, need: Need, why: &'static str, packages: [&'static str; 3]) -> Tool {
-    let [debian, fedora, arch] = packages;
-    Tool {
-        name,
-        why,
-        need,
-        debian,
-        fedora,
-        arch,
+impl Tool {
+    /// Package of Fedora, RHEL and its rebuilds.
+    pub fn fedora(&self) -> &str {
+        self.fedora.as_ref().unwrap_or(&self.debian)
+    }
+
+    /// Package of Arch; empty where only its user repository (AUR) has one.
+    pub fn arch(&self) -> &str {
+        self.arch.as_ref().unwrap_or(&self.debian)
     }
 }
 
 /// Where Debian's archive keys are: `mmdebstrap` trusts nothing without them.
 pub const ARCHIVE_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+#[derive(Deserialize)]
+struct Tools {
+    tools: Vec<Tool>,
+}
+
 /// Every program we use. The one list: `doctor`, its remedies and the set-up of the tests are made from it.
-pub const TOOLS: &[Tool] = {
-    use Need::{Build, BuildAsUser, Some, Tests};
-    const E2FSPROGS: [&str; 3] = ["e2fsprogs"; 3];
-    const UTIL_LINUX: [&str; 3] = ["util-linux"; 3];
-    const ANSIBLE: [&str; 3] = ["ansible-core"; 3];
-    &[
-        tool(
-            "qemu-system-x86_64",
-            Build,
-            "runs the build machines",
-            ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"],
-        ),
-        tool(
-            "qemu-img",
-            Build,
-            "makes and converts disk images",
-            ["qemu-utils", "qemu-img", "qemu-img"],
-        ),
-        tool(
-            "mmdebstrap",
-            Build,
-            "makes Debian and Ubuntu root file systems",
-            ["mmdebstrap", "mmdebstrap", ""],
-        ),
-        tool(
-            ARCHIVE_KEYS,
-            Build,
-            "verifies Debian packages",
-            [
-                "debian-archive-keyring",
-                "debian-keyring",
-                "debian-archive-keyring",
-            ],
-        ),
-        tool(
-            "sfdisk",
-            Build,
-            "partitions disks",
-            ["fdisk", "util-linux", "util-linux"],
-        ),
-        tool("e2fsck", Build, "checks file systems", E2FSPROGS),
-        tool("resize2fs", Build, "grows file systems", E2FSPROGS),
-        tool("mke2fs", Build, "makes file systems", E2FSPROGS),
-        tool("debugfs", Build, "reads files out of file systems", E2FSPROGS),
-        tool(
-            "ssh",
-            Build,
-            "talks to build machines",
-            ["openssh-client", "openssh-clients", "openssh"],
-        ),
-        tool(
-            "ssh-keygen",
-            Build,
-            "makes the keys of build machines",
-            ["openssh-client", "openssh", "openssh"],
-        ),
-        tool("unshare", Build, "isolates what is bootstrapped", UTIL_LINUX),
-        tool("tar", Build, "unpacks root file systems", ["tar"; 3]),
-        tool(
-            "newuidmap",
-            BuildAsUser,
-            "gives a plain user the ids of a root file system",
-            ["uidmap", "shadow-utils", "shadow"],
-        ),
-        tool("ansible-playbook", Some, "runs `ansible` steps", ANSIBLE),
-        tool("gpgv", Some, "verifies signatures", ["gpgv", "gnupg2", "gnupg"]),
-        tool("ansible-playbook", Tests, "runs `ansible` steps", ANSIBLE),
-        tool(
-            "btrfs",
-            Tests,
-            "makes and judges a file system of another kind",
-            ["btrfs-progs"; 3],
-        ),
-        tool("busybox", Tests, "is another shell and wget", ["busybox"; 3]),
-        tool("cloud-init", Tests, "judges seeds", ["cloud-init"; 3]),
-        tool(
-            "cpio",
-            Tests,
-            "is a foreign judge of initial RAM disks",
-            ["cpio"; 3],
-        ),
-        tool("curl", Tests, "is a foreign HTTP client", ["curl"; 3]),
-        tool(
-            "grub-mkimage",
-            Tests,
-            "makes such a file system bootable",
-            ["grub-common", "grub2-tools", "grub"],
-        ),
-        tool(
-            "nginx",
-            Tests,
-            "is a real WebDAV server",
-            ["nginx-light", "nginx", "nginx"],
-        ),
-        tool(
-            "pip3",
-            Tests,
-            "installs foreign clients and servers",
-            ["python3-pip", "python3-pip", "python-pip"],
-        ),
-        tool(
-            "openssl",
-            Tests,
-            "is a foreign judge of digests and keys",
-            ["openssl"; 3],
-        ),
-        tool(
-            "pgrep",
-            Tests,
-            "finds the processes of a story",
-            ["procps", "procps-ng", "procps-ng"],
-        ),
-        tool("pigz", Tests, "is a foreign judge of compression", ["pigz"; 3]),
-        tool(
-            "shellcheck",
-            Tests,
-            "judges shell scripts",
-            ["shellcheck", "ShellCheck", "shellcheck"],
-        ),
-        tool(
-            "sshd",
-            Tests,
-            "is a real SSH server",
-            ["openssh-server", "openssh-server", "openssh"],
-        ),
-        tool("gpg", Tests, "signs what gpgv judges", ["gpg", "gnupg2", "gnupg"]),
-        tool("tmux", Tests, "is a terminal for the bars", ["tmux"; 3]),
-        tool("wget", Tests, "is what guests fetch with", ["wget"; 3]),
-        tool(
-            "xmllint",
-            Tests,
-            "judges JUnit files",
-            ["libxml2-utils", "libxml2", "libxml2"],
-        ),
-        tool(
-            "xorriso",
-            Tests,
-            "makes ISO images",
-            ["xorriso", "xorriso", "libisoburn"],
-        ),
-        tool("xz", Tests, "is a foreign judge of .xz", ["xz-utils", "xz", "xz"]),
-        tool("zstd", Tests, "is a foreign judge of .zst", ["zstd"; 3]),
-    ]
-};
+pub static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(|| {
+    let tools: Tools =
+        toml_edit::de::from_str(include_str!("tools.toml")).expect("tools.toml is as its test wants it");
+    tools.tools
+});
 
 /// Where a program is: in `PATH`, else in the sbin folders. None when it is nowhere.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -262,6 +130,11 @@ fn is_program(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_can_be_read_and_has_the_archive_keys() {
+        assert!(TOOLS.iter().any(|tool| tool.name == ARCHIVE_KEYS));
+    }
 
     #[test]
     fn versions_are_found_in_what_programs_say() {

@@ -8,7 +8,7 @@ use super::node::Place;
 /// How much a note asks of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
-    /// Somebody must do something before the images are what they were.
+    /// The user must do something before the images are what they were.
     Todo,
     /// Something was lost, or is done in another way.
     Lost,
@@ -60,7 +60,7 @@ impl Notes {
         }
     }
 
-    /// Adds those of somebody else.
+    /// Adds those of another report.
     pub fn extend(&mut self, other: Self) {
         for note in other.all {
             if !self.all.contains(&note) {

@@ -1,4 +1,4 @@
-//! Paths as text, without looking at the disk: joined, made plain, and told from another folder.
+//! Paths as text, without looking at the disk: joined, made plain, and relative to another folder.
 
 /// Parts without `.` and with `..` taken where it can be.
 pub fn plain(path: &str) -> String {

@@ -16,7 +16,7 @@ use crate::size::{self, ByteSize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
-    /// Fetched from a server on this host's loopback, under a path that nobody can guess.
+    /// Fetched from a server on this host's loopback, under a path that cannot be guessed.
     #[default]
     Http,
     /// A file in the initial RAM disk.
@@ -107,7 +107,7 @@ pub struct Installer {
     /// Label of the seed; empty: the installer looks for none.
     #[serde(default)]
     pub label: String,
-    /// Empty files that must be beside the answers on a seed.
+    /// Empty files that must be next to the answers on a seed.
     #[serde(default)]
     pub other_seed_files: Vec<String>,
     /// What a medium's `.treeinfo` calls the architectures.

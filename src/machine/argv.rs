@@ -55,7 +55,7 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     args.words(emulator.screen);
     args.words(&["-boot", "strict=on"]);
     if spec.vnc {
-        // From port 5900 on, the first one that is free. Nobody gets in before a password is set.
+        // From port 5900 on, the first one that is free. No client gets in before a password is set.
         args.words(&["-vnc", "127.0.0.1:0,to=999,password=on"]);
     }
     network(&mut args, spec);
@@ -122,7 +122,7 @@ fn network(args: &mut Words, spec: &MachineSpec) {
     // romfile: never boot from the network.
     args.words(&["-device", &card("net0", emulator.first_network_slot)]);
     if spec.board == Board::Orchestrator {
-        // A cable that is plugged in, with nobody at the other end.
+        // A cable that is plugged in, with no device at the other end.
         args.words(&["-netdev", "hubport,id=net1,hubid=1"]);
         args.words(&["-device", &card("net1", emulator.second_network_slot)]);
     }

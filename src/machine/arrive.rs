@@ -13,14 +13,14 @@ use super::watch::IDLE;
 /// touch the disk now and then for ever.
 const LONGEST: u32 = 8;
 /// How long a probe waits for sshd's greeting. qemu's network repeats an unanswered knock ever more slowly, so it is
-/// better to knock anew; but a slow sshd needs a patient one now and then.
+/// better to knock again; but a slow sshd needs a patient one now and then.
 const BRISK: Duration = Duration::from_secs(5);
 const PATIENT: Duration = Duration::from_secs(25);
 /// Every so many probes is a patient one.
 const PATIENT_EVERY: u32 = 4;
 /// How long a login may take once sshd has greeted: a key exchange and a PAM session under emulation.
 const LOGIN: Duration = Duration::from_secs(90);
-/// A guest whose console asks for a user has booted: when it has refused the key for so long since, or was told to restart
+/// A guest whose console asks for a user has booted: when it has refused the key for so long since, or was asked to restart
 /// and has been idle for so long, nothing more will come of it. Services that are slow to stop are named on the console
 /// after 25 s (systemd(1), `systemd.show_status`).
 const SETTLED: Duration = Duration::from_secs(30);

@@ -2,12 +2,11 @@
 //! Knows nothing of qemu: it reads a stream until that ends.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, thread};
 
 use crate::emit::Emitter;
 use crate::event::{Stream, Verdict};
@@ -17,7 +16,7 @@ use crate::host::process::clean_line;
 const KEEP: usize = 2000;
 /// A line that grows longer is cut here, so that a guest cannot fill our memory.
 const MAX_LINE: usize = 8 * 1024;
-/// Bytes of one console that are logged and told, so that a guest cannot fill the disk; the last lines and signs of trouble
+/// Bytes of one console that are logged and reported, so that a guest cannot fill the disk; the last lines and signs of trouble
 /// are looked at ever after. A whole installation with all its packages prints less than a megabyte.
 const LOGGED: u64 = 64 << 20;
 /// Said in the log after that.
@@ -25,7 +24,7 @@ const CUT: &str = "\r\n[pipeline: this guest has printed 64 MiB; what follows is
 /// What a console says that waits for a user: the guest has booted.
 const PROMPT: &str = "login:";
 
-/// Lines that somebody who attaches gets to begin with: about a screen.
+/// Lines that a client who attaches gets first: about a screen.
 const BACKLOG: usize = 24;
 
 /// What a guest can say that no waiting will cure. Each carries the line that said so.
@@ -33,11 +32,11 @@ const BACKLOG: usize = 24;
 pub enum Trouble {
     /// The kernel gave up.
     KernelPanic(String),
-    /// A rescue shell waits for somebody at the console.
+    /// A rescue shell waits for a person at the console.
     Emergency(String),
     /// The firmware or the boot loader found nothing to start.
     NotBootable(String),
-    /// The kernel killed processes for want of memory.
+    /// The kernel killed processes for lack of memory.
     OutOfMemory(String),
 }
 
@@ -78,10 +77,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::KernelPanic(line) => write!(f, "the guest's kernel panicked: {line}"),
             Self::Emergency(line) => {
-                write!(
-                    f,
-                    "the guest stopped in a rescue shell and waits for somebody: {line}"
-                )
+                write!(f, "the guest dropped to a rescue shell: {line}")
             }
             Self::NotBootable(line) => write!(f, "the machine found nothing to boot: {line}"),
             Self::OutOfMemory(line) => {
@@ -111,7 +107,7 @@ struct State {
     /// When it last asked for a user.
     prompted: Option<Instant>,
     trouble: Option<Trouble>,
-    /// Whether the line that told of trouble was still being printed.
+    /// Whether the line that reported trouble was still being printed.
     trouble_unfinished: bool,
     /// Others who read along.
     taps: Vec<UnixStream>,
@@ -128,7 +124,7 @@ impl Console {
         Self::attach_within(stream, log, emit, LOGGED)
     }
 
-    /// The same, where so many bytes are logged and told.
+    /// The same, where so many bytes are logged and reported.
     fn attach_within(
         stream: impl Read + Send + 'static,
         log: impl Write + Send + 'static,
@@ -181,7 +177,7 @@ impl Console {
         self.lock().unfinished()
     }
 
-    /// Lets somebody read along: they get the last lines now and every byte from now on, until the stream ends, they go
+    /// Lets a client read along: they get the last lines now and every byte from now on, until the stream ends, they go
     /// away, or they do not keep up.
     pub fn tap(&self, to: UnixStream) {
         let mut state = self.lock();
@@ -512,7 +508,7 @@ mod tests {
         let log = std::fs::File::create(&path).unwrap();
         let most = 100_000;
         let console = Console::attach_within(host, log, Emitter::new(sender), most);
-        let block = b"a line of a guest that has much to say to nobody\n".repeat(1000);
+        let block = b"a line of a guest that says much and is not read\n".repeat(1000);
         let counter = thread::spawn(move || events.iter().count());
         for _ in 0..5 {
             guest.write_all(&block).unwrap();

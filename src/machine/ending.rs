@@ -7,7 +7,7 @@ use serde_json::json;
 use super::error::MachineError;
 use super::qemu::{ANSWER, Machine, POLL, SCREEN_FILE};
 
-/// How long qemu may take to end after it was told to quit.
+/// How long qemu may take to end after `quit`.
 const QUIT: Duration = Duration::from_secs(10);
 
 /// How long a machine that is being given up may take to hand over a picture of its screen.
@@ -29,7 +29,7 @@ pub enum Stopped {
     Already,
     /// The guest followed the power button.
     PowerButton,
-    /// qemu was told to quit; the guest lost what it had not written.
+    /// qemu was stopped by `quit`; the guest lost what it had not written.
     Quit,
     /// qemu had to be killed.
     Killed,
@@ -154,7 +154,7 @@ impl Machine {
         Stopped::Killed
     }
 
-    /// A machine that is dropped while it runs has failed somebody: its screen may say why.
+    /// A machine that is dropped while it runs belongs to work that failed: its screen may say why.
     fn keep_screen(&mut self) {
         if !self.cancel().is_cancelled() && !self.is_off() {
             let path = self.folder().join(SCREEN_FILE);

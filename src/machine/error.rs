@@ -1,4 +1,4 @@
-//! What can go wrong with a machine, said so that nobody has to run it again to understand: each failure that the
+//! What can go wrong with a machine, said so that it need not run again to be understood: each failure that the
 //! guest had a part in carries the last lines of its console.
 
 use std::fmt;
@@ -73,9 +73,7 @@ pub enum MachineError {
     #[error("stopped")]
     Cancelled,
     /// qemu found itself in a state that it thinks impossible, and gave up (abort(3)): nothing of the guest's making.
-    #[error(
-        "qemu itself broke down, which is no fault of the guest: it {status}; a newer qemu may have this mended{stderr}{console}"
-    )]
+    #[error("qemu crashed, which is no fault of the guest: it {status}; try a newer qemu{stderr}{console}")]
     BrokeDown {
         status: String,
         /// What qemu said.
@@ -104,19 +102,19 @@ pub enum MachineError {
         /// What the guest said.
         console: Tail,
     },
-    /// The host's kernel killed qemu for want of memory.
+    /// The host's kernel killed qemu for lack of memory.
     #[error(
-        "this host ran out of memory and its kernel killed the machine ({told}); lower `memory` of the distro or `jobs`, \
+        "this host ran out of memory and its kernel killed the machine ({kill}); lower `memory` of the distro or `jobs`, \
          or stop what else needs memory{console}"
     )]
     HostMemory {
         /// How that is known.
-        told: OomKill,
+        kill: OomKill,
         /// What the guest said.
         console: Tail,
     },
     /// The guest did not restart.
-    #[error("the guest was told to restart and did not: it has neither printed nor touched its disk for {}{console}", show_duration(*.silence))]
+    #[error("the guest did not restart when it was asked to: it has neither printed nor touched its disk for {}{console}", show_duration(*.silence))]
     NoReboot {
         /// How long nothing moved.
         silence: Duration,
@@ -126,7 +124,7 @@ pub enum MachineError {
     /// qemu could not be started, or spoken to.
     #[error(transparent)]
     Process(ProcessError),
-    /// qemu does not do as told.
+    /// qemu refused a command.
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// Nothing moved for too long.
@@ -201,7 +199,7 @@ impl MachineError {
         }
     }
 
-    /// Whether qemu broke down: the same machine, started anew, may well do.
+    /// Whether qemu broke down: the same machine, started again, may work.
     pub fn is_breakdown(&self) -> bool {
         matches!(self, Self::BrokeDown { .. })
     }

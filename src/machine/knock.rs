@@ -1,4 +1,4 @@
-//! Knocking at a port of the guest's, as somebody outside would: through the NAT of qemu's user network.
+//! Knocking at a port of the guest's, as from outside: through the NAT of qemu's user network.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ pub enum Knock {
     Greeted(String),
     /// A connection on which the guest says nothing first.
     Open,
-    /// The guest's network answered; nobody is at that port.
+    /// The guest's network answered; nothing listens at that port.
     Closed,
     /// Nothing answered: the guest has no network, or drops what comes.
     Nothing,

@@ -2,13 +2,12 @@
 //! inside a run's folder need not be, nor one below a `TMPDIR` of a sandbox. A process that is killed leaves them; a lock
 //! tells, and a later one sweeps them.
 
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
+use std::{fs, io};
 
 use crate::host::fs::{FileLock, try_lock};
 
@@ -16,7 +15,7 @@ use crate::host::fs::{FileLock, try_lock};
 const START: &str = "pipeline-m-";
 /// The file in it whose lock says that it is in use.
 const LOCK: &str = "lock";
-/// One that is younger may belong to somebody who has not locked it yet.
+/// One that is younger may belong to a process that has not locked it yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// Longest path of a socket (unix(7): 108 bytes with a NUL at the end).
@@ -89,13 +88,13 @@ impl PrivateFolder {
     }
 }
 
-/// Removes folders of ours that nobody holds.
+/// Removes folders of ours that no process holds.
 fn sweep(place: &Path, young: Duration) {
     let Ok(entries) = fs::read_dir(place) else { return };
     let us = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
         let named = entry.file_name().to_string_lossy().starts_with(START);
-        // Not followed: somebody else may have put a link there.
+        // Not followed: another user may have put a link there.
         let Some(found) = entry.metadata().ok().filter(|_| named) else {
             continue;
         };

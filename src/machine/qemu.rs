@@ -303,8 +303,8 @@ fn start_failure(running: &mut Running, folder: &Path, memory: OomWatch, cancel:
     match running.try_wait() {
         _ if cancel.is_cancelled() => MachineError::Cancelled,
         Ok(Some(status)) => match out_of_memory(status, memory, running.id()) {
-            Some(told) => MachineError::HostMemory {
-                told,
+            Some(kill) => MachineError::HostMemory {
+                kill,
                 console: Tail::default(),
             },
             None => MachineError::StartFailed {

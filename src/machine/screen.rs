@@ -35,9 +35,9 @@ impl Machine {
         // Through the protocol: an argument could be read by everybody on the host.
         let arguments = json!({ "protocol": "vnc", "password": password });
         self.qmp.command("set_password", arguments, ANSWER)?;
-        let told = self.qmp.command("query-vnc", json!({}), ANSWER)?;
-        let port = told["service"].as_str().and_then(|port| port.parse().ok());
-        let port = port.ok_or_else(|| self.no_screen(&format!("no port in its answer: {told}")))?;
+        let answer = self.qmp.command("query-vnc", json!({}), ANSWER)?;
+        let port = answer["service"].as_str().and_then(|port| port.parse().ok());
+        let port = port.ok_or_else(|| self.no_screen(&format!("no port in its answer: {answer}")))?;
         Ok(Screen { port, password })
     }
 

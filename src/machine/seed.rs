@@ -11,7 +11,7 @@ use crate::size::{KIB, MIB};
 
 /// The label by which cloud-init knows the disk. Lower case is understood by all its versions.
 const LABEL: &str = "cidata";
-/// Room beside the texts: more than enough for the FAT and the folder, and qemu likes whole sectors.
+/// Room in addition to the texts: more than enough for the FAT and the folder, and qemu likes whole sectors.
 const ROOM: u64 = 256 * KIB;
 
 /// The texts of a seed.

@@ -26,7 +26,7 @@ impl Machine {
     /// Opens the socket.
     ///
     /// # Errors
-    /// When folder, socket or descriptors cannot be had.
+    /// When folder, socket or descriptors cannot be made.
     pub fn share_console(&self) -> io::Result<Share> {
         let folder = PrivateFolder::new()?;
         let socket = folder.path().join("console");

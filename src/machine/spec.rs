@@ -22,7 +22,7 @@ pub struct MachineSpec {
     pub program: Option<PathBuf>,
     /// How guest code is executed.
     pub accel: Accel,
-    /// What the board has beside disks.
+    /// What the board has in addition to disks.
     pub board: Board,
     /// Guest memory, rounded up to whole MiB.
     pub memory: ByteSize,
@@ -92,13 +92,13 @@ impl MachineSpec {
     }
 }
 
-/// What the board has beside disks.
+/// What the board has in addition to disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Board {
     /// For building and trying: a serial console on which the BIOS speaks too, a source of random numbers, a device by
     /// which a guest tells of its panic, one network card.
     Workbench,
-    /// As KVM orchestrators have it: no serial port, a balloon, a second network card that leads to nobody here (theirs
+    /// As KVM orchestrators have it: no serial port, a balloon, a second network card that leads nowhere here (theirs
     /// leads to a tap, which only root can make).
     Orchestrator,
 }

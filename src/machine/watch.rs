@@ -22,7 +22,7 @@ const AT_WORK: f64 = 0.25;
 const AT_PROMPT: Duration = Duration::from_secs(30);
 /// GRUB's prompt, when it found no menu; "grub rescue>" is [`Trouble`] at once.
 const BOOT_LOADER: &str = "grub>";
-/// A guest that has booted and then was idle for so long while nobody listened is not about to: a service that was still to
+/// A guest that has booted and then was idle for so long without an sshd is not about to start one: a service that was still to
 /// come would give it work.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
 
@@ -53,7 +53,7 @@ impl Signs {
     }
 }
 
-/// Whether a process that ended so was killed by the kernel for want of memory.
+/// Whether a process that ended so was killed by the kernel for lack of memory.
 pub(super) fn out_of_memory(status: ExitStatus, memory: OomWatch, process: u32) -> Option<OomKill> {
     let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
     killed.then(|| memory.killed(process)).flatten()
@@ -88,7 +88,7 @@ impl Machine {
         ended.map_or(Ok(()), |status| Err(self.ended(status)))
     }
 
-    /// How long the guest has neither printed nor touched a disk; counted anew when a wait begins.
+    /// How long the guest has neither printed nor touched a disk; counted from zero when a wait begins.
     pub fn quiet_for(&mut self) -> Duration {
         self.read_signs();
         self.signs.touched.max(self.console.last_activity()).elapsed()
@@ -121,7 +121,7 @@ impl Machine {
         if since < SIGNS_POLL {
             return;
         }
-        // No answer means no sign of life, and a dead qemu is told by `poll`.
+        // No answer means no sign of life, and a dead qemu is reported by `poll`.
         let operations = self.disk_operations().unwrap_or(self.signs.operations);
         let processor = facts::processor_time(self.id()).unwrap_or(self.signs.processor);
         let used = processor.saturating_sub(self.signs.processor);
@@ -190,7 +190,7 @@ impl Machine {
         }
         // A moment, so that the message has the whole line, and those that follow, such as the call trace.
         self.console.wait_closed(POLL * 2);
-        let reported = || Trouble::KernelPanic("it told the machine so".to_owned());
+        let reported = || Trouble::KernelPanic("it reported that to the machine".to_owned());
         let trouble = self.console.trouble().unwrap_or_else(reported);
         Err(MachineError::Trouble {
             trouble,
@@ -206,9 +206,9 @@ impl Machine {
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {
-        if let Some(told) = out_of_memory(status, self.memory, self.id()) {
+        if let Some(kill) = out_of_memory(status, self.memory, self.id()) {
             let console = self.last_words();
-            return MachineError::HostMemory { told, console };
+            return MachineError::HostMemory { kill, console };
         }
         let (stderr, console) = (stderr_tail(self.folder()), self.last_words());
         let broke_down = status.signal() == Some(rustix::process::Signal::ABORT.as_raw());

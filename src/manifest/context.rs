@@ -44,7 +44,7 @@ pub const RESERVED: [&str; 25] = [
 /// In the sample of [`BuildFacts::report_installed`]: answers without it do not report.
 pub const REPORT: &str = "report of the end";
 
-/// What an answer template is told about the build beside the vars and the distro.
+/// What an answer template knows about the build in addition to the vars and the distro.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildFacts {
     /// URL of the package mirror.
@@ -161,7 +161,7 @@ fn parts(url: &str) -> serde_json::Value {
     json!({ "scheme": scheme, "host": host, "path": path })
 }
 
-/// What an installer's kernel arguments and what is typed may use, beside the vars: all but `mirror` as parts of `host`.
+/// What an installer's kernel arguments and what is typed may use, in addition to the vars: all but `mirror` as parts of `host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFacts {
     /// URL of the answers.

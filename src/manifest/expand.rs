@@ -1,19 +1,17 @@
 //! `[[images]]` tables to single images: distro x flavor x size, each with its id and its published file. No two share
 //! either. Knows names and templates, nothing of TOML or of how disks are made.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::context;
 use super::describe::tables::{IMAGE, PUBLISH};
 use super::error::{ProblemKind, Span};
 use super::image_checks::give_checks;
 use super::model::Image;
-use super::names;
 use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
 use super::rules::Rules;
 use super::template::{Base, Compiled};
+use super::{context, names};
 
 /// Files that the program writes into the output folder itself.
 const OWN_FILES: [(&str, &str); 5] = [

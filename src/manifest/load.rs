@@ -8,16 +8,15 @@ use crate::families::Tables;
 use super::describe::row::Record;
 use super::describe::tables::ManifestKeys;
 use super::error::{ManifestErrors, ProblemKind, Problems};
-use super::expand;
 use super::fields::Fields;
 use super::files::{FileError, Files};
 use super::model::Manifest;
-use super::names;
 use super::overrides::Override;
 use super::parse::{self, Node};
 use super::read::{self, Reading};
 use super::rules::Rules;
 use super::sources::Sources;
+use super::{expand, names};
 
 /// What messages call the place of values that were given with `-D`.
 const COMMAND_LINE: &str = "the command line";

@@ -309,7 +309,7 @@ pub struct AnsibleStep {
     pub playbook: PathBuf,
     /// Further arguments.
     pub args: Vec<String>,
-    /// SHA-256 over the playbook's folder (roles and files lie beside it).
+    /// SHA-256 over the playbook's folder (roles and files lie next to it).
     pub digest: String,
 }
 

@@ -7,9 +7,8 @@ use miette::Diagnostic;
 
 use crate::size::ByteSize;
 
-use super::glob;
 use super::model::{Image, Manifest};
-use super::suggest;
+use super::{glob, suggest};
 
 /// What the user asked for. Nothing at all means every image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

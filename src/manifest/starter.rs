@@ -2,15 +2,14 @@
 //! whether it is a good manifest is for the loader to say.
 
 use super::error::{ManifestErrors, ProblemKind};
-use super::export;
 use super::parse::{self, Node, Value};
-use super::{builtin, names};
+use super::{builtin, export, names};
 use crate::families::Tables;
 use crate::host::facts::OsRelease;
 
 /// Media that are known to work are taken from the fleet's manifest.
 const FLEET: &str = include_str!("../../pipelines/images.toml");
-/// Stands for a mirror on hosts that have none of the kind: nobody can know which one is near.
+/// Stands for a mirror on hosts that have none of the kind: which one is near cannot be known.
 const MIRROR: &str = "https://mirror.example/debian";
 
 /// A template of the user's.

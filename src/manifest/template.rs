@@ -53,7 +53,7 @@ fn environment() -> Environment<'static> {
     });
     environment.set_debug(true);
     environment.add_filter("major", |version: &str| crate::installer::version::major(version));
-    // A loop in a loop, or a width of a thousand million, is a mistake to be told, not to be waited for.
+    // A loop in a loop, or a width of 10^9, should be an error, not a hang.
     environment.set_fuel(Some(FUEL));
     environment
 }
@@ -71,7 +71,7 @@ fn compile<'t>(
     name: &'t str,
     text: &'t str,
 ) -> Result<minijinja::Template<'t, 't>, minijinja::Error> {
-    if let Some(line) = monster(text) {
+    if let Some(line) = overlong_expression(text) {
         let cause =
             format!("line {line} begins an expression of more than {LONGEST} bytes; cut it with `set`");
         return Err(minijinja::Error::new(ErrorKind::SyntaxError, cause));
@@ -80,7 +80,7 @@ fn compile<'t>(
 }
 
 /// The line of an expression or statement that is too long to be compiled.
-fn monster(text: &str) -> Option<usize> {
+fn overlong_expression(text: &str) -> Option<usize> {
     let mut at = 0;
     while let Some(start) = text[at..].find("{").map(|found| at + found) {
         let close = match text.as_bytes().get(start + 1) {
@@ -145,7 +145,7 @@ pub fn render_value(name: &str, text: &str, context: &Context) -> Result<serde_j
     Ok(json(&value).unwrap_or_else(|| rendered.into()))
 }
 
-/// A plain value as JSON; none for what has no form there, which is told as it would be printed.
+/// A plain value as JSON; none for what has no form there, which is shown as it would be printed.
 fn json(value: &Value) -> Option<serde_json::Value> {
     Some(match value.kind() {
         ValueKind::Bool => value.is_true().into(),

@@ -26,13 +26,13 @@ pub struct Item<'a> {
     pub bytes: u64,
     /// Its SHA-512.
     pub sha512: &'a Digest,
-    /// What the place is told about it.
+    /// Describes it to the place.
     pub metadata: &'a Metadata,
     /// Whether a place that has a list of its own lists it.
     pub listed: bool,
 }
 
-/// What a shacache is told about a file, in order.
+/// Describes a file to a shacache, in order.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// What goes on around an upload.
@@ -74,7 +74,7 @@ pub struct Uploaded {
 /// What a place has under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Size in bytes, where it is told.
+    /// Size in bytes, where it is known.
     pub bytes: Option<u64>,
     /// What tells this version from another.
     pub validator: Option<String>,
@@ -238,7 +238,7 @@ fn is_equal(place: &dyn Place, item: &Item<'_>, around: &Around<'_>) -> Result<b
     match read_all(place, item, around) {
         Ok(()) => Ok(true),
         Err(UploadError::Differs { url, .. }) => {
-            around.emit.warn(format!("{url} has other bytes; it is replaced"));
+            around.emit.warn(format!("{url} differs; replacing it"));
             Ok(false)
         }
         Err(error) => Err(error),

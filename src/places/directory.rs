@@ -1,4 +1,4 @@
-//! A folder, perhaps on a mounted share: written beside, synced, renamed, and read back from the disk, not from memory.
+//! A folder, perhaps on a mounted share: written to a hidden name, synced, renamed, and read back from the disk, not from memory.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

@@ -208,7 +208,7 @@ fn refusal(doing: &str, head: &Head, said: &str) -> String {
         507 => ("the server has no room left", "make room there, and run again"),
         500..=599 => (
             "the server has a problem of its own",
-            "look at its log (a full disk is often told so), and run again",
+            "look at its log (a full disk often looks like this), and run again",
         ),
         _ => ("the server gave an unexpected answer", "check the URL"),
     };

@@ -101,7 +101,7 @@ pub trait Kind: fmt::Debug {
     /// An object that tells one place of its kind from another, for keys.
     fn identity(&self) -> Value;
 
-    /// What it is told about each image, in this order.
+    /// Describes each image, in this order.
     fn metadata(&self) -> &[(String, Metadatum)] {
         &[]
     }

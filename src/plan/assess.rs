@@ -47,7 +47,7 @@ pub enum State {
 pub struct Verdict {
     pub state: State,
     /// Whether it must be made although the store has its result: asked for, outdated, or made of what is made again.
-    pub anew: bool,
+    pub rebuild: bool,
     /// In words; empty for a cached node.
     pub reason: String,
     /// Seconds that an earlier build took.
@@ -66,7 +66,7 @@ pub fn assess<W>(
     let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     for (index, node) in plan.nodes() {
         present.insert(index, lookup.has(plan, index));
-        // What hangs on a forced node is forced too: its key does not change, but its input does.
+        // What depends on a forced node is forced too: its key does not change, but its input does.
         let force = rebuild(node) || plan.needs(index).any(|need| forced[&need]);
         forced.insert(index, force);
     }
@@ -111,7 +111,9 @@ pub fn assess<W>(
             index,
             Verdict {
                 state,
-                anew: forced[&index] || outdated.contains(&index) || matches!(present[&index], Err(Some(_))),
+                rebuild: forced[&index]
+                    || outdated.contains(&index)
+                    || matches!(present[&index], Err(Some(_))),
                 reason,
                 seconds,
                 bytes,

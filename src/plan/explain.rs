@@ -396,14 +396,14 @@ mod tests {
         });
         let texts = |digest: &str| Some(format!("#!/bin/sh\necho {digest}\n"));
         let found = changes(STAGE, &old, &new, &origins(), &|input| input == "bbb", &texts);
-        let told: Vec<_> = found
+        let lines: Vec<_> = found
             .iter()
             .map(|c| {
                 let file = c.file.as_deref().unwrap_or("-");
                 format!("{file} {}: {} -> {}", c.field, c.old, c.new)
             })
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        insta::assert_snapshot!(lines.join("\n"), @r#"
         - install: "aaa" -> "bbb"
         debian.cfg.j2 answers: "one\ntwo\n" -> "one\n2\n"
         m.toml password: "(secret)" -> "(another secret)"

@@ -63,10 +63,10 @@ pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
 }
 
 /// The tree for people: each image with the chain of nodes that leads to it; a node that several images share is
-/// told in full the first time only.
+/// shown in full the first time only.
 pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
     let mut out = String::new();
-    let mut told = BTreeSet::new();
+    let mut shown = BTreeSet::new();
     for image in &plan.images {
         let last = image.published.iter().chain([&image.delivery]);
         let chain = chain(plan, last.copied().collect());
@@ -88,7 +88,7 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
                 State::Unneeded => "not needed",
             };
             let _ = write!(out, "  {branch} {:<9} {:<28} {state}", node.stage, node.subject);
-            if !told.insert(index) {
+            if !shown.insert(index) {
                 if verdict.state == State::Todo {
                     out.push_str(", as above");
                 }
@@ -111,7 +111,7 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
     out
 }
 
-/// Where a medium comes from, without names and tokens that are nobody's business.
+/// Where a medium comes from, without user names and tokens.
 fn sources(urls: &[String]) -> String {
     let first = urls.first().map_or("", String::as_str);
     let first = first.split(['?', '#']).next().unwrap_or(first);
@@ -151,12 +151,15 @@ pub fn totals_text(totals: &Totals) -> String {
         parts.push(format!("about {} of work", show_seconds(totals.seconds)));
     }
     if totals.unknown > 0 {
-        parts.push(format!("no experience yet with {} of them", totals.unknown));
+        parts.push(format!(
+            "no time estimate for {} of them (never built)",
+            totals.unknown
+        ));
     }
     format!("{}.\n", parts.join("; "))
 }
 
-/// All nodes that an image's last nodes hang on, in the order in which they run, and themselves.
+/// All nodes that an image's last nodes depend on, in the order in which they run, and themselves.
 fn chain<W>(plan: &Plan<W>, last: Vec<NodeIndex>) -> Vec<NodeIndex> {
     let mut chain = last;
     let mut next = 0;

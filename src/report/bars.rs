@@ -1,23 +1,17 @@
 //! Bars on a terminal: rows that redraw themselves below what was said for good. The rows' text is `row`'s.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-use indicatif::ProgressDrawTarget;
-use indicatif::ProgressStyle;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use crate::event::Event;
-use crate::event::What;
+use crate::event::{Event, What};
 use crate::host::terminal;
-use crate::report::Verbosity;
 use crate::report::board::Board;
 use crate::report::node::State;
-use crate::report::row;
 use crate::report::row::View;
-use crate::report::style::Role;
-use crate::report::style::Style;
+use crate::report::style::{Role, Style};
+use crate::report::{Verbosity, row};
 
 /// Events may come much faster than eyes: rows are drawn at most this often.
 const AT_MOST_EVERY: Duration = Duration::from_millis(100);

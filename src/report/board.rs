@@ -6,17 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::event::Event;
-use crate::event::ImageInfo;
-use crate::event::NodeInfo;
-use crate::event::Outcome;
-use crate::event::What;
-use crate::report::node::Node;
-use crate::report::node::State;
-use crate::report::node::Work;
-use crate::report::node::since;
-use crate::report::summary::Ended;
-use crate::report::summary::RunSummary;
+use crate::event::{Event, ImageInfo, NodeInfo, Outcome, What};
+use crate::report::node::{Node, State, Work, since};
+use crate::report::summary::{Ended, RunSummary};
 
 /// All that is known of a run.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +52,7 @@ pub struct Counts {
 }
 
 impl Board {
-    /// Takes in an event. Events of nodes that nobody announced make them known.
+    /// Takes in an event. Events of nodes that were not announced make them known.
     pub fn apply(&mut self, event: &Event) {
         match &event.what {
             What::RunStarted {
@@ -154,7 +146,7 @@ impl Board {
                 State::Pending | State::Waiting { .. } => self.expected(node)?,
                 State::Running(work) => {
                     busy += since(work.since, now);
-                    // None: it takes longer than it should, and nobody knows how much longer.
+                    // None: it takes longer than it should, by an unknown time.
                     work.eta(self.expected(node), now)?
                 }
                 State::Done(done) => {
@@ -197,7 +189,7 @@ impl Board {
         })
     }
 
-    /// What remains to be told when the run is over.
+    /// What remains to be reported when the run is over.
     pub fn into_summary(self) -> RunSummary {
         let counts = self.counts();
         let (ended, seconds, images) = match self.end {

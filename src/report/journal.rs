@@ -4,20 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufRead as _;
-use std::io::BufReader;
-use std::io::BufWriter;
 use std::io::Seek as _;
 use std::io::Write as _;
+use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::event::Event;
-use crate::event::NODE_EVENTS;
-use crate::event::Outcome;
-use crate::event::What;
-use crate::event::node_folder;
+use crate::event::{Event, NODE_EVENTS, Outcome, What, node_folder};
 use crate::report::json;
 
 /// Progress of one node is kept at most this often.
@@ -41,10 +35,10 @@ pub struct Journal {
 
 #[derive(Debug)]
 enum State {
-    /// Not opened yet: an error of opening is told with the first event.
+    /// Not opened yet: an error of opening is reported with the first event.
     Closed,
     Open(File),
-    /// Something went wrong, which was told; nothing is written any more.
+    /// Something went wrong and was reported; nothing more is written.
     Broken,
 }
 

@@ -25,7 +25,7 @@ pub fn render(summary: &RunSummary) -> String {
     xml
 }
 
-/// What a case says beside its name.
+/// What a case says in addition to its name.
 enum Case<'a> {
     Passed,
     Skipped(&'a str),

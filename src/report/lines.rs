@@ -1,5 +1,5 @@
 //! Events as plain lines with a clock in front: for CI logs, pipes, `--progress=plain` and `pipeline logs`.
-//! Each line stands for itself; nothing redraws, so progress is told sparingly.
+//! Each line stands for itself; nothing redraws, so progress is reported sparingly.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,23 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::event::CheckOutcome;
-use crate::event::CheckResult;
-use crate::event::Event;
-use crate::event::NodeInfo;
-use crate::event::Outcome;
-use crate::event::What;
+use crate::event::{CheckOutcome, CheckResult, Event, NodeInfo, Outcome, What};
 use crate::report::Verbosity;
 use crate::report::board::Board;
-use crate::report::node::Node;
-use crate::report::node::State;
-use crate::report::node::since;
-use crate::report::style::Role;
-use crate::report::style::Style;
-use crate::size::ByteSize;
-use crate::size::show_seconds;
+use crate::report::node::{Node, State, since};
+use crate::report::style::{Role, Style};
+use crate::size::{ByteSize, show_seconds};
 
-/// Progress of a node is told when it moved by this many hundredths …
+/// Progress of a node is reported when it moved by this many hundredths …
 const TELL_STEP: u64 = 10;
 /// … and this time has gone by;
 const TELL_AFTER: Duration = Duration::from_secs(10);
@@ -36,10 +27,10 @@ pub struct Lines {
     style: Style,
     verbosity: Verbosity,
     zone: TimeZone,
-    told: BTreeMap<String, Reported>,
+    reported: BTreeMap<String, Reported>,
 }
 
-/// What was last told of a phase's progress.
+/// What was last reported of a phase's progress.
 #[derive(Clone, Copy, Debug)]
 struct Reported {
     at: Timestamp,
@@ -54,7 +45,7 @@ impl Lines {
             style,
             verbosity,
             zone,
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
         }
     }
 
@@ -163,7 +154,7 @@ impl Lines {
 
     fn forget(&mut self, event: &Event) {
         if let Some(id) = &event.node {
-            self.told.remove(id);
+            self.reported.remove(id);
         }
     }
 
@@ -178,14 +169,14 @@ impl Lines {
             percent: percent.unwrap_or(0),
             done: advance.done,
         };
-        let told = self.told.entry(node.info.id.clone()).or_insert(now);
-        let after = since(told.at, at);
-        let far = now.percent >= told.percent + TELL_STEP && after >= TELL_AFTER;
-        let slow = now.done > told.done && after >= TELL_SLOW;
+        let reported = self.reported.entry(node.info.id.clone()).or_insert(now);
+        let after = since(reported.at, at);
+        let far = now.percent >= reported.percent + TELL_STEP && after >= TELL_AFTER;
+        let slow = now.done > reported.done && after >= TELL_SLOW;
         if !far && !slow {
             return None;
         }
-        *told = now;
+        *reported = now;
         let doing = work.phase.clone().unwrap_or_default();
         let parts = [percent.map(|percent| format!("{percent}%")), advance.amount()];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
@@ -201,17 +192,17 @@ impl Lines {
             .bytes
             .map_or_else(String::new, |bytes| format!(", {}", ByteSize(bytes)));
         let message = done.message.as_deref().unwrap_or_default();
-        let told = done
+        let reported = done
             .message
             .as_ref()
             .map_or_else(String::new, |message| format!(": {message}"));
         match done.outcome {
             Outcome::Built => vec![format!(
-                "{} in {took}{size}{told}",
+                "{} in {took}{size}{reported}",
                 self.style.paint(Role::Good, "done")
             )],
             Outcome::Present => vec![format!(
-                "{} already, {took}{told}",
+                "{} already, {took}{reported}",
                 self.style.paint(Role::Good, "there")
             )],
             Outcome::Shared => vec![format!("made meanwhile by another, taken after {took}{size}")],

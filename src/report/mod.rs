@@ -18,14 +18,12 @@ use std::io::IsTerminal as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::event::Event;
-use crate::event::What;
+use crate::event::{Event, What};
 use crate::host::terminal;
 use crate::report::bars::Bars;
 use crate::report::board::Board;
@@ -150,7 +148,7 @@ impl Options {
 }
 
 /// Reads events until the run's last one (or until all senders are gone), shows them and keeps the journal.
-/// Neither a closed terminal nor a full disk stops the run: what could not be written is told in the summary.
+/// Neither a closed terminal nor a full disk stops the run: what could not be written is reported in the summary.
 pub fn run(receiver: &Receiver<Event>, options: Options) -> RunSummary {
     let mut reporter = Reporter::new(options);
     loop {
@@ -175,7 +173,7 @@ struct Reporter {
     screen: Screen,
     events: Option<Box<dyn Write + Send>>,
     journal: Option<Journal>,
-    /// What could not be shown while the terminal was lent to somebody.
+    /// What could not be shown while the terminal was lent.
     held: Vec<Event>,
 }
 
@@ -242,7 +240,7 @@ impl Reporter {
         }
     }
 
-    /// Whether somebody else has the terminal; whoever wants it gets it here.
+    /// Whether the terminal is lent; a borrower who waits gets it here.
     fn is_lent(&mut self) -> bool {
         let screen = &mut self.screen;
         terminal::hand_over(&mut || {

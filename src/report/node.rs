@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::event::CheckResult;
-use crate::event::NodeInfo;
-use crate::event::Outcome;
-use crate::event::Unit;
-use crate::event::What;
+use crate::event::{CheckResult, NodeInfo, Outcome, Unit, What};
 use crate::size::ByteSize;
 
 /// A rate is trusted once it was watched for this long.

@@ -16,9 +16,9 @@ const TAIL: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
     pub started: Option<Timestamp>,
-    /// Name of the pipeline; empty where it is not told.
+    /// Name of the pipeline; empty where it is not known.
     pub pipeline: String,
-    /// Path of the manifest; empty where it is not told.
+    /// Path of the manifest; empty where it is not known.
     pub manifest: String,
     /// Nodes of its plan.
     pub nodes: usize,
@@ -39,7 +39,7 @@ pub struct End {
     pub failed: usize,
     /// Nodes that never ran.
     pub skipped: usize,
-    /// Whether somebody stopped it.
+    /// Whether it was stopped.
     pub interrupted: bool,
     /// Wall time.
     pub seconds: f64,

@@ -7,17 +7,9 @@ use jiff::Timestamp;
 
 use crate::event::Outcome;
 use crate::report::board::Board;
-use crate::report::node::Done;
-use crate::report::node::Node;
-use crate::report::node::State;
-use crate::report::node::Work;
-use crate::report::node::since;
-use crate::report::style::Role;
-use crate::report::style::Style;
-use crate::report::style::columns;
-use crate::report::style::pad;
-use crate::size::ByteSize;
-use crate::size::show_duration;
+use crate::report::node::{Done, Node, State, Work, since};
+use crate::report::style::{Role, Style, columns, pad};
+use crate::size::{ByteSize, show_duration};
 
 /// Frames of the spinner, one for each eighth of a second.
 const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -185,13 +177,8 @@ fn show_whole(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
-    use crate::event::NodeInfo;
-    use crate::event::Stream;
-    use crate::event::Unit;
-    use crate::event::What;
-    use crate::report::style::Colour;
-    use crate::report::style::Glyphs;
+    use crate::event::{Event, NodeInfo, Stream, Unit, What};
+    use crate::report::style::{Colour, Glyphs};
 
     const RICH: Style = Style {
         colour: Colour::Off,

@@ -2,24 +2,16 @@
 
 use jiff::Timestamp;
 
-use crate::event::CheckOutcome;
-use crate::event::ImageInfo;
-use crate::event::Outcome;
+use crate::event::{CheckOutcome, ImageInfo, Outcome};
 use crate::host::process::shell_quote;
-use crate::report::node::Done;
-use crate::report::node::Node;
-use crate::report::node::State;
-use crate::report::style::Role;
-use crate::report::style::Style;
-use crate::report::style::columns;
-use crate::report::style::pad;
-use crate::size::ByteSize;
-use crate::size::show_seconds;
+use crate::report::node::{Done, Node, State};
+use crate::report::style::{Role, Style, columns, pad};
+use crate::size::{ByteSize, show_seconds};
 
 /// Nodes named in the line that tells where the time went.
 const LONGEST: usize = 3;
 
-/// Whether the run told its end.
+/// Whether the run reported its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Its last event came.
@@ -35,7 +27,7 @@ pub struct RunSummary {
     pub folder: String,
     /// When it began, where it said so.
     pub started: Option<Timestamp>,
-    /// Whether it told its end.
+    /// Whether it reported its end.
     pub ended: Ended,
     /// Wall time.
     pub seconds: f64,
@@ -160,7 +152,7 @@ impl RunSummary {
         style.paint(role, &format!("{}{warnings}, in {took}", parts.join(", ")))
     }
 
-    /// How many checks passed, in this run or in the one whose result was taken; and which images nobody checked.
+    /// How many checks passed, in this run or in the one whose result was taken; and which images were not checked.
     fn checks(&self, style: Style) -> Option<String> {
         let results = || self.nodes.iter().flat_map(|node| &node.checks);
         let number = |outcome| results().filter(|result| result.outcome == outcome).count();
@@ -211,7 +203,7 @@ impl RunSummary {
 
     fn next_step(&self) -> Option<String> {
         if self.failed + self.skipped > 0 {
-            let text = "mend the cause and run the same command again: what is done comes from the store";
+            let text = "fix the cause and run the same command again: what is done comes from the store";
             return Some(text.to_owned());
         }
         let image = self.images.iter().find(|image| image.built)?;

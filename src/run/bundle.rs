@@ -1,4 +1,4 @@
-//! The failure bundle: what somebody needs who gets the folder of a failed node and nothing else. Consoles, screens,
+//! The failure bundle: what a reader needs who gets the folder of a failed node and nothing else. Consoles, screens,
 //! requests, answers, scripts and output are there already, left by the stages; this adds the verdict, a list of what is
 //! there, and the host's state. The node's events are added by the journal, which has them.
 
@@ -12,8 +12,7 @@ use super::error::NodeError;
 use super::execute::Shared;
 use crate::event::{NODE_EVENTS, Verdict};
 use crate::host::cancel::Cancel;
-use crate::host::tools;
-use crate::host::{facts, fs as host_fs};
+use crate::host::{facts, fs as host_fs, tools};
 use crate::machine::qemu::{ARGV_FILE, CONSOLE_LOG, SCREEN_FILE, STDERR_FILE};
 use crate::machine::spec::Accel;
 use crate::platform::Platform;
@@ -28,9 +27,9 @@ const DEPTH: usize = 2;
 /// Files that are listed.
 const LISTED: usize = 200;
 
-/// A failure, as it is told.
+/// A failure, as it is reported.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct FailureReport {
     /// Why, in one word.
     pub verdict: Verdict,
     /// The whole message; its last line names the folder.
@@ -38,7 +37,7 @@ pub struct Told {
 }
 
 /// Tells of an error, and completes the folder.
-pub fn failed(node: &Node, error: &NodeError, logs: &Path, shared: &Shared<'_>) -> Told {
+pub fn failed(node: &Node, error: &NodeError, logs: &Path, shared: &Shared<'_>) -> FailureReport {
     let verdict = error.verdict();
     let mut message = error.to_string();
     if verdict == Verdict::DiskFull && !message.contains("make room") {
@@ -48,13 +47,13 @@ pub fn failed(node: &Node, error: &NodeError, logs: &Path, shared: &Shared<'_>) 
 }
 
 /// Tells of a node that panicked, and completes the folder.
-pub fn panicked(node: &Node, what: &str, logs: &Path, shared: &Shared<'_>) -> Told {
+pub fn panicked(node: &Node, what: &str, logs: &Path, shared: &Shared<'_>) -> FailureReport {
     let message = format!("a bug in pipeline: {what}");
     tell(node, Verdict::Bug, message, logs, shared)
 }
 
-fn tell(node: &Node, verdict: Verdict, message: String, logs: &Path, shared: &Shared<'_>) -> Told {
-    // The failure is told in any case; on a full disk the folder has what found room.
+fn tell(node: &Node, verdict: Verdict, message: String, logs: &Path, shared: &Shared<'_>) -> FailureReport {
+    // The failure is reported in any case; on a full disk the folder has what found room.
     let _ = fs::write(logs.join(HOST_FILE), host(shared));
     let text = format!(
         "{}: {verdict}\n\n{message}\n\n{}",
@@ -62,7 +61,7 @@ fn tell(node: &Node, verdict: Verdict, message: String, logs: &Path, shared: &Sh
         contents(logs, node.work.logs())
     );
     let _ = fs::write(logs.join(VERDICT_FILE), text);
-    Told {
+    FailureReport {
         verdict,
         message: format!(
             "{message}\n  verdict: {verdict}\n  logs of this node: {}",
@@ -98,7 +97,7 @@ fn host(shared: &Shared<'_>) -> Vec<u8> {
     serde_json::to_vec_pretty(&host).unwrap_or_default()
 }
 
-/// The files of the folder, each with what it is where that can be told by its name.
+/// The files of the folder, each with what it is where its name says it.
 fn contents(logs: &Path, of_stage: &[(&str, &'static str)]) -> String {
     let mut names = vec![NODE_EVENTS.to_owned(), VERDICT_FILE.to_owned()];
     walk(logs, "", DEPTH, &mut names);

@@ -34,12 +34,12 @@ pub enum NodeError {
     },
     /// The host's kernel killed the process of the node.
     #[error(
-        "this host ran out of memory and its kernel killed the process of this node ({told}); lower `jobs` or `memory` under \
+        "this host ran out of memory and its kernel killed the process of this node ({kill}); lower `jobs` or `memory` under \
          [resources], or stop what else needs memory"
     )]
     HostMemory {
         /// How that is known.
-        told: OomKill,
+        kill: OomKill,
     },
     /// The process of the node could not be started.
     #[error("this node has no process to run in: {0}")]
@@ -145,7 +145,7 @@ pub enum RunError {
     #[diagnostic(help("nothing was started"))]
     Target(String),
     /// The images could not be put where they belong.
-    #[error("the images have no place: {0}")]
+    #[error("cannot write to the output folder: {0}")]
     #[diagnostic(help("`output` under [pipeline] names the folder; nothing was started"))]
     Output(FsError),
     /// Machines could not be spoken to.

@@ -104,6 +104,7 @@ impl House {
 const IMAGE: &str = "tiny-3G-base/tiny-3G-base.qcow2.gz";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a story is read from top to bottom")]
 fn two_files_of_a_stage_appear_wherever_their_image_does() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -187,7 +188,7 @@ fn two_files_of_a_stage_appear_wherever_their_image_does() {
     let tally = house.run(&house.prepare(&|_| false));
     assert_eq!((tally.built, tally.present), (0, 2));
 
-    // A file beside the image is as good a reason as the image itself.
+    // A file that is published with the image is as good a reason as the image itself.
     fs::remove_file(at("out").join(&names[1])).unwrap();
     let todo = house.todo();
     assert_eq!(todo[0].0, "sums/tiny-3G-base");

@@ -23,7 +23,7 @@ use crate::stage::task::{Fate, Made};
 use crate::stage::{Node, Order, Plan, Site};
 use crate::store::{Address, Claim, Scratch, Slot, Store, StoreError};
 
-/// How often a node is begun anew because qemu broke down. Under emulation with more than one processor an assertion
+/// How often a node is retried because qemu broke down. Under emulation with more than one processor an assertion
 /// of its own ends it now and then (`iotlb_to_section`, seen with 10.0).
 const NEW_BEGINNINGS: usize = 2;
 /// The phase of a node whose key another run, or another node of this one, has.
@@ -114,7 +114,7 @@ pub fn execute(
         };
         let what = error.to_string();
         let what = what.lines().next().unwrap_or_default();
-        emit.warn(format!("{what}; {} begins anew", node.id()));
+        emit.warn(format!("{what}; retrying {}", node.id()));
         // What the broken machine left would be in the way of the next.
         drop(crate::host::namespace::remove_tree(&site.scratch));
         site.scratch = shared.scratch.folder(&name)?;
@@ -146,7 +146,7 @@ fn publish(
 ) -> Result<Done, NodeError> {
     let node = plan.node(index);
     let stage = node.stage.name;
-    // What lies outside the store is looked at anew each time.
+    // What lies outside the store is looked at each time.
     let is_outside = node.stage.results == Results::Outside;
     let rebuild = rebuild || is_outside;
     let claim = loop {

@@ -57,7 +57,7 @@ pub struct ImageStatus {
     pub disk_bytes: u64,
     /// Size of the file, in bytes; absent where there is none.
     pub bytes: Option<u64>,
-    /// When its content was packaged; absent where nobody remembers.
+    /// When its content was packaged; absent where that is not known.
     pub created: Option<Timestamp>,
     /// Digests of the file, where they are known.
     pub digests: Vec<Digest>,

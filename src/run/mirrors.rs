@@ -26,7 +26,7 @@ pub fn mirrors(manifest: &Manifest, selected: &[usize]) -> BTreeMap<String, Mirr
 }
 
 /// The suite of a distro that is to come from the host's mirror. An archive carries all of its distribution's suites: an
-/// installer that is told none takes its own.
+/// installer that is given none takes its own.
 fn wanted_suite(distro: &Distro) -> Option<&str> {
     match &distro.source {
         Source::Bootstrap(source) if source.mirror.is_none() => Some(&source.suite),

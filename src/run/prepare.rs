@@ -162,7 +162,7 @@ pub fn verify_inputs(
         match entry.verify(cancel) {
             Ok(()) => {}
             Err(error @ StoreError::Damaged { .. }) => {
-                emit.warn(format!("{error}; it is taken out and built anew"));
+                emit.warn(format!("{error}; it is removed and rebuilt"));
                 store.evict(node.stage.name, &node.key)?;
                 sound = false;
             }
@@ -215,7 +215,7 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
     }
 }
 
-/// What a run may use: what the manifest and the command line allow, else what the host has free beside a reserve. Of memory
+/// What a run may use: what the manifest and the command line allow, else what the host has free apart from a reserve. Of memory
 /// never more than there is. What nodes take of scratch space is an upper bound, as most of it is holes: who knows better
 /// may say so; and more processors than there are only make it slower.
 pub fn budget(manifest: &Manifest, jobs: Option<usize>, store: &Path) -> Budget {

@@ -287,9 +287,9 @@ mod tests {
         }
         let mut schedule = Schedule::new(jobs.clone(), budget).unwrap();
         assert_eq!(schedule.start(), [0]);
-        let told: Vec<_> = schedule.waiting().into_iter().map(|(_, why)| why).collect();
+        let reasons: Vec<_> = schedule.waiting().into_iter().map(|(_, why)| why).collect();
         assert_eq!(
-            told,
+            reasons,
             [
                 "scratch space: needs 4 B, 2 B of 5 B free",
                 "CPUs: needs 2, 1 of 4 free",

@@ -37,14 +37,25 @@ pub struct Tally {
     pub failed: usize,
     /// Nodes that never ran, or were stopped.
     pub skipped: usize,
-    /// Whether somebody asked to stop.
+    /// Whether it was asked to stop.
     pub interrupted: bool,
+}
+
+impl Tally {
+    fn count(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Failed => &mut self.failed,
+            Outcome::Cancelled | Outcome::Skipped => &mut self.skipped,
+            Outcome::Built | Outcome::Shared => &mut self.built,
+            Outcome::Present => &mut self.present,
+        } += 1;
+    }
 }
 
 /// What happens after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Only what hangs on the failed node is left out.
+    /// Only what depends on the failed node is left out.
     KeepGoing,
     /// Everything stops.
     FailFast,
@@ -67,22 +78,7 @@ pub fn carry_out(
     let started = Instant::now();
     let plan = &prepared.plan;
     let todo: Vec<(NodeIndex, &Node)> = prepared.todo().collect();
-    let position: BTreeMap<NodeIndex, usize> = todo
-        .iter()
-        .enumerate()
-        .map(|(position, (index, _))| (*index, position))
-        .collect();
-    let jobs = todo.iter().map(|(index, node)| Job {
-        id: node.id(),
-        cost: node.cost,
-        host: node.download_host().map(str::to_owned),
-        needs: plan
-            .needs(*index)
-            .filter_map(|need| position.get(&need).copied())
-            .collect(),
-        seconds: prepared.verdicts[index].seconds.unwrap_or(0.0),
-    });
-    let mut schedule = Schedule::new(jobs.collect(), budget)?;
+    let mut schedule = Schedule::new(jobs(prepared, &todo), budget)?;
     let is_isolated = todo.iter().any(|(_, node)| node.work.is_isolated());
     let mut paths = [shared.manifest, shared.store.root(), shared.program].into_iter();
     if let Some(path) = paths.find(|path| is_isolated && path.to_str().is_none()) {
@@ -93,7 +89,7 @@ pub fn carry_out(
     announce(prepared, run, shared, emit);
     let mut tally = Tally::default();
     let (sender, ended) = mpsc::channel::<Ended>();
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     let mut made = BTreeSet::new();
     thread::scope(|scope| {
         let mut stopped = false;
@@ -104,7 +100,7 @@ pub fn carry_out(
                 emit.emit(What::NodeStarted);
                 let sender = sender.clone();
                 // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
-                let rebuild = prepared.verdicts[&index].anew;
+                let rebuild = prepared.verdicts[&index].rebuild;
                 scope.spawn(move || {
                     let started = Instant::now();
                     let work = AssertUnwindSafe(|| execute(plan, index, rebuild, shared, &emit));
@@ -113,11 +109,11 @@ pub fn carry_out(
                 });
             }
             for (job, reason) in schedule.waiting() {
-                if told.get(&job) != Some(&reason) {
+                if reported.get(&job) != Some(&reason) {
                     emit.for_node(&todo[job].1.id()).emit(What::NodeWaiting {
                         reason: reason.clone(),
                     });
-                    told.insert(job, reason);
+                    reported.insert(job, reason);
                 }
             }
             if schedule.is_over() {
@@ -126,40 +122,24 @@ pub fn carry_out(
             if let Ok((job, result, seconds)) = ended.recv_timeout(POLL) {
                 let (index, node) = todo[job];
                 let outcome = finished(node, result, seconds, shared, emit);
-                match outcome {
-                    Outcome::Failed => tally.failed += 1,
-                    Outcome::Cancelled | Outcome::Skipped => tally.skipped += 1,
-                    Outcome::Built | Outcome::Shared => {
-                        tally.built += 1;
-                        made.insert(index);
-                    }
-                    Outcome::Present => tally.present += 1,
+                tally.count(outcome);
+                if matches!(outcome, Outcome::Built | Outcome::Shared) {
+                    made.insert(index);
                 }
                 let well = matches!(outcome, Outcome::Built | Outcome::Shared | Outcome::Present);
-                for job in schedule.finish(job, well) {
-                    tally.skipped += 1;
-                    skip(todo[job].1, &format!("{} did not end well", node.id()), emit);
-                }
+                let why = format!("{} did not end well", node.id());
+                skip(&mut tally, &todo, &schedule.finish(job, well), &why, emit);
                 if outcome == Outcome::Failed && on_failure == OnFailure::FailFast {
                     stopped = true;
                     shared.cancel.cancel();
-                    for job in schedule.stop() {
-                        tally.skipped += 1;
-                        skip(
-                            todo[job].1,
-                            &format!("{} failed and --fail-fast stops the run", node.id()),
-                            emit,
-                        );
-                    }
+                    let why = format!("{} failed and --fail-fast stops the run", node.id());
+                    skip(&mut tally, &todo, &schedule.stop(), &why, emit);
                 }
             }
             if shared.cancel.is_cancelled() && !stopped {
                 stopped = true;
                 tally.interrupted = true;
-                for job in schedule.stop() {
-                    tally.skipped += 1;
-                    skip(todo[job].1, "the run was stopped", emit);
-                }
+                skip(&mut tally, &todo, &schedule.stop(), "the run was stopped", emit);
             }
         }
     });
@@ -178,6 +158,26 @@ pub fn carry_out(
         images: images(prepared, shared.store, &made),
     });
     Ok(tally)
+}
+
+/// What the schedule must know of the nodes that are to run.
+fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
+    let positions = todo.iter().enumerate();
+    let position: BTreeMap<NodeIndex, usize> = positions
+        .map(|(position, (index, _))| (*index, position))
+        .collect();
+    let job = |(index, node): &(NodeIndex, &Node)| Job {
+        id: node.id(),
+        cost: node.cost,
+        host: node.download_host().map(str::to_owned),
+        needs: prepared
+            .plan
+            .needs(*index)
+            .filter_map(|need| position.get(&need).copied())
+            .collect(),
+        seconds: prepared.verdicts[index].seconds.unwrap_or(0.0),
+    };
+    todo.iter().map(job).collect()
 }
 
 fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter) {
@@ -236,7 +236,12 @@ fn finished(
         }
     };
     let (outcome, bytes, message, verdict) = match (result, failure) {
-        (_, Some(told)) => (Outcome::Failed, None, Some(told.message), Some(told.verdict)),
+        (_, Some(failure)) => (
+            Outcome::Failed,
+            None,
+            Some(failure.message),
+            Some(failure.verdict),
+        ),
         // What has no file in the store, such as a place in the output folder, has no size to tell.
         (Ok(Ok(done)), None) => {
             let bytes = Some(done.bytes).filter(|bytes| *bytes > 0);
@@ -254,16 +259,18 @@ fn finished(
     outcome
 }
 
-fn skip(node: &Node, why: &str, emit: &Emitter) {
-    let message = Some(why.to_owned());
-    let what = What::NodeFinished {
-        outcome: Outcome::Skipped,
-        seconds: 0.0,
-        bytes: None,
-        message,
-        verdict: None,
-    };
-    emit.for_node(&node.id()).emit(what);
+/// Reports nodes that will not run.
+fn skip(tally: &mut Tally, todo: &[(NodeIndex, &Node)], jobs: &[usize], why: &str, emit: &Emitter) {
+    for job in jobs {
+        tally.skipped += 1;
+        emit.for_node(&todo[*job].1.id()).emit(What::NodeFinished {
+            outcome: Outcome::Skipped,
+            seconds: 0.0,
+            bytes: None,
+            message: Some(why.to_owned()),
+            verdict: None,
+        });
+    }
 }
 
 /// The selected images as they are in the output folder now; `made` are the nodes whose results are of this run.

@@ -1,4 +1,4 @@
-//! What becomes of a guest whose work failed: it is given up, shown to somebody, or kept for later. Knows guests, nothing of
+//! What becomes of a guest whose work failed: it is given up, shown to the user, or kept for later. Knows guests, nothing of
 //! terminals: whoever shows one says how.
 
 use std::fs;

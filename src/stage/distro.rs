@@ -41,7 +41,7 @@ pub struct GuestAccess {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestLogin {
-    /// The install node put a key in and keeps its private half beside the disk.
+    /// The install node put a key in and keeps its private half next to the disk.
     Installed,
     /// As the manifest says of a disk source.
     Given(Access),

@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_message_names_the_step_and_the_remedy() {
-        let told = |how, has_steps| {
+        let said = |how, has_steps| {
             let work = Work {
                 label: "seal".to_owned(),
                 after: Some("upgrade".to_owned()),
@@ -171,7 +171,7 @@ mod tests {
             let error = WentDown { how, work };
             (error.to_string(), error.verdict())
         };
-        let (text, verdict) = told(How::Restarted, true);
+        let (text, verdict) = said(How::Restarted, true);
         assert_eq!(
             text,
             "the guest restarted while `seal` ran (which ran after `upgrade`), and the pipeline did not order that; nothing \
@@ -179,7 +179,7 @@ mod tests {
              step"
         );
         assert_eq!(verdict, Verdict::UnexpectedRestart);
-        let (text, verdict) = told(How::PowersOff, true);
+        let (text, verdict) = said(How::PowersOff, true);
         assert!(
             text.starts_with("the guest is powering off after `seal`"),
             "{text}"
@@ -189,7 +189,7 @@ mod tests {
             "{text}"
         );
         assert_eq!(verdict, Verdict::UnexpectedPowerOff);
-        let (text, _) = told(How::Stops, false);
+        let (text, _) = said(How::Stops, false);
         assert!(text.ends_with("and the pipeline did not order that"), "{text}");
     }
 }

@@ -73,7 +73,7 @@ pub enum StageError {
     NoSecret {
         step: String,
         variable: String,
-        /// Why it cannot be had.
+        /// Why it is missing.
         source: SecretError,
     },
     #[error(
@@ -208,13 +208,13 @@ pub enum StageError {
     )]
     NoInstallerImages { path: PathBuf },
     /// The secret of a password is not there.
-    #[error("the password of the answers: {source}")]
+    #[error("cannot read the installer password: {source}")]
     NoPassword {
-        /// Why it cannot be had.
+        /// Why it is missing.
         source: SecretError,
     },
     /// A password cannot be hashed.
-    #[error("the password of the answers cannot be hashed: {reason}")]
+    #[error("cannot hash the installer password: {reason}")]
     Password { reason: String },
     /// A loopback port.
     #[error("could not open a port on 127.0.0.1 for {what}: {source}")]
@@ -257,7 +257,7 @@ impl StageError {
         Self::Port { what, source }
     }
 
-    /// Whether qemu broke down: the same work, begun anew, may well be done.
+    /// Whether qemu broke down: the same work, started again, may succeed.
     pub fn is_breakdown(&self) -> bool {
         matches!(self, Self::Machine(error) if error.is_breakdown())
     }

@@ -1,5 +1,5 @@
 //! A stage to copy from, which exists in tests alone: it stands between packaging and checking, takes the packaged image,
-//! and leaves two files that are published beside it. `CONTRIBUTING.md` tells how it was added.
+//! and leaves two files that are published with it. `CONTRIBUTING.md` says how it was added.
 
 use std::fs;
 use std::path::Path;

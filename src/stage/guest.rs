@@ -43,7 +43,7 @@ const HELD_POLL: Duration = Duration::from_millis(100);
 pub const TCG_FACTOR: u32 = 4;
 /// Longest time from the order to power off to the end of the VM, under KVM.
 const POWER_OFF: Duration = Duration::from_secs(90);
-/// Bytes of one step's output that are logged and told, so that a guest cannot fill the disk.
+/// Bytes of one step's output that are logged and reported, so that a guest cannot fill the disk.
 const LOGGED: u64 = 256 << 20;
 /// Lines of a step's output that an error shows.
 const TAIL: usize = 10;
@@ -216,7 +216,7 @@ impl<'a> Session<'a> {
     /// The connection.
     ///
     /// # Errors
-    /// [`StageError::Machine`] when nobody entered yet.
+    /// [`StageError::Machine`] before the first login.
     pub fn ssh(&self) -> Result<&Ssh, StageError> {
         self.ssh.as_ref().ok_or(StageError::NotEntered)
     }
@@ -358,14 +358,14 @@ impl<'a> Session<'a> {
             return self.power_off();
         };
         let error = self.blame(error);
-        // After a breakdown of qemu the work is begun anew, and the machine is not to blame.
+        // After a breakdown of qemu the work is retried, and the machine is not to blame.
         if !error.is_cancelled() && !error.is_breakdown() {
             self.fail(&error);
         }
         Err(error)
     }
 
-    /// A step may fail because its guest is in trouble, as when the guest's kernel kills it for want of memory: that is the
+    /// A step may fail because its guest is in trouble, as when the guest's kernel kills it for lack of memory: that is the
     /// better answer.
     fn blame(&mut self, error: StageError) -> StageError {
         if !matches!(error, StageError::Step { .. }) {
@@ -393,7 +393,7 @@ impl<'a> Session<'a> {
                 });
                 while !site.cancel.is_cancelled() && !site.released.sleep(HELD_POLL) {}
             }
-            OnError::Hold => site.emit.warn("no shell: the guest has let nobody in"),
+            OnError::Hold => site.emit.warn("no shell: SSH never came up"),
             OnError::Keep => {
                 let key = self.key.as_ref().map(|(key, user)| (key, user.as_str()));
                 drop(self.present);

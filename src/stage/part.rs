@@ -1,5 +1,5 @@
 //! The files that an image consists of, when it is ready to appear: the packaged disk, and what other stages publish
-//! beside it. Pure.
+//! with it. Pure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl<'a> Ready<'a> {
         ready
     }
 
-    /// A node whose files are published beside the image.
+    /// A node whose files are published with the image.
     pub fn add(&mut self, role: Role, node: NodeIndex, nodes: &Nodes<Work>) {
         for file in nodes.node(node).work.files() {
             if let Fate::Published(behind) = file.fate {
@@ -99,7 +99,7 @@ impl<'a> Ready<'a> {
         self.nodes[0].1
     }
 
-    /// The nodes whose files are published beside the image.
+    /// The nodes whose files are published with the image.
     pub fn beside(&self) -> impl Iterator<Item = &(Role, NodeIndex)> {
         self.nodes.iter().skip(1)
     }

@@ -63,7 +63,7 @@ impl Login {
 }
 
 impl Present {
-    /// Tells of a machine. That nobody can get in from outside is no reason to stop: it is warned of.
+    /// Records a machine. That it cannot be entered from outside is no reason to stop: a warning says so.
     pub fn tell(name: &str, machine: &Machine, site: &Site) -> Self {
         let share = machine.share_console();
         if let Err(error) = &share {
@@ -99,7 +99,7 @@ impl Present {
         self.write(site);
     }
 
-    /// What is told.
+    /// What is recorded.
     pub fn presence(&self) -> &Presence {
         &self.presence
     }
@@ -120,7 +120,7 @@ impl Drop for Present {
     }
 }
 
-/// The machines told of in a node's scratch folder.
+/// The machines recorded in a node's scratch folder.
 pub fn read(folder: &Path) -> Vec<Presence> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = files

@@ -1,4 +1,4 @@
-//! What a guest asks us for by HTTP, told and kept: one form for answers of installers and for the door of checks.
+//! What a guest asks us for by HTTP, reported and kept: one form for answers of installers and for the door of checks.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -12,7 +12,7 @@ use crate::stage::error::StageError;
 
 /// File of the node's logs: a time stamp and a request with its answer's status a line.
 pub const FILE: &str = "requests.log";
-/// Bytes kept and told; a guest may ask for ever.
+/// Bytes kept and reported; a guest may ask for ever.
 const KEPT: u64 = 4 << 20;
 
 /// The requests of one node.

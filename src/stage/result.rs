@@ -1,4 +1,4 @@
-//! Earlier results, as the stages that take them see them: folders with named files, and what was told of them. Plain data:
+//! Earlier results, as the stages that take them see them: folders with named files, and the facts reported of them. Plain data:
 //! where the store is, and how it finds them, is not known here.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct Given {
     pub created: Timestamp,
     /// Its files, by name.
     pub files: BTreeMap<String, GivenFile>,
-    /// What its stage told of it.
+    /// The facts that its stage reported.
     pub facts: Value,
 }
 
@@ -86,7 +86,7 @@ impl Given {
         })
     }
 
-    /// What its stage told of it.
+    /// The facts that its stage reported.
     ///
     /// # Errors
     /// [`StageError::Record`] where that is of another form.

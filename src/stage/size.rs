@@ -34,7 +34,7 @@ pub const DISK: &str = "disk";
 /// The provisioned disk that it is made from.
 const PROVISIONED: Role = Role::new("disk");
 
-/// What is told of a disk.
+/// Facts of a disk.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     size: u64,
@@ -60,15 +60,15 @@ impl Task for SizeWork {
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
         let provisioned = taken.get(&PROVISIONED)?;
         let disk = provisioned.path(provision::DISK)?;
-        let told: Provisioned = provisioned.facts().unwrap_or_default();
+        let reported: Provisioned = provisioned.facts().unwrap_or_default();
         // The plan does not wait for it, as only a guest that cannot grow offline needs it.
         let key = || taken.find(&ACCESS).ok_or(StageError::KeyGone)?.path(KEY);
-        size(self, &disk, &told, &key, site, &out.join(DISK))?;
+        size(self, &disk, &reported, &key, site, &out.join(DISK))?;
         Ok(Made::with(&Facts { size: self.size }))
     }
 }
 
-/// Makes the disk of the wanted size and format at `result`. `facts` are what provisioning told of the disk.
+/// Makes the disk of the wanted size and format at `result`. `facts` are what provisioning reported of the disk.
 ///
 /// # Errors
 /// [`StageError`].

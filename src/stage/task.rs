@@ -56,7 +56,7 @@ pub trait Task: fmt::Debug {
         stored.result.as_ref().map(drop).ok_or(None)
     }
 
-    /// Whether anything is told again of a result that an earlier run made …
+    /// Whether anything is reported again of a result that an earlier run made …
     fn recalls(&self) -> bool {
         false
     }
@@ -161,7 +161,7 @@ impl Made {
         }
     }
 
-    /// Something was made, and this is told of it.
+    /// Something was made, and these are its facts.
     pub fn with(facts: &impl Serialize) -> Self {
         let facts = match serde_json::to_value(facts) {
             Ok(facts) => facts,

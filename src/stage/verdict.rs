@@ -25,7 +25,7 @@ impl StageError {
     }
 }
 
-/// A full disk is told by many programs and calls, and is the better answer wherever a host's program or call failed. What
+/// A full disk is reported by many programs and calls, and is the better answer wherever a host's program or call failed. What
 /// a guest says of its own disk is another matter.
 fn or_full(verdict: Verdict, message: &str) -> Verdict {
     match verdict {
@@ -90,7 +90,7 @@ mod tests {
             (trouble(Trouble::OutOfMemory(line())), Verdict::GuestOutOfMemory),
             (
                 MachineError::HostMemory {
-                    told: OomKill::Counted,
+                    kill: OomKill::Counted,
                     console: console(&[]),
                 },
                 Verdict::HostOutOfMemory,

@@ -1,4 +1,4 @@
-//! Takes away what nobody needs: results, logs of runs, kept machines, half downloads. What goes is decided by [`select`],
+//! Removes what is not needed any more: results, logs of runs, kept machines, half downloads. What goes is decided by [`select`],
 //! which is pure.
 //!
 //! Safe against runs that go on and against one that starts at this moment:
@@ -28,7 +28,7 @@ use super::{Store, StoreError, pins, slot};
 use crate::host::cancel::Cancel;
 use crate::host::{fs as host_fs, namespace, random};
 
-/// A download or upload that nobody has gone on with for so long is given up.
+/// A download or upload that was not resumed for so long is given up.
 const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A text that no key names is younger than this when its run has yet to write the key down.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
@@ -51,7 +51,7 @@ pub enum Why {
     Broken,
     /// No kept run needs it.
     Unneeded,
-    /// Nobody used it for long.
+    /// It was not used for long.
     Unused,
     /// The store is too large.
     Space,
@@ -154,7 +154,7 @@ fn results_of(run: &RunFolder) -> impl Iterator<Item = &Address> {
     run.needs.iter().flat_map(|needs| &needs.results)
 }
 
-/// The runs that stay and those that go. What says of no pipeline that it is its run (a machine that somebody tried) is
+/// The runs that stay and those that go. What says of no pipeline that it is its run (a `pipeline boot`) is
 /// counted as of one.
 fn part_runs(inventory: &Inventory, policy: Policy) -> (Vec<&RunFolder>, Vec<&RunFolder>) {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -170,7 +170,7 @@ fn part_runs(inventory: &Inventory, policy: Policy) -> (Vec<&RunFolder>, Vec<&Ru
 }
 
 impl Store {
-    /// Cleans up. Gives what went; `told` hears of it before the bytes are removed, and `waiting` when a run is just
+    /// Cleans up. Gives what went; `removing` is called before the bytes are removed, and `waiting` when a run is just
     /// starting.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ impl Store {
         policy: Policy,
         cancel: &Cancel,
         waiting: &mut dyn FnMut(),
-        told: &mut dyn FnMut(&Doomed),
+        removing: &mut dyn FnMut(&Doomed),
     ) -> Result<Doomed, StoreError> {
         let gate = self.shut_gate(cancel, waiting)?;
         let inventory = self.inventory();
@@ -200,7 +200,7 @@ impl Store {
         }
         self.remove_locks(&inventory);
         drop(gate);
-        told(&doomed);
+        removing(&doomed);
         for folder in away {
             // What cannot be removed now is swept by the next run.
             let _ = namespace::remove_tree(&folder);
@@ -247,7 +247,7 @@ impl Store {
         }
     }
 
-    /// Locks of keys that nobody can be waiting for.
+    /// Locks of keys that no process can be waiting for.
     fn remove_locks(&self, inventory: &Inventory) {
         let living = inventory.runs.iter().filter(|run| run.running);
         let living = living.filter_map(|run| run.needs.as_ref());
@@ -270,7 +270,7 @@ impl Store {
         }
     }
 
-    /// Downloads nobody goes on with, and texts that no key names.
+    /// Downloads that are not resumed, and texts that no key names.
     fn remove_stale(&self) {
         let age = |path: &Path| {
             let changed = fs::metadata(path).and_then(|found| found.modified()).ok()?;
@@ -361,7 +361,7 @@ mod tests {
         names
     }
 
-    /// Three results: one that a living run needs, one that is pinned, one that is anybody's.
+    /// Three results: one that a living run needs, one that is pinned, one that is free to go.
     #[test]
     fn what_a_living_run_or_a_pin_needs_stays_whatever_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ pub struct Stored {
     pub whole: bool,
 }
 
-/// The folder of a run, or of a machine that somebody tried.
+/// The folder of a run, or of a `pipeline boot`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunFolder {
     pub id: String,
@@ -53,7 +53,7 @@ pub struct KeptFolder {
     pub path: PathBuf,
     /// The results that its disk is a layer over.
     pub needs: BTreeSet<Address>,
-    /// Whether somebody is in it.
+    /// Whether it is in use.
     pub in_use: bool,
     /// Bytes that the file system has for it.
     pub bytes: u64,

@@ -28,7 +28,7 @@ impl Store {
         write_needs(folder, &Needs { pipeline, results })
     }
 
-    /// Takes a kept machine for oneself; nothing when somebody is in it.
+    /// Claims a kept machine; nothing when it is in use.
     ///
     /// # Errors
     /// [`StoreError::Fs`].

@@ -1,12 +1,11 @@
-//! What a run needs of the store, told before it relies on it: see [`super::gc`] for the protocol. Knows addresses and
+//! What a run needs of the store, declared before it relies on it: see [`super::gc`] for the protocol. Knows addresses and
 //! locks; nothing of what makes a run need a result.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::SystemTime;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +34,7 @@ pub struct Address {
 #[error("`{0}` is no address of a result; one is like install/3f9a…")]
 pub struct AddressError(String);
 
-/// What a run told of itself before it began.
+/// What a run declared before it began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Name of the pipeline.
@@ -148,7 +147,7 @@ impl Store {
     /// Whether a run (or another holder of a scratch place) is alive.
     pub fn is_running(&self, run: &str) -> bool {
         let lock = self.root.join("scratch").join(format!("{run}.lock"));
-        // Only looked at: the file is not made, and a lock that could be had is given back at once.
+        // Only looked at: the file is not made, and a lock that was free is released at once.
         lock.is_file() && matches!(host_fs::try_lock(&lock), Ok(None))
     }
 }

@@ -1,4 +1,4 @@
-//! Results of nodes on disk, addressed by key: written beside and renamed, under a lock, verified when read.
+//! Results of nodes on disk, addressed by key: written to a hidden name and renamed, under a lock, verified when read.
 //! Knows keys and files; nothing of what they mean.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //! STORE/latest/<pipeline>/<stage>/<subject>.json   the key last built for a subject: reasons and expected times
 //! STORE/locks/<stage>-<key>.lock        held while a node is being built
 //! STORE/scratch/<run>/                  work in progress; removed when its run is gone
-//! STORE/runs/<run>/                     events.jsonl, logs, what it needs; boot-… of a machine that somebody tried: logs only
+//! STORE/runs/<run>/                     events.jsonl, logs, what it needs; boot-… of a `pipeline boot`: logs only
 //! STORE/kept/<run>/<node>/              the disk of a machine that failed, with the keys to it
 //! STORE/texts/<digest>                  scripts that keys have by digest, so that changes can be shown
 //! STORE/pins/<name>.json                what a clean-up leaves alone; gate.lock: between runs that start and clean-ups
@@ -133,7 +133,7 @@ impl Store {
             .join(format!("{subject}.json"))
     }
 
-    /// Something remembered beside the results that can be found out again, if it is there and of this form.
+    /// Something remembered next to the results that can be found out again, if it is there and of this form.
     pub fn note<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_slice(&fs::read(self.note_path(name)).ok()?).ok()
     }

@@ -25,7 +25,7 @@ const GLANCE: Duration = Duration::from_secs(2);
 pub enum Claim {
     /// The result is there; another run may have just finished it.
     Hit(Entry),
-    /// Nobody has it: build it into this slot.
+    /// It is missing: build it into this slot.
     Miss(Slot),
 }
 
@@ -51,7 +51,7 @@ pub struct Slot {
 impl Scratch {
     pub(super) fn new(root: &Path, run: &str) -> Result<Self, StoreError> {
         let lock = root.join(format!("{run}.lock"));
-        // Somebody who asks whether this run is alive holds it for a moment.
+        // A process that asks whether this run is alive holds it for a moment.
         let started = Instant::now();
         let held = loop {
             match host_fs::try_lock(&lock)? {
@@ -94,7 +94,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch folders of runs that are no more: those whose lock nobody holds. A run that was killed before it
+/// Removes the scratch folders of runs that are no more: those whose lock no process holds. A run that was killed before it
 /// made its folder, or after it removed it, has left its lock alone.
 pub(super) fn sweep(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else { return };

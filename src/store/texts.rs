@@ -1,4 +1,4 @@
-//! Texts that a key has only by their digest, kept beside the results: so that a change of a script can be shown as one.
+//! Texts that a key has only by their digest, kept next to the results: so that a change of a script can be shown as one.
 //! They are no part of any key, outlive the results, and nothing breaks when they are gone.
 
 use std::fs;

@@ -364,7 +364,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Which keys were read, for the test that finds those that nobody reads.
+/// Which keys were read, for the test that finds those that are never read.
 #[cfg(test)]
 pub mod recorder {
     use std::cell::RefCell;

@@ -1,5 +1,5 @@
 //! The files that a manifest names: found, read once however often they are named, and digested.
-//! Knows nothing of what is in them. The only code of this layer that touches the disk, beside the loader's one read.
+//! Knows nothing of what is in them. The only code of this layer that touches the disk, apart from the loader's one read.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub enum FileError {
     Missing {
         /// Where it was looked for.
         path: String,
-        /// Files beside it that have a similar name.
+        /// Files next to it that have a similar name.
         near: Vec<String>,
     },
     /// The system refuses.

@@ -2,15 +2,13 @@
 //! own, for the kernel's high-water mark (`VmHWM`, proc(5)) never falls.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pipeline::internals::digest::Algorithm;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::manifest::model::Compression;
-use pipeline::internals::stage::package::Spec;
-use pipeline::internals::stage::package::package;
+use pipeline::internals::stage::package::{Spec, package};
 
 use super::Plan;
 

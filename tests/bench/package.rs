@@ -3,18 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipeline::internals::digest::Algorithm;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::manifest::model::Compression;
-use pipeline::internals::stage::package::Spec;
-use pipeline::internals::stage::package::package;
+use pipeline::internals::stage::package::{Spec, package};
 
-use super::Plan;
-use super::input;
-use super::median;
+use super::{Plan, input, median};
 
 /// How much faster than `pigz` with the two sums it is to be at least …
 const WANTED: f64 = 1.6;

@@ -1,12 +1,11 @@
 //! One run and its kill: the run's own events say when, so that every kind of moment is hit in every node.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, thread};
 
 use serde_json::Value;
 

@@ -6,8 +6,7 @@ mod sealing;
 mod templates;
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::tool;
 

@@ -58,7 +58,7 @@ fn media_that_cannot_be_used_are_refused_before_any_machine_starts() {
     for (distro, what) in [
         (
             "absent",
-            "has no file install.amd/vmlinuz; beside where it should be are: install.386",
+            "has no file install.amd/vmlinuz; next to where it should be are: install.386",
         ),
         ("wrong", "is not what the manifest says"),
         ("text", "is not an ISO image that can be read"),

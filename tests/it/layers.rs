@@ -169,7 +169,11 @@ fn imported<'m>(
         for rest in text.split(start).skip(1) {
             let path = format!("{start}{rest}");
             let end = path.find(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
-            branches(&path[..end.unwrap_or(path.len())], &mut Vec::new(), &mut paths);
+            let path = &path[..end.unwrap_or(path.len())];
+            // `super::{a, b}` is a statement above, and names the parent only on the way.
+            if !path.ends_with("::") {
+                branches(path, &mut Vec::new(), &mut paths);
+            }
         }
     }
     paths

@@ -1,5 +1,6 @@
 //! The one integration binary: user stories against the real program, real qemu, real HTTP, real sshd.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![expect(clippy::too_many_lines, reason = "a story is read from top to bottom")]
 
 mod answers;
 mod boot;
@@ -33,3 +34,4 @@ mod run;
 mod schema;
 mod support;
 mod survive;
+mod words;

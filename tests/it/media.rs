@@ -71,7 +71,7 @@ fn what_is_not_in_an_image_is_told_with_what_is() {
     let error = |wanted: &str| iso.take(wanted, &to, &Cancel::default()).unwrap_err().to_string();
     let text = error("install.amd/vmlinuz");
     assert!(
-        text.contains("has no file install.amd/vmlinuz; beside where it should be are: README, install.386"),
+        text.contains("has no file install.amd/vmlinuz; next to where it should be are: README, install.386"),
         "{text}"
     );
     assert!(error("install.386").contains("has no file"));

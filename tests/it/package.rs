@@ -1,32 +1,20 @@
 //! Packaging, unpacking and publishing: what is written is read back by the tools that users have (`gzip`, `zstd`, `xz`,
 //! `cmp`, `sha512sum`, `md5sum`), and what is interrupted leaves nothing.
 
-use std::fs;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use pipeline::internals::digest::Algorithm;
-use pipeline::internals::digest::Digest;
+use pipeline::internals::digest::{Algorithm, Digest};
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::manifest::model::Compression;
-use pipeline::internals::stage::package::PackageError;
-use pipeline::internals::stage::package::Packaged;
-use pipeline::internals::stage::package::Spec;
-use pipeline::internals::stage::package::package;
-use pipeline::internals::stage::package::package_in;
-use pipeline::internals::stage::package::unpack;
+use pipeline::internals::stage::package::{PackageError, Packaged, Spec, package, package_in, unpack};
 use pipeline::internals::stage::sums;
 
-use super::support::Bench;
-use super::support::tool;
+use super::support::{Bench, tool};
 
 /// The block that gzip output is cut at; sizes around it are where mistakes would be.
 const BLOCK: usize = 1 << 20;

@@ -99,7 +99,7 @@ cloud-20G-base  6 nodes to do
   ├─ package   cloud-20G-base               to do: never built
   └─ sums      cloud-20G-base               to do: out/cloud-20G-base/cloud-20G-base.qcow2.gz is not there yet
 
-17 to do, 0 cached; 3 VMs to boot; no experience yet with 17 of them.
+17 to do, 0 cached; 3 VMs to boot; no time estimate for 17 of them (never built).
 --- stderr
 "#);
     assert!(!bench.path("store").exists(), "planning must not make anything");

@@ -273,7 +273,7 @@ fn a_damaged_result_is_taken_out_named_and_built_anew() {
         1,
         &[
             "in the store is damaged (",
-            "; it is taken out and built anew",
+            "; it is removed and rebuilt",
             "install tiny: done",
             "Unable to mount root fs",
         ],

@@ -1,31 +1,19 @@
 //! A run is watched: what a recorded run looks like as lines, as JSON, in its journal and in the closing summary.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pipeline::internals::event::CheckOutcome;
-use pipeline::internals::event::CheckResult;
-use pipeline::internals::event::Event;
-use pipeline::internals::event::ImageInfo;
-use pipeline::internals::event::NodeInfo;
-use pipeline::internals::event::Outcome;
-use pipeline::internals::event::Stream;
-use pipeline::internals::event::Unit;
-use pipeline::internals::event::What;
+use pipeline::internals::event::{
+    CheckOutcome, CheckResult, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, What,
+};
 use pipeline::internals::report;
-use pipeline::internals::report::Options;
-use pipeline::internals::report::Progress;
-use pipeline::internals::report::Verbosity;
-use pipeline::internals::report::junit;
 use pipeline::internals::report::style::Style;
 use pipeline::internals::report::summary::RunSummary;
+use pipeline::internals::report::{Options, Progress, Verbosity, junit};
 
-use crate::support::Bench;
-use crate::support::tool;
+use crate::support::{Bench, tool};
 
 /// A screen that can be read afterwards.
 #[derive(Clone, Default)]
@@ -327,7 +315,7 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
 
     0 nodes built, 1 from the store, 1 failed, 1 not done, in 9.0s
     logs: store/runs/20260203-040500
-    next: mend the cause and run the same command again: what is done comes from the store
+    next: fix the cause and run the same command again: what is done comes from the store
     ");
     let nothing = vec![
         event(0, "", started(vec![node("package/debian12-3G-base", true)])),
@@ -519,7 +507,7 @@ fn checks_are_told_as_they_end_and_summed_up() {
     0 nodes built, 1 from the store, 2 failed, 1 not done, in 9.0s
     2 checks passed, 1 failed, 1 not run, not checked: debian12-3G-base
     logs: store/runs/20260203-040500
-    next: mend the cause and run the same command again: what is done comes from the store
+    next: fix the cause and run the same command again: what is done comes from the store
     ");
 }
 

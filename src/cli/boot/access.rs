@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// Exit code of ssh itself (ssh(1)).
 const SSH_FAILED: i32 = 255;
 
-/// What the user needs to know of the machine; `stop` is the process that ends it when told to.
+/// What the user needs to know of the machine; `stop` is the process that ends it when asked to.
 pub(super) fn text(
     args: &Args,
     started: &Started,
@@ -99,7 +99,7 @@ pub(super) fn text(
 }
 
 /// The command that logs in. A guest that was made a minute ago has a new host key each time; on loopback there is
-/// nobody in between.
+/// no one in between.
 fn ssh_words(port: u16, user: &str) -> Vec<String> {
     let words = [
         "ssh",

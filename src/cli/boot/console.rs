@@ -45,7 +45,7 @@ impl Screen {
     fn open(&self) {
         let mut state = self.lock();
         let held = state.held.take().unwrap_or_default();
-        // Nobody is left to tell that standard output is gone.
+        // There is no one left to say that standard output is gone.
         let _ = state.show(&held);
     }
 
@@ -148,7 +148,7 @@ pub(super) fn run(
     Ok(Exit::Ok)
 }
 
-/// Standard input to the guest until it is over; keys of ours are told. `ours`: there are such keys.
+/// Standard input to the guest until it is over; keys of ours are announced. `ours`: there are such keys.
 fn pass_keys(
     mut keyboard: impl Write,
     ours: bool,

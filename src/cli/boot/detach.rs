@@ -1,5 +1,5 @@
 //! `--detach`: a second process of this program keeps the machine, its door and its scratch space. It is in a session of
-//! its own, so it lives on; told to stop, it ends the machine and cleans up.
+//! its own, so it lives on; asked to stop, it ends the machine and cleans up.
 
 use std::fs;
 use std::fs::OpenOptions;

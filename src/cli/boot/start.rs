@@ -1,12 +1,11 @@
 //! From the options to a running machine, and to its end: scratch space, the disk, the door, qemu.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use super::target::ImageFile;
 use super::{Args, console, failed, refuse};
@@ -18,10 +17,8 @@ use crate::cli::run::run_id;
 use crate::emit::Emitter;
 use crate::event::What;
 use crate::host::cancel::Cancel;
-use crate::host::facts;
 use crate::host::fs::private_dir;
-use crate::host::terminal;
-use crate::host::tools;
+use crate::host::{facts, terminal, tools};
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
 use crate::machine::error::MachineError;
@@ -36,7 +33,7 @@ use crate::size::ByteSize;
 use crate::stage::guest::scaled;
 use crate::store::{Scratch, Store};
 
-/// Virtual CPUs where nobody says.
+/// Virtual CPUs by default.
 const CPUS: usize = 2;
 /// How long a guest may take to power off in order.
 const POWER_OFF: Duration = Duration::from_secs(90);

@@ -26,15 +26,15 @@ pub(super) fn run(args: &Args, started: &mut Started, setup: &BootSetup) -> Resu
     let outcome = loop {
         let mut outcome = None;
         started.tell_visits(&mut |visit| {
-            let told = watch.take(visit);
-            if let Some(Report::Log(lines)) = told {
+            let report = watch.take(visit);
+            if let Some(Report::Log(lines)) = report {
                 return print(&lines);
             }
-            // Reports are told in words; all else that the guest asks is shown as it is.
+            // Reports are shown in words; all else that the guest asks is shown as it is.
             if !visit.path.starts_with(REPORTS) {
                 say(&visit.to_string());
             }
-            match told {
+            match report {
                 Some(Report::Started { run, max }) => say(&format!("run {run} of at most {max} begins")),
                 Some(Report::Failed { run, code, max }) => {
                     say(&format!(

@@ -6,22 +6,13 @@ use serde::Serialize;
 
 use crate::cli::target::default_store;
 use crate::host::cancel::Cancel;
-use crate::host::facts;
 use crate::host::facts::Obstacle;
 use crate::host::fs::free_space;
-use crate::host::packages::Apt;
-use crate::host::packages::By;
-use crate::host::packages::PackageManager;
-use crate::host::packages::System;
-use crate::host::tools;
-use crate::host::tools::Need;
-use crate::host::tools::TOOLS;
-use crate::host::tools::Tool;
-use crate::host::tools::Version;
+use crate::host::packages::{Apt, By, PackageManager, System};
+use crate::host::tools::{Need, TOOLS, Tool, Version};
+use crate::host::{facts, tools};
 use crate::machine::private;
-use crate::size::ByteSize;
-use crate::size::GIB;
-use crate::size::MIB;
+use crate::size::{ByteSize, GIB, MIB};
 
 /// Screenshots as PNG, which a failed machine leaves, came with this QEMU.
 const QEMU_PNG: Version = Version(7, 1);
@@ -76,7 +67,7 @@ fn check(name: &str, state: State, detail: impl Into<String>) -> HostCheck {
 /// Looks for programs. Gives the lines, and the programs that must be there and are not.
 pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'static Tool>) {
     let (mut checks, mut missing) = (Vec::new(), Vec::new());
-    for tool in TOOLS {
+    for tool in TOOLS.iter() {
         let needed = needs.contains(&tool.need);
         let twice = TOOLS.iter().any(|other| {
             // A program that some manifests use may be needed for the tests: then that line counts.
@@ -85,8 +76,8 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
         if twice || !(needed || tool.need == Need::Some) {
             continue;
         }
-        let name = tool.name.rsplit('/').next().unwrap_or(tool.name);
-        checks.push(match tools::find(tool.name) {
+        let name = tool.name.rsplit('/').next().unwrap_or(&tool.name);
+        checks.push(match tools::find(&tool.name) {
             Some(path) => check(name, State::Ok, found(tool, &path, cancel)),
             None if needed => {
                 missing.push(tool);
@@ -102,13 +93,13 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
 }
 
 fn found(tool: &Tool, path: &Path, cancel: &Cancel) -> String {
-    let told = match tool.name {
+    let version = match tool.name.as_str() {
         "qemu-system-x86_64" | "qemu-img" | "mmdebstrap" | "sfdisk" | "mke2fs" => {
-            tools::version(tool.name, cancel)
+            tools::version(&tool.name, cancel)
         }
         _ => None,
     };
-    told.unwrap_or_else(|| path.display().to_string())
+    version.unwrap_or_else(|| path.display().to_string())
 }
 
 /// Versions that matter.
@@ -141,7 +132,7 @@ pub(super) fn versions(cancel: &Cancel) -> Vec<HostCheck> {
 #[derive(Debug, Default)]
 pub(super) struct Host {
     pub(super) checks: Vec<HostCheck>,
-    /// Shell lines that mend something.
+    /// Shell lines that fix something.
     pub(super) remedies: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -202,7 +193,7 @@ fn enough(name: &str, have: Option<ByteSize>, least: ByteSize, good: ByteSize, w
     }
 }
 
-/// What somebody who is not root needs for `mmdebstrap`: user namespaces, and a range of ids of their own.
+/// What a user who is not root needs for `mmdebstrap`: user namespaces, and a range of ids of their own.
 fn user(host: &mut Host, cancel: &Cancel) {
     for (name, found) in [
         ("user namespaces", facts::user_namespaces(cancel)),

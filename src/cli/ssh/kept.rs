@@ -34,7 +34,7 @@ pub(super) fn enter(store: &Store, folder: &KeptFolder, kept: &Kept, args: &Args
     let cannot = |error: &dyn std::fmt::Display| failed(&error.to_string());
     let Some(_mine) = store.enter_kept(&folder.path).map_err(|error| cannot(&error))? else {
         return Err(failed(&format!(
-            "somebody is in the kept VM of {} already",
+            "the kept VM of {} is in use by another `pipeline ssh`",
             kept.node
         )));
     };
@@ -52,7 +52,7 @@ pub(super) fn enter(store: &Store, folder: &KeptFolder, kept: &Kept, args: &Args
     let accel: Accel = (&facts::accelerator()).into();
     let spec = kept.machine(&folder.path, accel);
     let id = format!("ssh-{}", run_id());
-    // By which a clean-up knows that somebody writes to these logs.
+    // By which a clean-up knows that these logs are being written.
     let _alive = store.scratch(&id).map_err(|error| cannot(&error))?;
     let logs = store.run_folder(&id);
     talk(&format!(
@@ -75,7 +75,7 @@ pub(super) fn enter(store: &Store, folder: &KeptFolder, kept: &Kept, args: &Args
     entered
 }
 
-/// In order, where the guest is well and nobody is in a hurry.
+/// In order, where the guest is well and the user is not in a hurry.
 fn power_off(machine: &mut Machine, limit: Duration, cancel: &Cancel) {
     let began = Instant::now();
     if machine.poll().is_ok() && machine.power_off().is_ok() {

@@ -62,9 +62,9 @@ pub(super) fn run(store: &Store, wanted: &[String], remove: bool) -> Result<Exit
     match bad {
         0 => return Ok(Exit::Ok),
         _ if remove => {
-            talk("the damaged ones were taken out; the next run that needs them builds them anew\n");
+            talk("the damaged ones were taken out; the next run that needs them rebuilds them\n");
         }
-        _ => talk("`--remove` takes the damaged ones out; the next run that needs them builds them anew\n"),
+        _ => talk("`--remove` takes the damaged ones out; the next run that needs them rebuilds them\n"),
     }
     Ok(Exit::Failed)
 }

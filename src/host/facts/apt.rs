@@ -80,7 +80,7 @@ impl AptSources {
     }
 }
 
-/// Everything that `sources.list` and the files beside it name, with origin and label as in the Release files that were
+/// Everything that `sources.list` and the files next to it name, with origin and label as in the Release files that were
 /// downloaded.
 fn configured(etc_apt: &Path, lists: &Path) -> Vec<Entry> {
     let mut files = vec![etc_apt.join("sources.list")];

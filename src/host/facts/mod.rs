@@ -4,10 +4,9 @@
 mod apt;
 mod oom;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 pub use self::apt::{AptSource, AptSources};
 pub use self::oom::{OomKill, OomWatch};
@@ -20,7 +19,7 @@ use super::tools;
 pub struct Memory {
     /// All of it; the control group's limit where that is lower.
     pub total: u64,
-    /// What can be had without swapping.
+    /// What is available without swapping.
     pub available: u64,
 }
 

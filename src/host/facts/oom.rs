@@ -1,10 +1,9 @@
-//! Whether the kernel killed a process for want of memory. What can be known depends on the host: its log names the
+//! Whether the kernel killed a process for lack of memory. What can be known depends on the host: its log names the
 //! process (root, or `kernel.dmesg_restrict` = 0), its counter (/proc/vmstat) only says that it happened.
 
-use std::fmt;
-use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::{fmt, fs};
 
 use rustix::fs::OFlags;
 
@@ -49,10 +48,10 @@ impl OomWatch {
         }
     }
 
-    /// Whether this process, which ended by SIGKILL, was killed for want of memory since then.
+    /// Whether this process, which ended by SIGKILL, was killed for lack of memory since then.
     pub fn killed(self, process: u32) -> Option<OomKill> {
         let now = Self::begin().kills;
-        // A process id may have been somebody else's when the log was written.
+        // The process id may have been another process's when the log was written.
         if let (Some(before), Some(now)) = (self.kills, now)
             && before == now
         {
@@ -120,8 +119,8 @@ mod tests {
         assert_eq!(kills("nr_free_pages 1\n"), None);
         // As printed by Linux 6.1 and 4.18.
         let record = "3,1052,81,-;Memory cgroup out of memory: Killed process 4242 (qemu-system-x86) total-vm:1kB, anon-rss:2kB\n SUBSYSTEM=x\n";
-        let told = "Memory cgroup out of memory: Killed process 4242 (qemu-system-x86)";
-        assert_eq!(names(record, 4242), Some(told));
+        let expected = "Memory cgroup out of memory: Killed process 4242 (qemu-system-x86)";
+        assert_eq!(names(record, 4242), Some(expected));
         assert_eq!(names(record, 424), None);
         let old = "3,1,1,-;Out of memory: Kill process 7 (qemu) score 900 or sacrifice child";
         assert!(names(old, 7).is_some());

@@ -6,13 +6,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::AtFlags;
-use rustix::fs::CWD;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::host::cancel::Cancel;
@@ -25,7 +21,7 @@ use super::sparse::copy_contents;
 /// Whether two places may be one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// A hard link will do: nobody writes to either.
+    /// A hard link will do: neither is written to.
     Link,
     /// The new place needs bytes of its own (shared blocks of a reflink are its own: they part on writing).
     Own,
@@ -61,7 +57,7 @@ impl Draft {
             }
             // EISDIR is what a kernel or a file system without O_TMPFILE says to the flags it does know (open(2)).
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::named(place),
-            Err(errno) => Err(FsError::at("write beside", place)(errno.into())),
+            Err(errno) => Err(FsError::at("write next to", place)(errno.into())),
         }
     }
 
@@ -95,7 +91,7 @@ impl Draft {
                 // linkat(2) with AT_EMPTY_PATH needs a capability, its form through /proc does not.
                 let open = format!("/proc/self/fd/{}", file.as_raw_fd());
                 let linked = rustix::fs::linkat(CWD, open, CWD, &hidden.0, AtFlags::SYMLINK_FOLLOW);
-                linked.map_err(|errno| FsError::at("write beside", &place)(errno.into()))?;
+                linked.map_err(|errno| FsError::at("write next to", &place)(errno.into()))?;
                 hidden
             }
         };
@@ -115,7 +111,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     draft.publish()
 }
 
-/// Puts a finished folder into its place. One that is there already is at `from` afterwards, and nobody who looks finds the
+/// Puts a finished folder into its place. One that is there already is at `from` afterwards, and no reader finds the
 /// place empty (renameat2(2), `RENAME_EXCHANGE`; file systems that have no such thing show it empty for a moment).
 ///
 /// # Errors
@@ -265,10 +261,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::write(&from, "bytes").unwrap();
-        fs::write(&to, "somebody else's").unwrap();
+        fs::write(&to, "another's").unwrap();
         let mut reader = File::open(&to).unwrap();
         place_as(&from, &to, Share::Link, &Cancel::default()).unwrap();
-        assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "somebody else's");
+        assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "another's");
         assert!(same_file(&from, &to));
         place_as(&from, &to, Share::Link, &Cancel::default()).unwrap();
         place_as(&from, &to, Share::Own, &Cancel::default()).unwrap();

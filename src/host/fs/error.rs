@@ -1,8 +1,7 @@
 //! What can go wrong with a file, in words: which file, during what, why, and what the user can do about it.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::size::ByteSize;
 
@@ -26,7 +25,7 @@ pub enum FsError {
         path: PathBuf,
         /// What the file system had free right after the failure.
         free: ByteSize,
-        /// What the whole file needs, where that can be told.
+        /// What the whole file needs, where that is known.
         needed: Option<ByteSize>,
     },
     /// Everything else.
@@ -73,7 +72,7 @@ impl FsError {
     }
 }
 
-/// What the user can do about an error of the system, where something can be told.
+/// What the user can do about an error of the system, where something can be said.
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => {

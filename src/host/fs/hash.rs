@@ -1,18 +1,13 @@
 //! Hashes bytes by several algorithms at once, each on a thread of its own, from one set of buffers.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use crate::digest::Algorithm;
-use crate::digest::Digest;
-use crate::digest::Hasher;
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::host::cancel::Cancel;
 
-use super::Block;
-use super::BlockReader;
-use super::FsError;
+use super::{Block, BlockReader, FsError};
 
 /// Pieces that wait for the slowest thread, at most: bounds the memory, and lets one thread be late for a moment.
 const QUEUE: usize = 8;

@@ -1,14 +1,12 @@
-//! Names of files in the making, beside the place they are for. A process that is killed at the wrong moment leaves one
-//! behind; whoever writes to the same place next takes it away. A lock on the file tells whether somebody still works on it,
+//! Names of files in the making, next to the place they are for. A process that is killed at the wrong moment leaves one
+//! behind; whoever writes to the same place next takes it away. A lock on the file tells whether it is still in use,
 //! also on a share that several hosts write to, where process ids mean nothing.
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::random;
 
@@ -18,7 +16,7 @@ use super::lock::is_held;
 /// The end of such a name.
 const END: &str = ".part";
 
-/// A temporary name beside a place, taken away when it is dropped.
+/// A temporary name next to a place, taken away when it is dropped.
 #[derive(Debug)]
 pub(super) struct Hidden(pub(super) PathBuf);
 
@@ -55,7 +53,7 @@ fn start(place: &Path) -> OsString {
     name
 }
 
-/// Removes names for this place that nobody works on.
+/// Removes names for this place that are not in use.
 fn sweep(place: &Path, start: &OsString) {
     let Ok(entries) = fs::read_dir(super::atomic::folder_of(place)) else {
         return;

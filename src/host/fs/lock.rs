@@ -5,8 +5,7 @@
 //! No other module locks a file. NFS makes `flock` a lock by range (flock(2)), and grants a shared one only on a descriptor
 //! that can read, an exclusive one only on one that can write: a lock file is therefore opened for both.
 
-use std::fs::File;
-use std::fs::TryLockError;
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -27,13 +26,13 @@ pub struct FileLock {
 /// Who else may hold a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Nobody.
+    /// No one.
     Exclusive,
     /// Others who share it.
     Shared,
 }
 
-/// Takes the lock of this file (made where it is not there) if nobody holds it, else gives `None`.
+/// Takes the lock of this file (made where it is not there) if it is free, else gives `None`.
 ///
 /// # Errors
 /// [`FsError::Io`].
@@ -54,7 +53,7 @@ fn try_lock_as(path: &Path, kind: Kind) -> Result<Option<FileLock>, FsError> {
         Kind::Shared => file.try_lock_shared(),
     };
     match locked {
-        // Whoever held it may have removed the file meanwhile: a lock on that keeps nobody out.
+        // Whoever held it may have removed the file meanwhile: a lock on that has no effect.
         Ok(()) => Ok(is_still(path, &file).then_some(FileLock { _file: file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(source)) => Err(FsError::at("lock", path)(source)),
@@ -68,7 +67,7 @@ fn is_still(path: &Path, file: &File) -> bool {
     (there.dev(), there.ino()) == (ours.dev(), ours.ino())
 }
 
-/// Takes the lock of this file, waiting for whoever holds it. `waiting` is called once, when there is somebody to
+/// Takes the lock of this file, waiting for whoever holds it. `waiting` is called once, when there is a holder to
 /// wait for.
 ///
 /// # Errors
@@ -77,7 +76,7 @@ pub fn lock(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<F
     wait(path, Kind::Exclusive, cancel, waiting)
 }
 
-/// The same, beside others who take it by this function; only [`lock`] keeps one out.
+/// The same, together with others who take it by this function; only [`lock`] keeps one out.
 ///
 /// # Errors
 /// As [`lock`].
@@ -86,14 +85,14 @@ pub fn lock_shared(path: &Path, cancel: &Cancel, waiting: &mut dyn FnMut()) -> R
 }
 
 fn wait(path: &Path, kind: Kind, cancel: &Cancel, waiting: &mut dyn FnMut()) -> Result<FileLock, FsError> {
-    let mut told = false;
+    let mut called = false;
     loop {
         if let Some(lock) = try_lock_as(path, kind)? {
             return Ok(lock);
         }
-        if !told {
+        if !called {
             waiting();
-            told = true;
+            called = true;
         }
         if cancel.sleep(POLL) {
             return Err(FsError::Cancelled);

@@ -1,17 +1,12 @@
 //! Facts about files and file systems, and the one kind of folder that others may not look into.
 
-use std::fs;
-use std::io;
 use std::io::Read;
 use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::{fs, io};
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FsError;
 

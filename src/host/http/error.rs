@@ -1,4 +1,4 @@
-//! What can go wrong with a request, told apart so that each has its remedy. Messages name hosts, never credentials.
+//! What can go wrong with a request, distinguished so that each has its remedy. Messages name hosts, never credentials.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -39,7 +39,7 @@ pub enum TlsFault {
     WrongName,
     /// It does not let us in: it wants another certificate of ours, or one at all.
     NotLetIn(String),
-    /// This host trusts nobody: it has no certificates of authorities.
+    /// This host trusts no server: it has no certificates of authorities.
     NoRoots,
     /// Something else, in rustls' words.
     Other(String),
@@ -127,7 +127,7 @@ pub enum HttpError {
         /// Where the last one led.
         last: String,
     },
-    /// Nobody listens.
+    /// Nothing listens.
     #[error("{peer} refused the connection; check that the server runs and the port is right")]
     Refused { peer: Peer },
     /// The server (or the network) hung up while we sent.

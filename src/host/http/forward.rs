@@ -73,7 +73,7 @@ impl Connector<()> for ToProxy {
         Ok(inner.map(|inner| AbsoluteForm {
             inner,
             prefix: format!("http://{place}").into_bytes(),
-            told: false,
+            sent: false,
         }))
     }
 }
@@ -84,7 +84,7 @@ struct AbsoluteForm {
     inner: Box<dyn Transport>,
     prefix: Vec<u8>,
     /// Whether the request line has gone: each connection carries one request, and what follows is its body.
-    told: bool,
+    sent: bool,
 }
 
 impl Transport for AbsoluteForm {
@@ -97,8 +97,8 @@ impl Transport for AbsoluteForm {
         let method = output[..amount].iter().position(|byte| *byte == b' ');
         let from = method.map_or(0, |end| end + 1);
         let to = from + self.prefix.len();
-        let starts = !self.told && from < amount && output[from] == b'/';
-        self.told = true;
+        let starts = !self.sent && from < amount && output[from] == b'/';
+        self.sent = true;
         let longer = if starts { self.prefix.len() } else { 0 };
         if output.len() < amount + longer {
             return Err(ureq::Error::Io(std::io::Error::other("the request is too long")));

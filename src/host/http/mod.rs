@@ -1,5 +1,5 @@
 //! HTTP and HTTPS: one request at a time (downloads as a head and then chunks here, uploads in [`send`]), with every
-//! failure told apart. Proxies of the environment are honoured, redirects of a GET followed within a bound, certificates
+//! failure distinguished. Proxies of the environment are honoured, redirects of a GET followed within a bound, certificates
 //! checked against the host's own authorities (`SSL_CERT_FILE` is heard) or those that the caller names. Knows nothing
 //! of files, digests or retries.
 //!
@@ -198,7 +198,7 @@ impl Client {
     }
 
     /// The agent for a URL, and whom it talks to. One for each request: dropping the body shuts it down, and nothing
-    /// else may hang on it.
+    /// else may depend on it.
     fn agent(&self, url: &Url) -> Result<(Agent, Peer, Option<String>), HttpError> {
         let Some(named) = self.proxies.find(url.scheme(), url.host(), url.port()) else {
             let peer = Peer {
@@ -335,7 +335,7 @@ impl Asker {
     }
 }
 
-/// Passes a body on, chunk by chunk, until it ends or nobody wants it any more.
+/// Passes a body on, chunk by chunk, until it ends or the reader has gone.
 fn relay(
     reader: &mut impl Read,
     want: Option<u64>,

@@ -1,4 +1,4 @@
-//! What a child does between fork and exec. The only unsafe code beside that of `stage::package::deflate`.
+//! What a child does between fork and exec. The only unsafe code apart from that of `stage::package::deflate`.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -120,7 +120,7 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        // The group may have members left after the child itself was reaped, but then its id may be somebody
+        // The group may have members left after the child itself was reaped, but then its id may be another
         // else's: signal only while the child is ours.
         if self.ended.is_some() {
             return;

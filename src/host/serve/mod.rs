@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback that hands out a few documents under a path that nobody can guess, and takes short
+//! A small HTTP server on loopback that hands out a few documents under a path that cannot be guessed, and takes short
 //! reports. Every request is reported. Knows nothing of what the documents are.
 
 pub mod request;

@@ -60,8 +60,8 @@ pub fn read(stream: &mut (impl Read + Write), bounds: Bounds) -> Result<Option<R
     }
     if expects && (bytes.len() - used) < usize::try_from(length).unwrap_or(usize::MAX) {
         // RFC 9110 §10.1.1: the client waits for this before it sends its body.
-        let told = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
-        told.map_err(|_| 400_u16)?;
+        let sent = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        sent.map_err(|_| 400_u16)?;
     }
     let length = usize::try_from(length).map_err(|_| 413_u16)?;
     bytes.drain(..used);
@@ -145,7 +145,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, u64, bool, usize)>, u16> {
                 }
                 length = Some(said);
             }
-            // A body of unknown length is more than anybody here sends.
+            // No client here sends a body of unknown length.
             "transfer-encoding" => return Err(411),
             "content-type" => value()?.clone_into(&mut request.content_type),
             "expect" => expects = value()?.eq_ignore_ascii_case("100-continue"),

@@ -17,7 +17,7 @@ pub struct Importer<'a> {
     pub look: Look<'a>,
     /// What there is to tell.
     pub notes: RefCell<Notes>,
-    /// Files to be written beside the manifest.
+    /// Files to be written next to the manifest.
     pub files: RefCell<BTreeMap<String, String>>,
 }
 
@@ -46,7 +46,7 @@ impl Importer<'_> {
         path::relative(&path::folder(&self.request.manifest), path)
     }
 
-    /// Puts a file beside the manifest; one of the same text is used again, one of another text is never replaced.
+    /// Puts a file next to the manifest; one of the same text is used again, one of another text is never replaced.
     pub fn write(&self, name: &str, text: String) -> String {
         let mut files = self.files.borrow_mut();
         if let Some((known, _)) = files.iter().find(|(_, known)| **known == text) {

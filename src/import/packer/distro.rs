@@ -8,13 +8,11 @@ use toml_edit::{InlineTable, Value};
 
 use super::answers::{self, Answer, Quote};
 use super::build::Build;
-use super::go;
 use super::hcl::Names;
-use super::media;
 use super::model::{Distro, Found, Keys};
 use super::options::{self, Fate};
-use super::system;
 use super::typed::{self, Start, Words};
+use super::{go, media, system};
 use crate::families::Tables;
 use crate::import::node::{Node, Place};
 use crate::import::note::Weight;
@@ -88,7 +86,7 @@ pub fn plain_name(name: &str) -> String {
     }
 }
 
-/// Reads a builder. `None`: it cannot be a distro, which is told.
+/// Reads a builder. `None`: it cannot be a distro, which is reported.
 pub fn read(build: &Build<'_>) -> Option<Distro> {
     tell(build);
     let urls = media::urls(build);
@@ -235,7 +233,7 @@ fn answered(
     }
 }
 
-/// The answer file as vars and, where those do not say all of it, a template beside the manifest.
+/// The answer file as vars and, where those do not say all of it, a template next to the manifest.
 fn converted(
     build: &Build<'_>,
     known: &Installer,
@@ -436,7 +434,7 @@ fn content(build: &Build<'_>, key: &str, name: &str, node: &Node) -> Option<Answ
                         Weight::Todo,
                         Some(&node.place),
                         key,
-                        format!("the template {} cannot be told: {cause}", found.shown),
+                        format!("the template {} cannot be evaluated: {cause}", found.shown),
                     );
                     return None;
                 }
@@ -459,7 +457,7 @@ fn machine(build: &Build<'_>, distro: &mut Distro) {
             ),
         }
     } else {
-        let text = "Packer gave the machine 512 MiB and one processor where nobody said more; here it gets what its installer needs";
+        let text = "Packer gave the machine 512 MiB and one processor by default; here it gets what its installer needs";
         build
             .importer
             .note(Weight::Decided, Some(build.place()), "memory, cpus", text);
@@ -518,7 +516,7 @@ fn access(build: &Build<'_>, source: &mut Keys) {
     }
 }
 
-/// Tells what becomes of options that nobody else reads.
+/// Reports what becomes of options that are not read elsewhere.
 fn tell(build: &Build<'_>) {
     for (key, _) in build.builder.options.entries() {
         match options::of_builder(key) {
@@ -534,7 +532,7 @@ fn tell(build: &Build<'_>) {
     }
     match build.text("communicator").as_deref() {
         None | Some("ssh") => {}
-        Some("none") => build.note(Weight::Lost, "communicator", "nobody logged in: the machine was awaited to power off; here the build logs in by a key, to seal the image"),
+        Some("none") => build.note(Weight::Lost, "communicator", "no login: Packer waited for the machine to power off; here the build logs in by a key, to seal the image"),
         Some(_) => build.note(Weight::Lost, "communicator", "only guests with SSH can be built here"),
     }
     if let Some(folder) = build.text("http_directory") {

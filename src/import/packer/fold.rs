@@ -6,9 +6,8 @@ use std::collections::BTreeSet;
 use toml_edit::Value;
 
 use super::build::{Build, Importer};
-use super::distro;
 use super::model::{Distro, Fleet, Images, Kept, Key, Step};
-use super::steps;
+use super::{distro, steps};
 use crate::families::Tables;
 use crate::import::node::Place;
 use crate::import::note::Weight;

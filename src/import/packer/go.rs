@@ -63,7 +63,7 @@ pub enum Piece {
     Env(String),
     /// Known to a build alone: `.HTTPIP`.
     Context(String),
-    /// Nobody knows: the action as it was written.
+    /// Not known: the action as it was written.
     Unknown(String),
 }
 

@@ -73,7 +73,7 @@ pub fn jobs<'r>(
             faults.push(Fault::new(
                 &command.place,
                 format!("packer builds `{}`, which is not there", command.written),
-                "name the template, or its folder, beside the playbook",
+                "name the template, or its folder, together with the playbook",
             ));
             continue;
         };

@@ -77,7 +77,7 @@ pub type Look<'a> = &'a dyn Fn(&str) -> Found;
 pub struct Imported {
     /// The manifest's text.
     pub manifest: String,
-    /// Files that it needs beside it, with their texts.
+    /// Files that it needs next to it, with their texts.
     pub files: BTreeMap<String, String>,
     /// What there is to tell.
     pub notes: Notes,
@@ -142,7 +142,7 @@ pub struct Variable {
     pub name: String,
     /// What is known of it; not yet settled.
     pub known: Known,
-    /// What it is for, where somebody said so.
+    /// What it is for, where the template says so.
     pub description: Option<String>,
     /// Where it is declared.
     pub place: Place,

@@ -136,7 +136,7 @@ impl Reading<'_, '_> {
                 let chdir = chdir.as_ref().map(|chdir| filled(chdir, item, vars));
                 self.build(&text, chdir.as_deref(), item, node);
             }
-            self.told(task, &name);
+            self.other_keys(task, &name);
         }
         let known = self.publishes(&words, &name, is_build, &node.place) || is_build;
         if task.get("ignore_errors").is_some_and(Node::is_true) && known {
@@ -196,17 +196,17 @@ impl Reading<'_, '_> {
     }
 
     /// What else a task says about its runs of Packer.
-    fn told(&self, task: &Node, name: &str) {
+    fn other_keys(&self, task: &Node, name: &str) {
         for (key, node) in task.entries() {
             let text = match key.as_str() {
                 "name" => continue,
                 key if LOOPS.contains(&key) || COMMANDS.contains(&key) => continue,
                 "args" if node.get("creates").is_some() => {
-                    "skipped what had an output folder; here work is kept by everything that went into it, and is done anew when that changes"
+                    "skipped what had an output folder; here work is kept by everything that went into it, and is redone when that changes"
                 }
                 "args" | "register" | "tags" => continue,
                 "async" | "poll" | "throttle" => {
-                    "ran builds beside each other; the program does so by itself, within memory and processors"
+                    "ran builds in parallel; the program does so by itself, within memory and processors"
                 }
                 "when" => {
                     "a condition: all of the items are in the manifest; `pipeline run … SELECTOR` builds some of them"
@@ -362,7 +362,7 @@ impl Reading<'_, '_> {
                 }
                 "on-error" | "parallel-builds" | "parallel" => {
                     let value = inline.or_else(|| rest.next()).unwrap_or_default();
-                    self.importer.note(Weight::Decided, Some(place), format!("{flag} {value}"), "how Packer behaved; builds run beside each other, and what fails leaves its logs and screen");
+                    self.importer.note(Weight::Decided, Some(place), format!("{flag} {value}"), "how Packer behaved; builds run in parallel, and what fails leaves its logs and screen");
                 }
                 _ => self.importer.note(
                     Weight::Decided,

@@ -167,7 +167,7 @@ fn checksum(block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
     lost(block, "output", text, importer);
 }
 
-/// The template for names of files that most images agree on; the others are told.
+/// The template for names of files that most images agree on; the others are reported.
 fn file(fleet: &Fleet, publish: &Publish, importer: &Importer<'_>) -> Option<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let files: Vec<_> = fleet.images.iter().flat_map(|images| &images.files).collect();

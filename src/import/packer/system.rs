@@ -1,4 +1,4 @@
-//! Which operating system a build installs, told from the names of its medium and of itself.
+//! Which operating system a build installs, known from the names of its medium and of itself.
 
 use std::sync::LazyLock;
 
@@ -55,7 +55,7 @@ pub fn suite(family: &str, version: &str) -> Option<&'static str> {
 
 pub fn of(build: &Build<'_>, media: &[String]) -> Option<System> {
     let template = crate::import::path::stem(&build.template.shown).to_owned();
-    // The medium knows best; a medium without a name of its own (a digest) is told by what it is built as.
+    // The medium knows best; a medium without a name of its own (a digest) is known by what it is built as.
     let names = media
         .iter()
         .map(|url| crate::import::path::name(url).to_owned())

@@ -82,14 +82,14 @@ pub fn read(build: &Build<'_>, system: &System, answers: &[String]) -> Start {
         Some(words) => {
             for key in ["boot_command", "boot_steps"] {
                 if build.option(key).is_some() {
-                    build.note(Weight::Decided, key, "only started the installer: its kernel is started directly instead, and nobody types");
+                    build.note(Weight::Decided, key, "only started the installer: its kernel is started directly instead, and nothing is typed");
                 }
             }
             if build.option("boot_wait").is_some() {
                 build.note(
                     Weight::Decided,
                     "boot_wait",
-                    "a pause before typing; nobody types",
+                    "a pause before typing; nothing is typed",
                 );
             }
             Start::Direct(words)
@@ -274,7 +274,7 @@ fn kept(build: &Build<'_>, text: &str, answers: &[String]) -> Start {
             return Start::Nothing;
         }
     };
-    // Answers are at a place that nobody can guess, not at the root of a server.
+    // Answers are at a place that cannot be guessed, not at the root of a server.
     let server = "http://{{ host.address }}:{{ host.port }}/";
     for answer in answers {
         made = made.replace(&format!("{server}{answer}"), "{{ host.url }}");

@@ -79,7 +79,7 @@ fn head(importer: &Importer<'_>) -> Table {
         format!("Imported from {from}."),
         format!("  pipeline validate {manifest}    everything it names is there"),
         format!("  pipeline plan {manifest}        what would be done"),
-        "What was decided, and what has no place in a manifest, is told at the end.".to_owned(),
+        "What was decided, and what has no place in a manifest, is listed at the end.".to_owned(),
     ];
     let text: String = lines
         .iter()

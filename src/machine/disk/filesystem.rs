@@ -1,5 +1,5 @@
 //! File systems inside a raw disk, worked on where they lie: e2fsprogs takes `file?offset=N` in place of a device.
-//! What such a file system is, is told by its magic bytes.
+//! Magic bytes tell which file system it is.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

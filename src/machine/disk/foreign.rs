@@ -36,7 +36,7 @@ const SIGNS: [Sign; 30] = [
         0,
         b"# Disk DescriptorFile",
         "the description of a vmdk image, which names other files",
-        "where you trust it, convert it beside these files: qemu-img convert -f vmdk -O qcow2 {} image.qcow2",
+        "where you trust it, convert it next to these files: qemu-img convert -f vmdk -O qcow2 {} image.qcow2",
     ),
     sign(
         64,

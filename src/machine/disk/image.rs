@@ -28,7 +28,7 @@ pub fn create_overlay(
     size: Option<ByteSize>,
     cancel: &Cancel,
 ) -> Result<(), DiskError> {
-    // Absolute, because qemu looks for a relative base beside the overlay.
+    // Absolute, because qemu looks for a relative base next to the overlay.
     let base = std::path::absolute(base).map_err(DiskError::file(base))?;
     let mut cmd = tool("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", base_format.name(), "-b"]);
     cmd = cmd.arg(base).arg("--").arg(path);
@@ -40,7 +40,7 @@ pub fn create_overlay(
         .map_err(DiskError::tool("making the overlay", path))
 }
 
-/// Writes the disk anew in another file: without a base, and without what is zero.
+/// Writes the disk to another file: without a base, and without what is zero.
 ///
 /// # Errors
 /// [`DiskError::Tool`].

@@ -23,11 +23,11 @@ const FILE_SYSTEM_SLACK: u64 = 8 * MIB;
 ///
 /// # Errors
 /// [`DiskError::Layout`] when there is none, and those of reading.
-pub fn root(raw: &Path, table: &Table, told: Option<u64>, cancel: &Cancel) -> Result<Partition, DiskError> {
+pub fn root(raw: &Path, table: &Table, known: Option<u64>, cancel: &Cancel) -> Result<Partition, DiskError> {
     let last = table
         .last()
         .ok_or_else(|| layout(raw, "are none: the table is empty"))?;
-    if let Some(start) = told {
+    if let Some(start) = known {
         let found = table.partitions.iter().find(|part| part.start == start);
         return found.cloned().ok_or_else(|| {
             layout(

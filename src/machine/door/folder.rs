@@ -12,7 +12,7 @@ use super::form::Form;
 
 /// Bytes that a guest may write in all.
 pub(super) const ALLOWANCE: u64 = 256 << 20;
-/// What a new file costs of the allowance beside its bytes, so that a guest cannot make files without end.
+/// What a new file costs of the allowance in addition to its bytes, so that a guest cannot make files without end.
 const FILE_COST: u64 = 4096;
 /// Longest path.
 const PATH: usize = 1024;
@@ -51,7 +51,7 @@ pub(super) fn write(folder: &Path, form: &Form, allowance: &AtomicU64) -> Result
     let status = |error: io::Error| -> u16 {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => 507,
-            // The path leads through a file, to a folder, or through somebody's link.
+            // The path leads through a file, to a folder, or through a link.
             _ => 409,
         }
     };

@@ -1,4 +1,4 @@
-//! The guest's HTTP door: a small server that one guest, and nobody else, sees at <http://10.0.2.100/>. No port is
+//! The guest's HTTP door: a small server that one guest alone sees at <http://10.0.2.100/>. No port is
 //! opened on the host: for each connection qemu starts our own program ([`relay`]), which passes the bytes to a Unix
 //! socket in a private folder, where this server listens. Knows nothing of what the files mean.
 //!
@@ -15,14 +15,13 @@ pub mod relay;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
-use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use super::private::PrivateFolder;
 use crate::host::listener::Listener;

@@ -64,7 +64,7 @@ fn beside(names: &[String]) -> String {
     if names.is_empty() {
         String::new()
     } else {
-        format!("; beside where it should be are: {}", names.join(", "))
+        format!("; next to where it should be are: {}", names.join(", "))
     }
 }
 

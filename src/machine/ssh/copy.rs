@@ -1,11 +1,10 @@
 //! Files and folders into the guest, through `cat` and `tar` there: every guest has them, not every one has an SFTP
 //! server.
 
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use super::{Ssh, SshError};
 use crate::host::cancel::Cancel;
@@ -32,7 +31,7 @@ impl Ssh {
             "[ ! -d \"$f\" ] || { echo \"$f is a folder in the guest; name the file\" >&2; exit 1; }\n",
         );
         script.push_str("case $f in */*) mkdir -p -- \"${f%/*}/\";; esac\n");
-        // Nobody may read it before its mode is set.
+        // It must not be readable before its mode is set.
         script.push_str("umask 077; cat >\"$f.part\"\n");
         if let Some(owner) = owner {
             script.push_str(&format!("chown -- {} \"$f.part\"\n", shell_quote(owner)));

@@ -38,7 +38,7 @@ impl Key {
         Self::load(&path)
     }
 
-    /// Takes an existing pair: the private key's file, with the public one beside it as `.pub`.
+    /// Takes an existing pair: the private key's file, with the public one next to it as `.pub`.
     ///
     /// # Errors
     /// [`SshError::Key`] when either cannot be read.

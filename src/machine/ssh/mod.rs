@@ -48,12 +48,12 @@ pub struct SshAddress {
 /// Whether a command runs as the user who logged in or as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Become {
-    Nobody,
+    User,
     Root,
 }
 
-/// OpenSSH's client for somebody at a terminal (or with a command of their own), in a guest that was made a minute ago: its
-/// host key is new each time, and on loopback there is nobody in between.
+/// OpenSSH's client for a user at a terminal (or with a command of their own), in a guest that was made a minute ago: its
+/// host key is new each time, and on loopback there is no one in between.
 pub fn login(target: &SshAddress, key: &Path) -> Cmd {
     let options = [
         "IdentitiesOnly=yes",
@@ -121,7 +121,7 @@ impl Ssh {
                 return Ok(Self {
                     target: target.clone(),
                     key: key.clone(),
-                    role: Become::Nobody,
+                    role: Become::User,
                     master: Mutex::new(master),
                     folder,
                 });
@@ -131,7 +131,7 @@ impl Ssh {
                 if let Some(trouble) = key_trouble(&said) {
                     return Err(failed(trouble.clone(), true));
                 }
-                // As sshd's refusal is told; a file that ssh may not use is another thing.
+                // As sshd's refusal is reported; a file that ssh may not use is another thing.
                 if said.iter().any(|line| line.contains("Permission denied (")) {
                     return Err(SshError::Refused {
                         user: target.user.clone(),
@@ -218,16 +218,16 @@ impl Ssh {
         let result = thread::scope(|scope| {
             scope.spawn(|| watch(cancel, &ended, &stop, &finished));
             let result = cmd.run(&stop, limit, &mut |output, line| {
-                let told = (output == Output::Stderr)
+                let reported = (output == Output::Stderr)
                     .then(|| split_mark(line, &mark))
                     .flatten();
-                let Some((before, told)) = told else {
+                let Some((before, reported)) = reported else {
                     return on_line(output, line);
                 };
                 if !before.is_empty() {
                     on_line(output, before);
                 }
-                code = Some(told);
+                code = Some(reported);
                 ended.cancel();
             });
             finished.cancel();
@@ -317,7 +317,7 @@ fn watch(cancel: &Cancel, ended: &Cancel, stop: &Cancel, finished: &Cancel) {
 /// 255 could mean the command's, a signal in the guest, or a lost connection.
 fn wrapped(command: &str, role: Become, mark: &str) -> String {
     let sudo = match role {
-        Become::Nobody => "",
+        Become::User => "",
         Become::Root => "sudo -n ",
     };
     let command = shell_quote(command);
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_command_is_quoted_for_any_login_shell_and_sudo_never_asks() {
-        insta::assert_snapshot!(wrapped("echo 'a b'", Become::Nobody, "M-"), @r"exec sh -c 'sh -c '\''echo '\''\'\'''\''a b'\''\'\'''\'''\''; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
+        insta::assert_snapshot!(wrapped("echo 'a b'", Become::User, "M-"), @r"exec sh -c 'sh -c '\''echo '\''\'\'''\''a b'\''\'\'''\'''\''; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
         insta::assert_snapshot!(wrapped("id", Become::Root, "M-"), @r"exec sh -c 'sudo -n sh -c id; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
     }
 }

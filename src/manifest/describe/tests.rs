@@ -80,7 +80,7 @@ shelf = "x"
 /// A file of families, so that the row of its key is read.
 const OWN: &str = "[family.own]\nuser = \"own\"\n";
 
-/// A key that nobody reads would be taken for one that works.
+/// A key that is never read would be taken for one that works.
 #[test]
 fn every_key_is_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ fn every_key_is_read() {
         .filter(|(_, key)| !is_read(key))
         .map(|(table, key)| format!("{table}.{}", key.name))
         .collect();
-    assert!(unread.is_empty(), "keys that nobody reads: {unread:?}");
+    assert!(unread.is_empty(), "keys that are never read: {unread:?}");
 }
 
 #[test]

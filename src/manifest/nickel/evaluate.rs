@@ -28,7 +28,7 @@ use crate::manifest::sources::NOWHERE;
 pub const MEMORY: u64 = 1 << 30;
 /// Nickel's parser and some of its passes recurse.
 const STACK: usize = 256 << 20;
-/// Where the library seems to be. Nickel looks for imports beside the importing file first, then here.
+/// Where the library seems to be. Nickel looks for imports next to the importing file first, then here.
 const LIBRARY_FOLDER: &str = "/built-in";
 const LIBRARY: &str = "/built-in/pipeline.ncl";
 
@@ -48,11 +48,11 @@ pub fn serve() -> io::Result<()> {
         let json = serde_json::to_vec(&answer)?;
         io::stdout().write_all(&json)
     })?;
-    // The panic itself was told on standard error.
+    // The panic itself was printed on standard error.
     worker.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
 }
 
-/// `grace` lies between the limit that is told of by a signal and the one that kills.
+/// `grace` lies between the limit that a signal reports and the one that kills.
 fn limit(resource: Resource, most: u64, grace: u64) -> io::Result<()> {
     let limit = Rlimit {
         current: Some(most),

@@ -33,7 +33,7 @@ const SECONDS: &str = "PIPELINE_NICKEL_SECONDS";
 const DEFAULT_SECONDS: u64 = 20;
 /// The clock on the wall may run this much longer, for hosts that are busy with other things.
 const PATIENCE: u32 = 5;
-/// How often the parent looks: short beside an evaluation.
+/// How often the parent looks: short compared with an evaluation.
 const POLL: Duration = Duration::from_millis(2);
 /// This program, even if its file was replaced meanwhile (proc(5)).
 const OURSELVES: &str = "/proc/self/exe";

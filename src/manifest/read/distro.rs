@@ -14,8 +14,7 @@ use crate::manifest::describe::text::Name;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::FileError;
 use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Media, Source, Template};
-use crate::manifest::script;
-use crate::manifest::suggest;
+use crate::manifest::{script, suggest};
 use crate::platform::Platform;
 use crate::size::{ByteSize, GIB};
 

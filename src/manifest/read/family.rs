@@ -1,4 +1,4 @@
-//! `families`: files with families and installers of the user's own, beside the built-in ones.
+//! `families`: files with families and installers of the user's own, in addition to the built-in ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,12 @@ use miette::NamedSource;
 use super::Reading;
 use crate::families::{self, Fault, Kind, Mistake, Tables};
 use crate::installer::Installer;
-use crate::manifest::builtin;
 use crate::manifest::describe::tables::MANIFEST;
 use crate::manifest::error::{ProblemKind, Source, Span};
 use crate::manifest::fields::Fields;
 use crate::manifest::files::FileError;
 use crate::manifest::model::Template;
-use crate::manifest::names;
-use crate::manifest::suggest;
+use crate::manifest::{builtin, names, suggest};
 
 /// A file that the manifest names.
 struct File<'a> {

@@ -60,7 +60,7 @@ pub(super) fn read_netboot(
     Some(source)
 }
 
-/// Whether an installer without an image is told where the rest of it is.
+/// Whether an installer without an image knows where the rest of it is.
 fn can_start(known: &Installer, source: &InstallerSource) -> bool {
     let arguments = source.arguments.as_deref().unwrap_or_default();
     let has_mirror = source.mirror.is_some() || !known.mirror.is_empty();

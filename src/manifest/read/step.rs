@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::builtin;
 use crate::manifest::describe::row::{Cell, In};
 use crate::manifest::describe::tables::{FLAVOR, FlavorKeys, Installed, MANIFEST, STEP, StepKey, StepKeys};
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::{Extent, FileError};
 use crate::manifest::model::{AnsibleStep, CopyStep, EnvValue, RunStep, Step, StepKind};
 use crate::manifest::parse::Value;
-use crate::manifest::script;
-use crate::manifest::suggest;
+use crate::manifest::{builtin, script, suggest};
 
 use super::{FlavorDraft, Reading, Spot, check};
 use crate::syntax::secret::read_secret;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use minijinja::ErrorKind;
 
-use crate::manifest::builtin;
 use crate::manifest::context::Context;
 use crate::manifest::error::{Source, Span};
-use crate::manifest::suggest;
+use crate::manifest::{builtin, suggest};
 
 /// Why a template gave no text. Its place is in the template's own text.
 #[derive(Clone, Debug)]

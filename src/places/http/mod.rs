@@ -57,7 +57,7 @@ pub struct Http {
 /// How a server lets us in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Login {
-    /// Anybody may.
+    /// Every client may.
     Anonymous,
     /// User and password (RFC 7617).
     Password { user: String, password: Secret },
@@ -189,7 +189,7 @@ impl Place for Server {
         let folder = folder_of(&url).unwrap_or(&self.base);
         // Few servers refuse before they have taken all of it.
         if item.bytes >= ASK_FROM && folders.lacks(folder) {
-            // What stands in the way here is told by the answer to the PUT.
+            // The answer to the PUT says what stands in the way here.
             let _ = folders.make(folder);
         }
         let mut has_folder = false;

@@ -259,7 +259,7 @@ impl Place for Store {
         let other = head
             .meta_sha512
             .as_ref()
-            .is_some_and(|told| *told != item.sha512.hex);
+            .is_some_and(|known| *known != item.sha512.hex);
         let found = looked(&url, head)?;
         // What says that it is something else need not be read to know that.
         Ok(found.filter(|_| !other))

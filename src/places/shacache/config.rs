@@ -1,5 +1,5 @@
 //! `shacache.cfg`: which keys there are, which an upload needs, and what the reference client passes over in silence, which
-//! is told here. Opens none of the files that it names; how lines become values is `ini`'s.
+//! is reported here. Opens none of the files that it names; how lines become values is `ini`'s.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -204,7 +204,7 @@ impl Config {
             };
             let line = option.line;
             self.warnings
-                .push(format!("{shown}:{line}: nobody reads the key `{key}`; {remedy}"));
+                .push(format!("{shown}:{line}: the key `{key}` is not read; {remedy}"));
         }
         if self.private_key.is_none() {
             self.warnings.push(format!(
@@ -290,7 +290,7 @@ mod tests {
         let warnings = parse(&text).unwrap().warnings;
         assert_eq!(
             warnings[0],
-            "s.cfg:6: nobody reads the key `signature_private_key_file`; it is spelled `signature-private-key-file`"
+            "s.cfg:6: the key `signature_private_key_file` is not read; it is spelled `signature-private-key-file`"
         );
         assert!(warnings[1].contains("listed unsigned"), "{warnings:?}");
         let other = format!(
@@ -298,7 +298,7 @@ mod tests {
         );
         assert_eq!(
             parse(&other).unwrap().warnings,
-            ["s.cfg:6: nobody reads the key `signature-certificate-file`; take it out, or correct its name"]
+            ["s.cfg:6: the key `signature-certificate-file` is not read; take it out, or correct its name"]
         );
     }
 
@@ -369,8 +369,8 @@ mod tests {
             ),
             (&format!("{URLS}[networkcache]\n"), "is there twice"),
         ] {
-            let told = refused(text);
-            assert!(told.contains(said), "{told}\n{text}");
+            let why = refused(text);
+            assert!(why.contains(said), "{why}\n{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One entry of a shadir list: what is told about a file, as JSON inside JSON, byte for byte as the reference client
+//! One entry of a shadir list: what is said about a file, as JSON inside JSON, byte for byte as the reference client
 //! writes it, for the signature is over the inner text.
 
 use std::io;
@@ -15,7 +15,7 @@ use crate::digest::Digest;
 pub struct Entry {
     /// The description, as JSON text: what is signed.
     pub info: String,
-    /// Signature in base64; empty where nobody signs.
+    /// Signature in base64; empty where there is no signing key.
     pub signature: String,
 }
 

@@ -69,7 +69,7 @@ pub struct Shacache {
     pub config: PathBuf,
     /// The key that all images are listed under.
     pub key: String,
-    /// What is told about each image, in this order.
+    /// Describes each image, in this order.
     pub metadata: Vec<(String, Metadatum)>,
 }
 
@@ -268,7 +268,7 @@ impl Server {
         })
     }
 
-    /// Whether the list of the key has this entry; none where the list cannot be had.
+    /// Whether the list of the key has this entry; none where the list cannot be fetched.
     fn is_listed(&self, entry: &Entry, cancel: &Cancel) -> Result<Option<bool>, UploadError> {
         let Some(base) = &self.config.download_directory else {
             return Ok(None);

@@ -164,12 +164,12 @@ fn read_answers(pipe: ChildStdout, sender: mpsc::Sender<(Output, String)>) {
     });
 }
 
-/// A failure that the process told of.
+/// A failure that the process reported.
 fn failed(mut failure: Failure, tail: &[String], cancel: &Cancel) -> NodeError {
     // We did not ask it to stop.
     if failure.kind == FailureKind::Cancelled && !cancel.is_cancelled() {
         return NodeError::Killed {
-            how: "was told to stop by a signal".to_owned(),
+            how: "was stopped by a signal".to_owned(),
             tail: tail.to_vec(),
         };
     }
@@ -185,7 +185,7 @@ fn ended_early(ended: ExitStatus, starved: impl FnOnce() -> Option<OomKill>, tai
     match ended.signal() {
         Some(signal) if FAULTS.contains(&signal) => NodeError::Crashed { how, tail },
         Some(signal) => match starved().filter(|_| signal == signal_hook::consts::SIGKILL) {
-            Some(told) => NodeError::HostMemory { told },
+            Some(kill) => NodeError::HostMemory { kill },
             None => NodeError::Killed { how, tail },
         },
         None => NodeError::Crashed { how, tail },

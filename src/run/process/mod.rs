@@ -138,17 +138,17 @@ mod tests {
     #[test]
     fn a_request_of_another_version_is_refused_whatever_its_fields_are() {
         let refused = |line: &str| Request::read(line).err().unwrap();
-        let told = refused("{\"protocol\": 99, \"what\": \"nobody knows\"}");
+        let why = refused("{\"protocol\": 99, \"what\": \"unknown\"}");
         assert!(
-            told.contains("version 1, this one has version 99; both sides"),
-            "{told}"
+            why.contains("version 1, this one has version 99; both sides"),
+            "{why}"
         );
-        let told = refused("{\"protocol\": 1}");
+        let why = refused("{\"protocol\": 1}");
         assert!(
-            told.contains("cannot read its request: missing field `node`"),
-            "{told}"
+            why.contains("cannot read its request: missing field `node`"),
+            "{why}"
         );
-        let told = refused("");
-        assert!(told.contains("cannot read its request: EOF"), "{told}");
+        let why = refused("");
+        assert!(why.contains("cannot read its request: EOF"), "{why}");
     }
 }

@@ -37,7 +37,7 @@ pub struct Plan {
     pub way: Way,
     /// Longest time to the first sign of life.
     pub limit: Duration,
-    /// Longest time for the questions, beside that for the jobs of the boot.
+    /// Longest time for the questions, in addition to that for the jobs of the boot.
     pub questions: Duration,
     /// Whether a login prompt is waited for.
     pub login: bool,
@@ -80,7 +80,7 @@ pub fn url() -> String {
 /// tells nothing of the image.
 ///
 /// # Errors
-/// [`StageError`] when the host cannot run the machine, and when somebody stops us.
+/// [`StageError`] when the host cannot run the machine, and when it is stopped.
 pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     let mut seen = boot_once(plan, site)?;
     for _ in 0..STARVED_BOOTS {

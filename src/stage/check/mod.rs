@@ -41,7 +41,7 @@ use crate::stage::task::{File, Made, Stored, Task};
 /// The results of the checks.
 const REPORT: &str = "report.json";
 
-/// What is told of passed checks.
+/// Facts of passed checks.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     /// Of the file that was checked; absent in results of a version that did not note it.
@@ -96,7 +96,7 @@ impl Task for CheckWork {
 
     fn unkept(&self) -> Option<&'static str> {
         Some(
-            "the guest of a check is a copy that nobody has a key to; what it showed is in the logs of this node",
+            "the guest of a check is a copy without a login for us; what it showed is in the logs of this node",
         )
     }
 

@@ -18,7 +18,7 @@ use crate::stage::error::StageError;
 
 /// First systemd that takes root's key as a credential, and credentials over SMBIOS (its NEWS).
 const CREDENTIALS_SINCE: u32 = 252;
-/// Folders in which distributions keep systemd's own library, whose name has its version, beside Debian's multiarch one.
+/// Folders in which distributions keep systemd's own library, whose name has its version, next to Debian's multiarch one.
 const LIBRARIES: [&str; 3] = ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"];
 /// Lines around the answers on the console.
 const BEGIN: &str = "pipeline-check-begin";

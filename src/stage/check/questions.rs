@@ -19,7 +19,7 @@ const ANSWER: &str = "answer";
 /// Bytes that a guest reads in a second, at least, under KVM.
 const READ_PER_SECOND: u64 = 100 << 20;
 
-/// What the script must know beside its questions.
+/// What the script must know in addition to its questions.
 #[derive(Clone, Debug, Default)]
 pub struct Setting {
     /// Where answers are posted; empty: they are printed.

@@ -84,7 +84,7 @@ impl<'a> Watch<'a> {
     /// Looks at everything, in the order in which a boot shows it, and gives what was seen.
     ///
     /// # Errors
-    /// When the host cannot run the machine, and when somebody stops us.
+    /// When the host cannot run the machine, and when it is stopped.
     pub fn all(&mut self, plan: &Plan) -> Result<Seen, StageError> {
         match self.in_order(plan) {
             Ok(()) => {}
@@ -277,7 +277,7 @@ impl<'a> Watch<'a> {
         self.seen.answers = Err(Cause { owner, text });
     }
 
-    /// Knocks until somebody opens, or the time for that is over.
+    /// Knocks until the port opens, or the time for that is over.
     fn knock_at(&mut self, port: u16) -> Result<(), MachineError> {
         self.site.emit.phase(format!("knocking at port {port}"));
         let limit = scaled(self.site.accel, PORT);
@@ -289,12 +289,12 @@ impl<'a> Watch<'a> {
                 }
                 Knock::Greeted(text) => Ok(text),
                 // sshd greets; others may wait for the first word.
-                Knock::Open if port == SSH => Err("an open port where nobody greets".to_owned()),
+                Knock::Open if port == SSH => Err("an open port without an SSH greeting".to_owned()),
                 Knock::Open => Ok("open".to_owned()),
                 Knock::Closed => Err("a closed port".to_owned()),
                 Knock::Nothing => Err("no answer".to_owned()),
             };
-            // What opens other ports may be told to wait.
+            // What opens other ports may be configured to wait.
             let is_over = found.is_ok() || started.elapsed() > limit || port == SSH && self.is_at_rest();
             self.seen.ports.insert(port, found);
             if is_over {

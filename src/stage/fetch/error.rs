@@ -1,4 +1,4 @@
-//! Why bytes could not be had, source by source. URLs in here are already free of secrets.
+//! Why bytes could not be fetched, source by source. URLs in here are already free of secrets.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,10 +1,9 @@
 //! Checksum files of publishers (`SHA256SUMS`, `CHECKSUM`): fetched, their signature verified where a keyring is given,
 //! and a name looked up in them.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use super::error::FetchError;
 use super::local;
@@ -27,8 +26,8 @@ const VERIFY: Duration = Duration::from_secs(60);
 /// Why a list gave no digest.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// It cannot be had.
-    #[error("the checksum file {url} cannot be had: {reason}")]
+    /// It cannot be fetched.
+    #[error("cannot fetch the checksum file {url}: {reason}")]
     Unavailable { url: String, reason: String },
     #[error(
         "the signature of the checksum file {url} is not good: {reason}\n  \
@@ -157,7 +156,7 @@ fn get(url: &str, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
     Ok(bytes)
 }
 
-/// What is signed: the list itself beside its signature, or the text inside a clear-signed one.
+/// What is signed: the list itself next to its signature, or the text inside a clear-signed one.
 fn verify(
     list: &[u8],
     signature: Option<&[u8]>,

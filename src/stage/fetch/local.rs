@@ -28,7 +28,7 @@ pub(super) fn path_of(source: &str) -> Option<PathBuf> {
     (!source.contains("://")).then(|| PathBuf::from(source))
 }
 
-/// Reads a file to its end, block by block, as long as nobody asks to stop.
+/// Reads a file to its end, block by block, until it is asked to stop.
 pub(super) fn read(
     path: &Path,
     cancel: &Cancel,

@@ -303,7 +303,7 @@ impl Transfer<'_, '_> {
             let bytes = match body.next(self.cancel) {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) if announced.is_none_or(|want| self.part.len() >= want) => return Ok(()),
-                // Told of the whole file, not of what this request was to bring.
+                // Reported of the whole file, not of what this request was to bring.
                 Ok(None) | Err(HttpError::Cut { .. }) => {
                     return Err(from_http(HttpError::Cut {
                         got: self.part.len(),

@@ -1,4 +1,4 @@
-//! The file that grows while bytes arrive, and a note beside it that says whose bytes they are. Both outlive a killed
+//! The file that grows while bytes arrive, and a note next to it that says whose bytes they are. Both outlive a killed
 //! run. Knows nothing of the network.
 
 use std::fs::{File, OpenOptions};
@@ -16,7 +16,7 @@ use crate::size::ByteSize;
 /// Bytes read at once when hashing what is there.
 const BLOCK: usize = 1024 * 1024;
 
-/// What the note beside the file says.
+/// What the note next to the file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     /// The digest wanted.

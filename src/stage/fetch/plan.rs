@@ -105,7 +105,7 @@ pub(in crate::stage) fn medium(
                     name: urls.first().and_then(|url| url.rsplit('/').next()),
                     keyring: list.keyring.as_ref().map(|keyring| keyring.digest.as_str()),
                     signature: if list.signature.is_some() {
-                        "beside it"
+                        "next to it"
                     } else {
                         "in it"
                     },

@@ -14,7 +14,7 @@ use crate::stage::task::{File, Made, Task};
 /// The medium.
 pub const MEDIA: &str = "media";
 
-/// What is told of a download.
+/// Facts of a download.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     url: Option<String>,

@@ -1,4 +1,4 @@
-//! `index.json`: every published image with its digests, what it was built from, and where it can be had. Pure data.
+//! `index.json`: every published image with its digests, what it was built from, and where it is published. Pure data.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub struct Published {
     pub beside: Vec<PublishedFile>,
 }
 
-/// A file that is published beside an image.
+/// A file that is published with an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PublishedFile {
     /// Path below the output folder.
@@ -73,7 +73,7 @@ pub struct ImageFacts {
     pub format: String,
     /// `gzip`, or `none`.
     pub compression: String,
-    /// The source, the steps, and the keys of all that it hangs on.
+    /// The source, the steps, and the keys of all that it depends on.
     pub built_from: serde_json::Value,
 }
 

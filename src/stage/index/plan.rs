@@ -1,4 +1,4 @@
-//! Plans the listing of a published image: what is told of it beside where it is. Pure.
+//! Plans the listing of a published image: what is said of it, and where it is. Pure.
 
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ use crate::stage::result::Taken;
 use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
 use crate::stage::upload::Receipts;
 
-/// What is told of a listing.
+/// Facts of a listing.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     url: String,

@@ -29,7 +29,7 @@ pub const STAGE: Stage = Stage {
 /// What `--rebuild` selects installs by.
 pub const TERM: &str = "distro";
 
-/// Stands in rendered answers where the key of the build will stand: the key pair is made anew for each install and
+/// Stands in rendered answers where the key of the build will stand: the key pair is new for each install and
 /// is no input of it.
 pub const BUILD_KEY: &str = "ssh-ed25519 AAAA-build-key pipeline-build";
 /// The installed disk.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::host::fs::Block;
-use crate::host::fs::Chunk;
+use crate::host::fs::{Block, Chunk};
 
 use super::PackageError;
 use super::pass::Pass;

@@ -20,9 +20,7 @@
     reason = "the C form of the library is the only one with deflateTune; see SAFETY"
 )]
 
-use std::ffi::c_int;
-use std::ffi::c_uint;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_uint, c_void};
 use std::marker::PhantomData;
 
 use libz_rs_sys as z;

@@ -17,7 +17,7 @@ pub enum PackageError {
         /// What the decompressor found.
         what: String,
     },
-    /// A compression library refused to work; for instance for want of memory.
+    /// A compression library refused to work; for instance for lack of memory.
     #[error("could not compress {}: {what}", path.display())]
     Compressor {
         /// The file being written.

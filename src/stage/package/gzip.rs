@@ -5,20 +5,14 @@
 //! the input and the level, and on nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::host::fs::Block;
-use crate::host::fs::Chunk;
-use crate::host::fs::fill_with_zeros;
+use crate::host::fs::{Block, Chunk, fill_with_zeros};
 
 use super::PackageError;
-use super::deflate::Memory;
-use super::deflate::WINDOW;
-use super::deflate::deflate;
-use super::pass::BLOCK;
-use super::pass::Pass;
+use super::deflate::{Memory, WINDOW, deflate};
+use super::pass::{BLOCK, Pass};
 
 /// Blocks that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 0.3 MiB of deflate state). More than
 /// 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
@@ -147,7 +141,7 @@ impl Job<'_, '_> {
         self.tail_is_zero = whole_zero;
         let (sender, cancel) = (self.sender.clone(), self.pass.cancel.clone());
         self.pass.workers.spawn(move || {
-            // Nobody listens any more after a stop: do not keep the pool busy.
+            // No one listens any more after a stop: do not keep the pool busy.
             if !cancel.is_cancelled() {
                 compressor.work(last);
                 drop(sender.send((number, compressor)));

@@ -1,8 +1,7 @@
 //! Passes progress on, but not more often than eyes can follow: a reader of events should not have to sort out a call
 //! for each block.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Time between two calls.
 const EVERY: Duration = Duration::from_millis(100);

@@ -31,8 +31,7 @@ mod zstd;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use crate::digest::Algorithm;
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::host::cancel::Cancel;
 use crate::manifest::model::Compression;
 

@@ -1,10 +1,8 @@
 //! The file being written: made new, taken away again unless it is kept.
 
-use std::fs;
 use std::fs::File;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::host::fs::FsError;
 

@@ -1,27 +1,19 @@
 //! One reading of the input on its way to the output: what every compression needs of its surroundings.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::digest::Algorithm;
 use crate::host::cancel::Cancel;
-use crate::host::fs::Block;
-use crate::host::fs::BlockReader;
-use crate::host::fs::Chunk;
-use crate::host::fs::FsError;
-use crate::host::fs::fill_with_zeros;
+use crate::host::fs::{Block, BlockReader, Chunk, FsError, fill_with_zeros};
 use crate::manifest::model::Compression;
 
-use super::PackageError;
-use super::Packaged;
-use super::Spec;
 use super::meter::Meter;
 use super::output::Output;
-use super::sink::Holes;
-use super::sink::Sink;
+use super::sink::{Holes, Sink};
 use super::workers::Workers;
+use super::{PackageError, Packaged, Spec};
 
 /// Bytes of input in a block. Part of the gzip format that we write: another size gives other bytes. Larger blocks
 /// compress and run a little better, smaller ones spread better and need less memory.

@@ -1,16 +1,12 @@
 //! Takes the finished bytes in order and gives them to the writer and the hashing threads, without copying them.
 
 use std::fs::File;
-use std::io;
 use std::io::Write;
 use std::sync::mpsc;
-use std::thread;
+use std::{io, thread};
 
-use crate::digest::Algorithm;
-use crate::digest::Digest;
-use crate::host::fs::Chunk;
-use crate::host::fs::HashThreads;
-use crate::host::fs::SparseWriter;
+use crate::digest::{Algorithm, Digest};
+use crate::host::fs::{Chunk, HashThreads, SparseWriter};
 
 use super::output::Output;
 

@@ -14,7 +14,7 @@ use crate::stage::{Site, size};
 /// The packaged image.
 pub const IMAGE: &str = "image";
 /// Why what was made of a packaged image no longer stands: equal inputs need not give equal bytes.
-pub(in crate::stage) const AGAIN: &str = "the image was packaged anew since";
+pub(in crate::stage) const AGAIN: &str = "the image was repackaged since";
 /// The disk that is packaged.
 pub(super) const SIZED: Role = Role::new("disk");
 

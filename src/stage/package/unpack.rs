@@ -3,22 +3,15 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
-use liblzma::stream::CONCATENATED;
-use liblzma::stream::Stream;
+use liblzma::stream::{CONCATENATED, Stream};
 
 use crate::host::cancel::Cancel;
-use crate::host::fs::Block;
-use crate::host::fs::BlockReader;
-use crate::host::fs::FsError;
-use crate::host::fs::SparseWriter;
+use crate::host::fs::{Block, BlockReader, FsError, SparseWriter};
 use crate::manifest::model::Compression;
 use crate::size::ByteSize;
 

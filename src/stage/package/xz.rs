@@ -1,15 +1,10 @@
 //! The .xz format on several cores, by the library's own threads: one stream of independent blocks of a fixed size, so
 //! the output does not depend on the number of threads.
 
-use liblzma::stream::Action;
-use liblzma::stream::Check;
-use liblzma::stream::MtStreamBuilder;
-use liblzma::stream::Status;
-use liblzma::stream::Stream;
+use liblzma::stream::{Action, Check, MtStreamBuilder, Status, Stream};
 
 use super::PackageError;
-use super::pass::BLOCK;
-use super::pass::Pass;
+use super::pass::{BLOCK, Pass};
 
 /// What the threads may use together. Each needs about eleven times the level's dictionary (8 MiB at level 6) and its
 /// blocks; a level whose single thread needs more gets one thread.

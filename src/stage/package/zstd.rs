@@ -1,15 +1,10 @@
 //! Zstandard (RFC 8878) on several cores, by the library's own threads: one frame, with its content's size and checksum.
 //! The library cuts the input into jobs of a fixed size, so the output does not depend on the number of threads.
 
-use zstd::stream::raw::CParameter;
-use zstd::stream::raw::Encoder;
-use zstd::stream::raw::InBuffer;
-use zstd::stream::raw::Operation;
-use zstd::stream::raw::OutBuffer;
+use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
 
 use super::PackageError;
-use super::pass::BLOCK;
-use super::pass::Pass;
+use super::pass::{BLOCK, Pass};
 
 /// Bytes of input in a job. Part of the output: another size gives other bytes.
 const JOB: u32 = 8 << 20;

@@ -45,7 +45,7 @@ pub struct Provisioned {
 }
 
 impl Default for Provisioned {
-    /// For results of versions that told nothing.
+    /// For results of versions that reported nothing.
     fn default() -> Self {
         Self {
             root: None,
@@ -118,8 +118,8 @@ impl Task for ProvisionWork {
     /// An unsealed guest must be entered once more, by the key of its install node. One that is installed again has another.
     fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
         let result = stored.result.as_ref().ok_or(None)?;
-        let told: Provisioned = result.facts().unwrap_or_default();
-        if !told.sealed && self.guest.door == Door::Installed && (stored.taken)(&BASE).is_none() {
+        let facts: Provisioned = result.facts().unwrap_or_default();
+        if !facts.sealed && self.guest.login == GuestLogin::Installed && (stored.taken)(&BASE).is_none() {
             let why = "the key that opens its guest has gone from the store with the installed disk";
             return Err(Some(why.to_owned()));
         }
@@ -141,8 +141,8 @@ impl Task for ProvisionWork {
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
         let base = taken.get(&BASE)?;
         let key = || base.path(KEY);
-        let told = provision(self, &base.path(install::DISK)?, &key, site, &out.join(DISK))?;
-        Ok(Made::with(&told))
+        let facts = provision(self, &base.path(install::DISK)?, &key, site, &out.join(DISK))?;
+        Ok(Made::with(&facts))
     }
 }
 
@@ -166,19 +166,19 @@ pub fn provision(
         seed,
     };
     let session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
-    let mut told = Provisioned::default();
+    let mut facts = Provisioned::default();
     session.through(|session| {
         session.enter(&key, &work.guest.user)?;
         session.settle(&work.guest)?;
         steps::run_all(&work.steps, session, &key, site)?;
-        told.root = root(session, site)?;
+        facts.root = root(session, site)?;
         // Cloud-init lets in each new seed, but would keep the key of this one.
-        told.sealed = work.guest.login == GuestLogin::Given(Access::CloudInit)
-            || told
+        facts.sealed = work.guest.login == GuestLogin::Given(Access::CloudInit)
+            || facts
                 .root
                 .as_ref()
                 .is_none_or(|root| root.file_system.starts_with("ext"));
-        if told.sealed {
+        if facts.sealed {
             seal(session, &key, site)?;
         }
         // A guest that goes down by itself meanwhile may have kept what sealing took out.
@@ -186,7 +186,7 @@ pub fn provision(
     })?;
     site.emit.phase("compacting the disk");
     disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;
-    Ok(told)
+    Ok(facts)
 }
 
 /// Asks the guest where its root is.

@@ -7,9 +7,8 @@ use serde::Serialize;
 use super::plan::{Action, PlannedStep};
 use crate::digest::sha256_hex;
 use crate::guest;
-use crate::manifest::context;
 use crate::manifest::model::{Distro, EnvValue, Secret, Step, StepKind, Template};
-use crate::manifest::template;
+use crate::manifest::{context, template};
 use crate::stage::recipe::PlanError;
 
 /// Revision of what the copy of a folder leaves in the guest.

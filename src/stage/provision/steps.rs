@@ -254,7 +254,7 @@ mod tests {
     fn a_script_runs_by_its_first_line_although_its_file_may_not_be_executed() {
         let folder = tempfile::tempdir().unwrap();
         let run = |script: &str| {
-            // As in a folder that is mounted with noexec: nobody may execute the file.
+            // As in a folder that is mounted with noexec: the file cannot be executed.
             let text = String::from_utf8(envelope(script, None, &BTreeMap::new()))
                 .unwrap()
                 .replace(GUEST_FOLDER, &folder.path().join("x").to_string_lossy())

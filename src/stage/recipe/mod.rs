@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
 use crate::plan::graph::{Nodes, PlannedImage};
 
-/// What planning needs beside the manifest.
+/// What planning needs in addition to the manifest.
 pub struct Inputs<'a> {
     /// What is planned beyond images in the output folder.
     pub wanted: Wanted,

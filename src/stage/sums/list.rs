@@ -1,28 +1,20 @@
-//! Publishes into the output folder: images put in their place whole, and beside them the files that list checksums,
+//! Publishes into the output folder: images put in their place whole, and next to them the files that list checksums,
 //! in the form that `sha512sum -c` and `md5sum -c` read. A run that builds some images leaves the lines of the others.
 //! Knows nothing of how images are made, and never opens one.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::ops::Bound;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Component;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
+use std::{fs, io};
 
 use crate::checksum_list;
-use crate::digest::Algorithm;
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::host::cancel::Cancel;
 use crate::host::fs as host;
-use crate::host::fs::FsError;
-use crate::host::fs::Share;
-use crate::host::fs::Stamp;
+use crate::host::fs::{FsError, Share, Stamp};
 use crate::manifest::model::Compression;
 
 /// Held while the lists of an output folder are read and replaced, so that two runs do not lose each other's lines.

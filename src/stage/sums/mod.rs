@@ -13,16 +13,15 @@ pub(super) use self::list::LOCK;
 pub use self::list::{SumsError, deliver, file_name, listed, merge};
 pub(super) use self::plan::plan;
 pub use self::plan::{STAGE, SumsWork};
-use super::Site;
 use super::error::StageError;
-use super::package;
 use super::part::Part;
 use super::result::{Given, Taken};
 use super::task::{File, Finding, Made, Memo, Stored, Task};
+use super::{Site, package};
 use crate::digest::{Algorithm, Digest};
 use crate::host::fs::{self as host_fs, Stamp};
 
-/// What is told of a delivery: the image's own file, and those beside it.
+/// Facts of a delivery: the image's own file, and those published with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivery {
     /// The file as it was put there.
@@ -34,12 +33,12 @@ pub struct Delivery {
     /// When it was packaged; absent in those of a version that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packaged: Option<Timestamp>,
-    /// Files beside it, by their paths below the output folder.
+    /// Files published with it, by their paths below the output folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<PathBuf, Delivered>,
 }
 
-/// A file that was put beside an image.
+/// A file that was put next to an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivered {
     /// The file as it was put there.
@@ -191,7 +190,7 @@ impl SumsWork {
             .0
             .entry((self.output.clone(), algorithm))
             .or_insert_with(|| {
-                // A list that cannot be read is one to be written anew: that will say why it cannot.
+                // A list that cannot be read is to be written again: that will say why it cannot.
                 listed(&self.output, algorithm).unwrap_or_default()
             });
         list.get(path).cloned()

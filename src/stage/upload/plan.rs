@@ -7,9 +7,8 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::manifest::context;
 use crate::manifest::model::{Distro, Image, Manifest};
-use crate::manifest::template;
+use crate::manifest::{context, template};
 use crate::places::{Metadata, Metadatum, Target};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
@@ -33,7 +32,7 @@ pub struct UploadWork {
     pub target: Target,
     /// The image's files, the image first.
     pub parts: Vec<Part>,
-    /// What the place is told about it, in order; empty where places are told nothing.
+    /// Describes it to the place, in order; empty for places that take no description.
     pub metadata: Metadata,
 }
 
@@ -84,7 +83,7 @@ pub(in crate::stage) fn plan(
     Ok(nodes.add(draft, work))
 }
 
-/// What a place is told about an image.
+/// Describes an image to a place.
 fn metadata(
     manifest: &Manifest,
     image: &Image,

@@ -21,7 +21,7 @@ pub struct Receipts {
     /// Of the image itself.
     #[serde(flatten)]
     pub image: Receipt,
-    /// Of the files beside it, by their paths.
+    /// Of the files published with it, by their paths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<PathBuf, Receipt>,
 }
@@ -83,7 +83,7 @@ impl Task for UploadWork {
                 name: &part.path,
                 bytes: artifact.bytes,
                 sha512: artifact.digest(Algorithm::Sha512)?,
-                // What selects the image must not find a file beside it.
+                // What selects the image must not find a file that is published with it.
                 metadata: if is_image { &self.metadata } else { &none },
                 listed: is_image,
             };

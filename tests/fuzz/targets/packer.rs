@@ -80,7 +80,7 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = imported.notes.show();
         }
         Err(faults) => {
-            assert!(!faults.is_empty(), "nothing came of it, and nobody knows why");
+            assert!(!faults.is_empty(), "nothing came of it, and unknown why");
             for fault in faults {
                 let _ = fault.to_string();
             }

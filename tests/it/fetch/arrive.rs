@@ -104,7 +104,7 @@ fn one_mirror_completes_what_another_began() {
 }
 
 #[test]
-fn a_file_that_changed_on_the_server_is_fetched_anew() {
+fn a_file_that_changed_on_the_server_is_fetched_again() {
     let (bench, old, new) = (Bench::new(), vec![1; MIB], bytes(MIB));
     let server = Server::start(old)
         .etag("\"old\"")

@@ -1,11 +1,10 @@
 //! Images that are broken must fail the checks that are there for what is broken, and no others; and those that have no
 //! agent are asked in other ways. Real guests, made from the quickstart's image by editing its file system while it is off.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use pipeline::internals::checks::{Agent, Check, CheckSet, Command, Identity, Network, NoTraces};
 use pipeline::internals::event::{CheckOutcome, CheckResult, What};

@@ -2,23 +2,15 @@
 
 use std::fs;
 use std::fs::OpenOptions;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::repository;
 use super::sealing::seal;
-use crate::support::Bench;
-use crate::support::script_server::Answer;
-use crate::support::script_server::ScriptServer;
-use crate::support::tool;
+use crate::support::script_server::{Answer, ScriptServer};
+use crate::support::{Bench, tool};
 
 pub fn script(text: &str) -> Answer {
     Answer::Script(text.to_owned())

@@ -1,12 +1,11 @@
 //! What stands in for the boot script while somebody waits for its outcome: run by the real agent in a private root,
 //! against the real door.
 
-use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::{io, thread};
 
 use pipeline::internals::boot::agent::{Outcome, Report, Watch, reporting_to};
 use pipeline::internals::machine::door::{BOOT_SCRIPT, Content, Door};

@@ -12,8 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::host::namespace;
 
-use super::BUILD_KEY;
-use super::repository;
+use super::{BUILD_KEY, repository};
 use crate::support::Bench;
 
 pub fn seal(bench: &Bench, key: &str) -> String {

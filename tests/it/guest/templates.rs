@@ -9,8 +9,7 @@ use pipeline::internals::platform::Platform;
 use serde_json::json;
 
 use super::BUILD_KEY;
-use crate::support::Bench;
-use crate::support::tool;
+use crate::support::{Bench, tool};
 
 /// What the program knows of a build, and these values.
 fn facts(more: serde_json::Value) -> Context {

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::ssh::{Key, Ssh, SshAddress};
 use pipeline::internals::manifest::model::AnsibleStep;
-use pipeline::internals::stage::provision::ansible;
-use pipeline::internals::stage::provision::{Action, PlannedStep};
+use pipeline::internals::stage::provision::{Action, PlannedStep, ansible};
 
 use super::LONG;
 use super::sshd::Sshd;

@@ -170,7 +170,7 @@ fn one_image_that_fails_takes_none_of_the_others_out() {
     // The bad blob is found out, sent again and listed.
     let ran = bench.run(&["upload", "m.toml"]);
     well(&ran);
-    says(&ran, &["has other bytes; it is replaced"]);
+    says(&ran, &["differs; replacing it"]);
     assert_eq!(listed(&bench), [SMALL, LARGE]);
 }
 

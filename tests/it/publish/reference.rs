@@ -264,7 +264,7 @@ fn an_unsigned_upload_is_warned_of_by_the_misspelt_key() {
     well(&ran);
     says(
         &ran,
-        &["nobody reads the key `signature_private_key_file`; it is spelled `signature-private-key-file`"],
+        &["the key `signature_private_key_file` is not read; it is spelled `signature-private-key-file`"],
     );
     says(&ran, &["listed unsigned"]);
     let list = String::from_utf8(shelf.file("/shadir/packer-images").unwrap()).unwrap();

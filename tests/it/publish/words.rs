@@ -230,7 +230,7 @@ fn a_plan_shows_what_is_published_only_when_that_is_asked_for() {
       ├─ upload    debian12-3G-base@directory   to do: the target is asked each time
       └─ index     debian12-3G-base@directory   to do: follows what is published
 
-    5 to do, 1 cached; no VM to boot; no experience yet with 5 of them.
+    5 to do, 1 cached; no VM to boot; no time estimate for 5 of them (never built).
     --- stderr
     "##);
 

@@ -1,13 +1,12 @@
 //! A booted guest, saved to a file and restored in stories that need one and not its boot: 2 s of processor time instead of
 //! 30. The program does not know: it starts a qemu, which goes on where the saved one stopped. All that follows is real.
 
-use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, mpsc};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fs, thread};
 
 use pipeline::internals::digest::sha256_hex;
 use pipeline::internals::event::Emitter;

@@ -1,12 +1,11 @@
 //! What stories with full guests share: the quickstart, built once for all of them and kept until something that it is
 //! made of changes, and guests booted as a user would.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use super::deadline::{Deadline, WITH_GUESTS};
 use super::line::{Guests, guests};

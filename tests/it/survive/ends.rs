@@ -23,7 +23,7 @@ use crate::support::vm::qemu_with;
 use crate::support::{Bench, tool};
 
 const LONG: Duration = Duration::from_secs(90);
-/// The kernel's count of kills for want of memory is that of the whole host: one story at a time has machines killed.
+/// The kernel's count of kills for lack of memory is that of the whole host: one story at a time has machines killed.
 static KILLS: Mutex<()> = Mutex::new(());
 
 /// Five images that come to nothing: one panics, one switches itself off, one has nothing to start, one has a boot loader
@@ -93,8 +93,8 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
     ];
     let expected = expected.map(|(name, word)| (format!("provision/{name}-base"), word.to_owned()));
     assert_eq!(verdicts, expected, "{messages:#?}");
-    let broke_down = "qemu itself broke down, which is no fault of the guest: it was killed by signal 6; a newer qemu may \
-                      have this mended; provision/killed-base begins anew";
+    let broke_down = "qemu crashed, which is no fault of the guest: it was killed by signal 6; try a newer qemu; retrying \
+                      provision/killed-base";
     let wanted = ("provision/killed-base".to_owned(), broke_down.to_owned());
     assert!(warnings.contains(&wanted), "{warnings:#?}");
     let all = messages.concat();

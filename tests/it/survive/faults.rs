@@ -97,11 +97,7 @@ fn a_flipped_bit_is_found_where_it_would_be_built_upon_and_built_anew() {
         "{}",
         ran.stderr
     );
-    assert!(
-        ran.stderr.contains("it is taken out and built anew"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("it is removed and rebuilt"), "{}", ran.stderr);
     good(&house, &SIZES);
 
     // In packaged images that are to be put into the output folder once more.

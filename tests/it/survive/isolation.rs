@@ -69,7 +69,7 @@ fn a_node_whose_process_is_killed_or_crashes_costs_that_node_alone() {
     let struck = [
         ("killed", "-KILL", "killed", "was killed by signal 9"),
         ("crashed", "-ABRT", "bug", "crashed: it was killed by signal 6"),
-        ("stopped", "-TERM", "killed", "was told to stop by a signal"),
+        ("stopped", "-TERM", "killed", "was stopped by a signal"),
     ];
     let names: Vec<_> = struck.iter().map(|one| one.0).chain(["spared"]).collect();
     let bench = bench(&names);

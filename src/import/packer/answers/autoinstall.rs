@@ -51,53 +51,12 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
     for (key, node) in own.entries() {
         let part = parts.iter().find(|part| part.key == *key);
         let line = part.map_or(node.place.line, |part| part.line);
-        let plain = |key: &str| {
-            node.text_of(key)
-                .map(|text| quote.plain(&text))
-                .unwrap_or_default()
-        };
         let value = quote.plain(&node.text().unwrap_or_default());
-        if made.take(&WORDS.autoinstall, line, key, &value) {
+        if made.take(&WORDS.autoinstall, line, key, &value) || setting(&mut made, own, key, node, line, quote)
+        {
             continue;
         }
         match key.as_str() {
-            "keyboard" => {
-                made.text("keymap", &plain("layout"));
-                if !plain("variant").is_empty() {
-                    made.note(
-                        Weight::Lost,
-                        line,
-                        "keyboard.variant",
-                        "a variant of the keyboard's layout; `keymap` says the layout alone",
-                    );
-                }
-            }
-            "identity" => {
-                made.text("username", &plain("username"));
-                made.text("fullname", &plain("realname"));
-                made.has_password |= !plain("password").is_empty();
-            }
-            "ssh" => {
-                if node.get("authorized-keys").is_some() {
-                    made.note(
-                        Weight::Lost,
-                        line,
-                        "ssh.authorized-keys",
-                        "keys of the user; put them there with a `copy` step: every clone will have them",
-                    );
-                }
-            }
-            "storage" => storage(&mut made, node, line),
-            "packages" => {
-                let packages = node
-                    .items()
-                    .iter()
-                    .filter_map(Node::text)
-                    .map(|text| quote.plain(&text))
-                    .collect();
-                made.var("packages", Answer::List(packages));
-            }
-            "apt" => apt(&mut made, node, line),
             "early-commands" => {
                 let commands = node.items().iter().map(Node::short);
                 let (stops, others): (Vec<_>, Vec<_>) = commands.partition(|command| stops_ssh(command));
@@ -118,14 +77,6 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
                     made.note(Weight::Todo, line, "late-commands", text);
                 }
             }
-            "user-data" if own.get("identity").is_none() => {
-                made.note(
-                    Weight::Lost,
-                    line,
-                    "user-data",
-                    "accounts by cloud-init; an account is `username` of the vars, all else can be a step",
-                );
-            }
             _ if matches!(node.value, Value::Null) => {}
             _ => keep(&mut kept, part, quote),
         }
@@ -134,6 +85,64 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
     made.block("packages", kept);
     made.block("late", late);
     made
+}
+
+/// Takes a key that is more than its value; false where it is none of those.
+fn setting(made: &mut Converted, own: &Node, key: &str, node: &Node, line: usize, quote: Quote<'_>) -> bool {
+    let plain = |key: &str| {
+        node.text_of(key)
+            .map(|text| quote.plain(&text))
+            .unwrap_or_default()
+    };
+    match key {
+        "keyboard" => {
+            made.text("keymap", &plain("layout"));
+            if !plain("variant").is_empty() {
+                made.note(
+                    Weight::Lost,
+                    line,
+                    "keyboard.variant",
+                    "a variant of the keyboard's layout; `keymap` says the layout alone",
+                );
+            }
+        }
+        "identity" => {
+            made.text("username", &plain("username"));
+            made.text("fullname", &plain("realname"));
+            made.has_password |= !plain("password").is_empty();
+        }
+        "ssh" => {
+            if node.get("authorized-keys").is_some() {
+                made.note(
+                    Weight::Lost,
+                    line,
+                    "ssh.authorized-keys",
+                    "keys of the user; put them there with a `copy` step: every clone will have them",
+                );
+            }
+        }
+        "storage" => storage(made, node, line),
+        "packages" => {
+            let packages = node
+                .items()
+                .iter()
+                .filter_map(Node::text)
+                .map(|text| quote.plain(&text))
+                .collect();
+            made.var("packages", Answer::List(packages));
+        }
+        "apt" => apt(made, node, line),
+        "user-data" if own.get("identity").is_none() => {
+            made.note(
+                Weight::Lost,
+                line,
+                "user-data",
+                "accounts by cloud-init; an account is `username` of the vars, all else can be a step",
+            );
+        }
+        _ => return false,
+    }
+    true
 }
 
 fn storage(made: &mut Converted, node: &Node, line: usize) {

@@ -140,7 +140,7 @@ fn ended(text: &str) -> String {
     format!("{text}\n")
 }
 
-/// Where a text comes from: a file is nobody's template, `http_content` is Packer's.
+/// Where a text comes from: a file is no template, `http_content` is one of Packer's.
 #[derive(Clone, Copy, Debug)]
 pub enum Quote<'a> {
     File,
@@ -155,7 +155,7 @@ impl Quote<'_> {
             Self::File => go::escape(text),
             Self::Text(scope) => {
                 let context = |_: &str| None;
-                // What cannot be told stays visible where it was.
+                // What cannot be translated stays visible where it was.
                 go::jinja(text, scope, &context).unwrap_or_else(|_| go::escape(text))
             }
         }

@@ -66,7 +66,8 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
     }
     made.block("packages", kept);
     if !late.is_empty() {
-        made.blocks.push(("commands", Added::Command(quote.quoted(&late))));
+        made.blocks
+            .push(("commands", Added::Command(quote.quoted(&late))));
     }
     made
 }

@@ -332,7 +332,7 @@ impl<'r> Reading<'r> {
                 Weight::Todo,
                 Some(&place),
                 format!("local.{name}"),
-                format!("{cause}; what uses it is left out and told below: write its value by hand"),
+                format!("{cause}; what uses it is left out and listed below: write its value by hand"),
             );
         }
     }
@@ -388,7 +388,7 @@ impl<'r> Reading<'r> {
                         Weight::Todo,
                         Some(&self::place(text, attribute)),
                         attribute.key.as_str(),
-                        format!("its value cannot be told here: {cause}; it is left out, write it by hand"),
+                        format!("its value cannot be known here: {cause}; it is left out, write it by hand"),
                     ),
                 },
                 Structure::Block(block) => {

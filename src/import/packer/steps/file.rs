@@ -18,7 +18,7 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
         provisioner.note(Weight::Todo,
             "direction",
             format!(
-                "brought {to} out of the guest; not to be had: publish it from the image, or make it on this host"
+                "brought {to} out of the guest; not supported: publish it from the image, or make it on this host"
             ),
         );
         return;

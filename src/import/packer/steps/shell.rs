@@ -208,7 +208,7 @@ fn inline(
     }
 }
 
-/// A command without the password that it told sudo: steps run as root.
+/// A command without the password that it gave to sudo: steps run as root.
 fn without_sudo(line: String, password: &str) -> String {
     if password.is_empty() || password.contains("{{") {
         return line;

@@ -2,10 +2,9 @@
 //! written to a seed. Each request for them is an event.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use super::InstallerWork;
 use super::plan::{
@@ -22,7 +21,7 @@ use crate::stage::error::StageError;
 use crate::stage::install::BUILD_KEY;
 use crate::stage::requests::RequestLog;
 
-/// What an installer reports to, beside the answers.
+/// What an installer reports to, next to the answers.
 const REPORTS: &str = "report";
 
 /// What an installer asks for when all is done.

@@ -26,7 +26,7 @@ use crate::stage::guest::scaled;
 const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// How often everything is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// Details (packages) are told no more often than this.
+/// Details (packages) are reported no more often than this.
 const DETAIL: Duration = Duration::from_secs(5);
 /// Bytes of syslog that are kept, so that a guest cannot fill the disk; a whole installation sends a few megabytes.
 const LOGGED: u64 = 64 << 20;
@@ -78,7 +78,7 @@ pub(super) struct Follow<'a> {
     heard: Heard,
     log: File,
     logged: u64,
-    told: Told,
+    reporter: Reporter,
     /// Last sign of life that the machine itself does not know of.
     alive: Instant,
     trouble: VecDeque<String>,
@@ -86,7 +86,7 @@ pub(super) struct Follow<'a> {
 
 /// What is shown, and what was shown last.
 #[derive(Debug)]
-struct Told {
+struct Reporter {
     emit: Emitter,
     phase: String,
     percent: Option<u8>,
@@ -112,7 +112,7 @@ impl<'a> Follow<'a> {
             ),
             log: File::create(&path).map_err(|e| StageError::file("write", &path, e))?,
             logged: 0,
-            told: Told {
+            reporter: Reporter {
                 emit: site.emit.clone(),
                 phase: "starting the installer".to_owned(),
                 percent: None,
@@ -189,7 +189,7 @@ impl<'a> Follow<'a> {
             self.heard.served |= request.status == 200 && !is_sign;
             if !request.body.is_empty() {
                 let seen = self.heard.report(&report(&request.body), now);
-                self.told.seen(seen);
+                self.reporter.seen(seen);
             }
         }
         for line in self.syslog.lines() {
@@ -198,7 +198,7 @@ impl<'a> Follow<'a> {
             self.logged += line.len() as u64;
             if self.logged <= LOGGED {
                 drop(writeln!(self.log, "{line}"));
-                self.told.emit.line(Stream::Syslog, line.clone());
+                self.reporter.emit.line(Stream::Syslog, line.clone());
             }
             if tells_of_trouble(&line) {
                 if self.trouble.len() == SHOWN {
@@ -206,12 +206,12 @@ impl<'a> Follow<'a> {
                 }
                 self.trouble.push_back(line.clone());
             }
-            self.told.seen(self.heard.log(&line));
+            self.reporter.seen(self.heard.log(&line));
         }
         let (seen, unfinished) = self.heard.console(machine.console(), now);
-        self.told.seen(seen);
+        self.reporter.seen(seen);
         if let Some(percent) = installer::percent(&unfinished) {
-            self.told.percent(percent);
+            self.reporter.percent(percent);
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Follow<'a> {
         let lines = machine.console().last_lines(SHOWN);
         StageError::Installer(Box::new(InstallerFailure {
             what: wrong.what,
-            reached: reached(machine.console().bytes(), self.heard.served, &self.told.phase),
+            reached: reached(machine.console().bytes(), self.heard.served, &self.reporter.phase),
             verdict: wrong.verdict,
             remedy: wrong.remedy,
             console: lines,
@@ -231,7 +231,7 @@ impl<'a> Follow<'a> {
     }
 }
 
-impl Told {
+impl Reporter {
     fn seen(&mut self, seen: impl IntoIterator<Item = Seen>) {
         for seen in seen {
             match seen {

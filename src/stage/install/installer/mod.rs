@@ -76,7 +76,7 @@ impl Task for InstallerWork {
     }
 
     fn unkept(&self) -> Option<&'static str> {
-        Some("nobody can log in to an installer's machine; what it showed is in the logs of this node")
+        Some("an installer's machine takes no logins; what it showed is in the logs of this node")
     }
 
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {

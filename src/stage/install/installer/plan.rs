@@ -10,7 +10,7 @@ use crate::manifest::context::{self, BootFacts, BuildFacts};
 use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Manifest, Secret, Template};
 use crate::manifest::template;
 use crate::plan::graph::{Draft, Nodes};
-use crate::plan::node::{Cost, Role};
+use crate::plan::node::{Cost, Role, Take};
 use crate::stage::Work;
 use crate::stage::distro::{MachineWish, wish};
 use crate::stage::fetch::{MediaAt, MediaInput, medium};
@@ -63,7 +63,7 @@ pub struct InstallerWork {
     pub file: String,
     /// Label of a seed.
     pub label: String,
-    /// Empty files beside them on a seed.
+    /// Empty files next to them on a seed.
     pub other_seed_files: Vec<String>,
     /// What is seen while it works. No part of the key.
     pub program: Program,
@@ -159,39 +159,7 @@ pub(in crate::stage) fn plan(
     let boot_facts = boot_facts(known, &mirror);
     let arch = distro.platform.hardware().arch;
     let mut takes = Vec::new();
-    let (boot, media) = match &source.media {
-        InstallMedia::Iso(media) => {
-            let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.digest, &mut takes);
-            let boot = match &source.boot_command {
-                Some(text) => InstallerBoot::Typed {
-                    iso,
-                    keys: boot_text(distro, "boot_command", text, &boot_facts)?,
-                },
-                None => InstallerBoot::Iso {
-                    iso,
-                    images: known
-                        .images
-                        .get(arch)
-                        .map(|images| (images.kernel.clone(), images.initrd.clone())),
-                    treeinfo: known.treeinfo.get(arch).cloned(),
-                },
-            };
-            (boot, InstallerMedia::Iso { iso: input })
-        }
-        InstallMedia::Netboot { kernel, initrd } => {
-            let mut at = |name: &str, media, role: &Role| {
-                let subject = format!("{}-{name}", distro.name);
-                medium(nodes, &subject, media, role, facts.digest, &mut takes)
-            };
-            let (kernel, of_kernel) = at("kernel", kernel, &KERNEL);
-            let (initrd, of_initrd) = at("initrd", initrd, &INITRD);
-            let input = InstallerMedia::Netboot {
-                kernel: of_kernel,
-                initrd: of_initrd,
-            };
-            (InstallerBoot::Netboot { kernel, initrd }, input)
-        }
-    };
+    let (boot, media) = boot(nodes, distro, source, &boot_facts, facts, &mut takes)?;
     let has_iso = matches!(source.media, InstallMedia::Iso(_));
     let mut line = known.command_line(delivery, has_iso);
     if let Some(more) = &source.arguments {
@@ -247,6 +215,51 @@ pub(in crate::stage) fn plan(
         machine: wish(distro),
     };
     Ok(nodes.add(draft, work))
+}
+
+/// What the machine starts from, with the nodes that fetch it.
+fn boot(
+    nodes: &mut Nodes<Work>,
+    distro: &Distro,
+    source: &InstallerSource,
+    boot_facts: &BootFacts,
+    facts: &Facts<'_>,
+    takes: &mut Vec<Take>,
+) -> Result<(InstallerBoot, InstallerMedia), PlanError> {
+    let (known, arch) = (&source.installer, distro.platform.hardware().arch);
+    Ok(match &source.media {
+        InstallMedia::Iso(media) => {
+            let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.digest, takes);
+            let boot = match &source.boot_command {
+                Some(text) => InstallerBoot::Typed {
+                    iso,
+                    keys: boot_text(distro, "boot_command", text, boot_facts)?,
+                },
+                None => InstallerBoot::Iso {
+                    iso,
+                    images: known
+                        .images
+                        .get(arch)
+                        .map(|images| (images.kernel.clone(), images.initrd.clone())),
+                    treeinfo: known.treeinfo.get(arch).cloned(),
+                },
+            };
+            (boot, InstallerMedia::Iso { iso: input })
+        }
+        InstallMedia::Netboot { kernel, initrd } => {
+            let mut at = |name: &str, media, role: &Role| {
+                let subject = format!("{}-{name}", distro.name);
+                medium(nodes, &subject, media, role, facts.digest, takes)
+            };
+            let (kernel, of_kernel) = at("kernel", kernel, &KERNEL);
+            let (initrd, of_initrd) = at("initrd", initrd, &INITRD);
+            let input = InstallerMedia::Netboot {
+                kernel: of_kernel,
+                initrd: of_initrd,
+            };
+            (InstallerBoot::Netboot { kernel, initrd }, input)
+        }
+    })
 }
 
 /// Where packages come from.

@@ -19,7 +19,7 @@ use crate::machine::console::Console;
 
 const HALVES: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
 
-/// A machine that prints what it is told to.
+/// A machine that prints what it is given.
 struct Replay {
     serial: UnixStream,
     console: Console,
@@ -132,7 +132,7 @@ fn play(program: &str, text: &str) -> String {
             }
         }
     }
-    let told = match outcome {
+    let ended = match outcome {
         None => "nothing".to_owned(),
         Some(Ok(())) => "installed".to_owned(),
         Some(Err(wrong)) => {
@@ -140,7 +140,7 @@ fn play(program: &str, text: &str) -> String {
             format!("{}: {}", wrong.verdict, wrong.what)
         }
     };
-    assert_eq!(told, expected, "{title}");
+    assert_eq!(ended, expected, "{title}");
     if let Some(phases) = phases {
         assert_eq!(replay.phases.join(", "), phases, "{title}");
     }
