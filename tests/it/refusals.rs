@@ -442,7 +442,7 @@ fn a_medium_of_several_distros_is_fetched_once_and_one_that_its_list_lacks_never
             "install three: made meanwhile by another",
             "has no line for tiny.raw; it has: other.raw",
             "the checksum file http://127.0.0.2:",
-            "cannot be had: ",
+            "cannot fetch the checksum file ",
             "VFS: no root",
         ],
     );
