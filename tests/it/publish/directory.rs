@@ -38,7 +38,7 @@ fn images_are_put_into_a_folder_once_and_listed_with_all_that_is_known() {
     package(&bench, SMALL, &noise(100_000, 3));
     let rebuilt = bench.run(&["upload", "m.toml", "--size", "3G"]);
     well(&rebuilt);
-    says(&rebuilt, &["it is replaced"]);
+    says(&rebuilt, &["replacing it"]);
     assert_eq!(listed(&bench), [SMALL, LARGE]);
 
     let checked = bench.run(&["check-urls", "m.toml"]);

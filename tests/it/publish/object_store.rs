@@ -141,7 +141,7 @@ fn a_small_object_goes_whole_and_a_bucket_that_is_not_there_is_told() {
     );
     let ran = run(&bench, &["upload", "m.toml"]);
     well(&ran);
-    says(&ran, &["it is replaced"]);
+    says(&ran, &["replacing it"]);
     well(&run(&bench, &["check-urls", "m.toml"]));
 
     let text = bench
