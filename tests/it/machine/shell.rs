@@ -286,6 +286,19 @@ fn a_folder_is_copied_over_the_guests_own_tree_and_only_what_was_copied_changes(
 }
 
 #[test]
+fn the_same_holds_whatever_options_for_tar_the_host_has_set() {
+    let the_copy =
+        "machine::shell::a_folder_is_copied_over_the_guests_own_tree_and_only_what_was_copied_changes";
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", the_copy])
+        .env("TAR_OPTIONS", "--exclude=motd --mode=0777")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(again.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
 fn the_same_holds_in_a_guest_that_has_busybox() {
     let bench = Bench::new();
     let tools = bench.path("applets");
