@@ -62,20 +62,19 @@ fn compare(first: &str, second: &str) -> Finding {
     let (ours, theirs) = (id(first), id(second));
     // 32 hexadecimal digits: machine-id(5). Some systems have none.
     let is_id = |id: &str| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit());
+    let mut faults = Vec::new();
     if !is_id(&ours) || !is_id(&theirs) {
-        return Err(Fails(format!("machine ids `{ours}` and `{theirs}`")));
-    }
-    if ours == theirs {
-        return Err(Fails(format!("the machine id {ours} in both")));
+        faults.push(format!("machine ids `{ours}` and `{theirs}`"));
+    } else if ours == theirs {
+        faults.push(format!("the machine id {ours} in both"));
     }
     let (our_keys, their_keys) = (keys(first), keys(second));
+    let has_sshd = first.lines().any(|line| line == "sshd");
     if let Some(key) = our_keys.intersection(&their_keys).next() {
         let kind = key.split(' ').next().unwrap_or_default();
-        return Err(Fails(format!("one SSH host key in both ({kind})")));
-    }
-    let has_sshd = first.lines().any(|line| line == "sshd");
-    if has_sshd && (our_keys.is_empty() || their_keys.is_empty()) {
-        return Err(Fails("no SSH host key although there is an sshd".to_owned()));
+        faults.push(format!("one SSH host key in both ({kind})"));
+    } else if has_sshd && (our_keys.is_empty() || their_keys.is_empty()) {
+        faults.push("no SSH host key although there is an sshd".to_owned());
     }
     let their_secrets = secrets(second);
     let same: Vec<_> = secrets(first)
@@ -84,11 +83,14 @@ fn compare(first: &str, second: &str) -> Finding {
         .map(|(_, path)| path)
         .collect();
     if !same.is_empty() {
-        return Err(Fails(format!(
+        faults.push(format!(
             "the same in both: {}\nmake {} at the first boot, or list in {SHARED_LIST} what clones share on purpose",
             brief(&same.join("\n")),
             if same.len() == 1 { "it" } else { "them" }
-        )));
+        ));
+    }
+    if !faults.is_empty() {
+        return Err(Fails(faults.join("\n")));
     }
     let shared: Vec<_> = first
         .lines()
@@ -138,6 +140,12 @@ mod tests {
         assert!(
             fails.starts_with("the same in both: /etc/munge/munge.key\n") && fails.contains(SHARED_LIST),
             "{fails}"
+        );
+        assert!(
+            seen(&with(&a, k, tls), &with(&a, k, moved)).starts_with(&format!(
+                "the machine id {a} in both\none SSH host key in both (ssh-ed25519)\nthe same in both: /etc/munge"
+            )),
+            "all that is the same is reported at once"
         );
         let listed = "secret 3c /etc/x.key\nshared /etc/munge/munge.key";
         let differ = compare(
