@@ -14,12 +14,7 @@ use crate::support::{Bench, tool};
 fn a_disk_image_with_cloud_init_is_entered_by_a_seed_provisioned_and_grown_from_inside() {
     let story = story(1);
     let bench = &story.bench;
-    tool(
-        "ssh-keygen",
-        &["-q", "-t", "ed25519", "-N", "", "-f", "ops"],
-        &bench.path(""),
-    );
-    let theirs = btrfs_with_cloud_init(&bench.path(""), bench.read("ops.pub").trim());
+    let theirs = btrfs_with_cloud_init(&bench.path(""));
     let digest = tool("sha256sum", &[&theirs.display().to_string()], &bench.path(""));
     let digest = digest.split(' ').next().unwrap();
 

@@ -1,12 +1,15 @@
 //! Somebody else's disk image, as distros publish them for clouds: cloud-init in it, nothing of ours, and btrfs, which
 //! nobody can grow while it is not mounted. Made without a guest, by Debian's own tools.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use pipeline::internals::digest::sha256_hex;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::host::namespace;
 
-use super::debian_mirror;
+use super::vm::is_real;
+use super::{debian_mirror, tool};
 
 const SCRIPT: &str = r#"set -eu
 packages=btrfs-progs,ca-certificates,cloud-init,fdisk,grub-pc-bin,ifupdown,initramfs-tools,iproute2,isc-dhcp-client
@@ -58,12 +61,28 @@ zstd -q --rm theirs.raw
 rm root.img core.img boot.img
 "#;
 
-/// `theirs.raw.zst` in a folder, of 2 GiB with one partition from the first MiB on. The user `ops` is let in by a key.
-pub fn btrfs_with_cloud_init(folder: &Path, public_key: &str) -> PathBuf {
-    let made = namespace::as_root("sh")
-        .args(["-c", SCRIPT, "sh", &debian_mirror(), public_key])
-        .folder(folder)
-        .read(&Cancel::default());
-    made.unwrap();
-    folder.join("theirs.raw.zst")
+/// `theirs.raw.zst` in this folder, of 2 GiB with one partition from the first MiB on, and `ops`, the private key that lets
+/// its user of that name in. Both are kept from one test run to the next.
+pub fn btrfs_with_cloud_init(folder: &Path) -> PathBuf {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cloud-image");
+    let key = sha256_hex(format!("{SCRIPT}{}", debian_mirror()).as_bytes());
+    let image = kept.join(&key[..16]);
+    if is_real() || !image.exists() {
+        let _ = fs::remove_dir_all(&kept);
+        let draft = kept.join("draft");
+        fs::create_dir_all(&draft).unwrap();
+        let words = ["-q", "-t", "ed25519", "-N", "", "-f", "ops"];
+        tool("ssh-keygen", &words, &draft);
+        let public = fs::read_to_string(draft.join("ops.pub")).unwrap();
+        let made = namespace::as_root("sh")
+            .args(["-c", SCRIPT, "sh", &debian_mirror(), public.trim()])
+            .folder(&draft)
+            .read(&Cancel::default());
+        made.unwrap();
+        fs::rename(draft, &image).unwrap();
+    }
+    fs::copy(image.join("ops"), folder.join("ops")).unwrap();
+    let disk = folder.join("theirs.raw.zst");
+    fs::hard_link(image.join("theirs.raw.zst"), &disk).unwrap();
+    disk
 }
