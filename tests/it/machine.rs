@@ -217,7 +217,7 @@ fn a_restart_is_noticed_and_can_be_made_the_end() {
     assert!(
         error
             .to_string()
-            .starts_with("the guest was told to restart and did not"),
+            .starts_with("the guest did not restart when it was asked to"),
         "{error}"
     );
 

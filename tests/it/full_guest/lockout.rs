@@ -11,7 +11,7 @@ const STEPS: &[(&str, &str, End)] = &[
     (
         "stays",
         "ln -sf /bin/true /usr/local/sbin/reboot; systemctl restart serial-getty@ttyS0",
-        ("no_reboot", "the guest was told to restart and did not: "),
+        ("no_reboot", "the guest did not restart when it was asked to: "),
     ),
     (
         "hungry",
@@ -24,10 +24,7 @@ const STEPS: &[(&str, &str, End)] = &[
 ];
 
 /// A disk whose root is not where its boot loader says.
-const ROOTLESS: End = (
-    "rescue_shell",
-    "the guest stopped in a rescue shell and waits for somebody: ",
-);
+const ROOTLESS: End = ("rescue_shell", "the guest dropped to a rescue shell: ");
 
 #[test]
 fn guests_that_do_not_restart_run_out_of_memory_or_lack_their_root_are_told_apart_and_soon() {
