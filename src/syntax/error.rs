@@ -245,6 +245,7 @@ impl Problems {
     }
 
     /// A problem of several places, each with what it is; those to look at first are marked.
+    #[cfg(feature = "nickel")]
     pub fn add_labelled<'a>(
         &self,
         labels: impl IntoIterator<Item = (&'a Span, &'a str, bool)>,

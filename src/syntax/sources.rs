@@ -7,6 +7,7 @@ use miette::NamedSource;
 use super::error::{Source, Span};
 
 /// The place of what stands in no text: made by a function, say.
+#[cfg(any(test, feature = "nickel"))]
 pub const NOWHERE: Span = usize::MAX..usize::MAX;
 
 /// All texts, in one.
