@@ -116,13 +116,8 @@ const CASES: &[Case] = &[
         fails: &[("boots-within", "nothing to boot")],
     },
     Case {
-        name: "no login prompt, no sshd, a failed unit, a root that did not grow, and a key and a proxy of the build; asked by \
-               a unit of our own",
+        name: "no login prompt, no sshd, a failed unit, and the build left its key; asked by a unit of our own",
         break_it: |disk, bench| {
-            let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
-            file.set_len(SIZE + GIB).unwrap();
-            let proxy = bench.write("proxy", "Acquire::http::Proxy \"http://10.0.2.2:3142\";\n");
-            write(disk, &[Put::File("/etc/apt/apt.conf.d/30proxy", &proxy)]);
             for name in [
                 "/etc/systemd/system/getty.target.wants/getty@tty1.service",
                 "/etc/systemd/system/sshd.service",
@@ -158,9 +153,22 @@ const CASES: &[Case] = &[
         fails: &[
             ("login-prompt", "no such line"),
             ("port-22", "a closed port"),
-            ("root-size", "ends at 3.0 GiB of 4 GiB"),
             ("no-failed-units", "brewing.service"),
             ("no-traces", "/etc/ssh/root.keys: the key of another build"),
+        ],
+    },
+    Case {
+        name: "root not grown, and the build left its proxy; asked by a key from outside",
+        break_it: |disk, bench| {
+            let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
+            file.set_len(SIZE + GIB).unwrap();
+            let proxy = bench.write("proxy", "Acquire::http::Proxy \"http://10.0.2.2:3142\";\n");
+            write(disk, &[Put::File("/etc/apt/apt.conf.d/30proxy", &proxy)]);
+        },
+        checks: one_boot_and_questions,
+        way_in: WayIn::Overlay,
+        fails: &[
+            ("root-size", "ends at 3.0 GiB of 4 GiB"),
             ("no-traces", "/etc/apt/apt.conf.d/30proxy: Acquire"),
         ],
     },
