@@ -20,25 +20,13 @@ use crate::plan::assess::State;
 use crate::size::GIB;
 use crate::stage::aftermath::OnError;
 use crate::stage::recipe::Wanted;
+use crate::stage::recipe::testing::TINY;
 use crate::stage::{Node, Order, size};
 use crate::store::{Claim, Store};
 
 const MANIFEST: &str = r#"
 [vars]
 example = "hello"
-
-[distros.tiny]
-family  = "debian"
-version = "12"
-source  = { disk = { path = "tiny.raw", user = "root" } }
-
-[flavors.base]
-steps = [{ inline = "true" }]
-
-[[images]]
-distro = "tiny"
-flavor = "base"
-sizes  = ["3G"]
 
 [publish.directory]
 path = "share"
@@ -108,7 +96,7 @@ const IMAGE: &str = "tiny-3G-base/tiny-3G-base.qcow2.gz";
 fn two_files_of_a_stage_appear_wherever_their_image_does() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    fs::write(at("m.toml"), MANIFEST).unwrap();
+    fs::write(at("m.toml"), TINY.to_owned() + MANIFEST).unwrap();
     fs::write(at("tiny.raw"), vec![0; 1 << 20]).unwrap();
     fs::create_dir(at("share")).unwrap();
     let store = Store::open(&at("store")).unwrap();

@@ -463,8 +463,8 @@ fn an_installer_must_report_that_it_is_done() {
             "what the answers say cannot be done: Software selection",
         ),
     ] {
-        let told = failure(&ran.stderr, ending);
-        assert!(told.contains(what), "{ending}: {}", ran.all());
+        let shown = failure(&ran.stderr, ending);
+        assert!(shown.contains(what), "{ending}: {}", ran.all());
     }
     assert_eq!(
         ran.stderr.matches("verdict: installer failed").count(),

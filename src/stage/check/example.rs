@@ -1,8 +1,6 @@
 //! How much a kind of check costs that is added: `checks::example` wants the guest to greet. It is planned, asked and
 //! judged by what its own file says.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
 use super::WayIn;
@@ -15,22 +13,9 @@ use crate::host::cancel::Cancel;
 use crate::host::process::Cmd;
 use crate::manifest::load::load_text;
 use crate::stage::Work;
-use crate::stage::recipe::{Inputs, Wanted, build};
+use crate::stage::recipe::testing::{TINY, planned};
 
-const MANIFEST: &str = r#"
-[distros.tiny]
-family  = "debian"
-version = "12"
-source  = { disk = { path = "tiny.raw", user = "root" } }
-
-[flavors.base]
-steps = [{ inline = "true" }]
-
-[[images]]
-distro = "tiny"
-flavor = "base"
-sizes  = ["3G"]
-
+const CHECKS: &str = r#"
 [[checks]]
 polite = "hello"
 "#;
@@ -39,14 +24,8 @@ polite = "hello"
 fn a_kind_of_check_is_planned_asked_and_judged_by_its_own_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tiny.raw"), vec![0; 1 << 20]).unwrap();
-    let manifest = load_text(&folder.path().join("m.toml"), MANIFEST).unwrap();
-    let inputs = Inputs {
-        wanted: Wanted::default(),
-        mirrors: &BTreeMap::new(),
-        fingerprint: &|_| String::new(),
-        digest: &|_| format!("sha256:{}", "0".repeat(64)).parse().ok(),
-    };
-    let plan = build(&manifest, &[0], &inputs).unwrap();
+    let manifest = load_text(&folder.path().join("m.toml"), &(TINY.to_owned() + CHECKS)).unwrap();
+    let plan = planned(&manifest);
     let (_, node) = plan.nodes().find(|(_, node)| node.stage == STAGE).unwrap();
     assert_eq!(
         node.inputs["checks"],

@@ -13,36 +13,18 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Inputs, Wanted, build};
+use super::testing::planned;
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::load::{load, load_text};
 use crate::manifest::model::Manifest;
 use crate::plan::key;
-use crate::stage::install::Mirror;
 
 /// Every kind of source, step, check and place.
 const ALL: &str = include_str!("golden/all.toml");
 
 fn pinned(manifest: &Manifest) -> String {
-    let mirrors = manifest.distros.iter().map(|distro| {
-        let mirror = Mirror {
-            uri: "http://mirror.invalid/debian".to_owned(),
-            security: None,
-        };
-        (distro.name.clone(), mirror)
-    });
-    let inputs = Inputs {
-        wanted: Wanted {
-            checks: true,
-            upload: true,
-        },
-        mirrors: &mirrors.collect(),
-        fingerprint: &|secret| format!("fingerprint of {secret:?}"),
-        digest: &|_| format!("sha256:{}", "0".repeat(64)).parse().ok(),
-    };
-    let selected: Vec<_> = (0..manifest.images.len()).collect();
-    let plan = build(manifest, &selected, &inputs).unwrap_or_else(|error| panic!("{error}"));
+    let plan = planned(manifest);
     let folder = std::path::absolute(&manifest.folder).unwrap_or_else(|error| panic!("{error}"));
     let agent = format!("{}\0{}", guest::AGENT, guest::INSTALL_AGENT);
     let mut names: BTreeMap<String, String> = [

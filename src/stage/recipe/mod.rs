@@ -4,6 +4,8 @@
 mod error;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+pub mod testing;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,6 @@
 //! How much a kind of place costs that is added: `places::example` is a folder that receives an image and what is beside
 //! it, by what its own file says.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
@@ -17,22 +16,9 @@ use crate::manifest::load::load_text;
 use crate::places::retry::Policy;
 use crate::places::{Around, Item, Metadata, check_url, read_back::Want, upload};
 use crate::stage::Work;
-use crate::stage::recipe::{Inputs, Wanted, build};
+use crate::stage::recipe::testing::{TINY, planned};
 
-const MANIFEST: &str = r#"
-[distros.tiny]
-family  = "debian"
-version = "12"
-source  = { disk = { path = "tiny.raw", user = "root" } }
-
-[flavors.base]
-steps = [{ inline = "true" }]
-
-[[images]]
-distro = "tiny"
-flavor = "base"
-sizes  = ["3G"]
-
+const PLACES: &str = r#"
 [publish.cellar]
 to    = "attic"
 shelf = "shelf"
@@ -44,17 +30,8 @@ fn a_kind_of_place_receives_a_file_by_its_own_file() {
     let at = |name: &str| folder.path().join(name);
     fs::write(at("tiny.raw"), vec![0; 1 << 20]).unwrap();
     fs::create_dir(at("shelf")).unwrap();
-    let manifest = load_text(&at("m.toml"), MANIFEST).unwrap();
-    let inputs = Inputs {
-        wanted: Wanted {
-            checks: false,
-            upload: true,
-        },
-        mirrors: &BTreeMap::new(),
-        fingerprint: &|_| String::new(),
-        digest: &|_| format!("sha256:{}", "0".repeat(64)).parse().ok(),
-    };
-    let plan = build(&manifest, &[0], &inputs).unwrap();
+    let manifest = load_text(&at("m.toml"), &(TINY.to_owned() + PLACES)).unwrap();
+    let plan = planned(&manifest);
     let (_, node) = plan.nodes().find(|(_, node)| node.stage == STAGE).unwrap();
     assert_eq!(node.id(), "upload/tiny-3G-base@cellar");
     let identity = json!({ "shelf": at("shelf"), "to": "attic", "public_url": null });

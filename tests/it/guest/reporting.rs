@@ -12,18 +12,18 @@ use pipeline::internals::machine::door::{BOOT_SCRIPT, Content, Door};
 
 use super::agent::{Guest, eventually, script};
 
-/// A guest whose agent asks a door, and what was told there.
+/// A guest whose agent asks a door, and what was reported there.
 struct House {
     guest: Guest,
     door: Door,
     port: u16,
-    told: Arc<Mutex<Vec<Report>>>,
+    reports: Arc<Mutex<Vec<Report>>>,
 }
 
 impl House {
     fn new(max_retry: &str) -> Self {
-        let told = Arc::<Mutex<Vec<Report>>>::default();
-        let (watch, heard) = (Mutex::new(Watch::default()), Arc::clone(&told));
+        let reports = Arc::<Mutex<Vec<Report>>>::default();
+        let (watch, heard) = (Mutex::new(Watch::default()), Arc::clone(&reports));
         let door = Door::open(Content::default(), move |visit| {
             heard.lock().unwrap().extend(watch.lock().unwrap().take(visit));
         });
@@ -35,7 +35,7 @@ impl House {
             guest,
             door,
             port,
-            told,
+            reports,
         }
     }
 
@@ -46,8 +46,8 @@ impl House {
         );
     }
 
-    fn told(&self) -> Vec<Report> {
-        self.told.lock().unwrap().drain(..).collect()
+    fn reports(&self) -> Vec<Report> {
+        self.reports.lock().unwrap().drain(..).collect()
     }
 }
 
@@ -78,8 +78,8 @@ fn pass(guest: &TcpStream, host: &UnixStream) {
     });
 }
 
-fn log_lines(told: &[Report]) -> Vec<String> {
-    let lines = told.iter().filter_map(|told| match told {
+fn log_lines(reports: &[Report]) -> Vec<String> {
+    let lines = reports.iter().filter_map(|report| match report {
         Report::Log(lines) => Some(lines.clone()),
         _ => None,
     });
@@ -112,22 +112,22 @@ fn a_script_that_is_waited_for_runs_as_it_would_alone_and_its_end_is_told() {
     assert_eq!(alone.len(), 2);
     assert_eq!(house.guest.bench.read("root/bootstrap/bootstrap-script"), look);
 
-    let told = house.told();
-    assert_eq!(told.first(), Some(&Report::Started { run: 2, max: 5 }));
+    let reports = house.reports();
+    assert_eq!(reports.first(), Some(&Report::Started { run: 2, max: 5 }));
     assert_eq!(
-        told.last(),
+        reports.last(),
         Some(&Report::Failed {
             run: 2,
             code: 9,
             max: 5
         })
     );
-    assert!(log_lines(&told).contains(&alone[0]), "{told:?}");
+    assert!(log_lines(&reports).contains(&alone[0]), "{reports:?}");
 
     house.serve("echo -n no newline; exit 0");
     house.guest.minute();
     assert_eq!(
-        house.told().last(),
+        house.reports().last(),
         Some(&Report::Ended(Outcome::Succeeded { runs: 3 }))
     );
     assert!(house.guest.retired());
@@ -153,7 +153,7 @@ fn every_way_in_which_the_agent_ends_is_told() {
         house.serve(script);
         house.guest.minute();
         assert_eq!(
-            house.told().last(),
+            house.reports().last(),
             Some(&Report::Ended(outcome)),
             "{script}: {}",
             house.guest.log()
@@ -164,7 +164,7 @@ fn every_way_in_which_the_agent_ends_is_told() {
     house.serve("echo 2 > bootstrap-max-retry; exit 3");
     house.guest.minute();
     assert_eq!(
-        house.told().last(),
+        house.reports().last(),
         Some(&Report::Failed {
             run: 1,
             code: 3,
@@ -173,7 +173,7 @@ fn every_way_in_which_the_agent_ends_is_told() {
     );
     house.guest.minute();
     assert_eq!(
-        house.told().last(),
+        house.reports().last(),
         Some(&Report::Ended(Outcome::GaveUp { runs: 2, code: 3 }))
     );
 }
@@ -184,15 +184,18 @@ fn the_log_is_told_while_the_script_runs_and_a_host_that_is_gone_changes_nothing
     house.serve("echo first; until [ -e go ]; do sleep 0.1; done; echo last; exit 0");
     let mut run = house.guest.start();
     let mut lines = Vec::new();
-    eventually("its first line is told", || {
-        lines.extend(log_lines(&house.told()));
+    eventually("its first line is reported", || {
+        lines.extend(log_lines(&house.reports()));
         lines.contains(&"first".to_owned())
     });
     house.guest.bench.write("root/bootstrap/go", "");
     run.wait().unwrap();
-    let told = house.told();
-    lines.extend(log_lines(&told));
+    let reports = house.reports();
+    lines.extend(log_lines(&reports));
     let count = |wanted: &str| lines.iter().filter(|line| *line == wanted).count();
     assert_eq!((count("first"), count("last")), (1, 1), "{lines:?}");
-    assert_eq!(told.last(), Some(&Report::Ended(Outcome::Succeeded { runs: 1 })));
+    assert_eq!(
+        reports.last(),
+        Some(&Report::Ended(Outcome::Succeeded { runs: 1 }))
+    );
 }

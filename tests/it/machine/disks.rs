@@ -147,8 +147,8 @@ fn files_are_put_into_a_file_system_where_nothing_is_yet() {
         Put::Link("/new/link", "elsewhere"),
         Put::File("/nowhere/file", new.as_path()),
     ] {
-        let told = put(&[Put::Folder("/etc"), there]).unwrap_err();
-        assert!(told.contains("could not be written to: "), "{told}");
+        let error = put(&[Put::Folder("/etc"), there]).unwrap_err();
+        assert!(error.contains("could not be written to: "), "{error}");
     }
     assert_eq!(read("/etc/hello"), "hello from the old disk\n");
 }

@@ -136,8 +136,8 @@ fn a_node_whose_process_is_killed_or_crashes_costs_that_node_alone() {
     assert_eq!(child.wait().unwrap().code(), Some(1), "{failed:#?}");
     let spared = ("spared", "", "guest_died", "qemu was killed by signal 9");
     for (name, _, verdict, words) in struck.into_iter().chain([spared]) {
-        let (told, message) = &failed[&format!("provision/{name}-base")];
-        assert_eq!(told, verdict, "{message}");
+        let (found, message) = &failed[&format!("provision/{name}-base")];
+        assert_eq!(found, verdict, "{message}");
         assert!(message.as_str().unwrap().contains(words), "{message}");
     }
     // The kernel ends a machine with the process that started it, but takes a moment.

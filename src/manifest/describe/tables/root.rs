@@ -13,7 +13,7 @@ table! {
     vars: Named<Variable, Var> = "{ keymap = \"fr\" }",
         "texts, numbers, booleans, dates and lists of those; every template sees them";
     families: List<Text> = "[\"devuan.toml\"]",
-        "files with families and installers of your own, beside those that the program knows";
+        "files with families and installers of your own, in addition to the built-in ones";
     distros: Named<Name, In<DistroKeys>> =
         "{ debian12 = { family = \"debian\", version = \"12\", source = { bootstrap = { suite = \"bookworm\" } } } }",
         "what is installed, by name".needed()

@@ -135,16 +135,12 @@ impl<'a> Follow<'a> {
             match done {
                 Ok(true) => return self.heard.ended().map_err(|wrong| self.failure(machine, wrong)),
                 Err(MachineError::Trouble { trouble, .. }) => {
-                    let (verdict, what) = (trouble.verdict(), trouble.to_string());
-                    let remedy = String::new();
-                    return Err(self.failure(
-                        machine,
-                        Wrong {
-                            verdict,
-                            what,
-                            remedy,
-                        },
-                    ));
+                    let wrong = Wrong {
+                        verdict: trouble.verdict(),
+                        what: trouble.to_string(),
+                        remedy: String::new(),
+                    };
+                    return Err(self.failure(machine, wrong));
                 }
                 Err(error) => return Err(error.into()),
                 Ok(false) => {}
@@ -154,24 +150,19 @@ impl<'a> Follow<'a> {
             }
             let silence = self.silence();
             if machine.quiet_for().min(self.alive.elapsed()) >= silence {
-                let what = format!(
-                    "the installer has shown no sign of life for {}",
-                    show_duration(silence)
-                );
-                let remedy = "look at the screen and the console log for what it waits for".to_owned();
-                let verdict = match (machine.console().bytes(), self.heard.served) {
-                    (0, _) => Verdict::NeverBooted,
-                    (_, false) => Verdict::NeverAsked,
-                    (_, true) => Verdict::Silence,
-                };
-                return Err(self.failure(
-                    machine,
-                    Wrong {
-                        verdict,
-                        what,
-                        remedy,
+                let wrong = Wrong {
+                    verdict: match (machine.console().bytes(), self.heard.served) {
+                        (0, _) => Verdict::NeverBooted,
+                        (_, false) => Verdict::NeverAsked,
+                        (_, true) => Verdict::Silence,
                     },
-                ));
+                    what: format!(
+                        "the installer has shown no sign of life for {}",
+                        show_duration(silence)
+                    ),
+                    remedy: "look at the screen and the console log for what it waits for".to_owned(),
+                };
+                return Err(self.failure(machine, wrong));
             }
             if self.site.cancel.sleep(LOOK) {
                 return Err(MachineError::Cancelled.into());
