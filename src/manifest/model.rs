@@ -270,6 +270,8 @@ pub struct RunStep {
     pub script: String,
     /// Interpreter in the guest; absent: the script's own `#!`, else `/bin/sh`.
     pub interpreter: Option<String>,
+    /// Account in the guest; absent: root.
+    pub user: Option<String>,
     /// Environment; values may be templates.
     pub env: BTreeMap<String, EnvValue>,
     /// Exit codes that mean success.

@@ -151,6 +151,7 @@ fn read_script_keys(reading: Reading<'_>, table: &Fields<'_>, env: &mut Vec<Spot
         origin: "inline".to_owned(),
         script: String::new(),
         interpreter: table.read(&STEP.interpreter),
+        user: table.read(&STEP.user),
         env: values,
         exit_codes,
     }

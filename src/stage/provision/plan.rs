@@ -74,6 +74,8 @@ pub enum Action {
         script: String,
         /// Interpreter, absent: its `#!`, else `/bin/sh`.
         interpreter: Option<String>,
+        /// Account that runs it, absent: root.
+        user: Option<String>,
         /// Plain environment.
         env: BTreeMap<String, String>,
         /// Secrets for the environment.

@@ -22,6 +22,8 @@ pub(super) enum StepInput<'a> {
         step: &'a str,
         script: String,
         interpreter: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user: Option<&'a str>,
         environment: BTreeMap<&'a str, String>,
         #[serde(rename = "exit codes")]
         exit_codes: &'a [i32],
@@ -78,12 +80,14 @@ pub(super) fn plan_step<'a>(
                 step: label,
                 script: sha256_hex(run.script.as_bytes()),
                 interpreter: run.interpreter.as_deref(),
+                user: run.user.as_deref(),
                 environment,
                 exit_codes: &run.exit_codes,
             };
             let action = Action::Run {
                 script: run.script.clone(),
                 interpreter: run.interpreter.clone(),
+                user: run.user.clone(),
                 env,
                 secrets,
                 exit_codes: run.exit_codes.clone(),

@@ -93,6 +93,7 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
         Action::Run {
             script,
             interpreter,
+            user,
             env,
             secrets: wanted,
             exit_codes,
@@ -109,7 +110,7 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
                 hidden.push(value);
             }
             session.hide(&hidden);
-            let input = envelope(script, interpreter.as_deref(), &env);
+            let input = envelope(script, interpreter.as_deref(), user.as_deref(), &env);
             let ran = session.run(&step.label, "/bin/sh -s", input, step.timeout);
             session.hide(&[]);
             let ran = ran?;
@@ -131,7 +132,12 @@ fn run(step: &PlannedStep, session: &mut Session<'_>, key: &Key, site: &Site) ->
 
 /// What the guest's `/bin/sh` reads: sets the environment, writes the script to a file of its own (so that its `#!` and
 /// its standard input are its own) and runs it. Values travel here, never in an argument that `ps` could show.
-fn envelope(script: &str, interpreter: Option<&str>, env: &BTreeMap<String, String>) -> Vec<u8> {
+fn envelope(
+    script: &str,
+    interpreter: Option<&str>,
+    user: Option<&str>,
+    env: &BTreeMap<String, String>,
+) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut text = String::from("set -eu\numask 077\n");
     for (name, value) in env {
@@ -147,6 +153,14 @@ fn envelope(script: &str, interpreter: Option<&str>, env: &BTreeMap<String, Stri
     let run = match interpreter {
         Some(interpreter) => format!("{interpreter} {GUEST_FOLDER}/script"),
         None => format!("{} {GUEST_FOLDER}/script", by_first_line(script)),
+    };
+    // `su` keeps the environment but for what tells who and where the user is.
+    let run = match user.map(shell_quote) {
+        Some(user) => {
+            let run = shell_quote(&format!("cd && {run}"));
+            format!("chown -R {user} {GUEST_FOLDER} && su -s /bin/sh {user} -c {run}")
+        }
+        None => run,
     };
     let _ = write!(
         text,
@@ -231,7 +245,7 @@ mod tests {
     #[test]
     fn the_envelope_runs_the_script_with_its_environment_and_code() {
         let env = BTreeMap::from([("GREETING".to_owned(), "it's $HOME".to_owned())]);
-        let text = envelope("echo \"$GREETING\"\ncat\nexit 7", None, &env);
+        let text = envelope("echo \"$GREETING\"\ncat\nexit 7", None, None, &env);
         // The guest's folder is a fixed one; here it is a private one.
         let folder = tempfile::tempdir().unwrap();
         let text = String::from_utf8(text)
@@ -255,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = |script: &str| {
             // As in a folder that is mounted with noexec: the file cannot be executed.
-            let text = String::from_utf8(envelope(script, None, &BTreeMap::new()))
+            let text = String::from_utf8(envelope(script, None, None, &BTreeMap::new()))
                 .unwrap()
                 .replace(GUEST_FOLDER, &folder.path().join("x").to_string_lossy())
                 .replace("chmod 700", "chmod 600");

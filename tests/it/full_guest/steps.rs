@@ -24,6 +24,7 @@ steps = [
   { inline = "mount -t tmpfs -o noexec tmpfs /tmp", name = "noexec" },
   { run = "check.py", env = { GREETING = "it's {{ timezone }}" }, exit_codes = [4] },
   { inline = "print \"by $^X: @ARGV\"; exit 5;", interpreter = "perl -l", exit_codes = [5], name = "interpreted" },
+  { inline = "echo \"$(id -un) in $(pwd), $HOME: $GREETING\"; exit 6", user = "daemon", env = { GREETING = "it's me" }, exit_codes = [6], name = "by another" },
   { inline = "test -e /root/slow || { touch /root/slow; sleep 600; }", timeout = "15s", retries = 1, name = "slow" },
   { reboot = true },
   { ansible = "site/site.yml", retries = 1 },
@@ -44,6 +45,7 @@ steps = [
     for expected in [
         "by perl: it's Etc/UTC",
         "by /usr/bin/perl:",
+        "daemon in /usr/sbin, /usr/sbin: it's me",
         "step slow failed; trying again (attempt 2 of 2): step `slow` did not end within 15s",
         "trying again (attempt 2 of 2): ansible: `ansible-playbook` exited with code 2",
         "out of coffee",

@@ -4,7 +4,7 @@ use std::iter;
 
 use super::super::key::{Key, Keys};
 use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Whole, Word, Yes};
-use super::super::text::{AnyText, Glob, GuestPath, Mode, OneLine, Owner, Size, Text, Time, Variable};
+use super::super::text::{AnyText, Glob, GuestPath, Mode, Name, OneLine, Owner, Size, Text, Time, Variable};
 use super::SecretKeys;
 use crate::checks::{self, CheckSet};
 use crate::syntax::table::{one_of, table};
@@ -40,6 +40,7 @@ table! {
     env: Named<Variable, Either<AnyText, In<SecretKeys>>> = "{ PACKAGES = \"wget {{ editor }}\" }",
         "environment of the script: templates, or secrets".goes_with(SCRIPTS);
     interpreter: Text = "\"bash\"", "what runs it".default("the script's `#!`").goes_with(SCRIPTS);
+    user: Name = "\"ann\"", "who runs it, in their home and with their environment".default("root, in `/`").goes_with(SCRIPTS);
     exit_codes: List<Whole<i32, 0, 255>> = "[0, 3]", "codes that mean success"
         .default("[0]").goes_with(SCRIPTS);
     to: GuestPath = "\"/etc/motd\"", "where the copy goes; must be there with `copy`".goes_with(OF_COPY);
