@@ -77,11 +77,11 @@ pub mod host {
 pub mod import {
 
     pub mod packer {
-        pub use crate::import::packer::{Config, Found, Input, LARGEST_FILE, Request, import};
+        pub use crate::import::packer::{Config, Found, Input, LARGEST_FILE, Request, answers, import};
     }
 
     pub mod path {
-        pub use crate::import::path::{folder, join};
+        pub use crate::import::path::{folder, join, name};
     }
 }
 

@@ -12,7 +12,7 @@ use super::report_error::{fail, out, report_error, talk};
 use super::table::counted;
 use crate::host::fs::write_atomic;
 use crate::import::note::Weight;
-use crate::import::packer::{self, Config, Found, Imported, Input, LARGEST_FILE, Request};
+use crate::import::packer::{self, Found, Imported, LARGEST_FILE, Request};
 use crate::import::path;
 
 /// Arguments of `pipeline import`.
@@ -50,6 +50,12 @@ struct PackerArgs {
     /// A file of variables (*.pkrvars.hcl, *.json); may be repeated (also as -var-file)
     #[arg(long = "var-file", value_name = "FILE")]
     var_files: Vec<PathBuf>,
+    /// Import only builds whose names fit; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// What the templates install, where no name says it: debian, ubuntu, rhel, suse or alpine, and its version
+    #[arg(long, value_name = "FAMILY:VERSION")]
+    system: Option<String>,
     /// Write the manifest there, and the files it needs next to it [default: print it, and write nothing]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -57,6 +63,9 @@ struct PackerArgs {
     #[arg(long)]
     force: bool,
 }
+
+/// Names of a folder that are looked at.
+const MOST_NAMES: usize = 10_000;
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
@@ -74,7 +83,7 @@ pub fn with_two_dashes(arguments: impl Iterator<Item = std::ffi::OsString>) -> V
     for argument in &mut arguments {
         let Some(text) = argument.to_str() else { continue };
         let name = text.split('=').next().unwrap_or_default();
-        if name == "-var" || name == "-var-file" {
+        if ["-var", "-var-file", "-only"].contains(&name) {
             *argument = format!("-{text}").into();
         }
     }
@@ -103,18 +112,24 @@ fn import(args: &PackerArgs) -> Result<(), Exit> {
             .clone()
             .unwrap_or_else(|| path::join(&folder, "images.toml")),
         now: jiff::Timestamp::now().as_second(),
-        folder,
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        only: args.only.clone(),
+        system: args.system.as_deref().map(system).transpose()?,
+        folder: folder.clone(),
         ..Request::default()
     };
+    let refused = |fault: packer::Fault| refuse(&fault, &fault.remedy);
+    let input = |file: &Path| packer::input(&file.to_string_lossy(), &folder, &look).map_err(refused);
     for file in &args.files {
-        configs(file, &mut request)?;
+        let configs = packer::configs(&file.to_string_lossy(), &folder, &look);
+        packer::add(&mut request.configs, configs.map_err(refused)?);
     }
     for file in &args.var_files {
-        request.var_files.push(input(file, &request.folder)?);
+        request.var_files.push(input(file)?);
     }
-    if let Some(playbook) = &args.ansible {
-        request.playbook = Some(input(playbook, &request.folder)?);
-    }
+    request.playbook = args.ansible.as_deref().map(input).transpose()?;
     let imported = packer::import(&request, &look).map_err(|faults| {
         for fault in &faults {
             report_error(miette!(help = fault.remedy.clone(), "{fault}").as_ref());
@@ -210,6 +225,13 @@ fn tell(imported: &Imported, output: Option<&str>) {
     }
 }
 
+fn system(written: &str) -> Result<packer::System, Exit> {
+    packer::system(written).ok_or_else(|| {
+        let cause = format!("`--system {written}` names no system");
+        refuse(cause, "write a family and a version, as in --system rhel:9")
+    })
+}
+
 fn variables(written: &[String]) -> Result<Vec<(String, String)>, Exit> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -219,103 +241,6 @@ fn variables(written: &[String]) -> Result<Vec<(String, String)>, Exit> {
         )),
     };
     written.iter().map(pair).collect()
-}
-
-/// Templates at a path.
-fn configs(file: &Path, request: &mut Request) -> Result<(), Exit> {
-    let shown = file.to_string_lossy().into_owned();
-    let absolute = path::join(&request.folder, &shown);
-    let unreadable = |error: io::Error| {
-        refuse(
-            format!("`{shown}`: {error}"),
-            "name templates (*.json, *.pkr.hcl), or folders of them",
-        )
-    };
-    if !fs::metadata(file).map_err(unreadable)?.is_dir() {
-        let input = input(file, &request.folder)?;
-        if !shown.ends_with(".hcl") {
-            request.configs.push(Config::Json(input));
-            return Ok(());
-        }
-        // Files of one folder are one configuration, as Packer has it.
-        let folder = path::folder(&absolute);
-        let known = request.configs.iter_mut().find_map(|config| match config {
-            Config::Hcl {
-                folder: of, files, ..
-            } if *of == folder => Some(files),
-            _ => None,
-        });
-        match known {
-            Some(files) => files.push(input),
-            None => request.configs.push(Config::Hcl {
-                shown,
-                folder,
-                files: vec![input],
-            }),
-        }
-        return Ok(());
-    }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(file).map_err(unreadable)? {
-        names.push(entry.map_err(unreadable)?.path());
-    }
-    names.sort();
-    let (mut files, before) = (Vec::new(), request.configs.len());
-    for name in names {
-        let text = name.to_string_lossy().into_owned();
-        if text.ends_with(".pkr.hcl") {
-            files.push(input(&name, &request.folder)?);
-        } else if text.ends_with(".auto.pkrvars.hcl") || text.ends_with(".auto.pkrvars.json") {
-            request.var_files.push(input(&name, &request.folder)?);
-        } else if text.ends_with(".pkr.json") {
-            talk(&format!(
-                "{text}: HCL written as JSON is not read; write it as HCL\n"
-            ));
-        } else if text.ends_with(".json") {
-            let input = input(&name, &request.folder)?;
-            // Folders have other JSON too.
-            if input.text.contains("\"builders\"") {
-                request.configs.push(Config::Json(input));
-            }
-        }
-    }
-    if !files.is_empty() {
-        request.configs.push(Config::Hcl {
-            shown: shown.clone(),
-            folder: absolute,
-            files,
-        });
-    }
-    if request.configs.len() == before {
-        return Err(refuse(
-            format!("there are no templates in `{shown}`"),
-            "templates are *.pkr.hcl, and *.json with `builders`",
-        ));
-    }
-    Ok(())
-}
-
-fn input(file: &Path, folder: &str) -> Result<Input, Exit> {
-    let shown = file.to_string_lossy();
-    let shown = shown.strip_prefix("./").unwrap_or(&shown).to_owned();
-    match bounded(file) {
-        Ok(Some(text)) => Ok(Input {
-            path: path::join(folder, &shown),
-            shown,
-            text,
-        }),
-        Ok(None) => Err(refuse(
-            format!(
-                "`{shown}` is larger than {} KiB, or not a text",
-                LARGEST_FILE / 1024
-            ),
-            "name a template, a playbook or a file of variables",
-        )),
-        Err(error) => Err(refuse(
-            format!("`{shown}`: {error}"),
-            "name a file that is there and can be read",
-        )),
-    }
 }
 
 /// A text of a reasonable size.
@@ -332,7 +257,13 @@ fn bounded(file: &Path) -> io::Result<Option<String>> {
 fn look(path: &str) -> Found {
     match fs::metadata(path) {
         Err(_) => Found::Missing,
-        Ok(found) if found.is_dir() => Found::Folder,
+        Ok(found) if found.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().take(MOST_NAMES);
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            let mut names: Vec<_> = names.collect();
+            names.sort_unstable();
+            Found::Folder(names)
+        }
         // A pipe or a device could be read for ever.
         Ok(found) if !found.is_file() => Found::Bytes,
         Ok(_) => bounded(Path::new(path))

@@ -31,6 +31,8 @@ pub enum Value {
     List(Vec<Node>),
     /// Names with values, in the order they were written.
     Map(Vec<(String, Node)>),
+    /// A value that cannot be known here: why.
+    Unknown(String),
 }
 
 impl fmt::Display for Place {
@@ -51,7 +53,7 @@ impl Node {
         match &self.value {
             Value::Bool(flag) => Some(flag.to_string()),
             Value::Number(text) | Value::Text(text) => Some(text.clone()),
-            Value::Null | Value::List(_) | Value::Map(_) => None,
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Unknown(_) => None,
         }
     }
 
@@ -85,6 +87,18 @@ impl Node {
             .filter(|node| node.value != Value::Null)
     }
 
+    /// Whether a map at any depth has a key of this name.
+    pub fn contains_key(&self, key: &str) -> bool {
+        match &self.value {
+            Value::List(items) => items.iter().any(|item| item.contains_key(key)),
+            Value::Map(entries) => {
+                let mut entries = entries.iter();
+                entries.any(|(name, item)| name == key || item.contains_key(key))
+            }
+            _ => false,
+        }
+    }
+
     /// A key's scalar as a text.
     pub fn text_of(&self, key: &str) -> Option<String> {
         self.get(key)?.text()
@@ -111,6 +125,7 @@ impl Node {
                 if items.len() > 1 { ", …" } else { "" }
             ),
             Value::Map(_) => "{ … }".to_owned(),
+            Value::Unknown(_) => "…".to_owned(),
         };
         shortened(&whole)
     }

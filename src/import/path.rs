@@ -53,6 +53,24 @@ pub fn stem(path: &str) -> &str {
     }
 }
 
+/// A name that can be part of file names.
+pub fn plain_name(name: &str) -> String {
+    let fits = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+            c
+        } else {
+            '-'
+        }
+    };
+    let name: String = name.chars().map(fits).take(80).collect();
+    let name = name.trim_matches(['.', '_', '-']);
+    if name.is_empty() {
+        "system".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
 /// How `folder` would name `path`; both absolute. Never leaves out a step up that it needs.
 pub fn relative(folder: &str, path: &str) -> String {
     let (folder, path) = (plain(folder), plain(path));

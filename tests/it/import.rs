@@ -251,6 +251,7 @@ fn damaged_templates_never_stop_the_program() {
             shown: "hcl".to_owned(),
             folder: "/hcl".to_owned(),
             files: vec![input("hcl/noble.pkr.hcl"), input("hcl/variables.pkr.hcl")],
+            auto: Vec::new(),
         };
         let json = ["debian12", "centos8", "ubuntu-22.04-server"]
             .map(|name| Config::Json(input(&format!("house/{name}.json"))));

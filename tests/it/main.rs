@@ -15,6 +15,8 @@ mod gate;
 mod guest;
 #[cfg(feature = "import-packer")]
 mod import;
+#[cfg(feature = "import-packer")]
+mod imported;
 mod init;
 mod installer;
 mod layers;

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::go::{self, Piece, Scope};
-use super::model::{Builder, Found, LARGEST_FILE, Look, Request, Template};
+use super::model::{Builder, Fault, Found, LARGEST_FILE, Look, Request, Template};
 use crate::import::node::{Node, Place};
 use crate::import::note::{Notes, Weight};
 use crate::import::path;
+use crate::platform::Platform;
 
 /// What all of an import shares.
 pub struct Importer<'a> {
@@ -17,6 +19,8 @@ pub struct Importer<'a> {
     pub look: Look<'a>,
     /// What there is to tell.
     pub notes: RefCell<Notes>,
+    /// Why templates and builds are left out.
+    pub refusals: RefCell<Vec<Fault>>,
     /// Files to be written next to the manifest.
     pub files: RefCell<BTreeMap<String, String>>,
 }
@@ -31,6 +35,25 @@ impl Importer<'_> {
         text: impl Into<String>,
     ) {
         self.notes.borrow_mut().add(weight, place, subject, text);
+    }
+
+    /// Leaves something out, and says why.
+    pub fn refuse(&self, place: Option<&Place>, subject: &str, cause: &str, remedy: &str) {
+        self.note(
+            Weight::Todo,
+            place,
+            subject,
+            format!("is left out: {cause}; {remedy}"),
+        );
+        let fault = Fault {
+            place: place.cloned(),
+            cause: format!("{subject}: {cause}"),
+            remedy: remedy.to_owned(),
+        };
+        let mut refusals = self.refusals.borrow_mut();
+        if !refusals.contains(&fault) {
+            refusals.push(fault);
+        }
     }
 
     /// A file's text.
@@ -75,6 +98,8 @@ pub struct Build<'a> {
     pub builder: &'a Builder,
     /// What its texts may use.
     pub scope: Scope,
+    /// What has to be decided before an image of it is what it was.
+    pub stops: RefCell<Vec<String>>,
 }
 
 impl<'a> Build<'a> {
@@ -83,6 +108,7 @@ impl<'a> Build<'a> {
         let mut scope = Scope {
             template_dir: template.folder.clone(),
             now: importer.request.now,
+            env: Arc::new(importer.request.env.clone()),
             ..Scope::default()
         };
         let known: Vec<_> = template
@@ -96,12 +122,43 @@ impl<'a> Build<'a> {
             template,
             builder,
             scope,
+            stops: RefCell::default(),
         };
-        build.scope.build_name = go::resolve(&builder.name, &build.scope);
-        build.scope.vm_name = build
-            .text("vm_name")
-            .unwrap_or_else(|| format!("packer-{}", build.scope.build_name));
+        build.scope.build_name = build.lasting("name", &builder.name);
+        let written = build
+            .option("vm_name")
+            .and_then(Node::text)
+            .filter(|name| !name.is_empty());
+        build.scope.vm_name = match written {
+            Some(written) => build.lasting("vm_name", &written),
+            None => format!("packer-{}", build.scope.build_name),
+        };
         build
+    }
+
+    /// A name, without the times in it.
+    pub fn lasting(&self, key: &str, written: &str) -> String {
+        let (name, has_time) = go::lasting(written, &self.scope);
+        if has_time {
+            let text = format!(
+                "had the time of the build in it; here it is `{name}`, whenever it is built: what looks for the other name \
+                 has to change"
+            );
+            self.note(Weight::Todo, key, text);
+        }
+        name
+    }
+
+    /// Leaves this build out.
+    pub fn refuse(&self, cause: &str, remedy: &str) {
+        let subject = format!("build {}", self.name());
+        self.importer.refuse(Some(self.place()), &subject, cause, remedy);
+    }
+
+    /// Tells something that has to be decided before an image is what it was: until then none is built.
+    pub fn stop(&self, key: &str, text: &str) {
+        self.note(Weight::Todo, key, text);
+        self.stops.borrow_mut().push(format!("{key}: {text}"));
     }
 
     /// The build's name.
@@ -129,11 +186,11 @@ impl<'a> Build<'a> {
         go::resolve(text, &self.scope)
     }
 
-    /// Whether a text has a secret in it.
+    /// Whether a text has something in it that must not be written down.
     pub fn is_secret(&self, text: &str) -> bool {
         go::pieces(text, &self.scope)
             .iter()
-            .any(|piece| matches!(piece, Piece::Secret(_)))
+            .any(|piece| matches!(piece, Piece::Secret(_) | Piece::Env(_)))
     }
 
     /// Tells something of an option.
@@ -154,6 +211,28 @@ impl<'a> Build<'a> {
             subject,
             text,
         );
+    }
+
+    /// Tells where a text means a disk or a network card that the machine does not have.
+    pub fn look_for_names(&self, subject: &str, text: &str) {
+        if text.contains("/dev/sd") {
+            let disk = Platform::default().hardware().disk;
+            let what = format!("names disks as /dev/sd…; here the disk is /dev/{disk}");
+            self.importer
+                .note(Weight::Todo, Some(self.place()), subject, what);
+        }
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let is_card = |word: &str| {
+            let rest = word.strip_prefix("ens").or_else(|| word.strip_prefix("enp"));
+            rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        if let Some(card) = words.find(|word| is_card(word)) {
+            let what = format!(
+                "names the network card {card}; here it is eth0, or with `predictable_nics = true` in `vars` ens3 or the like"
+            );
+            self.importer
+                .note(Weight::Todo, Some(self.place()), subject, what);
+        }
     }
 
     /// Absolute paths that a relative one can mean: Packer's working directory first.

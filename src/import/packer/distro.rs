@@ -1,35 +1,19 @@
-//! A builder as a distro of the manifest: its medium, its installer, its answers, its machine.
+//! A builder as a distro of the manifest: its medium, its installer, its machine.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use toml_edit::{InlineTable, Value};
 
-use super::answers::{self, Answer, Quote};
 use super::build::Build;
-use super::hcl::Names;
 use super::model::{Distro, Found, Keys};
 use super::options::{self, Fate};
 use super::typed::{self, Start, Words};
-use super::{go, media, system};
-use crate::families::Tables;
-use crate::import::node::{Node, Place};
+use super::{feed, media, system};
+use crate::import::node::{self, Node};
 use crate::import::note::Weight;
 use crate::import::path;
-use crate::installer::Installer;
-use crate::manifest::builtin;
-
-/// An answer file.
-struct Answers {
-    /// How it is called, for people.
-    shown: String,
-    /// Name of the file alone.
-    name: String,
-    text: String,
-    is_file: bool,
-    place: Place,
-}
+use crate::platform::Platform;
 
 static SIZED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^(.+?)[-_.]([0-9]+)[GgMmTt](?:i?[Bb])?(?:[-_.](.+))?$").ok());
@@ -65,25 +49,10 @@ pub fn names(build: &Build<'_>) -> (String, Option<String>) {
     } else {
         distro
     };
-    (plain_name(&distro), flavor.map(|flavor| plain_name(&flavor)))
-}
-
-/// A name that can be part of file names.
-pub fn plain_name(name: &str) -> String {
-    let fits = |c: char| {
-        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
-            c
-        } else {
-            '-'
-        }
-    };
-    let name: String = name.chars().map(fits).take(80).collect();
-    let name = name.trim_matches(['.', '_', '-']);
-    if name.is_empty() {
-        "system".to_owned()
-    } else {
-        name.to_owned()
-    }
+    (
+        path::plain_name(&distro),
+        flavor.map(|flavor| path::plain_name(&flavor)),
+    )
 }
 
 /// Reads a builder. `None`: it cannot be a distro, which is reported.
@@ -91,15 +60,22 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
     tell(build);
     let urls = media::urls(build);
     let is_disk = build.text("disk_image").is_some_and(|text| text == "true");
+    if let Some(arch) = system::foreign(build, &urls) {
+        let own = Platform::default().hardware().arch;
+        let cause = format!("it is for {arch}, and only {own} machines can be built");
+        build.refuse(&cause, &format!("take a medium of the same system for {own}"));
+        return None;
+    }
+    let medium = urls.first().map_or("nothing", |url| path::name(url));
     let Some(mut system) = system::of(build, &urls) else {
-        let text = "neither the medium's name nor the build's says which system this is (debian, ubuntu, a RHEL rebuild, \
-                    alpine): write the distro by hand";
-        build.importer.note(
-            Weight::Todo,
-            Some(build.place()),
-            format!("builder {}", build.name()),
-            text,
+        let cause = format!(
+            "pipeline cannot install {medium}: no name says that it is a Debian, an Ubuntu, a RHEL or one of its rebuilds"
         );
+        let remedy = "if it is one, say so: --system FAMILY:VERSION, as in --system rhel:9";
+        // Why there is no medium at all says more.
+        if media::read(build, &urls).is_some() {
+            build.refuse(&cause, remedy);
+        }
         return None;
     };
     let mut source = media::read(build, &urls)?;
@@ -119,23 +95,18 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         distro.source = source;
         return Some(distro);
     }
-    if Tables::built_in()
-        .installer(system.family, &system.version)
-        .is_none()
-    {
-        let text = format!(
-            "no installer of {} is known here; take a cloud image as `source.disk`, written by hand",
-            system.family
+    if system::installer(&system).is_none() {
+        let cause = format!(
+            "pipeline cannot install {medium}: no installer of {} {} is known",
+            system.family, system.version
         );
-        build.importer.note(
-            Weight::Todo,
-            Some(build.place()),
-            format!("builder {}", build.name()),
-            text,
+        build.refuse(
+            &cause,
+            "take a newer release, or a cloud image as `source.disk`, written by hand",
         );
         return None;
     }
-    let wanted = on_server(build);
+    let wanted = feed::on_server(build);
     let mut words = Words::default();
     match typed::read(build, &system, &wanted) {
         Start::Direct(found) => {
@@ -153,329 +124,82 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         system.version = version;
     }
     distro.system = system.clone();
-    let known = Tables::built_in().installer(system.family, &system.version)?;
-    answered(build, known, words, wanted, &mut distro, &mut source);
+    let known = system::installer(&system)?;
+    feed::answered(build, known, words, wanted, &mut distro, &mut source);
     distro.source = source;
     Some(distro)
 }
 
-/// Paths on Packer's server that were typed.
-fn on_server(build: &Build<'_>) -> Vec<String> {
-    let typed = ["boot_command", "boot_steps"].map(|key| build.option(key).map(texts).unwrap_or_default());
-    let typed = build.resolve(&typed.concat());
-    let mut paths = Vec::new();
-    for (at, _) in typed.match_indices("{{ .HTTPPort }}/") {
-        let rest = typed.get(at + "{{ .HTTPPort }}/".len()..).unwrap_or_default();
-        let end = rest
-            .find(|c: char| c.is_whitespace() || matches!(c, '<' | '"' | '\'' | ';' | '\\'))
-            .unwrap_or(rest.len());
-        paths.push(rest[..end].to_owned());
-    }
-    paths
-}
-
-fn texts(node: &Node) -> String {
-    node.items()
-        .iter()
-        .map(|item| match item.items() {
-            [only] if std::ptr::eq(only, item) => item.text().unwrap_or_default(),
-            items => items.iter().filter_map(Node::text).collect(),
-        })
-        .collect()
-}
-
-/// Answers of a distro with an installer: the template's own, and what was typed.
-fn answered(
-    build: &Build<'_>,
-    known: &Installer,
-    words: Words,
-    mut wanted: Vec<String>,
-    distro: &mut Distro,
-    source: &mut Keys,
-) {
-    wanted.extend(words.answers.clone());
-    wanted.push(known.file.clone());
-    let made = match find(build, &wanted) {
-        Some(found) => converted(build, known, &found, distro),
-        None => {
-            let text = format!(
-                "no answer file was found ({}); the built-in {} is used",
-                wanted.join(", "),
-                known.answers
-            );
-            let subject = format!("builder {}", build.name());
-            build
-                .importer
-                .note(Weight::Todo, Some(build.place()), subject, text);
-            answers::Converted::default()
-        }
-    };
-    let has_password = made.has_password || words.has_password;
-    distro.vars.extend(vars(build, made.vars, &words));
-    if let Some(mirror) = made.mirror.filter(|url| url.starts_with("http")) {
-        source.push(("mirror", Value::from(mirror), None));
-    }
-    let usual = || {
-        let wants = known.program == "debian-installer";
-        wants.then(|| system::suite(distro.system.family, &distro.system.version).map(str::to_owned))
-    };
-    if let Some(suite) = made.suite.or_else(|| usual().flatten()) {
-        source.push(("suite", Value::from(suite), None));
-    }
-    if !words.arguments.is_empty() {
-        let arguments = go::escape(&words.arguments.join(" "));
-        let comment = "what was typed for the installer beyond its usual arguments".to_owned();
-        source.push(("arguments", Value::from(arguments), Some(comment)));
-    }
-    let has_user = distro.vars.iter().any(|(name, _)| name == "username");
-    if has_user && (has_password || build.option("ssh_password").is_some()) {
-        password(build, source);
-    }
-}
-
-/// The answer file as vars and, where those do not say all of it, a template next to the manifest.
-fn converted(
-    build: &Build<'_>,
-    known: &Installer,
-    found: &Answers,
-    distro: &mut Distro,
-) -> answers::Converted {
-    let quote = if found.is_file {
-        Quote::File
-    } else {
-        Quote::Text(&build.scope)
-    };
-    let parent = known.answers.as_str();
-    let built_in = builtin::template(parent).unwrap_or_default();
-    let made = answers::convert(&known.program, &found.text, quote, built_in);
-    for (weight, line, subject, text) in &made.notes {
-        let place = Place {
-            file: found.place.file.clone(),
-            line: if found.is_file { *line } else { found.place.line },
-        };
-        build
-            .importer
-            .note(*weight, Some(&place), subject.clone(), text.clone());
-    }
-    let comment = match made.template(parent) {
-        Some(text) => {
-            let is_generic = ["user-data", "ks.cfg", "preseed.cfg"].contains(&found.name.as_str());
-            let name = if is_generic {
-                format!("{}-{}", distro.name, found.name)
-            } else {
-                found.name.clone()
-            };
-            let name = build.importer.write(&format!("{}.j2", plain_name(&name)), text);
-            distro.keys.push(("answers", Value::from(name.as_str())));
-            format!("what vars can say is in the vars, the rest is in {name}")
-        }
-        None => format!("vars and the built-in {parent} say all of them"),
-    };
-    distro
-        .comments
-        .push(format!("Answers of {}: {comment}.", found.shown));
-    made
-}
-
-/// Vars of the answer file, of what was typed, and of the builder.
-fn vars(build: &Build<'_>, of_file: Vec<(&'static str, Answer)>, words: &Words) -> Vec<(String, Value)> {
-    let mut vars: BTreeMap<&str, Answer> = of_file.into_iter().collect();
-    // An argument was there before the file was read: it counts more.
-    let typed = words.vars.iter();
-    vars.extend(typed.map(|(name, value)| (*name, Answer::Text(value.clone()))));
-    if let Some(user) = build.text("ssh_username").filter(|user| user != "root") {
-        vars.entry("username").or_insert(Answer::Text(user));
-    }
-    if !words.kept.is_empty() {
-        vars.insert("kernel_args", Answer::Text(words.kept.join(" ")));
-    }
-    let vars = vars.into_iter();
-    vars.map(|(name, answer)| (name.to_owned(), value(answer)))
-        .collect()
-}
-
-/// The account's password, which is never written into a manifest.
-fn password(build: &Build<'_>, source: &mut Keys) {
-    let name = password_name(build);
-    let mut secret = InlineTable::new();
-    secret.insert("env", Value::from(name.as_str()));
-    source.push(("password", Value::InlineTable(secret), None));
-    let text = format!(
-        "the account's password stood in the template or its answers; it is a secret now: `export {name}=…` before a run (a \
-         password, or its hash as in crypt(5)), or take `password` out, and the account has none"
-    );
-    let place = build
-        .option("ssh_password")
-        .map_or(build.place(), |node| &node.place);
-    build.importer.note(Weight::Todo, Some(place), "password", text);
-}
-
-/// The variable that asks for the account's password.
-fn password_name(build: &Build<'_>) -> String {
-    let written = build
-        .option("ssh_password")
-        .and_then(Node::text)
-        .unwrap_or_default();
-    match go::lone(&written).as_deref() {
-        Some([function, name]) if function == "user" || function == "env" => go::env_name(name),
-        _ => "SSH_PASSWORD".to_owned(),
-    }
-}
-
-fn value(answer: Answer) -> Value {
-    match answer {
-        Answer::Text(text) => Value::from(text),
-        Answer::Flag(flag) => Value::from(flag),
-        Answer::List(items) => Value::from(items.into_iter().collect::<toml_edit::Array>()),
-    }
-}
-
-/// The first answer file that is there.
-fn find(build: &Build<'_>, wanted: &[String]) -> Option<Answers> {
-    for path in wanted {
-        for (key, node) in build
-            .option("http_content")
-            .map(Node::entries)
-            .unwrap_or_default()
-        {
-            if build.resolve(key).trim_start_matches('/') == path.trim_start_matches('/') {
-                return content(build, "http_content", path, node);
-            }
-        }
-        if let Some(folder) = build.text("http_directory")
-            && let Some(found) = file(build, &format!("{folder}/{path}"), "http_directory")
-        {
-            return Some(found);
-        }
-    }
-    let usual = |name: &str| {
-        let name = path::name(name);
-        wanted.iter().any(|wanted| path::name(wanted) == name)
-            || matches!(name, "user-data" | "ks.cfg" | "anaconda-ks.cfg" | "preseed.cfg")
-            || name.ends_with(".ks")
-    };
-    for key in ["cd_content", "floppy_content"] {
-        for (name, node) in build.option(key).map(Node::entries).unwrap_or_default() {
-            if usual(&build.resolve(name)) {
-                return content(build, key, name, node);
-            }
-        }
-    }
-    for key in ["cd_files", "floppy_files"] {
-        for node in build.option(key).map(Node::items).unwrap_or_default() {
-            let name = build.resolve(&node.text().unwrap_or_default());
-            if usual(&name)
-                && let Some(found) = file(build, &name, key)
-            {
-                return Some(found);
-            }
-            // A folder or a pattern that holds it.
-            let folder = name.trim_end_matches('*').trim_end_matches('/');
-            for inside in ["user-data", "ks.cfg", "preseed.cfg"] {
-                if let Some(found) = file(build, &format!("{folder}/{inside}"), key) {
-                    return Some(found);
-                }
-            }
-        }
-    }
-    None
-}
-
-fn file(build: &Build<'_>, written: &str, key: &str) -> Option<Answers> {
-    for path in build.candidates(written) {
-        if let Some(text) = build.importer.text(&path) {
-            let shown = path::relative(&build.importer.request.folder, &path);
-            return Some(Answers {
-                place: Place {
-                    file: shown.as_str().into(),
-                    line: 1,
-                },
-                shown,
-                name: path::name(&path).to_owned(),
-                text,
-                is_file: true,
-            });
-        }
-        if (build.importer.look)(&path) == Found::Bytes {
-            build.note(
-                Weight::Todo,
-                key,
-                format!("`{written}` is too large or not a text, so it is not read"),
-            );
-        }
-    }
-    None
-}
-
-/// A text of the template; one that HCL's `file` and `templatefile` give is read.
-fn content(build: &Build<'_>, key: &str, name: &str, node: &Node) -> Option<Answers> {
-    let text = node.text()?;
-    let mut answers = Answers {
-        shown: format!("`{key}` of {}", node.place.file),
-        name: path::name(name).to_owned(),
-        text: text.clone(),
-        is_file: false,
-        place: node.place.clone(),
-    };
-    let words = go::lone(&text).unwrap_or_default();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["pipeline_file", path] => return file(build, path, key),
-        ["pipeline_templatefile", path, values] => {
-            let found = file(build, path, key)?;
-            let bytes: Option<Vec<u8>> = (0..values.len() / 2)
-                .map(|at| u8::from_str_radix(values.get(2 * at..2 * at + 2)?, 16).ok())
-                .collect();
-            let values = serde_json::from_slice(&bytes?).ok()?;
-            match Names::template(&found.text, &values) {
-                Ok(text) => (answers.text, answers.shown) = (text, found.shown),
-                Err(cause) => {
-                    build.importer.note(
-                        Weight::Todo,
-                        Some(&node.place),
-                        key,
-                        format!("the template {} cannot be evaluated: {cause}", found.shown),
-                    );
-                    return None;
-                }
-            }
-        }
-        _ => {}
-    }
-    Some(answers)
-}
-
 /// Memory and processors.
 fn machine(build: &Build<'_>, distro: &mut Distro) {
-    if let Some(memory) = build.text("memory") {
-        match memory.parse::<u64>() {
-            Ok(number) if number >= 10 => distro.keys.push(("memory", Value::from(format!("{number}M")))),
+    let (memory, cpus) = arguments(build);
+    if let Some(memory) = memory.or_else(|| build.text("memory")) {
+        let number = memory.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = memory[number.len()..]
+            .trim_end_matches(['b', 'B', 'i'])
+            .to_uppercase();
+        let unit = if unit.is_empty() { "M" } else { &unit };
+        match number.parse::<u64>() {
+            Ok(number) if number >= 10 || unit == "G" => {
+                distro
+                    .keys
+                    .push(("memory", Value::from(format!("{number}{unit}"))));
+            }
             _ => build.note(
                 Weight::Lost,
                 "memory",
                 "not a number of MiB; the installer's usual memory is taken",
             ),
         }
-    } else {
+    } else if build.option("memory").is_none() {
         let text = "Packer gave the machine 512 MiB and one processor by default; here it gets what its installer needs";
         build
             .importer
             .note(Weight::Decided, Some(build.place()), "memory, cpus", text);
     }
-    let number = |key: &str| {
-        build
-            .text(key)
-            .and_then(|text| text.parse::<i64>().ok())
-            .filter(|n| (1..=512).contains(n))
-    };
+    let valid = |text: String| text.parse::<i64>().ok().filter(|n| (1..=512).contains(n));
+    let number = |key: &str| build.text(key).and_then(valid);
     let product = ["sockets", "cores", "threads"]
         .iter()
         .filter_map(|key| number(key))
         .product::<i64>();
-    let cpus = number("cpus").or((product > 1 && product <= 512).then_some(product));
+    let cpus = cpus.and_then(valid).or_else(|| number("cpus"));
+    let cpus = cpus.or((product > 1 && product <= 512).then_some(product));
     if let Some(cpus) = cpus {
         distro.keys.push(("cpus", Value::from(cpus)));
     }
+}
+
+/// Memory and processors that raw arguments of qemu say; all others are reported.
+fn arguments(build: &Build<'_>) -> (Option<String>, Option<String>) {
+    let (mut memory, mut cpus) = (None, None);
+    for argument in build.option("qemuargs").map(Node::items).unwrap_or_default() {
+        let words = argument.items().iter().filter_map(Node::text);
+        let words: Vec<_> = words.map(|word| build.resolve(&word)).collect();
+        let value = words.get(1).map(String::as_str).unwrap_or_default();
+        let of = |key: &str| {
+            let mut parts = value.split(',');
+            let named = parts
+                .clone()
+                .find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+            named
+                .or_else(|| parts.next().filter(|part| !part.contains('=')))
+                .map(str::to_owned)
+        };
+        match words.first().map(String::as_str) {
+            Some("-m") => memory = of("size"),
+            Some("-smp") => cpus = of("cpus"),
+            _ => {
+                let subject = format!("qemuargs {}", words.join(" "));
+                let text =
+                    "a raw argument of qemu; machines are described by `memory`, `cpus` and `disk` alone";
+                build
+                    .importer
+                    .note(Weight::Lost, Some(&argument.place), subject, text);
+            }
+        }
+    }
+    (memory, cpus)
 }
 
 /// How a build gets into a disk image.
@@ -518,7 +242,15 @@ fn access(build: &Build<'_>, source: &mut Keys) {
 
 /// Reports what becomes of options that are not read elsewhere.
 fn tell(build: &Build<'_>) {
-    for (key, _) in build.builder.options.entries() {
+    for (key, value) in build.builder.options.entries() {
+        // Of what names the medium, there is more to say.
+        if let node::Value::Unknown(cause) = &value.value
+            && !key.starts_with("iso_")
+            && matches!(options::of_builder(key), Some(Fate::Taken(_)))
+        {
+            let text = format!("{key}: its value cannot be known: {cause}");
+            build.stops.borrow_mut().push(text);
+        }
         match options::of_builder(key) {
             Some(Fate::Taken(_)) => {}
             Some(Fate::Ours(text)) => build.note(Weight::Decided, key, text.as_str()),
@@ -529,6 +261,16 @@ fn tell(build: &Build<'_>) {
                 "not a key of Packer's qemu builder that is known here; look up what it meant",
             ),
         }
+    }
+    let more = build
+        .text("shutdown_command")
+        .map(|command| besides_power(&command));
+    if let Some(more) = more.filter(|more| !more.is_empty()) {
+        let text = format!(
+            "did more than to switch off ({}): write that as a last step",
+            more.join(", ")
+        );
+        build.stop("shutdown_command", &text);
     }
     match build.text("communicator").as_deref() {
         None | Some("ssh") => {}
@@ -543,5 +285,51 @@ fn tell(build: &Build<'_>) {
                 "of {folder}/ the one file that the installer asks for is its answers; nothing else is served"
             ),
         );
+    }
+}
+
+/// Programs that a command to switch off starts for something else.
+fn besides_power(command: &str) -> Vec<String> {
+    let plain: String = command
+        .chars()
+        .filter(|c| !matches!(c, '\'' | '"' | '\\'))
+        .collect();
+    let programs = plain.split([';', '&', '|']).filter_map(|part| {
+        let starts = ["sudo", "su", "root", "-", "sh", "bash", "exec", "nohup", "env"];
+        let mut words = part.split_whitespace();
+        let first = words.find(|word| !starts.contains(&path::name(word)) && !word.starts_with('-'))?;
+        let ours = [
+            "echo",
+            "printf",
+            "shutdown",
+            "poweroff",
+            "halt",
+            "init",
+            "systemctl",
+            "sync",
+            "sleep",
+            "exit",
+            "true",
+        ];
+        (!ours.contains(&path::name(first))).then(|| path::name(first).to_owned())
+    });
+    programs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shutdown_does_besides_is_found() {
+        for plain in [
+            "echo 'tulip' | sudo -S shutdown -P now",
+            "sudo su root -c \"/sbin/halt -h -p\"",
+            "/sbin/poweroff",
+        ] {
+            assert_eq!(besides_power(plain), Vec::<String>::new(), "{plain}");
+        }
+        let more = "echo tulip | sudo -S sh -c 'userdel -rf ann; rm -f /etc/sudoers.d/ann; cloud-init clean && poweroff'";
+        assert_eq!(besides_power(more), ["userdel", "rm", "cloud-init"]);
     }
 }

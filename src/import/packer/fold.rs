@@ -9,8 +9,9 @@ use super::build::{Build, Importer};
 use super::model::{Distro, Fleet, Images, Kept, Key, Step};
 use super::{distro, steps};
 use crate::families::Tables;
-use crate::import::node::Place;
+use crate::import::node::{Node, Place};
 use crate::import::note::Weight;
+use crate::import::path;
 use crate::size::{ByteSize, MIB};
 
 /// What one build is in a manifest.
@@ -26,6 +27,8 @@ pub struct Made {
     size: String,
     /// The build's name.
     pub name: String,
+    /// Name of the `build` block around it.
+    group: Option<String>,
     /// Folder and name of its file.
     pub file: (String, String),
     place: Place,
@@ -34,17 +37,28 @@ pub struct Made {
 /// Reads a build.
 pub fn made(key: Key, build: &Build<'_>) -> Option<Made> {
     let distro = distro::read(build)?;
-    let (_, flavor) = distro::names(build);
-    let folder = build
-        .text("output_directory")
-        .unwrap_or_else(|| format!("output-{}", build.name()));
+    let (own, flavor) = distro::names(build);
+    let written = build.option("output_directory").and_then(Node::text);
+    let written = written.filter(|folder| !folder.is_empty());
+    let folder = match written {
+        Some(written) => build.lasting("output_directory", &written),
+        None => format!("output-{}", build.name()),
+    };
+    let steps = steps::read(build);
+    let size = size(build);
+    let stops = build.stops.borrow();
     Some(Made {
         key,
-        steps: steps::read(build),
+        steps: stops.iter().map(|what| Step::todo(what)).chain(steps).collect(),
         distro,
         flavor,
-        size: size(build),
-        name: build.name().to_owned(),
+        size,
+        // A build without a name of its own is called as its distro.
+        name: match build.name() {
+            "qemu" => own,
+            name => name.to_owned(),
+        },
+        group: build.builder.group.clone(),
         file: (folder, build.scope.vm_name.clone()),
         place: build.place().clone(),
     })
@@ -55,24 +69,31 @@ fn size(build: &Build<'_>) -> String {
     let written = build.text("disk_size").unwrap_or_else(|| "40960M".to_owned());
     let number = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = written[number.len()..].to_uppercase();
-    let text = match unit.trim_end_matches('B').trim_end_matches('I') {
-        "" => format!("{number}M"),
-        unit => format!("{number}{unit}"),
+    let text = match (unit.as_str(), number.parse::<u64>()) {
+        ("", _) => format!("{number}M"),
+        // Bytes, of which a disk has whole MiB here.
+        ("B", Ok(bytes)) => format!("{}M", bytes.div_ceil(MIB)),
+        (unit, _) => format!("{number}{}", unit.trim_end_matches('B').trim_end_matches('I')),
     };
     let fits = |size: &ByteSize| size.0 >= MIB && size.0.is_multiple_of(512);
     match text.parse::<ByteSize>().ok().filter(fits) {
         Some(_) => {
-            if unit.is_empty() && build.option("disk_size").is_some() {
+            if matches!(unit.as_str(), "" | "B") && build.option("disk_size").is_some() {
                 let size = text.trim_end_matches('M');
-                build.note(Weight::Decided, "disk_size", format!("MiB in Packer, so {size} is written {text}; `50G` would be 50 GiB, a little more than 50000M"));
+                let what = match unit.as_str() {
+                    "B" => format!("bytes in Packer; in whole MiB that is {text}"),
+                    _ => format!(
+                        "MiB in Packer, so {size} is written {text}; `50G` would be 50 GiB, a little more than 50000M"
+                    ),
+                };
+                build.note(Weight::Decided, "disk_size", what);
             }
             text
         }
         None => {
-            build.note(
-                Weight::Todo,
+            build.stop(
                 "disk_size",
-                "not a size; Packer's default of 40960M is taken",
+                "not a size; Packer's default of 40960M stands in the manifest",
             );
             "40960M".to_owned()
         }
@@ -113,15 +134,56 @@ pub fn fold(all: Vec<Made>, kept: Vec<(Key, Vec<Kept>)>, importer: &Importer<'_>
             fleet.distros.push(distro);
             name
         });
-        let wanted = one.flavor.clone().unwrap_or_else(|| usual_flavor(&one.steps));
+        let group = one.group.as_deref().map(path::plain_name);
+        let wanted = one.flavor.clone().or(group);
+        let wanted = wanted.unwrap_or_else(|| usual_flavor(&one.steps));
         let flavor = flavor(&mut flavors, &wanted, &one, &distro_name);
         add(&mut fleet, one, &distro_name, flavor, importer);
     }
     fleet.flavors = flavors;
     disks(&mut fleet, importer);
+    unique(&mut fleet);
     merge(&mut fleet);
     fleet
 }
+
+/// Ids that two images would have say more.
+fn unique(fleet: &mut Fleet) {
+    let ids = |images: &Images| -> Vec<String> {
+        let each = images
+            .distros
+            .iter()
+            .flat_map(|distro| images.sizes.iter().map(move |size| (distro, size)));
+        each.map(|(distro, size)| {
+            let short = size
+                .strip_suffix("000M")
+                .map_or(size.clone(), |number| format!("{number}G"));
+            images
+                .id
+                .replace("{{ distro }}", distro)
+                .replace("{{ flavor }}", &images.flavor)
+                .replace("{{ size }}", size)
+                .replace(SHORT_SIZE, &short)
+        })
+        .collect()
+    };
+    let longer = [
+        "{{ distro }}-{{ flavor }}",
+        "{{ distro }}-{{ size }}-{{ flavor }}",
+    ];
+    for longer in longer {
+        let all: Vec<Vec<String>> = fleet.images.iter().map(ids).collect();
+        let count = |id: &String| all.iter().flatten().filter(|known| *known == id).count();
+        for (images, own) in fleet.images.iter_mut().zip(&all) {
+            if own.iter().any(|id| count(id) > 1) {
+                longer.clone_into(&mut images.id);
+            }
+        }
+    }
+}
+
+/// The size in ids, where it is so many thousands of MiB.
+const SHORT_SIZE: &str = "{{ size | replace(\"000M\", \"G\") }}";
 
 /// The distro as a text, to see whether two are the same.
 fn shown(distro: &Distro) -> String {
@@ -220,7 +282,7 @@ fn flavor(flavors: &mut Vec<(String, Vec<Step>)>, wanted: &str, one: &Made, dist
 
 /// Adds the image of a build.
 fn add(fleet: &mut Fleet, one: Made, distro: &str, flavor: String, importer: &Importer<'_>) {
-    let id = distro::plain_name(&one.name);
+    let id = path::plain_name(&one.name);
     let file = (distro.to_owned(), id.clone(), one.file.clone());
     let template = id_template(&id, distro, &one.size);
     let fits =
@@ -262,10 +324,7 @@ fn id_template(id: &str, distro: &str, size: &str) -> String {
         parted.then(|| (before.to_owned(), after.to_owned()))
     };
     let short = size.strip_suffix("000M").map(|number| format!("{number}G"));
-    let found = short
-        .as_deref()
-        .and_then(whole)
-        .map(|parts| (parts, "{{ size | replace(\"000M\", \"G\") }}"));
+    let found = short.as_deref().and_then(whole).map(|parts| (parts, SHORT_SIZE));
     let found = found.or_else(|| whole(size).map(|parts| (parts, "{{ size }}")));
     match found {
         Some(((before, after), size)) => format!("{start}{before}{size}{after}"),

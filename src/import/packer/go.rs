@@ -4,8 +4,9 @@
 //! Functions and names are those of Packer's documentation ("Template Engine") and of its SDK's `interpolate/funcs.go`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use jiff::tz::TimeZone;
+use super::times::{RFC3339, time};
 
 /// Variables that refer to each other this deep are going round in a circle.
 const DEEPEST: usize = 8;
@@ -39,6 +40,8 @@ pub struct Scope {
     pub vm_name: String,
     /// The time of the import, in seconds since 1970.
     pub now: i64,
+    /// The environment.
+    pub env: Arc<BTreeMap<String, String>>,
 }
 
 /// A part of a text.
@@ -46,8 +49,8 @@ pub struct Scope {
 pub enum Piece {
     /// Known now.
     Text(String),
-    /// Known now, but another one tomorrow.
-    Now(String),
+    /// Known now, but another one tomorrow: what it is now, and how date(1) would say it.
+    Now(String, Option<String>),
     /// A variable that the manifest keeps, and filters of minijinja on it.
     Var {
         /// Its name in the manifest.
@@ -80,7 +83,7 @@ pub fn pieces(text: &str, scope: &Scope) -> Vec<Piece> {
         let raw = &rest[start..start + length + 2];
         let piece = action(raw, scope);
         made += match &piece {
-            Piece::Text(text) | Piece::Now(text) => text.len(),
+            Piece::Text(text) | Piece::Now(text, _) => text.len(),
             Piece::Var { value, .. } => value.len(),
             _ => 0,
         };
@@ -170,9 +173,10 @@ fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
     Some(match words {
         ["user", name] => variable(name, scope)?,
         ["env", name] => Piece::Env((*name).to_owned()),
-        ["timestamp"] => Piece::Now(scope.now.to_string()),
-        ["isotime"] => Piece::Now(time(scope.now, "2006-01-02T15:04:05Z")),
-        ["isotime", layout] => Piece::Now(time(scope.now, layout)),
+        ["timestamp"] => Piece::Now(scope.now.to_string(), Some("%s".to_owned())),
+        ["isotime"] => at(scope.now, RFC3339),
+        ["isotime", layout] => at(scope.now, layout),
+        ["pipeline_time", text] => Piece::Now((*text).to_owned(), None),
         ["build_name"] | ["build", "Name" | "BuildName"] => Piece::Text(scope.build_name.clone()),
         ["build_type"] => Piece::Text("qemu".to_owned()),
         ["template_dir"] => Piece::Text(scope.template_dir.clone()),
@@ -196,6 +200,11 @@ fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
         }
         _ => return None,
     })
+}
+
+fn at(now: i64, layout: &str) -> Piece {
+    let (text, format) = time(now, layout);
+    Piece::Now(text, Some(format))
 }
 
 fn variable(name: &str, scope: &Scope) -> Option<Piece> {
@@ -227,7 +236,7 @@ fn filtered(before: &Piece, words: &[&str]) -> Option<Piece> {
     };
     Some(match before {
         Piece::Text(text) => Piece::Text(change(text)),
-        Piece::Now(text) => Piece::Now(change(text)),
+        Piece::Now(text, _) => Piece::Now(change(text), None),
         Piece::Var { value, .. } if filter.is_empty() => Piece::Text(change(value)),
         Piece::Var { name, filters, value } => {
             let mut filters = filters.clone();
@@ -249,56 +258,52 @@ fn clean(text: &str) -> String {
     text.chars().map(|c| if fits(c) { c } else { '-' }).collect()
 }
 
-/// A time in Go's layout, in UTC.
-fn time(now: i64, layout: &str) -> String {
-    const LAYOUTS: [(&str, &str); 16] = [
-        ("2006", "%Y"),
-        ("January", "%B"),
-        ("Monday", "%A"),
-        ("Jan", "%b"),
-        ("Mon", "%a"),
-        ("MST", "UTC"),
-        ("-0700", "+0000"),
-        ("Z07:00", "Z"),
-        ("15", "%H"),
-        ("01", "%m"),
-        ("02", "%d"),
-        ("03", "%I"),
-        ("04", "%M"),
-        ("05", "%S"),
-        ("06", "%y"),
-        ("PM", "%p"),
-    ];
-    let Ok(now) = jiff::Timestamp::from_second(now) else {
-        return String::new();
-    };
-    let now = now.to_zoned(TimeZone::UTC);
-    let (mut text, mut rest) = (String::new(), layout);
-    while let Some(c) = rest.chars().next() {
-        match LAYOUTS.iter().find(|(go, _)| rest.starts_with(go)) {
-            Some((go, ours)) => {
-                text.push_str(&now.strftime(*ours).to_string());
-                rest = &rest[go.len()..];
-            }
-            None => {
-                text.push(c);
-                rest = &rest[c.len_utf8()..];
-            }
-        }
+/// As [`resolve`], for names: without times, and whether there was one.
+pub fn lasting(text: &str, scope: &Scope) -> (String, bool) {
+    const PARTS: [char; 3] = ['-', '_', '.'];
+    let resolved = pieces(text, scope).into_iter().map(|piece| match piece {
+        Piece::Now(..) => "\0".to_owned(),
+        piece => resolved(piece, scope),
+    });
+    let mut name: String = resolved.collect();
+    let has_time = name.contains('\0');
+    while let Some((before, after)) = name.split_once('\0') {
+        let before = before.trim_end_matches(PARTS);
+        let after = match before {
+            "" => after.trim_start_matches(PARTS),
+            _ => after,
+        };
+        name = format!("{before}{after}");
     }
-    text
+    (name, has_time)
 }
 
 /// A text in which all is resolved that can be. What only a build knows, and secrets, stay as they were written.
 pub fn resolve(text: &str, scope: &Scope) -> String {
-    let whole = pieces(text, scope).into_iter().map(|piece| match piece {
-        Piece::Text(text) | Piece::Now(text) | Piece::Unknown(text) => text,
+    let whole = pieces(text, scope).into_iter();
+    whole.map(|piece| resolved(piece, scope)).collect()
+}
+
+pub fn resolved(piece: Piece, scope: &Scope) -> String {
+    match piece {
+        Piece::Text(text) | Piece::Now(text, _) | Piece::Unknown(text) => text,
         Piece::Var { value, .. } => value,
         Piece::Secret(name) => format!("{{{{user `{name}`}}}}"),
-        Piece::Env(name) => format!("{{{{env `{name}`}}}}"),
+        Piece::Env(name) => scope.env.get(&name).cloned().unwrap_or_default(),
         Piece::Context(name) => format!("{{{{ {name} }}}}"),
-    });
-    whole.collect()
+    }
+}
+
+/// Names of the user variables in a text.
+pub fn users(text: &str) -> Vec<String> {
+    let actions = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}"));
+    let first = actions.filter_map(|(inner, _)| stages(inner).into_iter().next());
+    first
+        .filter_map(|words| match words.as_slice() {
+            [user, name] if user == "user" => Some(name.clone()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// A template of the manifest's: kept variables stay variables, `context` translates what only a build knows.
@@ -309,11 +314,8 @@ pub fn jinja(text: &str, scope: &Scope, context: &dyn Fn(&str) -> Option<String>
     let mut result = String::new();
     for piece in pieces(text, scope) {
         match piece {
-            Piece::Text(text) | Piece::Now(text) => result.push_str(&escape(&text)),
-            Piece::Var { name, filters, .. } => {
-                let filters: String = filters.iter().map(|filter| format!(" | {filter}")).collect();
-                result.push_str(&format!("{{{{ {name}{filters} }}}}"));
-            }
+            Piece::Text(text) | Piece::Now(text, _) => result.push_str(&escape(&text)),
+            Piece::Var { name, filters, .. } => result.push_str(&var(&name, &filters)),
             Piece::Context(name) => match context(&name) {
                 Some(text) => result.push_str(&text),
                 None => return Err(format!("{{{{ {name} }}}}")),
@@ -324,6 +326,12 @@ pub fn jinja(text: &str, scope: &Scope, context: &dyn Fn(&str) -> Option<String>
         }
     }
     Ok(result)
+}
+
+/// A variable of the manifest's, for minijinja.
+pub fn var(name: &str, filters: &[&str]) -> String {
+    let filters: String = filters.iter().map(|filter| format!(" | {filter}")).collect();
+    format!("{{{{ {name}{filters} }}}}")
 }
 
 /// A text that minijinja gives back as it is.
@@ -357,7 +365,8 @@ pub fn settle(defaults: &[(String, Known)], scope: &Scope) -> BTreeMap<String, K
             }
             let inside = pieces(&known.value, &scope);
             if let [Piece::Env(name)] = inside.as_slice() {
-                (known.env, known.value) = (Some(name.clone()), String::new());
+                let value = scope.env.get(name).cloned();
+                (known.env, known.value) = (Some(name.clone()), value.unwrap_or_default());
                 continue;
             }
             known.secret |= inside.iter().any(|piece| matches!(piece, Piece::Secret(_)));
@@ -492,6 +501,26 @@ mod tests {
         assert!(resolved.ends_with("{{user `size`}}"));
         let grow = format!("{{{{ replace_all `x` `{long}` `{long}` }}}}");
         assert_eq!(resolve(&grow, &scope), grow);
+    }
+
+    #[test]
+    fn times_go_from_names_and_have_a_form_for_the_guest() {
+        let scope = scope();
+        for (text, name) in [
+            ("house-{{isotime `20060102`}}.qcow2", "house.qcow2"),
+            ("house-{{timestamp}}-x", "house-x"),
+            ("{{timestamp}}-x", "x"),
+            ("house", "house"),
+        ] {
+            assert_eq!(lasting(text, &scope), (name.to_owned(), text.contains("{{")));
+        }
+        assert_eq!(
+            pieces("{{isotime `20060102-1504`}}", &scope),
+            [Piece::Now(
+                "20231114-2213".to_owned(),
+                Some("%Y%m%d-%H%M".to_owned())
+            )]
+        );
     }
 
     #[test]

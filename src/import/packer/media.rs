@@ -3,9 +3,10 @@
 use toml_edit::{Array, Value};
 
 use super::build::Build;
+use super::go::{self, Piece};
 use super::model::{Found, Keys};
 use crate::digest::Algorithm;
-use crate::import::node::Node;
+use crate::import::node::{self, Node};
 use crate::import::note::Weight;
 
 /// URLs and paths of a build's medium, in order.
@@ -50,10 +51,8 @@ pub fn read(build: &Build<'_>, urls: &[String]) -> Option<Keys> {
         }
         let plain = place.strip_prefix("file://").unwrap_or(place);
         if plain.contains("://") || plain.contains("::") {
-            let text = format!(
-                "`{place}` cannot be fetched: media come by http, https or from a file; name such a place by hand"
-            );
-            build.note(Weight::Todo, "iso_url", text);
+            let text = format!("its medium `{place}` cannot be fetched");
+            build.refuse(&text, "name a place by http, https or a path");
             return None;
         }
         let (found, what) = build.find(plain);
@@ -71,15 +70,49 @@ pub fn read(build: &Build<'_>, urls: &[String]) -> Option<Keys> {
         break;
     }
     if keys.is_empty() {
-        build.note(
-            Weight::Todo,
-            "iso_url",
-            "no medium is named, so there is nothing to start from",
-        );
+        let (cause, remedy) = unnamed(build);
+        build.refuse(&cause, &remedy);
         return None;
     }
     proof(build, is_web, &mut keys);
     Some(keys)
+}
+
+/// Why no medium is named, and what to do.
+fn unnamed(build: &Build<'_>) -> (String, String) {
+    let nodes = ["iso_url", "iso_urls"]
+        .into_iter()
+        .filter_map(|key| build.option(key));
+    for node in nodes.flat_map(Node::items) {
+        if let node::Value::Unknown(cause) = &node.value {
+            return (
+                format!("its medium cannot be known: {cause}"),
+                "write its URL into the template".to_owned(),
+            );
+        }
+        for piece in go::pieces(&node.text().unwrap_or_default(), &build.scope) {
+            match piece {
+                Piece::Env(name) => {
+                    let cause =
+                        format!("its medium is named by the environment ({name}), which does not say it now");
+                    let remedy =
+                        format!("`export {name}=…`, or give the variable that takes it: -var NAME=…");
+                    return (cause, remedy);
+                }
+                Piece::Var { name, .. } => {
+                    return (
+                        format!("its medium is named by the variable `{name}`, which is empty"),
+                        format!("give it a value: -var {name}=…"),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+    (
+        "no medium is named, so there is nothing to start from".to_owned(),
+        "name one as its `iso_url`".to_owned(),
+    )
 }
 
 fn proof(build: &Build<'_>, is_needed: bool, keys: &mut Keys) {

@@ -7,6 +7,7 @@
 mod answers;
 mod build;
 mod distro;
+mod feed;
 mod fold;
 mod go;
 mod hcl;
@@ -17,20 +18,30 @@ mod model;
 mod options;
 mod playbook;
 mod publish;
+mod shell_words;
 mod steps;
 mod system;
+mod times;
 mod typed;
 mod vars;
 mod write;
 
 use std::cell::RefCell;
 
-pub use self::model::{Config, Fault, Found, Imported, Input, LARGEST_FILE, Look, Request};
+pub use self::jobs::{add, configs, input};
+pub use self::model::{Config, Fault, Found, Imported, Input, LARGEST_FILE, Look, Request, System};
+pub use self::system::written as system;
 
 use self::build::{Build, Importer};
 use self::fold::Made;
 use self::model::Template;
 use super::note::Weight;
+
+/// What an answer file becomes, where vars do not say all of it: a template that extends the built-in one.
+pub fn answers(program: &str, text: &str, parent: &str) -> Option<String> {
+    let built_in = crate::manifest::builtin::template(parent).unwrap_or_default();
+    answers::convert(program, text, answers::Quote::File, built_in, "ann").template(parent)
+}
 
 /// Builds of one import.
 const MOST_BUILDS: usize = 1000;
@@ -44,6 +55,7 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
         request,
         look,
         notes: RefCell::default(),
+        refusals: RefCell::default(),
         files: RefCell::default(),
     };
     let mut faults = Vec::new();
@@ -69,12 +81,9 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
             if builder.kind == "qemu" {
                 builds.push(((*config, at), Build::new(&importer, template, builder)));
             } else {
-                importer.note(
-                    Weight::Lost,
-                    Some(&builder.options.place),
-                    format!("builder {}", builder.kind),
-                    "only images for qemu are built here; nothing of it is in the manifest",
-                );
+                let subject = format!("builder {}", builder.kind);
+                let text = "only images for qemu are built here; nothing of it is in the manifest";
+                importer.note(Weight::Lost, Some(&builder.options.place), subject, text);
             }
         }
     }
@@ -94,15 +103,21 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
         .filter_map(|(key, build)| fold::made(*key, build))
         .collect();
     if made.is_empty() {
-        let notes = importer.notes.borrow();
-        let why = notes.iter().find(|note| note.weight == Weight::Todo);
-        return Err(vec![Fault {
-            place: why.and_then(|note| note.place.clone()),
-            cause: why.map_or("there is nothing to build".to_owned(), |note| {
-                format!("{}: {}", note.subject, note.text)
-            }),
-            remedy: "name templates with a builder of the type `qemu`".to_owned(),
-        }]);
+        let mut refusals = importer.refusals.into_inner();
+        if refusals.is_empty() {
+            refusals.push(Fault {
+                place: None,
+                cause: "there is nothing to build".to_owned(),
+                remedy: match templates.is_empty() || request.only.is_empty() {
+                    true => "name templates with a builder of the type `qemu`".to_owned(),
+                    false => format!(
+                        "--only {}: name builds that the templates have",
+                        request.only.join(" ")
+                    ),
+                },
+            });
+        }
+        return Err(refusals);
     }
     let fleet = fold::fold(made, kept, &importer);
     let publish = publish::publish(&fleet, &builds, plan.as_ref(), &importer);

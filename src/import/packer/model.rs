@@ -8,10 +8,10 @@ use toml_edit::Value;
 
 use super::go::Known;
 use crate::import::node::{self, Node, Place};
-use crate::import::note::Notes;
+use crate::import::note::{Notes, printable};
 
 /// Largest file that is read, in bytes.
-pub const LARGEST_FILE: usize = 256 * 1024;
+pub const LARGEST_FILE: usize = 4 * 1024 * 1024;
 
 /// A file that the user named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Config {
         folder: String,
         /// Its files, in the order of their names.
         files: Vec<Input>,
+        /// Files of variables that Packer reads without being asked.
+        auto: Vec<Input>,
     },
 }
 
@@ -56,6 +58,12 @@ pub struct Request {
     pub manifest: String,
     /// The time, in seconds since 1970: for `isotime`.
     pub now: i64,
+    /// The environment: for `env` and `PKR_VAR_…`.
+    pub env: BTreeMap<String, String>,
+    /// Patterns of the names of builds; none: all builds.
+    pub only: Vec<String>,
+    /// What all builds install, where their names do not say it.
+    pub system: Option<System>,
 }
 
 /// What is at a path.
@@ -65,7 +73,8 @@ pub enum Found {
     Text(String),
     /// A file without a text of a reasonable size.
     Bytes,
-    Folder,
+    /// A folder, with the names in it, sorted.
+    Folder(Vec<String>),
     Missing,
 }
 
@@ -108,18 +117,20 @@ impl Fault {
 }
 
 /// Values that are given from outside a template.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// Plain ones; the last one of a name counts.
-    pub texts: Vec<(String, String)>,
-    /// HCL files of variables, name and text.
-    pub hcl_files: Vec<(Arc<str>, Arc<str>)>,
+#[derive(Clone, Copy, Debug)]
+pub struct Overrides<'a> {
+    /// Files of variables; the last value of a name counts.
+    pub files: &'a [Input],
+    /// `-var`, which count more.
+    pub vars: &'a [(String, String)],
+    /// The environment.
+    pub env: &'a BTreeMap<String, String>,
 }
 
-impl Overrides {
-    /// The plain value of a name.
+impl Overrides<'_> {
+    /// The value of a name by `-var`.
     pub fn value(&self, name: &str) -> Option<String> {
-        let found = self.texts.iter().rev().find(|(known, _)| known == name);
+        let found = self.vars.iter().rev().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone())
     }
 }
@@ -155,6 +166,8 @@ pub struct Builder {
     pub kind: String,
     /// Name of the build, a template; Packer's default is the kind.
     pub name: String,
+    /// Name of the `build` block around it.
+    pub group: Option<String>,
     /// All other keys.
     pub options: Node,
     pub provisioners: Vec<Block>,
@@ -172,12 +185,17 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block for the builder of this name, if it is for it at all.
-    pub fn of(kind: &str, options: &Node, builder: &str) -> Option<Self> {
+    /// The block for the builder of this name, if it is for it at all. `full`: the name that `only` and `except` use.
+    pub fn of(kind: &str, options: &Node, builder: &str, full: &str) -> Option<Self> {
         let named = |key: &str| {
-            let names = options.get(key)?;
-            let fits = |name: String| name == builder || name == format!("qemu.{builder}");
-            Some(names.items().iter().filter_map(Node::text).any(fits))
+            let names = options.get(key).filter(|names| !names.items().is_empty())?;
+            Some(
+                names
+                    .items()
+                    .iter()
+                    .filter_map(Node::text)
+                    .any(|name| name == full),
+            )
         };
         if named("only") == Some(false) || named("except") == Some(true) {
             return None;
@@ -226,6 +244,9 @@ pub struct Command {
     pub vars: Vec<(String, String)>,
     /// `-var-file`.
     pub var_files: Vec<Input>,
+    /// `-only` and `-except`.
+    pub only: Vec<String>,
+    pub except: Vec<String>,
     pub place: Place,
 }
 
@@ -288,6 +309,14 @@ impl Step {
             keys: vec![(key, value.into())],
             comment: None,
         }
+    }
+
+    /// A step that fails: the image would not be what it was. The user has to decide first.
+    pub fn todo(what: &str) -> Self {
+        let what = printable(what).replace('\'', "`");
+        let mut step = Self::of("inline", format!("echo 'TODO: {what}' >&2\nexit 1\n"));
+        step.keys.push(("name", Value::from("TODO")));
+        step
     }
 
     /// As a text.

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::build::Importer;
 use super::model::{Command, Fault, Fleet, Input, Item, PlaybookPlan};
+use super::shell_words::shell_words;
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::Weight;
 use crate::import::{path, yaml};
@@ -21,6 +22,15 @@ const LOOPS: [&str; 5] = [
     "with_list",
     "with_nested",
     "with_flattened_items",
+];
+/// Files of tasks that are read.
+const MOST_FILES: usize = 100;
+/// Keys of a task that are other files of tasks.
+const INCLUDES: [&str; 4] = [
+    "include_tasks",
+    "import_tasks",
+    "ansible.builtin.include_tasks",
+    "ansible.builtin.import_tasks",
 ];
 /// Keys of a task that are commands.
 const COMMANDS: [&str; 6] = [
@@ -37,6 +47,8 @@ struct Reading<'r, 'd> {
     folder: String,
     plan: PlaybookPlan,
     items: usize,
+    /// Files of tasks that were read.
+    files: usize,
 }
 
 /// Reads a playbook.
@@ -57,9 +69,14 @@ pub fn read(input: &Input, importer: &Importer<'_>) -> Result<PlaybookPlan, Vec<
         folder: path::folder(&input.path),
         plan: PlaybookPlan::default(),
         items: 0,
+        files: 0,
     };
     for play in root.items() {
         let vars = play.get("vars").cloned();
+        // A file of tasks alone.
+        if play.get("hosts").is_none() && play.get("import_playbook").is_none() {
+            reading.task(play, None, 0);
+        }
         for key in ["pre_tasks", "tasks", "post_tasks", "handlers"] {
             for task in play.get(key).map(Node::items).unwrap_or_default() {
                 reading.task(task, vars.as_ref(), 0);
@@ -98,6 +115,11 @@ impl Reading<'_, '_> {
                 self.task(inner, vars, depth + 1);
             }
         }
+        let included = INCLUDES.iter().find_map(|key| task.get(key));
+        if let Some(node) = included {
+            self.include(node, vars, depth);
+            return;
+        }
         let command = COMMANDS.iter().find_map(|key| {
             let node = task.get(key)?;
             let text = node.text().or_else(|| node.text_of("cmd"));
@@ -134,7 +156,12 @@ impl Reading<'_, '_> {
             for item in &items {
                 let text = filled(&words, item, vars);
                 let chdir = chdir.as_ref().map(|chdir| filled(chdir, item, vars));
-                self.build(&text, chdir.as_deref(), item, node);
+                let environment = task.get("environment").map(Node::entries).unwrap_or_default();
+                let given = environment.iter().filter_map(|(name, value)| {
+                    let name = name.strip_prefix("PKR_VAR_")?;
+                    Some((name.to_owned(), filled(&value.text()?, item, vars)))
+                });
+                self.build(&text, chdir.as_deref(), given.collect(), item, node);
             }
             self.other_keys(task, &name);
         }
@@ -157,6 +184,32 @@ impl Reading<'_, '_> {
                     task: name.clone(),
                     place,
                 });
+            }
+        }
+    }
+
+    /// Reads the tasks of another file.
+    fn include(&mut self, node: &Node, vars: Option<&Node>, depth: usize) {
+        let written = node.text().or_else(|| node.text_of("file")).unwrap_or_default();
+        let written = filled(&written, &(BTreeMap::new(), node.place.clone()), vars);
+        let found = path::join(&self.folder, &written);
+        let text = self.importer.text(&found).filter(|_| self.files < MOST_FILES);
+        let shown = path::relative(&self.importer.request.folder, &found);
+        let root = text.and_then(|text| yaml::read(&Arc::from(shown), &text).ok());
+        self.files += 1;
+        match root {
+            Some(root) => root
+                .items()
+                .iter()
+                .for_each(|task| self.task(task, vars, depth + 1)),
+            None => {
+                let text = "is not read; if Packer is run there, give that file with --ansible";
+                self.importer.note(
+                    Weight::Todo,
+                    Some(&node.place),
+                    format!("tasks of {written}"),
+                    text,
+                );
             }
         }
     }
@@ -211,7 +264,7 @@ impl Reading<'_, '_> {
                 "when" => {
                     "a condition: all of the items are in the manifest; `pipeline run … SELECTOR` builds some of them"
                 }
-                "environment" => "environment of Packer; variables of the template are taken from -var alone",
+                "environment" => "environment of Packer; its variables `PKR_VAR_…` are taken, as by -var",
                 _ => continue,
             };
             self.importer.note(
@@ -294,26 +347,29 @@ impl Reading<'_, '_> {
         &mut self,
         text: &str,
         chdir: Option<&str>,
+        vars: Vec<(String, String)>,
         (_, place): &(BTreeMap<String, String>, Place),
         node: &Node,
     ) {
-        let base = path::join(&self.folder, chdir.unwrap_or("."));
-        let words = words(text);
+        let mut base = path::join(&self.folder, chdir.unwrap_or("."));
+        let words = shell_words(text, &[';', '>', '|', '&']);
         let at = words.iter().position(|word| word == "build").unwrap_or_default();
+        for pair in words[..at].windows(2).filter(|pair| pair[0] == "cd") {
+            base = path::join(&base, &pair[1]);
+        }
         let mut command = Command {
             templates: Vec::new(),
             written: String::new(),
-            vars: Vec::new(),
+            vars,
             var_files: Vec::new(),
+            only: Vec::new(),
+            except: Vec::new(),
             place: place.clone(),
         };
         let mut rest = words.into_iter().skip(at + 1);
         let place = &node.place;
         while let Some(word) = rest.next() {
-            if matches!(
-                word.as_str(),
-                "|" | ">" | ">>" | "&&" | ";" | "||" | "2>&1" | "&>"
-            ) {
+            if matches!(word.as_str(), "|" | ">" | "&" | ";") {
                 break;
             }
             let (flag, inline) = match word.split_once('=') {
@@ -356,9 +412,13 @@ impl Reading<'_, '_> {
                         ),
                     }
                 }
-                "only" | "except" => {
+                kind @ ("only" | "except") => {
                     let names = inline.or_else(|| rest.next()).unwrap_or_default();
-                    self.importer.note(Weight::Todo, Some(place), format!("-{} {names}", flag.trim_start_matches('-')), "chose among the builds of a template; all of them are in the manifest: take out what is not wanted");
+                    let names = names.split(',').map(str::to_owned);
+                    match kind {
+                        "only" => command.only.extend(names),
+                        _ => command.except.extend(names),
+                    }
                 }
                 "on-error" | "parallel-builds" | "parallel" => {
                     let value = inline.or_else(|| rest.next()).unwrap_or_default();
@@ -432,30 +492,6 @@ fn filled(text: &str, (values, _): &(BTreeMap<String, String>, Place), vars: Opt
     fill(&fill(text))
 }
 
-/// Words of a shell command, without quotes.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
-    for c in text.chars() {
-        match (quote, c) {
-            (Some(end), c) if c == end => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (None, ';' | '>' | '|') => {
-                words.extend(word.take());
-                words.push(c.to_string());
-            }
-            (None, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
-}
-
 fn first_words(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().take(6).collect();
     words.join(" ")
@@ -526,13 +562,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shell_words_and_items() {
-        assert_eq!(
-            words("packer build -var 'a=b c' -var=\"d=1\" x.json>>log; echo"),
-            [
-                "packer", "build", "-var", "a=b c", "-var=d=1", "x.json", ">", ">", "log", ";", "echo"
-            ]
-        );
+    fn items_are_filled_in() {
         let place = Place {
             file: Arc::from("p.yml"),
             line: 1,

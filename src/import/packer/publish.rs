@@ -79,7 +79,7 @@ pub fn publish(
 fn post_processor(build: &Build<'_>, block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
     match block.kind.as_str() {
         "compress" => compress(build, block, publish, importer),
-        "checksum" => checksum(block, publish, importer),
+        "checksum" => checksum(build, block, publish, importer),
         kind => {
             let (weight, text) = match options::of_post_processor(kind) {
                 Some(Fate::Ours(text) | Fate::Taken(text)) => (Weight::Decided, text.as_str()),
@@ -119,13 +119,14 @@ fn compress(build: &Build<'_>, block: &Block, publish: &mut Publish, importer: &
     };
     let output = option("output").unwrap_or_default();
     let kind = option("format").unwrap_or_else(|| output.rsplit('.').next().unwrap_or_default().to_owned());
+    let kind = kind.trim_start_matches('.').to_owned();
     publish.compress = match kind.as_str() {
         "gz" | "gzip" | "pgz" | "bgzf" | "tar.gz" | "" => "gzip",
         "xz" => "xz",
         "zst" | "zstd" => "zstd",
         other => {
-            note(other, "compression here is gzip, xz or zstd; zstd is taken");
-            "zstd"
+            note(other, "compression here is gzip, xz or zstd; gzip is taken");
+            "gzip"
         }
     };
     if kind.starts_with("tar") {
@@ -142,8 +143,12 @@ fn compress(build: &Build<'_>, block: &Block, publish: &mut Publish, importer: &
     lost(block, "keep_input_artifact", text, importer);
 }
 
-fn checksum(block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
-    let mut types = block.options.texts_of("checksum_types");
+fn checksum(build: &Build<'_>, block: &Block, publish: &mut Publish, importer: &Importer<'_>) {
+    let types = block.options.texts_of("checksum_types");
+    let mut types: Vec<_> = types
+        .iter()
+        .map(|kind| build.resolve(kind).to_lowercase())
+        .collect();
     if types.is_empty() {
         types.push("md5".to_owned());
     }
@@ -198,23 +203,43 @@ fn file(fleet: &Fleet, publish: &Publish, importer: &Importer<'_>) -> Option<Str
 }
 
 fn template(distro: &str, id: &str, folder: &str, name: &str, format: &str) -> String {
+    // Of a path of that host, only its end belongs to the image.
+    let folder = match folder.starts_with('/') {
+        true => path::name(folder.trim_end_matches('/')),
+        false => folder,
+    };
     let plain = path::plain(&format!("{folder}/{name}"));
     let parts = plain
         .trim_start_matches('/')
         .split('/')
         .filter(|part| *part != "..");
-    let parts: Vec<_> = parts.map(super::distro::plain_name).collect();
+    let parts: Vec<_> = parts.map(path::plain_name).collect();
     let text = parts.join("/");
-    let text = if text.contains(id) {
-        text.replace(id, "{{ id }}")
+    let with_id = worded(&text, id, "{{ id }}");
+    let text = if with_id == text {
+        worded(&text, distro, "{{ distro }}")
     } else {
-        text.replace(distro, "{{ distro }}")
+        with_id
     };
     let dotted = format!(".{format}");
     match text.strip_suffix(&dotted) {
         Some(start) => format!("{start}.{{{{ format }}}}{{{{ suffix }}}}"),
         None => format!("{text}{{{{ suffix }}}}"),
     }
+}
+
+/// A text in which a word is replaced, where it stands by itself.
+fn worded(text: &str, word: &str, with: &str) -> String {
+    let (mut made, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(word).filter(|_| !word.is_empty()) {
+        let after = &rest[at + word.len()..];
+        let is_inside =
+            rest[..at].ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+        made.push_str(&rest[..at]);
+        made.push_str(if is_inside { word } else { with });
+        rest = after;
+    }
+    made + rest
 }
 
 #[cfg(test)]
@@ -230,6 +255,10 @@ mod tests {
         assert_eq!(
             template("d", "d-1", "../builds", "d-1.qcow2", "qcow2"),
             "builds/{{ id }}.{{ format }}{{ suffix }}"
+        );
+        assert_eq!(
+            template("d", "d", "/srv/images/debian", "packer-d", "qcow2"),
+            "debian/packer-{{ id }}{{ suffix }}"
         );
     }
 }

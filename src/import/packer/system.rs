@@ -6,23 +6,29 @@ use regex::Regex;
 
 use super::build::Build;
 use super::model::System;
+use crate::families::Tables;
+use crate::import::path;
+use crate::installer::{Installer, version};
+use crate::platform::Platform;
 
-/// What names look like, in lower case: family, pattern with the version as its first group.
+/// What names look like, in lower case and without architectures: family, pattern with the version as its first group.
 static NAMES: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
     let names = [
-        ("debian", r"debian[-_ ]?v?([0-9]{1,2}(?:\.[0-9]+)*)"),
+        ("debian", r"debian[-_ ]*v?([0-9]{1,2}(?:\.[0-9]+)*)"),
+        ("debian", r"firmware-([0-9]{1,2}(?:\.[0-9]+)*)[-_]+netinst"),
         ("ubuntu", r"ubuntu[-_a-z ]*?([0-9]{2}\.?(?:04|10)(?:\.[0-9]+)?)"),
-        ("rhel", r"centos[-_]stream[-_]?([0-9]{1,2})"),
+        ("rhel", r"centos[-_]?stream[-_]*([0-9]{1,2})"),
         (
             "rhel",
-            r"(?:centos|almalinux|alma|rockylinux|rocky|rhel|oraclelinux-r|oraclelinux|ol)[-_]?([0-9]{1,2}(?:\.[0-9]+)*)",
+            r"(?:centos|almalinux|alma|rockylinux|rocky|rhel|oraclelinux|ol)(?:[-_]+(?:linux|server|baseos|boot|dvd|minimal))*[-_]*r?([0-9]{1,2}(?:\.[0-9]+)*)",
         ),
-        ("rhel", r"fedora[-_a-z]*?(?:x86_64[-_])?([0-9]{2})\b"),
+        ("rhel", r"fedora[-_a-z]*?[-_]*([0-9]{2}\b|rawhide)"),
         ("alpine", r"alpine[-_a-z]*?([0-9]\.[0-9]{1,2})"),
     ];
+    // A word of its own: `carol9` is no `ol9`.
     let compiled = names
         .iter()
-        .filter_map(|(family, pattern)| Some((*family, Regex::new(pattern).ok()?)));
+        .filter_map(|(family, pattern)| Some((*family, Regex::new(&format!("(?:^|[^a-z]){pattern}")).ok()?)));
     compiled.collect()
 });
 
@@ -53,19 +59,83 @@ pub fn suite(family: &str, version: &str) -> Option<&'static str> {
     found.map(|(name, ..)| *name)
 }
 
+/// What names of media call other computers than the one that is built for.
+const OTHERS: [&str; 11] = [
+    "aarch64", "arm64", "armhf", "ppc64le", "ppc64el", "s390x", "riscv64", "loong64", "i386", "i586", "i686",
+];
+
+/// A URL without its host, which says nothing of what is there.
+fn on_host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split_once('/').map_or(rest, |(_, path)| path)
+}
+
+/// The computer that a build is for, by its emulator and its medium, where it is another one than those built here.
+pub fn foreign(build: &Build<'_>, media: &[String]) -> Option<&'static str> {
+    let binary = build.text("qemu_binary").unwrap_or_default();
+    let binary = binary
+        .rsplit("qemu-system-")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let media = media.iter().map(|url| url.to_lowercase());
+    let names = media.clone().map(|url| path::name(&url).to_owned());
+    // A name that says what it is for says more than the folders before it.
+    let own = Platform::default().hardware().arch;
+    let mut all = std::iter::once(binary)
+        .chain(names)
+        .chain(media.map(|url| on_host(&url).to_owned()));
+    all.find_map(|name| {
+        let other = OTHERS.iter().find(|mark| name.contains(**mark)).copied();
+        let is_own = ["x86_64", "x86-64", own].iter().any(|mark| name.contains(mark));
+        other.map(Some).or(is_own.then_some(None))
+    })
+    .flatten()
+}
+
 pub fn of(build: &Build<'_>, media: &[String]) -> Option<System> {
-    let template = crate::import::path::stem(&build.template.shown).to_owned();
-    // The medium knows best; a medium without a name of its own (a digest) is known by what it is built as.
+    if let Some(system) = &build.importer.request.system {
+        return Some(system.clone());
+    }
+    let template = path::stem(&build.template.shown).to_owned();
+    // The medium knows best; one without a name of its own (a digest) is known by what it is built as.
     let names = media
         .iter()
-        .map(|url| crate::import::path::name(url).to_owned())
-        .chain([build.name().to_owned(), build.scope.vm_name.clone(), template])
-        .chain(media.iter().cloned());
+        .map(|url| path::name(url).to_owned())
+        .chain(media.iter().map(|url| on_host(url).to_owned()))
+        .chain([build.name().to_owned(), build.scope.vm_name.clone(), template]);
     names.filter_map(|name| named(&name)).next()
 }
 
+/// `FAMILY:VERSION`, as the user writes it.
+pub fn written(text: &str) -> Option<System> {
+    let (family, version) = text.split_once(':')?;
+    let family = ["debian", "ubuntu", "rhel", "alpine", "suse"]
+        .into_iter()
+        .find(|known| *known == family)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    (!version.is_empty() && version.chars().all(is_plain)).then(|| System {
+        family,
+        version: version.to_owned(),
+        exact: version.to_owned(),
+    })
+}
+
+/// The installer of a system, where it is one that is known. Of old releases there were others.
+pub fn installer(system: &System) -> Option<&'static Installer> {
+    let known = Tables::built_in().installer(system.family, &system.version)?;
+    let first = match (system.family, known.program.as_str()) {
+        ("ubuntu", "subiquity") => 20,
+        ("rhel", _) => 7,
+        _ => 0,
+    };
+    (version::major(&system.version) >= first).then(|| known.as_ref())
+}
+
 fn named(name: &str) -> Option<System> {
-    let name = name.to_lowercase();
+    let own = ["x86_64", "x86-64", Platform::default().hardware().arch];
+    let marks = OTHERS.iter().chain(&own);
+    let name = marks.fold(name.to_lowercase(), |name, mark| name.replace(mark, ""));
     for (family, pattern) in NAMES.iter() {
         let Some(exact) = pattern.captures(&name).and_then(|found| found.get(1)) else {
             continue;
@@ -79,7 +149,11 @@ fn named(name: &str) -> Option<System> {
         } else {
             1
         };
-        let version = exact.split('.').take(parts).collect::<Vec<_>>().join(".");
+        let mut version = exact.split('.').take(parts).collect::<Vec<_>>().join(".");
+        // The one release with two installers.
+        if *family == "ubuntu" && version == "20.04" && name.contains("live") {
+            version.push_str("-live");
+        }
         return Some(System {
             family,
             version,
@@ -108,6 +182,7 @@ mod tests {
             ("ubuntu-20.04-legacy-server-amd64.iso", "ubuntu", "20.04"),
             ("ubuntu-22.04.1-live-server-amd64.iso", "ubuntu", "22.04"),
             ("ubuntu2404", "ubuntu", "24.04"),
+            ("ubuntu-20.04.6-live-server-amd64.iso", "ubuntu", "20.04-live"),
             ("noble-server-cloudimg-amd64.img", "ubuntu", "24.04"),
             ("CentOS-8.1.1911-x86_64-dvd1.iso", "rhel", "8"),
             ("CentOS-7-x86_64-NetInstall-1708.iso", "rhel", "7"),
@@ -116,6 +191,16 @@ mod tests {
             ("Rocky-9.3-x86_64-minimal.iso", "rhel", "9"),
             ("Fedora-Server-dvd-x86_64-42-1.1.iso", "rhel", "42"),
             ("alpine-virt-3.19.1-x86_64.iso", "alpine", "3.19"),
+            ("Fedora-Server-dvd-aarch64-43-1.6.iso", "rhel", "43"),
+            (
+                "Fedora-Server-netinst-x86_64-Rawhide-20260101.n.0.iso",
+                "rhel",
+                "rawhide",
+            ),
+            ("OracleLinux-R9-U5-x86_64-dvd.iso", "rhel", "9"),
+            ("rhel-server-7.9-x86_64-dvd.iso", "rhel", "7"),
+            ("firmware-11.6.0-amd64-netinst.iso", "debian", "11"),
+            ("packer_debian12", "debian", "12"),
         ] {
             let system = named(name).unwrap();
             assert_eq!(
@@ -124,6 +209,22 @@ mod tests {
                 "{name}"
             );
         }
-        assert_eq!(named("freebsd-14.iso"), None);
+        for other in [
+            "freebsd-14.iso",
+            "carol9",
+            "sol-11_4-text-x86.iso",
+            "haiku-r1beta5-x86_64.iso",
+        ] {
+            assert_eq!(named(other), None, "{other}");
+        }
+        let known = |text| written(text).map(|system| installer(&system).is_some());
+        assert_eq!(known("ubuntu:14.04"), Some(false));
+        assert_eq!(known("ubuntu:18.10"), Some(false));
+        assert_eq!(known("rhel:6"), Some(false));
+        assert_eq!(
+            (known("rhel:9"), known("ubuntu:20.04-live")),
+            (Some(true), Some(true))
+        );
+        assert_eq!((known("rocky:9"), known("rhel:")), (None, None));
     }
 }

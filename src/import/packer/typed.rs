@@ -9,6 +9,7 @@ use super::answers::words::{Kind, Meaning, WORDS, meaning};
 use super::build::Build;
 use super::go::{self, Piece};
 use super::model::System;
+use super::times;
 use crate::boot_command;
 use crate::families::Tables;
 use crate::import::node::Node;
@@ -18,6 +19,10 @@ use crate::import::note::Weight;
 const SERVER: char = '\u{e000}';
 /// Stands for a secret.
 const SECRET: char = '\u{e001}';
+/// Stands for the server's port alone.
+const PORT: char = '\u{e002}';
+/// Stands for what Packer alone knows.
+const UNKNOWN: char = '\u{e003}';
 
 /// How an installer is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub struct Words {
     pub kept: Vec<String>,
     /// A password was typed.
     pub has_password: bool,
+    /// Words with something in them that only Packer knows.
+    pub unknown: Vec<String>,
     /// What was typed, for people, without secrets.
     pub shown: String,
 }
@@ -92,6 +99,13 @@ pub fn read(build: &Build<'_>, system: &System, answers: &[String]) -> Start {
                     "a pause before typing; nothing is typed",
                 );
             }
+            for word in &words.unknown {
+                let text = format!(
+                    "`{word}` has something in it that only Packer knows; say it by `arguments` of the source, if the \
+                     installer needs it"
+                );
+                build.stop("boot_command", &text);
+            }
             Start::Direct(words)
         }
         None => kept(build, &text, answers),
@@ -103,19 +117,21 @@ static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let held = "<(?:left|right)(?:ctrl|alt)on>(?:<wait[^>]*>)*[^<](?:<wait[^>]*>)*(?:<(?:left|right)(?:ctrl|alt)off>)?";
     Regex::new(&format!("(?i){held}|<[a-z0-9]+(?: [^>]*)?>")).ok()
 });
+/// Packer's server, by whatever address the guest reached it.
 static SERVERS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\{\{ \.HTTPIP \}\}:\{\{ \.HTTPPort \}\}").ok());
+    LazyLock::new(|| Regex::new(&format!("(?:{UNKNOWN}|[^\\s=/;]+):{PORT}")).ok());
 
 /// Words, with line ends as words of their own.
 fn plain(build: &Build<'_>, text: &str) -> Option<String> {
     let mut plain = String::new();
     for piece in go::pieces(text, &build.scope) {
         match piece {
-            Piece::Text(text) | Piece::Now(text) => plain.push_str(&text),
+            Piece::Text(text) => plain.push_str(&text),
             Piece::Var { value, .. } => plain.push_str(&value),
             Piece::Secret(_) => plain.push(SECRET),
-            Piece::Env(name) => plain.push_str(&format!("${name}")),
-            Piece::Context(name) => plain.push_str(&format!("{{{{ {name} }}}}")),
+            Piece::Env(name) => plain.push_str(build.scope.env.get(&name).map_or("", String::as_str)),
+            Piece::Context(name) if name == ".HTTPPort" => plain.push(PORT),
+            Piece::Context(_) | Piece::Now(..) => plain.push(UNKNOWN),
             Piece::Unknown(_) => return None,
         }
     }
@@ -168,15 +184,16 @@ fn recognised(build: &Build<'_>, system: &System, text: &str) -> Option<Words> {
             .installer(system.family, version)
             .map(|known| known.program.as_str())
     };
-    let version = [&system.version, &system.exact]
+    let version = [system.version.clone(), format!("{}-live", system.version)]
         .into_iter()
         .find(|version| of(version) == Some(program))?;
     let mut words = Words {
-        version: (*version != system.version).then(|| version.clone()),
+        version: (version != system.version).then_some(version),
         ..Words::default()
     };
     let mut behind_line = false;
-    for word in unquoted.split_whitespace() {
+    let lines = unquoted.lines().filter(|line| !is_boot_loaders(line));
+    for word in lines.flat_map(str::split_whitespace) {
         if word == "---" || word == "--" {
             behind_line = true;
             continue;
@@ -187,13 +204,39 @@ fn recognised(build: &Build<'_>, system: &System, text: &str) -> Option<Words> {
     Some(words)
 }
 
+/// Whether a line is a command of GRUB's that does not start a kernel.
+fn is_boot_loaders(line: &str) -> bool {
+    const COMMANDS: [&str; 15] = [
+        "boot",
+        "clear",
+        "configfile",
+        "echo",
+        "initrd",
+        "initrd16",
+        "initrdefi",
+        "insmod",
+        "load_video",
+        "ls",
+        "normal",
+        "root",
+        "search",
+        "set",
+        "terminal_output",
+    ];
+    // `c` and `e` are keys of its menu.
+    let first = line.split_whitespace().find(|word| !["c", "e"].contains(word));
+    first.is_some_and(|first| COMMANDS.contains(&first))
+}
+
 /// What was typed, on one line, without secrets and strange letters.
 fn shown(unquoted: &str) -> String {
     let words = unquoted
         .split_whitespace()
         .map(|word| match word.split_once('=') {
             Some((key, _)) if key.contains("password") => format!("{key}=…"),
-            _ => word.replace(SERVER, "HOST:PORT").replace(SECRET, "…"),
+            _ => word
+                .replace(SERVER, "HOST:PORT")
+                .replace([SECRET, PORT, UNKNOWN], "…"),
         });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -222,6 +265,7 @@ fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
         Some(Meaning::Is(Kind::Nothing)) => {}
         Some(Meaning::Is(Kind::Password)) => words.has_password = true,
         _ if value.contains(SECRET) => words.has_password = true,
+        _ if word.contains([PORT, UNKNOWN]) => words.unknown.push(shown(word)),
         Some(Meaning::Var(name)) => set(words, name, value),
         Some(_) => {}
         None if key == "keyboard-configuration/layout" => set(words, "keymap", &layout(value)),
@@ -264,13 +308,13 @@ fn kept(build: &Build<'_>, text: &str, answers: &[String]) -> Start {
         ".HTTPPort" => Some("{{ host.port }}".to_owned()),
         _ => None,
     };
-    let made = go::jinja(text, &build.scope, &context).map_err(|action| {
-        format!("`{action}` in it is known to Packer alone (or is a secret, which must not be typed); write the line by hand")
-    });
-    let mut made = match made {
+    let mut made = match go::jinja(text, &build.scope, &context) {
         Ok(made) => made,
-        Err(cause) => {
-            build.note(Weight::Todo, "boot_command", cause);
+        Err(action) => {
+            let text = format!(
+                "`{action}` in it is known to Packer alone (or is a secret, which must not be typed); write the line by hand"
+            );
+            build.stop("boot_command", &text);
             return Start::Nothing;
         }
     };
@@ -280,28 +324,20 @@ fn kept(build: &Build<'_>, text: &str, answers: &[String]) -> Start {
         made = made.replace(&format!("{server}{answer}"), "{{ host.url }}");
     }
     made = made.replace(server, "{{ host.folder }}").replace('\n', "<enter>");
-    let wait = build.text("boot_wait").unwrap_or_else(|| "10s".to_owned());
-    if !wait.starts_with('-') && !wait.starts_with('0') {
-        let wait = wait.trim_end_matches("ms");
-        made = format!(
-            "<wait{}>{made}",
-            if wait.bytes().all(|byte| byte.is_ascii_digit()) {
-                format!("{wait}s")
-            } else {
-                wait.to_owned()
-            }
-        );
+    let written = build.text("boot_wait").unwrap_or_else(|| "10s".to_owned());
+    match times::duration(&written).map(|wait| wait.as_millis()) {
+        Some(0) => made = format!("<wait10s>{made}"),
+        Some(wait) if wait % 1000 == 0 => made = format!("<wait{}s>{made}", wait / 1000),
+        Some(wait) => made = format!("<wait{wait}ms>{made}"),
+        // A negative one is Packer's way to wait for nothing.
+        None if written.starts_with('-') => {}
+        None => build.note(Weight::Lost, "boot_wait", "not a time; nothing is waited for"),
     }
     if let Err(errors) = boot_command::parse(&boot_command::mask(&made)) {
         let causes: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        build.note(
-            Weight::Todo,
-            "boot_command",
-            format!(
-                "cannot be typed as it is: {}; write it by hand",
-                causes.join("; ")
-            ),
-        );
+        let causes = causes.join("; ");
+        let text = format!("cannot be typed as it is: {causes}; write it by hand");
+        build.stop("boot_command", &text);
         return Start::Nothing;
     }
     let text = "not recognised as the start of a known installer, so it is still typed, after the pause of `boot_wait`; media \

@@ -49,8 +49,15 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], importer: &Importer<'_>) -> Vec<(Ke
                 continue;
             }
             if let Some(env) = &one.env {
-                let text =
-                    format!("taken from the environment ({env}), and still is where a step asks for it");
+                let text = match importer.request.env.contains_key(env) {
+                    true => {
+                        format!("taken from the environment ({env}), and still is where a step asks for it")
+                    }
+                    false => format!(
+                        "taken from the environment ({env}), which does not say it now: empty, as in Packer, where its value \
+                         is written down"
+                    ),
+                };
                 importer.note(Weight::Decided, place, subject, text);
                 continue;
             }

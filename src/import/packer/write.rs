@@ -88,7 +88,7 @@ fn head(importer: &Importer<'_>) -> Table {
     table.decor_mut().set_prefix(format!("{text}\n"));
     table.insert(
         "name",
-        toml_edit::value(super::distro::plain_name(path::stem(&request.manifest))),
+        toml_edit::value(path::plain_name(path::stem(&request.manifest))),
     );
     table.insert("output", toml_edit::value("out"));
     table

@@ -3,7 +3,6 @@
 
 mod filesystem;
 mod foreign;
-mod grub;
 mod image;
 mod inside;
 mod look;
@@ -18,11 +17,10 @@ use std::path::{Path, PathBuf};
 
 pub use filesystem::{Ext4, FEATURES, FileSystem, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext};
 use filesystem::{device, must_be_clean_ext};
-pub use grub::write_grub;
 pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
 pub use look::{look, look_as};
-pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
+pub use partition::{Partition, TableKind, grow_last_partition, read_table, write_root_table};
 pub use root::{grows, must_fill, root};
 pub use whole::must_be_whole;
 

@@ -58,12 +58,16 @@ fuzz_target!(|bytes: &[u8]| {
             shown: ".".to_owned(),
             folder: FOLDER.to_owned(),
             files: hcl,
+            auto: Vec::new(),
         });
     }
     request.configs.extend(json);
     let look = |path: &str| match files.get(path) {
         Some(text) => Found::Text(text.clone()),
-        None if files.keys().any(|file| path::folder(file) == path) => Found::Folder,
+        None if files.keys().any(|file| path::folder(file) == path) => {
+            let inside = files.keys().filter(|file| path::folder(file) == path);
+            Found::Folder(inside.map(|file| path::name(file).to_owned()).collect())
+        }
         None => Found::Missing,
     };
     match packer::import(&request, &look) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::converted::{Answer, Converted, Quote};
+use super::converted::{Added, Answer, Converted, Layout, Quote, key_again};
 use super::words::WORDS;
 use crate::import::node::{Node, Value};
 use crate::import::note::Weight;
@@ -19,7 +19,7 @@ struct Part {
 
 pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
     let mut made = Converted::default();
-    let root = match yaml::read(&Arc::from("user-data"), text) {
+    let root = match yaml::read(&Arc::from("user-data"), &quote.plain(text)) {
         Ok(root) => root,
         Err(error) => {
             let subject = "user-data".to_owned();
@@ -52,8 +52,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
         let part = parts.iter().find(|part| part.key == *key);
         let line = part.map_or(node.place.line, |part| part.line);
         let value = quote.plain(&node.text().unwrap_or_default());
-        if made.take(&WORDS.autoinstall, line, key, &value) || setting(&mut made, own, key, node, line, quote)
-        {
+        if made.take(&WORDS.autoinstall, line, key, &value) || setting(&mut made, key, node, line, quote) {
             continue;
         }
         match key.as_str() {
@@ -71,15 +70,35 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
             }
             "late-commands" => {
                 late = late_commands(part, quote);
-                if late.trim().is_empty() && !node.items().is_empty() {
-                    let text =
-                        "not written as a list of lines, so they could not be taken over; add them by hand";
-                    made.note(Weight::Todo, line, "late-commands", text);
+                if late.trim().is_empty() {
+                    let commands = node.items().iter().map(|item| quote.quoted(&json(item)));
+                    late = commands.map(|command| format!("    - {command}\n")).collect();
+                }
+                if late.contains("/root/.ssh") {
+                    late.push_str(&format!("    - {}\n", key_again("/target")));
                 }
             }
+            "user-data" if own.get("identity").is_none() => {
+                let text = "accounts by cloud-init; here the account is `username` of the vars: decide what of this it needs";
+                made.stop(line, "user-data", "user_data", "accounts", text);
+            }
             _ if matches!(node.value, Value::Null) => {}
+            "apt" => {
+                let mut own = String::new();
+                keep(&mut own, part, quote);
+                made.blocks.push(("mirror", Added::Instead(own)));
+            }
             _ => keep(&mut kept, part, quote),
         }
+    }
+    if own.get("storage").is_none() {
+        made.note(
+            Weight::Lost,
+            1,
+            "storage",
+            "not said: the installer made logical volumes; the built-in answers make one \
+            plain ext4 partition, which every size is made from",
+        );
     }
     made.finish();
     made.block("packages", kept);
@@ -88,7 +107,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
 }
 
 /// Takes a key that is more than its value; false where it is none of those.
-fn setting(made: &mut Converted, own: &Node, key: &str, node: &Node, line: usize, quote: Quote<'_>) -> bool {
+fn setting(made: &mut Converted, key: &str, node: &Node, line: usize, quote: Quote<'_>) -> bool {
     let plain = |key: &str| {
         node.text_of(key)
             .map(|text| quote.plain(&text))
@@ -112,14 +131,27 @@ fn setting(made: &mut Converted, own: &Node, key: &str, node: &Node, line: usize
             made.has_password |= !plain("password").is_empty();
         }
         "ssh" => {
-            if node.get("authorized-keys").is_some() {
-                made.note(
-                    Weight::Lost,
-                    line,
-                    "ssh.authorized-keys",
-                    "keys of the user; put them there with a `copy` step: every clone will have them",
-                );
+            let keys: Vec<_> = node
+                .texts_of("authorized-keys")
+                .iter()
+                .map(|key| quote.plain(key))
+                .collect();
+            let passwords = node.get("allow-pw").map_or(keys.is_empty(), Node::is_true);
+            made.var("password_logins", Answer::Flag(passwords));
+            if !keys.is_empty() {
+                made.var("authorized_keys", Answer::List(keys));
             }
+        }
+        "network" => {
+            let text = "the first network card, by DHCP, whatever its name is; the built-in answers do this";
+            let is_fixed = node.contains_key("addresses");
+            let weight = if is_fixed { Weight::Todo } else { Weight::Decided };
+            let text = if is_fixed {
+                "a fixed address; the first network card of an image asks for its address by DHCP"
+            } else {
+                text
+            };
+            made.note(weight, line, "network", text);
         }
         "storage" => storage(made, node, line),
         "packages" => {
@@ -131,15 +163,7 @@ fn setting(made: &mut Converted, own: &Node, key: &str, node: &Node, line: usize
                 .collect();
             made.var("packages", Answer::List(packages));
         }
-        "apt" => apt(made, node, line),
-        "user-data" if own.get("identity").is_none() => {
-            made.note(
-                Weight::Lost,
-                line,
-                "user-data",
-                "accounts by cloud-init; an account is `username` of the vars, all else can be a step",
-            );
-        }
+        "apt" => return apt(made, node),
         _ => return false,
     }
     true
@@ -147,6 +171,16 @@ fn setting(made: &mut Converted, own: &Node, key: &str, node: &Node, line: usize
 
 fn storage(made: &mut Converted, node: &Node, line: usize) {
     let layout = node.get("layout").and_then(|layout| layout.text_of("name"));
+    let types = node.get("config").map(Node::items).unwrap_or_default();
+    let types: Vec<_> = types.iter().filter_map(|item| item.text_of("type")).collect();
+    let has = |kind: &str| types.iter().any(|known| known.starts_with(kind));
+    if has("dm_crypt") || node.contains_key("password") {
+        made.layout(line, "storage", Layout::Encrypted);
+    } else if has("raid") {
+        made.layout(line, "storage", Layout::Raid);
+    } else if has("lvm") || matches!(layout.as_deref(), Some("lvm" | "zfs")) {
+        made.layout(line, "storage", Layout::Lvm);
+    }
     let weight = if layout.as_deref() == Some("direct") {
         Weight::Decided
     } else {
@@ -155,6 +189,14 @@ fn storage(made: &mut Converted, node: &Node, line: usize) {
     let text = "the built-in answers' layout: one root file system, last on the disk, so that every size is made from one \
                 installation; swap is `swap` of the vars (a file)";
     made.note(weight, line, "storage", text);
+}
+
+/// A value as JSON, which is YAML too.
+fn json(node: &Node) -> String {
+    match &node.value {
+        Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(", ")),
+        _ => serde_json::Value::from(node.text().unwrap_or_default()).to_string(),
+    }
 }
 
 /// The lines of `late-commands`, set in as the built-in template's are.
@@ -172,32 +214,28 @@ fn stops_ssh(command: &str) -> bool {
     command.contains("stop") && command.contains("ssh")
 }
 
-fn apt(made: &mut Converted, node: &Node, line: usize) {
+/// The mirror, where nothing else is said.
+fn apt(made: &mut Converted, node: &Node) -> bool {
+    let ours = [
+        "primary",
+        "mirror-selection",
+        "geoip",
+        "preserve_sources_list",
+        "fallback",
+    ];
+    if node
+        .entries()
+        .iter()
+        .any(|(key, _)| !ours.contains(&key.as_str()))
+    {
+        return false;
+    }
     let primary = node.get("primary").or_else(|| {
         node.get("mirror-selection")
             .and_then(|selection| selection.get("primary"))
     });
-    let uri = primary.and_then(|list| list.items().iter().find_map(|item| item.text_of("uri")));
-    made.mirror = uri;
-    let others: Vec<_> = node
-        .entries()
-        .iter()
-        .map(|(key, _)| key.as_str())
-        .filter(|key| {
-            ![
-                "primary",
-                "mirror-selection",
-                "geoip",
-                "preserve_sources_list",
-                "fallback",
-            ]
-            .contains(key)
-        })
-        .collect();
-    if !others.is_empty() {
-        let subject = format!("apt: {}", others.join(", "));
-        made.note(Weight::Lost, line, subject, "settings of apt while installing; `mirror` of the source is all that is known here, a step can do the rest");
-    }
+    made.mirror = primary.and_then(|list| list.items().iter().find_map(|item| item.text_of("uri")));
+    true
 }
 
 /// Adds a key's lines, set two blanks in, as the built-in template's are.
@@ -277,7 +315,7 @@ mod tests {
         assert!(
             made.notes
                 .iter()
-                .any(|(weight, _, subject, _)| *weight == Weight::Lost && subject == "storage")
+                .any(|(weight, _, subject, _)| *weight == Weight::Todo && subject == "storage")
         );
     }
 }

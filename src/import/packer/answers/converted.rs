@@ -1,10 +1,13 @@
 //! What an answer file becomes: vars, and blocks of a template that extends a built-in one.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::words::{self, Kind, Meaning, Row};
 use crate::import::note::Weight;
-use crate::import::packer::go::{self, Scope};
+use crate::import::packer::go::{self, Piece, Scope};
 
 /// What an answer file became.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,14 @@ pub enum Answer {
     Flag(bool),
 }
 
+/// A layout of a disk that the built-in answers do not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    Encrypted,
+    Raid,
+    Lvm,
+}
+
 /// How a block changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Added {
@@ -65,6 +76,7 @@ impl Converted {
             Some(Meaning::Var(name)) => self.text(name, value),
             Some(Meaning::Decided(text)) => self.note(Weight::Decided, line, word, text),
             Some(Meaning::Lost(text)) => self.note(Weight::Lost, line, word, text),
+            Some(Meaning::Todo(text)) => self.note(Weight::Todo, line, word, text),
             Some(Meaning::Is(Kind::Nothing)) => {}
             Some(Meaning::Is(Kind::Password)) => self.has_password = true,
             Some(Meaning::Is(Kind::Disk)) => {
@@ -79,8 +91,37 @@ impl Converted {
 
     /// Adds lines to the end of a block of the built-in template, where there are any.
     pub(super) fn block(&mut self, name: &'static str, lines: String) {
-        if !lines.is_empty() {
-            self.blocks.push((name, Added::Lines(lines)));
+        match self.blocks.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, Added::Lines(known))) => known.push_str(&lines),
+            _ if lines.is_empty() => {}
+            _ => self.blocks.push((name, Added::Lines(lines))),
+        }
+    }
+
+    /// Stops every build until the user has decided: the template names a var that is not there.
+    pub(super) fn stop(&mut self, line: usize, subject: &str, var: &str, block: &'static str, text: &str) {
+        self.note(Weight::Todo, line, subject, text);
+        self.block(block, format!("{{{{ todo_{var} }}}}\n"));
+    }
+
+    /// The disk was more than a partition.
+    pub(super) fn layout(&mut self, line: usize, subject: &str, kind: Layout) {
+        let plain = "the built-in answers make one plain ext4 partition";
+        match kind {
+            Layout::Encrypted => {
+                let text = format!("the disk was encrypted; {plain}: decide whether that will do");
+                self.stop(line, subject, "encryption", "disk", &text);
+            }
+            Layout::Raid => {
+                let text = format!("the disk was a RAID; {plain}: decide whether that will do");
+                self.stop(line, subject, "raid", "disk", &text);
+            }
+            Layout::Lvm => {
+                let text = format!(
+                    "the disk had logical volumes or subvolumes; {plain}, which every size is made from"
+                );
+                self.note(Weight::Todo, line, subject, text);
+            }
         }
     }
 
@@ -120,7 +161,8 @@ impl Converted {
         }
         let mut text = format!(
             "{{# What the Packer template's own answers say beyond the built-in ones, word for word.\n   Vars hold what vars \
-             can say; accounts, disk, boot loader and the end are the built-in template's. #}}\n{{% extends \"{parent}\" %}}\n"
+             can say; accounts, disk, boot loader and the end are the built-in template's. Names that begin with `todo_`\n   \
+             are of no var: something has to be decided there. #}}\n{{% extends \"{parent}\" %}}\n"
         );
         for (block, added) in blocks {
             let body = match added {
@@ -149,23 +191,42 @@ pub enum Quote<'a> {
 }
 
 impl Quote<'_> {
-    /// For a template of minijinja's.
+    /// For a template of minijinja's. What must not be written down, or has to be decided, is a name of no var.
     pub(super) fn quoted(&self, text: &str) -> String {
-        match self {
+        let quoted = match self {
             Self::File => go::escape(text),
             Self::Text(scope) => {
-                let context = |_: &str| None;
-                // What cannot be translated stays visible where it was.
-                go::jinja(text, scope, &context).unwrap_or_else(|_| go::escape(text))
+                let todo = |name: &str| {
+                    format!(
+                        "{{{{ todo_{} }}}}",
+                        name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+                    )
+                };
+                let parts = go::pieces(text, scope).into_iter().map(|piece| match piece {
+                    Piece::Text(text) | Piece::Unknown(text) => go::escape(&text),
+                    Piece::Var { name, filters, .. } => go::var(&name, &filters),
+                    Piece::Secret(name) | Piece::Env(name) => todo(&name),
+                    Piece::Now(..) => todo("time"),
+                    Piece::Context(name) => go::escape(&format!("{{{{ {name} }}}}")),
+                });
+                parts.collect()
             }
-        }
+        };
+        hide_passwords(&quoted).replace(HIDDEN, "{{ todo_password }}")
     }
 
     /// For a var.
     pub(super) fn plain(&self, text: &str) -> String {
         match self {
             Self::File => text.to_owned(),
-            Self::Text(scope) => go::resolve(text, scope),
+            Self::Text(scope) => {
+                let parts = go::pieces(text, scope).into_iter().map(|piece| match piece {
+                    // It is enough that there is one.
+                    Piece::Secret(_) => "secret".to_owned(),
+                    piece => go::resolved(piece, scope),
+                });
+                parts.collect()
+            }
         }
     }
 }
@@ -173,4 +234,50 @@ impl Quote<'_> {
 /// A line with single blanks.
 pub(super) fn squeezed(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A command that puts the build's key back, where the template's own commands may have taken it away.
+pub(super) fn key_again(root: &str) -> String {
+    let file = format!("{root}/root/.ssh/authorized_keys");
+    format!("grep -qF '{{{{ build_key }}}}' {file} || echo '{{{{ build_key }}}}' >> {file}")
+}
+
+/// Stands where a password was.
+pub const HIDDEN: char = '\u{e010}';
+
+/// Passwords in options, in the files of cloud-init, and on their way to chpasswd(8); not variables of a script.
+static GIVEN: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let value = r#"(?:"(?:\$[0-9]|[^"\n$])[^"\n]*"|'[^'\n]*'|(?:\$[0-9]|[^\s,}"'$])[^\s,}"']*)"#;
+    let patterns = [
+        format!(r"(?P<start>--(?:[a-z-]*-)?pass(?:word|phrase)?(?:=|[ \t]+)){value}(?P<end>)"),
+        format!(r#"(?P<start>\b(?:plain_text_|hashed_)?passw(?:or)?d["']?:[ \t]+){value}(?P<end>)"#),
+        r#"(?P<start>\b(?:echo|printf)\b[^\n|]*?[\w.-]+:)(?:\$[0-9]|[^\s'"|:$])[^\s'"|:]*(?P<end>[^\n]*chpasswd)"#
+            .to_owned(),
+    ];
+    patterns
+        .iter()
+        .filter_map(|pattern| Regex::new(pattern).ok())
+        .collect()
+});
+
+/// A text with [`HIDDEN`] in the place of each password.
+pub fn hide_passwords(text: &str) -> String {
+    if !text.contains("passw") && !text.contains("--pass") {
+        return text.to_owned();
+    }
+    let with = format!("${{start}}{HIDDEN}${{end}}");
+    let hidden = |text: String, pattern: &Regex| pattern.replace_all(&text, with.as_str()).into_owned();
+    GIVEN.iter().fold(text.to_owned(), hidden)
+}
+
+/// Names of no var in a template.
+pub fn todos(template: &str) -> Vec<String> {
+    let names = template
+        .split("{{ todo_")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(" }}"));
+    let mut names: Vec<_> = names.map(|(name, _)| format!("todo_{name}")).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }

@@ -10,15 +10,25 @@ pub mod words;
 use std::collections::BTreeSet;
 
 use self::converted::squeezed;
-pub use self::converted::{Answer, Converted, Quote};
+pub use self::converted::{Answer, Converted, HIDDEN, Quote, hide_passwords, todos};
 
-/// Converts the answers of an installer's program. `built_in`: the text of the template that is extended.
-pub fn convert(program: &str, text: &str, quote: Quote<'_>, built_in: &str) -> Converted {
-    match program {
-        "debian-installer" => preseed::convert(text, quote, &known_lines(built_in)),
-        "anaconda" => kickstart::convert(text, quote, &known_lines(built_in)),
+/// Converts the answers of an installer's program. `built_in`: the text of the template that is extended. `user`: the
+/// account that Packer logged in as.
+pub fn convert(program: &str, text: &str, quote: Quote<'_>, built_in: &str, user: &str) -> Converted {
+    let known = known_lines(built_in);
+    let mut made = match program {
+        "debian-installer" => preseed::convert(
+            text,
+            quote,
+            &known,
+            built_in.contains("preseed-debian.cfg.j2\" %}"),
+        ),
+        "anaconda" => kickstart::convert(text, quote, &known, user),
         _ => autoinstall::convert(text, quote),
-    }
+    };
+    // The template gave its account no more than it said.
+    made.var("sudo", Answer::Flag(false));
+    made
 }
 
 /// Lines that the built-in template has anyway.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::converted::{Added, Answer, Converted, Quote, squeezed};
+use super::converted::{Added, Answer, Converted, Layout, Quote, key_again, squeezed};
 use super::words::WORDS;
+use crate::import::note::Weight;
 
 /// An answer as it stands in the file.
 struct Entry {
@@ -12,26 +13,41 @@ struct Entry {
     comment: String,
 }
 
-pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) -> Converted {
+pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, is_ubuntu: bool) -> Converted {
     let mut made = Converted::default();
+    // What the installer does where nothing is said. Ubuntu's allows no login as root.
+    let (mut recommends, mut is_admin, mut has_tasks) = (true, is_ubuntu, false);
     let (mut kept, mut late) = (String::new(), String::new());
     let (mut scheme, mut host, mut folder) = ("http".to_owned(), String::new(), String::new());
     for entry in entries(text) {
         let joined = entry.raw.replace("\\\n", " ");
         let mut words = joined.split_whitespace();
-        let (question, value) = match (words.next(), words.next(), words.next()) {
-            (Some(_), Some(question), Some(_)) => (question.to_owned(), words.collect::<Vec<_>>().join(" ")),
-            _ => (String::new(), String::new()),
+        let (question, kind, value) = match (words.next(), words.next(), words.next()) {
+            (Some(_), Some(question), Some(kind)) => {
+                (question.to_owned(), kind, words.collect::<Vec<_>>().join(" "))
+            }
+            _ => (String::new(), "", String::new()),
         };
         let value = quote.plain(&value);
         let list = |split: char| -> Vec<String> {
             let parts = value.split(split).map(str::trim).filter(|part| !part.is_empty());
             parts.map(str::to_owned).collect()
         };
+        let layout = match (question.as_str(), value.as_str()) {
+            ("partman-auto/method", "crypto") => Some(Layout::Encrypted),
+            ("partman-auto/method", "raid") => Some(Layout::Raid),
+            ("partman-auto/method", "lvm") => Some(Layout::Lvm),
+            _ => None,
+        };
+        if let Some(layout) = layout {
+            made.layout(entry.line, &format!("{question} {value}"), layout);
+        }
         if made.take(&WORDS.preseed, entry.line, &question, &value) {
             continue;
         }
         match question.as_str() {
+            "base-installer/install-recommends" => recommends = value == "true",
+            "passwd/root-login" => is_admin = value == "false",
             "mirror/protocol" => scheme = value,
             "mirror/http/hostname" | "mirror/https/hostname" => host = value,
             "mirror/http/directory" | "mirror/https/directory" => folder = value,
@@ -41,7 +57,10 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
                 let packages = value.split_whitespace().map(str::to_owned).collect();
                 made.var("packages", Answer::List(packages));
             }
-            "tasksel/first" => made.var("tasks", Answer::List(list(','))),
+            "tasksel/first" => {
+                has_tasks = true;
+                made.var("tasks", Answer::List(list(',')));
+            }
             "apt-setup/services-select" => made.var("services", Answer::List(list(','))),
             "preseed/late_command" => {
                 let raw = entry
@@ -53,6 +72,10 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
                 late = raw.trim_end().trim_end_matches(';').to_owned();
             }
             _ if known.contains(&squeezed(&joined)) => {}
+            _ if kind == "password" => {
+                let start = joined.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+                kept.push_str(&format!("{} {{{{ todo_password }}}}\n", quote.quoted(&start)));
+            }
             _ => {
                 kept.push_str(&quote.quoted(&entry.comment));
                 kept.push_str(&quote.quoted(&entry.raw));
@@ -61,13 +84,25 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>) ->
         }
     }
     made.finish();
+    made.var("recommends", Answer::Flag(recommends));
+    if is_admin {
+        made.var("groups", Answer::List(vec!["sudo".to_owned()]));
+    }
+    if !has_tasks {
+        let text =
+            "not said, so the installer chose by itself; here it is its text system, with an SSH server";
+        made.note(Weight::Lost, 1, "tasksel/first", text);
+    }
     if !host.is_empty() {
         made.mirror = Some(format!("{scheme}://{host}/{}", folder.trim_matches('/')));
     }
     made.block("packages", kept);
     if !late.is_empty() {
-        made.blocks
-            .push(("commands", Added::Command(quote.quoted(&late))));
+        let mut commands = quote.quoted(&late);
+        if late.contains("/root/.ssh") {
+            commands.push_str(&format!("; \\\n  {}", key_again("/target")));
+        }
+        made.blocks.push(("commands", Added::Command(commands)));
     }
     made
 }
@@ -84,8 +119,11 @@ fn entries(text: &str) -> Vec<Entry> {
         } else if line.trim().is_empty() {
             comment.clear();
         } else if line.trim_start().starts_with('#') {
-            comment.push_str(line);
-            comment.push('\n');
+            // Whoever comments a password out has not changed it.
+            if !line.contains("passw") && !line.contains('$') {
+                comment.push_str(line);
+                comment.push('\n');
+            }
         } else {
             entries.push(Entry {
                 line: number + 1,
@@ -110,7 +148,7 @@ mod tests {
                     # Firmware\nd-i hw-detect/load_firmware boolean true\n\
                     d-i passwd/user-password password hunter2\nd-i pkgsel/include string vim \\\n  curl\n\
                     d-i preseed/late_command string \\\n  in-target touch /{{x}}; \\\n  true;\n";
-        let made = convert(text, Quote::File, &BTreeSet::new());
+        let made = convert(text, Quote::File, &BTreeSet::new(), false);
         assert_eq!(made.mirror.as_deref(), Some("http://deb.example/debian"));
         assert!(made.has_password);
         let template = made.template("preseed-debian.cfg.j2").unwrap();

@@ -13,6 +13,8 @@ pub enum Meaning {
     Decided(String),
     /// It has no place: what it meant and what to do.
     Lost(String),
+    /// The image is not what it was before the user has decided.
+    Todo(String),
     Is(Kind),
 }
 

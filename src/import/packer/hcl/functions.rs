@@ -1,11 +1,17 @@
 //! Packer's HCL functions, as far as templates use them. None makes a value much larger than its arguments. What only a
-//! build or the disk knows (time, files) becomes an action of Packer's text templates, resolved where the text is used.
+//! build knows (time, environment) becomes an action of Packer's text templates, resolved where the text is used.
 //!
 //! Names and meanings are those of Packer's documentation ("Functions").
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hcl::Value;
 use hcl::eval::{Context, FuncArgs, FuncDef, ParamType};
 use hcl::value::Map;
+use regex::{Captures, Regex, RegexBuilder};
+
+use super::format::{format_text, go_layout, scalar};
+use crate::digest::{Algorithm, Hasher, hex};
 
 type Given = Result<Value, String>;
 type Function = fn(FuncArgs) -> Given;
@@ -20,13 +26,39 @@ pub fn declare(context: &mut Context<'_>) {
 }
 
 const FUNCTIONS: &[(&str, Function)] = &[
+    ("abs", |args| on_number(&args, f64::abs)),
     ("abspath", |args| first(&args)),
+    ("alltrue", |args| Ok(list(&args, 0)?.iter().all(is_true).into())),
+    ("anytrue", |args| Ok(list(&args, 0)?.iter().any(is_true).into())),
+    ("base64decode", |args| {
+        let bytes = BASE64_STANDARD
+            .decode(text(&args, 0)?)
+            .map_err(|e| e.to_string())?;
+        String::from_utf8(bytes)
+            .map(Value::from)
+            .map_err(|_| "not a text".to_owned())
+    }),
+    ("base64encode", |args| {
+        on_text(&args, |text| BASE64_STANDARD.encode(text))
+    }),
     ("basename", |args| {
         on_text(&args, |text| {
             text.rsplit('/').next().unwrap_or_default().to_owned()
         })
     }),
     ("can", |_| Ok(true.into())),
+    ("ceil", |args| on_number(&args, f64::ceil)),
+    ("chunklist", |args| {
+        let size = args
+            .get(1)
+            .and_then(Value::as_u64)
+            .and_then(|n| usize::try_from(n).ok());
+        let size = size.filter(|size| *size > 0).ok_or("no size")?;
+        Ok(list(&args, 0)?
+            .chunks(size)
+            .map(|part| Value::from(part.to_vec()))
+            .collect())
+    }),
     ("chomp", |args| {
         on_text(&args, |text| text.trim_end_matches(['\n', '\r']).to_owned())
     }),
@@ -77,12 +109,15 @@ const FUNCTIONS: &[(&str, Function)] = &[
             .and_then(|at| items.get(at).cloned())
             .ok_or("no such index".to_owned())
     }),
+    ("endswith", |args| {
+        Ok(text(&args, 0)?.ends_with(&text(&args, 1)?).into())
+    }),
     ("env", |args| {
         Ok(format!("{{{{env `{}`}}}}", text(&args, 0)?.replace('`', "")).into())
     }),
-    ("file", |args| {
-        Ok(format!("{{{{pipeline_file `{}`}}}}", text(&args, 0)?.replace('`', "")).into())
-    }),
+    ("file", |_| Err(NOT_HERE.to_owned())),
+    ("fileexists", |_| Err(NOT_HERE.to_owned())),
+    ("fileset", |_| Err(NOT_HERE.to_owned())),
     ("flatten", |args| {
         Ok(list(&args, 0)?
             .into_iter()
@@ -92,9 +127,41 @@ const FUNCTIONS: &[(&str, Function)] = &[
             })
             .collect())
     }),
-    ("format", |args| format_text(&args).map(Value::from)),
+    ("floor", |args| on_number(&args, f64::floor)),
+    ("format", |args| format_text(&args.to_vec()).map(Value::from)),
     ("formatdate", |args| {
+        if args.get(1).and_then(Value::as_str) != Some(NOW) {
+            return Err("only the present time is known".to_owned());
+        }
         Ok(format!("{{{{isotime `{}`}}}}", go_layout(&text(&args, 0)?)).into())
+    }),
+    ("formatlist", |args| {
+        let lists = args.iter().filter_map(Value::as_array).map(Vec::len);
+        let count = lists.max().unwrap_or(1);
+        let row = |at: usize| -> Result<Value, String> {
+            let cell = |value: &Value| match value {
+                Value::Array(items) => items
+                    .get(at)
+                    .cloned()
+                    .ok_or("lists of different lengths".to_owned()),
+                other => Ok(other.clone()),
+            };
+            format_text(&args.iter().map(cell).collect::<Result<Vec<_>, _>>()?).map(Value::from)
+        };
+        (0..count)
+            .map(row)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::from)
+    }),
+    ("indent", |args| {
+        let wide = args.first().and_then(Value::as_u64).ok_or("no number")?.min(256);
+        let blanks = format!("\n{}", " ".repeat(usize::try_from(wide).unwrap_or_default()));
+        bounded(text(&args, 1)?.replace('\n', &blanks))
+    }),
+    ("index", |args| {
+        let wanted = args.get(1).ok_or("nothing to look for")?;
+        let found = list(&args, 0)?.iter().position(|item| item == wanted);
+        found.map(Value::from).ok_or("not in the list".to_owned())
     }),
     ("join", |args| {
         let separator = text(&args, 0)?;
@@ -105,6 +172,9 @@ const FUNCTIONS: &[(&str, Function)] = &[
             }
         }
         Ok(parts.join(&separator).into())
+    }),
+    ("jsondecode", |args| {
+        serde_json::from_str::<Value>(&text(&args, 0)?).map_err(|e| e.to_string())
     }),
     ("jsonencode", |args| {
         serde_json::to_string(&first(&args)?)
@@ -135,7 +205,16 @@ const FUNCTIONS: &[(&str, Function)] = &[
             .ok_or("no such key".to_owned())
     }),
     ("lower", |args| on_text(&args, str::to_lowercase)),
+    ("matchkeys", |args| {
+        let (values, keys, wanted) = (list(&args, 0)?, list(&args, 1)?, list(&args, 2)?);
+        let pairs = values.into_iter().zip(keys);
+        Ok(pairs
+            .filter(|(_, key)| wanted.contains(key))
+            .map(|(value, _)| value)
+            .collect())
+    }),
     ("max", |args| extreme(&args, |a, b| a > b)),
+    ("md5", |args| digest(&args, Algorithm::Md5)),
     ("merge", |args| {
         let mut merged = Map::new();
         for at in 0..args.len() {
@@ -144,13 +223,52 @@ const FUNCTIONS: &[(&str, Function)] = &[
         Ok(Value::Object(merged))
     }),
     ("min", |args| extreme(&args, |a, b| a < b)),
+    ("one", |args| match list(&args, 0)?.as_slice() {
+        [] => Ok(Value::Null),
+        [one] => Ok(one.clone()),
+        _ => Err("more than one".to_owned()),
+    }),
     ("packerversion", |_| Ok("1.11.0".into())),
+    ("parseint", |args| {
+        let base = args
+            .get(1)
+            .and_then(Value::as_u64)
+            .filter(|base| (2..=36).contains(base));
+        let base = u32::try_from(base.unwrap_or(10)).unwrap_or(10);
+        i64::from_str_radix(&text(&args, 0)?, base)
+            .map(Value::from)
+            .map_err(|e| e.to_string())
+    }),
     ("pathexpand", |args| first(&args)),
+    ("range", |args| {
+        let numbers: Option<Vec<i64>> = args.iter().map(Value::as_i64).collect();
+        let (start, end, step) = match numbers.unwrap_or_default().as_slice() {
+            [end] => (0, *end, 1),
+            [start, end] => (*start, *end, 1),
+            [start, end, step] if *step > 0 => (*start, *end, *step),
+            _ => return Err("only upwards, in whole numbers".to_owned()),
+        };
+        let step = usize::try_from(step).map_err(|e| e.to_string())?;
+        Ok((start..end)
+            .step_by(step)
+            .take(LONGEST / 64)
+            .map(Value::from)
+            .collect())
+    }),
+    ("regex", |args| {
+        let (pattern, whole) = (pattern(&args, 0)?, text(&args, 1)?);
+        let found = pattern.captures(&whole).ok_or("nothing matches")?;
+        Ok(captured(&pattern, &found))
+    }),
+    ("regexall", |args| {
+        let (pattern, whole) = (pattern(&args, 0)?, text(&args, 1)?);
+        Ok(pattern
+            .captures_iter(&whole)
+            .map(|found| captured(&pattern, &found))
+            .collect())
+    }),
     ("regex_replace", |args| {
-        let pattern = regex::RegexBuilder::new(&text(&args, 1)?)
-            .size_limit(1 << 20)
-            .build()
-            .map_err(|e| e.to_string())?;
+        let pattern = pattern(&args, 1)?;
         let replaced = pattern
             .replace_all(&text(&args, 0)?, text(&args, 2)?.as_str())
             .into_owned();
@@ -164,6 +282,35 @@ const FUNCTIONS: &[(&str, Function)] = &[
         bounded(text(&args, 0)?.replace(&from, &to))
     }),
     ("reverse", |args| Ok(list(&args, 0)?.into_iter().rev().collect())),
+    ("setunion", |args| {
+        let lists: Result<Vec<_>, _> = (0..args.len()).map(|at| list(&args, at)).collect();
+        let mut seen: Vec<Value> = Vec::new();
+        for item in lists?.into_iter().flatten() {
+            if !seen.contains(&item) {
+                seen.push(item);
+            }
+        }
+        Ok(seen.into())
+    }),
+    ("sha1", |args| {
+        on_text(&args, |text| hex(&<sha1::Sha1 as sha1::Digest>::digest(text)))
+    }),
+    ("sha256", |args| digest(&args, Algorithm::Sha256)),
+    ("sha512", |args| digest(&args, Algorithm::Sha512)),
+    ("signum", |args| {
+        on_number(&args, |number| if number == 0.0 { 0.0 } else { number.signum() })
+    }),
+    ("slice", |args| {
+        let items = list(&args, 0)?;
+        let number = |at: usize| {
+            args.get(at)
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok())
+        };
+        let (start, end) = (number(1).ok_or("no start")?, number(2).ok_or("no end")?);
+        let part = items.get(start..end).ok_or("no such part of the list")?;
+        Ok(part.to_vec().into())
+    }),
     ("sort", |args| {
         let mut texts: Vec<_> = list(&args, 0)?.iter().filter_map(scalar).collect();
         texts.sort();
@@ -175,6 +322,15 @@ const FUNCTIONS: &[(&str, Function)] = &[
             return Err("the separator is empty".to_owned());
         }
         Ok(whole.split(&separator).map(Value::from).collect())
+    }),
+    ("startswith", |args| {
+        Ok(text(&args, 0)?.starts_with(&text(&args, 1)?).into())
+    }),
+    ("strcontains", |args| {
+        Ok(text(&args, 0)?.contains(&text(&args, 1)?).into())
+    }),
+    ("strrev", |args| {
+        on_text(&args, |text| text.chars().rev().collect())
     }),
     ("substr", |args| {
         let whole = text(&args, 0)?;
@@ -188,13 +344,12 @@ const FUNCTIONS: &[(&str, Function)] = &[
         }
         .into())
     }),
-    ("templatefile", |args| {
-        let name = text(&args, 0)?.replace('`', "");
-        let values = serde_json::to_string(args.get(1).unwrap_or(&Value::Null)).map_err(|e| e.to_string())?;
-        let hex: String = values.bytes().map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("{{{{pipeline_templatefile `{name}` `{hex}`}}}}").into())
+    ("sum", |args| {
+        let numbers: Option<Vec<f64>> = list(&args, 0)?.iter().map(Value::as_f64).collect();
+        Ok(number(numbers.ok_or("not only numbers")?.iter().sum()))
     }),
-    ("timestamp", |_| Ok("{{timestamp}}".into())),
+    ("templatefile", |_| Err(NOT_HERE.to_owned())),
+    ("timestamp", |_| Ok(NOW.into())),
     ("title", |args| {
         on_text(&args, |text| {
             let mut start = true;
@@ -248,7 +403,25 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("values", |args| {
         Ok(object(&args, 0)?.into_iter().map(|(_, value)| value).collect())
     }),
+    // JSON is YAML.
+    ("yamlencode", |args| {
+        serde_json::to_string(&first(&args)?)
+            .map(Value::from)
+            .map_err(|e| e.to_string())
+    }),
+    ("zipmap", |args| {
+        let names: Result<Vec<_>, _> = list(&args, 0)?
+            .iter()
+            .map(|name| scalar(name).ok_or("no name"))
+            .collect();
+        Ok(Value::Object(names?.into_iter().zip(list(&args, 1)?).collect()))
+    }),
 ];
+
+/// What `timestamp()` stands for in a text.
+const NOW: &str = "{{isotime `2006-01-02T15:04:05Z`}}";
+/// Functions that read files are evaluated before their loops are.
+const NOT_HERE: &str = "files are not read within loops";
 
 /// Longest text that a function may make.
 const LONGEST: usize = 64 * 1024;
@@ -258,16 +431,6 @@ fn bounded(text: String) -> Given {
         return Err("the text becomes too long".to_owned());
     }
     Ok(text.into())
-}
-
-/// A scalar as a text.
-pub fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
 }
 
 fn first(args: &FuncArgs) -> Given {
@@ -296,6 +459,58 @@ fn object(args: &FuncArgs, at: usize) -> Result<Map<String, Value>, String> {
         .ok_or_else(|| format!("argument {} is no map", at + 1))
 }
 
+fn on_number(args: &FuncArgs, change: fn(f64) -> f64) -> Given {
+    let given = args.first().and_then(Value::as_f64).ok_or("no number")?;
+    Ok(number(change(given)))
+}
+
+/// A number, a whole one where it is.
+#[expect(clippy::cast_possible_truncation, reason = "what is cut is compared")]
+#[expect(clippy::cast_precision_loss, reason = "what is lost is compared")]
+fn number(given: f64) -> Value {
+    let whole = given as i64;
+    if whole as f64 == given {
+        whole.into()
+    } else {
+        given.into()
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    scalar(value).as_deref() == Some("true")
+}
+
+fn digest(args: &FuncArgs, algorithm: Algorithm) -> Given {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(text(args, 0)?.as_bytes());
+    Ok(hasher.finish().hex.into())
+}
+
+fn pattern(args: &FuncArgs, at: usize) -> Result<Regex, String> {
+    RegexBuilder::new(&text(args, at)?)
+        .size_limit(1 << 20)
+        .build()
+        .map_err(|e| e.to_string())
+}
+
+/// What a pattern found: the whole, or its groups, by name where they have one.
+fn captured(pattern: &Regex, found: &Captures<'_>) -> Value {
+    let group = |at: usize| found.get(at).map_or(Value::Null, |part| part.as_str().into());
+    let names: Vec<_> = pattern.capture_names().skip(1).collect();
+    match names.first() {
+        None => group(0),
+        Some(None) => (1..=names.len()).map(group).collect(),
+        Some(Some(_)) => {
+            let named = names.iter().enumerate();
+            Value::Object(
+                named
+                    .filter_map(|(at, name)| Some(((*name)?.to_owned(), group(at + 1))))
+                    .collect(),
+            )
+        }
+    }
+}
+
 fn on_text(args: &FuncArgs, change: impl Fn(&str) -> String) -> Given {
     bounded(change(&text(args, 0)?))
 }
@@ -312,79 +527,4 @@ fn extreme(args: &FuncArgs, better: fn(f64, f64) -> bool) -> Given {
         }
     }
     Ok(best.clone())
-}
-
-/// `%s`, `%d`, `%v`, `%q`, with a width and a leading zero (`%02d`).
-fn format_text(args: &FuncArgs) -> Result<String, String> {
-    let layout = text(args, 0)?;
-    let mut result = String::new();
-    let mut next = 1;
-    let mut chars = layout.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            result.push(c);
-            continue;
-        }
-        let mut width = String::new();
-        while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-            width.push(digit);
-        }
-        match chars.next() {
-            Some('%') => result.push('%'),
-            Some(verb @ ('s' | 'd' | 'v' | 'q')) => {
-                let value = text(args, next)?;
-                next += 1;
-                let wide: usize = width.parse().unwrap_or(0).min(64);
-                let missing = wide.saturating_sub(value.chars().count());
-                let filler = if width.starts_with('0') { "0" } else { " " };
-                result.push_str(&filler.repeat(missing));
-                if verb == 'q' {
-                    result.push_str(&format!("{value:?}"));
-                } else {
-                    result.push_str(&value);
-                }
-            }
-            other => return Err(format!("the verb %{width}{} is not known", other.unwrap_or(' '))),
-        }
-    }
-    Ok(result)
-}
-
-/// HCL's date layout in Go's.
-fn go_layout(layout: &str) -> String {
-    const TOKENS: [(&str, &str); 16] = [
-        ("YYYY", "2006"),
-        ("YY", "06"),
-        ("MMMM", "January"),
-        ("MMM", "Jan"),
-        ("MM", "01"),
-        ("EEEE", "Monday"),
-        ("EEE", "Mon"),
-        ("DD", "02"),
-        ("hh", "15"),
-        ("HH", "03"),
-        ("AA", "PM"),
-        ("mm", "04"),
-        ("ss", "05"),
-        ("ZZZZ", "-0700"),
-        ("ZZZ", "MST"),
-        ("Z", "Z07:00"),
-    ];
-    let (mut result, mut rest) = (String::new(), layout);
-    while let Some(c) = rest.chars().next() {
-        match TOKENS.iter().find(|(token, _)| rest.starts_with(token)) {
-            Some((token, go)) => {
-                result.push_str(go);
-                rest = &rest[token.len()..];
-            }
-            None => {
-                // Quoted texts are themselves; nothing may end the action that this becomes part of.
-                if !matches!(c, '\'' | '`' | '{' | '}') {
-                    result.push(c);
-                }
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-    }
-    result
 }

@@ -1,22 +1,27 @@
 //! Packer's HCL2 configurations: variables, locals, sources and builds become the same plain template that a JSON one
 //! does. Knows HCL's frame, not the keys of builders and provisioners.
 
+mod builds;
+mod early;
+mod format;
 mod functions;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hcl::Value as Hcl;
 use hcl::edit::Span as _;
+use hcl::edit::expr::Expression;
 use hcl::edit::structure::{Attribute, Block as HclBlock, Body, Structure};
+use hcl::edit::visit::Visit as _;
 use hcl::value::Map;
 
-use self::functions::scalar;
-pub use self::value::Names;
-use self::value::{Text, action, weight};
+use self::early::Loops;
+use self::format::scalar;
+use self::value::{Files, Names, Text, action, weight};
 use super::go::{self, Known};
-use super::model::{Block, Builder, Fault, Overrides, Template, Variable};
+use super::model::{Fault, Input, Look, Overrides, Template, Variable};
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::{Notes, Weight};
 
@@ -38,7 +43,8 @@ pub fn read(
     shown: &Arc<str>,
     files: &[(Arc<str>, Arc<str>)],
     folder: &str,
-    overrides: &Overrides,
+    overrides: &Overrides<'_>,
+    (look, now): (Look<'_>, i64),
     notes: &mut Notes,
 ) -> Result<Template, Vec<Fault>> {
     let mut faults = Vec::new();
@@ -49,12 +55,16 @@ pub fn read(
             Err(fault) => faults.push(fault),
         }
     }
+    if let Some((name, (first, second))) = twice(&parsed) {
+        let cause = format!("{name} is declared a second time; first at {first}");
+        faults.push(Fault::new(&second, cause, "rename one of them, or take it out"));
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
     let mut reading = Reading {
         files: &parsed,
-        names: Names::default(),
+        names: Names::new(Some(Files { look, folder }), overrides.env, now),
         variables: Vec::new(),
         notes,
         faults,
@@ -79,10 +89,64 @@ pub fn read(
     })
 }
 
-/// The values of a `*.pkrvars.hcl`.
-fn variable_file(name: &Arc<str>, text: &Arc<str>) -> Result<Vec<(String, Hcl)>, Fault> {
-    let file = parse(name, text)?;
-    let names = Names::default();
+/// The name that two of the files declare, and where.
+pub fn declared_twice(files: &[(Arc<str>, Arc<str>)]) -> Option<(String, (Place, Place))> {
+    let parsed = files.iter().filter_map(|(name, text)| parse(name, text).ok());
+    twice(&parsed.collect::<Vec<_>>()).filter(|(_, (first, second))| first.file != second.file)
+}
+
+/// Whether a file says what is built.
+pub fn has_build(text: &str) -> bool {
+    text.lines().any(|line| {
+        line.trim_start()
+            .strip_prefix("build")
+            .is_some_and(|rest| rest.trim_start().starts_with('{'))
+    })
+}
+
+fn twice(files: &[File]) -> Option<(String, (Place, Place))> {
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    for File { text, body } in files {
+        for block in body.blocks() {
+            let kind = block.ident.as_str();
+            let names: Vec<(String, Place)> = match kind {
+                "locals" => {
+                    let names = block.body.attributes();
+                    let named =
+                        |name: &Attribute| (format!("local {}", name.key.as_str()), place(text, name));
+                    names.map(named).collect()
+                }
+                "variable" | "local" | "source" | "data" => {
+                    let name = [vec![kind], labels(block)].concat().join(" ");
+                    vec![(name, block_place(text, block))]
+                }
+                _ => continue,
+            };
+            for (name, place) in names {
+                if let Some(first) = seen.insert(name.clone(), place.clone()) {
+                    return Some((name, (first, place)));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The values of a `*.pkrvars.hcl` or `*.pkrvars.json`.
+fn variable_file(file: &Input) -> Result<Vec<(String, Hcl)>, Fault> {
+    let name = Arc::from(file.shown.as_str());
+    if file.path.ends_with(".json") {
+        let values: Map<String, Hcl> = serde_json::from_str(&file.text).map_err(|error| {
+            let place = Place {
+                file: name,
+                line: error.line().max(1),
+            };
+            Fault::new(&place, format!("this is no JSON: {error}"), "correct it")
+        })?;
+        return Ok(values.into_iter().collect());
+    }
+    let file = parse(&name, &Arc::from(file.text.as_str()))?;
+    let names = Names::new(None, &BTreeMap::new(), 0);
     let values = file.body.attributes().map(|attribute| {
         let value = names.raw(&attribute.value, &file.text);
         let (value, _) = value
@@ -138,23 +202,9 @@ fn labels(block: &HclBlock) -> Vec<&str> {
         .collect()
 }
 
-/// What Packer knows of a build only while it runs.
-const OF_BUILD: [&str; 10] = [
-    "ID",
-    "Host",
-    "Port",
-    "User",
-    "Password",
-    "ConnType",
-    "PackerRunUUID",
-    "PackerHTTPAddr",
-    "SSHPublicKey",
-    "SSHPrivateKey",
-];
-
 struct Reading<'r> {
     files: &'r [File],
-    names: Names,
+    names: Names<'r>,
     variables: Vec<Variable>,
     notes: &'r mut Notes,
     faults: Vec<Fault>,
@@ -167,10 +217,10 @@ impl<'r> Reading<'r> {
             .collect()
     }
 
-    fn variables(&mut self, overrides: &Overrides) {
+    fn variables(&mut self, overrides: &Overrides<'_>) {
         let mut given: BTreeMap<String, Hcl> = BTreeMap::new();
-        for (name, text) in &overrides.hcl_files {
-            match variable_file(name, text) {
+        for file in overrides.files {
+            match variable_file(file) {
                 Ok(values) => given.extend(values),
                 Err(fault) => self.faults.push(fault),
             }
@@ -181,10 +231,20 @@ impl<'r> Reading<'r> {
                 continue;
             };
             let written = overrides.value(&name);
+            let from_env = overrides.env.get(&format!("PKR_VAR_{name}")).cloned();
+            let from_env = from_env.filter(|_| !given.contains_key(&name));
+            let written = written.or(from_env);
+            let is_default = written.is_none() && !given.contains_key(&name);
             let Some(value) = self.value_of(&name, text, block, written, given.get(&name)) else {
                 continue;
             };
-            let action = match self.variable(&name, text, block, &value) {
+            let default = block.body.get_attribute("default").filter(|_| is_default);
+            let default = default.and_then(|default| self.names.raw(&default.value, text).ok());
+            let env = default.and_then(|(_, actions)| match go::lone(actions.as_str()?)?.as_slice() {
+                [function, name] if function == "env" => Some(name.clone()),
+                _ => None,
+            });
+            let action = match self.variable(&name, text, block, &value, env) {
                 true => Hcl::from(action(&name)),
                 false => value.clone(),
             };
@@ -243,7 +303,14 @@ impl<'r> Reading<'r> {
     }
 
     /// Takes a variable down; false where it is a list or a map.
-    fn variable(&mut self, name: &str, text: &Text, block: &HclBlock, value: &Hcl) -> bool {
+    fn variable(
+        &mut self,
+        name: &str,
+        text: &Text,
+        block: &HclBlock,
+        value: &Hcl,
+        env: Option<String>,
+    ) -> bool {
         let place = block_place(text, block);
         for nested in block.body.blocks() {
             let what = format!("{} of the variable `{name}`", nested.ident.as_str());
@@ -267,6 +334,7 @@ impl<'r> Reading<'r> {
             known: Known {
                 value: plain,
                 secret,
+                env,
                 ..Known::default()
             },
             description: description.and_then(|value| value.as_str().map(str::to_owned)),
@@ -277,63 +345,61 @@ impl<'r> Reading<'r> {
     }
 
     fn locals(&mut self) {
-        let mut pending: Vec<(String, &'r Text, &'r hcl::edit::expr::Expression, Place)> = Vec::new();
+        let mut pending: Vec<(String, &'r Text, &'r Expression)> = Vec::new();
         for (text, block) in self.blocks("locals") {
             for attribute in block.body.attributes() {
-                pending.push((
-                    attribute.key.as_str().to_owned(),
-                    text,
-                    &attribute.value,
-                    place(text, attribute),
-                ));
+                pending.push((attribute.key.as_str().to_owned(), text, &attribute.value));
             }
         }
         for (text, block) in self.blocks("local") {
             if let (Some(name), Some(expression)) =
                 (labels(block).first(), block.body.get_attribute("expression"))
             {
-                pending.push((
-                    (*name).to_owned(),
-                    text,
-                    &expression.value,
-                    block_place(text, block),
-                ));
+                pending.push(((*name).to_owned(), text, &expression.value));
             }
         }
         let (mut values, mut actions) = (Map::new(), Map::new());
-        for _ in 0..DEEPEST {
+        for round in 0..DEEPEST {
             self.names
                 .declare("local", Hcl::Object(values.clone()), Hcl::Object(actions.clone()));
-            let before = pending.len();
+            let names: BTreeSet<String> = pending.iter().map(|(name, ..)| name.clone()).collect();
             let mut left = Vec::new();
-            for (name, text, expression, place) in pending {
+            for (name, text, expression) in pending {
+                // `try` takes what is not there yet for an error.
+                let mut loops = Loops::default();
+                loops.visit_expr(expression);
+                if round + 1 < DEEPEST
+                    && loops
+                        .locals
+                        .iter()
+                        .any(|used| names.contains(used) && *used != name)
+                {
+                    left.push((name, text, expression));
+                    continue;
+                }
                 match self.names.raw(expression, text) {
                     Ok((value, with_actions)) if weight(&value).max(weight(&with_actions)) <= LARGEST => {
                         actions.insert(name.clone(), with_actions);
                         values.insert(name, value);
                     }
-                    _ => left.push((name, text, expression, place)),
+                    Ok(_) => {
+                        self.names.unknown.insert(name, "it is too large".to_owned());
+                    }
+                    Err(cause) => {
+                        self.names.unknown.insert(name, cause);
+                    }
                 }
             }
             pending = left;
-            if pending.len() == before || pending.is_empty() {
+            if pending.is_empty() {
                 break;
             }
         }
         self.names
             .declare("local", Hcl::Object(values), Hcl::Object(actions));
-        for (name, text, expression, place) in pending {
-            let cause = self
-                .names
-                .raw(expression, text)
-                .err()
-                .unwrap_or_else(|| "it is too large, or its locals name each other too deep".to_owned());
-            self.notes.add(
-                Weight::Todo,
-                Some(&place),
-                format!("local.{name}"),
-                format!("{cause}; what uses it is left out and listed below: write its value by hand"),
-            );
+        for (name, ..) in pending {
+            let cause = "its locals name each other too deep".to_owned();
+            self.names.unknown.insert(name, cause);
         }
     }
 
@@ -355,13 +421,13 @@ impl<'r> Reading<'r> {
                                 continue;
                             }
                             "data" => {
-                                "asked something when the build began; write what it gave into the manifest"
+                                "asked something when the build began; what uses it is listed above, where that matters"
                             }
                             _ => "Packer's own; nothing here corresponds to it",
                         };
                         let name = [vec![block.ident.as_str()], labels(block)].concat().join(" ");
                         self.notes
-                            .add(Weight::Todo, Some(&block_place(&file.text, block)), name, text);
+                            .add(Weight::Lost, Some(&block_place(&file.text, block)), name, text);
                     }
                     Structure::Attribute(attribute) => {
                         let place = place(&file.text, attribute);
@@ -384,12 +450,13 @@ impl<'r> Reading<'r> {
             match structure {
                 Structure::Attribute(attribute) => match self.names.evaluate(&attribute.value, text) {
                     Ok(node) => entries.push((attribute.key.as_str().to_owned(), node)),
-                    Err(cause) => self.notes.add(
-                        Weight::Todo,
-                        Some(&self::place(text, attribute)),
-                        attribute.key.as_str(),
-                        format!("its value cannot be known here: {cause}; it is left out, write it by hand"),
-                    ),
+                    Err(cause) => {
+                        let place = self::place(text, attribute);
+                        let key = attribute.key.as_str();
+                        let what = format!("its value cannot be known here: {cause}; write it by hand");
+                        self.notes.add(Weight::Todo, Some(&place), key, what);
+                        entries.push((key.to_owned(), Node::new(Value::Unknown(cause), &place)));
+                    }
                 },
                 Structure::Block(block) => {
                     let place = block_place(text, block);
@@ -399,159 +466,5 @@ impl<'r> Reading<'r> {
             }
         }
         Node::new(Value::Map(entries), place)
-    }
-
-    fn builds(&mut self) -> Vec<Builder> {
-        let mut builders = Vec::new();
-        let mut used = Vec::new();
-        for (text, build) in self.blocks("build") {
-            let place = block_place(text, build);
-            let mut wanted: Vec<(String, Option<&HclBlock>, Place)> = Vec::new();
-            if let Some(attribute) = build.body.get_attribute("sources") {
-                match self.names.evaluate(&attribute.value, text) {
-                    Ok(node) => wanted.extend(
-                        node.items()
-                            .iter()
-                            .filter_map(|item| Some((item.text()?, None, item.place.clone()))),
-                    ),
-                    Err(cause) => self.faults.push(Fault::new(
-                        &place,
-                        cause,
-                        "name the sources: [\"source.qemu.NAME\"]",
-                    )),
-                }
-            }
-            for block in build.body.get_blocks("source") {
-                let name = labels(block)
-                    .first()
-                    .map(|name| (*name).to_owned())
-                    .unwrap_or_default();
-                wanted.push((name, Some(block), block_place(text, block)));
-            }
-            for (reference, over, place) in wanted {
-                let reference = reference.trim_start_matches("source.").to_owned();
-                let sources = self.blocks("source");
-                let found = sources
-                    .iter()
-                    .find(|(_, block)| labels(block).join(".") == reference);
-                let Some((source_text, source)) = found else {
-                    let cause = format!("there is no source `{reference}`");
-                    self.faults.push(Fault::new(
-                        &place,
-                        cause,
-                        "give all files of the configuration, or its folder",
-                    ));
-                    continue;
-                };
-                used.push(reference.clone());
-                builders.push(self.builder(source_text, source, (text, build), over));
-            }
-        }
-        for (text, source) in self.blocks("source") {
-            let name = labels(source).join(".");
-            if !used.contains(&name) {
-                let place = block_place(text, source);
-                self.notes.add(
-                    Weight::Lost,
-                    Some(&place),
-                    format!("source {name}"),
-                    "no `build` uses it",
-                );
-            }
-        }
-        builders
-    }
-
-    fn builder(
-        &mut self,
-        source_text: &Text,
-        source: &HclBlock,
-        (text, build): (&Text, &HclBlock),
-        over: Option<&HclBlock>,
-    ) -> Builder {
-        let label = |at: usize| labels(source).get(at).map(|label| (*label).to_owned());
-        let (kind, label) = (label(0).unwrap_or_default(), label(1).unwrap_or_default());
-        let mut options = self.map(source_text, &source.body, &block_place(source_text, source));
-        let mut name = label.clone();
-        if let Some(over) = over {
-            let more = self.map(text, &over.body, &block_place(text, over));
-            if let (Value::Map(entries), Value::Map(more)) = (&mut options.value, more.value) {
-                for (key, node) in more {
-                    if key == "name" {
-                        name = node.text().unwrap_or(name);
-                        continue;
-                    }
-                    entries.retain(|(known, _)| *known != key);
-                    entries.push((key, node));
-                }
-            }
-        }
-        self.declare_build(&kind, &name);
-        let (mut provisioners, mut post_processors) = (Vec::new(), Vec::new());
-        for block in build.body.blocks() {
-            match block.ident.as_str() {
-                "source" => {}
-                "provisioner" => provisioners.extend(self.step(text, block, &label)),
-                "post-processor" => post_processors.extend(self.step(text, block, &label)),
-                "post-processors" => {
-                    for inner in block.body.get_blocks("post-processor") {
-                        post_processors.extend(self.step(text, inner, &label));
-                    }
-                }
-                "error-cleanup-provisioner" => self.notes.add(
-                    Weight::Lost,
-                    Some(&block_place(text, block)),
-                    "error-cleanup-provisioner",
-                    "run in the guest after a failure; here a failed step ends its machine, and its logs and screen \
-                     are kept on the host",
-                ),
-                other => {
-                    let place = block_place(text, block);
-                    let what = [vec![other], labels(block)].concat().join(" ");
-                    self.notes.add(Weight::Todo, Some(&place), what, "not understood; write out what it makes by hand");
-                }
-            }
-        }
-        for attribute in build
-            .body
-            .attributes()
-            .filter(|a| !["sources", "name", "description"].contains(&a.key.as_str()))
-        {
-            self.notes.add(
-                Weight::Lost,
-                Some(&place(text, attribute)),
-                attribute.key.as_str(),
-                "a key of `build` that has no meaning here",
-            );
-        }
-        Builder {
-            kind,
-            name,
-            options,
-            provisioners,
-            post_processors,
-        }
-    }
-
-    /// `source.…` and `build.…` while the blocks of one builder are read.
-    fn declare_build(&mut self, kind: &str, name: &str) {
-        let object = |entries: Vec<(&str, Hcl)>| {
-            let entries = entries.into_iter();
-            Hcl::Object(entries.map(|(key, value)| (key.to_owned(), value)).collect())
-        };
-        let source = object(vec![("name", Hcl::from(name)), ("type", Hcl::from(kind))]);
-        let of_build = OF_BUILD.map(|key| (key, Hcl::from(format!("{{{{build `{key}`}}}}"))));
-        let build = object([vec![("name", Hcl::from(name))], of_build.to_vec()].concat());
-        self.names.declare("source", source.clone(), source);
-        self.names.declare("build", build.clone(), build);
-    }
-
-    fn step(&mut self, text: &Text, block: &HclBlock, source: &str) -> Option<Block> {
-        let kind = labels(block)
-            .first()
-            .map(|kind| (*kind).to_owned())
-            .unwrap_or_default();
-        let options = self.map(text, &block.body, &block_place(text, block));
-        Block::of(&kind, &options, source)
     }
 }

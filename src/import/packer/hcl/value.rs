@@ -1,24 +1,31 @@
 //! HCL expressions evaluated, twice: with the values of the variables, and with actions of Packer's text templates in
 //! their place. Where both agree, the second one is kept: so a text still says which variables are in it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hcl::Value as Hcl;
 use hcl::edit::Span as _;
-use hcl::edit::expr::{Expression, ForExpr, ObjectKey};
-use hcl::edit::template::ForDirective;
-use hcl::edit::visit::{self, Visit};
+use hcl::edit::expr::{Expression, ObjectKey};
+use hcl::edit::visit::Visit as _;
+use hcl::edit::visit_mut::VisitMut as _;
 use hcl::eval::{Context, Evaluate as _};
 
+use super::early::{Early, Loops};
+use super::format::scalar;
 use super::functions;
 use crate::import::node::{Node, Place, Value};
 use crate::import::packer::go::{self, Scope};
+use crate::import::packer::model::{Found, Look};
+use crate::import::path;
 
 /// Work that all expressions of a configuration may make, in steps of their evaluation (an upper bound of them).
 const MOST_WORK: u64 = 1 << 28;
 /// Work that any expression makes, however short it is.
 const LEAST_WORK: u64 = 1 << 13;
+/// Largest file that a function reads, in bytes.
+const LONGEST_FILE: usize = 256 * 1024;
 /// Splats of one expression (`[*]`, `.*`): each goes deeper into the stack.
 const MOST_SPLATS: usize = 256;
 
@@ -50,8 +57,16 @@ impl Text {
     }
 }
 
+/// Files that functions read.
+#[derive(Clone, Copy)]
+pub struct Files<'f> {
+    pub look: Look<'f>,
+    /// The template's folder.
+    pub folder: &'f str,
+}
+
 /// What expressions may refer to.
-pub struct Names {
+pub struct Names<'f> {
     values: Context<'static>,
     /// With actions of text templates.
     actions: Context<'static>,
@@ -62,24 +77,36 @@ pub struct Names {
     /// Largest value declared, in bytes.
     largest: usize,
     work: Cell<u64>,
+    files: Option<Files<'f>>,
+    /// Locals without a value, and why.
+    pub unknown: BTreeMap<String, String>,
+    /// Why a call of a function was left as it is.
+    cause: RefCell<Option<String>>,
 }
 
-impl Default for Names {
-    fn default() -> Self {
+impl<'f> Names<'f> {
+    /// With functions alone. `now`: the time, in seconds since 1970.
+    pub fn new(files: Option<Files<'f>>, env: &BTreeMap<String, String>, now: i64) -> Self {
         let mut values = Context::new();
         functions::declare(&mut values);
+        let scope = Scope {
+            env: Arc::new(env.clone()),
+            now,
+            ..Scope::default()
+        };
         Self {
             actions: values.clone(),
             values,
-            scope: Scope::default(),
+            scope,
             secrets: Vec::new(),
             largest: 1,
             work: Cell::new(0),
+            files,
+            unknown: BTreeMap::new(),
+            cause: RefCell::default(),
         }
     }
-}
 
-impl Names {
     /// Declares a name with what it is, and what stands for it in texts.
     pub fn declare(&mut self, name: &str, value: Hcl, actions: Hcl) {
         self.largest = self.largest.max(weight(&value)).max(weight(&actions));
@@ -127,7 +154,72 @@ impl Names {
             }
             other => {
                 let (value, actions) = self.raw(other, text)?;
+                let place = self.read_by(other).unwrap_or(place);
                 Ok(self.merged(&value, &actions, &place))
+            }
+        }
+    }
+
+    /// The file whose text a call is.
+    fn read_by(&self, expression: &Expression) -> Option<Place> {
+        let Expression::FuncCall(call) = expression else {
+            return None;
+        };
+        let is_file = ["file", "templatefile"].contains(&call.name.name.as_str());
+        let name = hcl::Expression::from(call.args.iter().next().filter(|_| is_file)?.clone());
+        let (path, _) = self.find(name.evaluate(&self.values).ok()?.as_str()?)?;
+        let shown = path::relative(self.files?.folder, &path);
+        Some(Place {
+            file: shown.as_str().into(),
+            line: 1,
+        })
+    }
+
+    /// What is at a path: relative ones start in the template's folder.
+    fn find(&self, written: &str) -> Option<(String, Found)> {
+        let files = self.files?;
+        let path = path::join(files.folder, written);
+        let found = (files.look)(&path);
+        (found != Found::Missing).then_some((path, found))
+    }
+
+    /// A function that reads files; why not is kept for the message.
+    fn read(&self, function: &str, args: &[Hcl]) -> Option<Hcl> {
+        let read = self.text_of(function, args);
+        read.map_err(|cause| *self.cause.borrow_mut() = Some(cause)).ok()
+    }
+
+    fn text_of(&self, function: &str, args: &[Hcl]) -> Result<Hcl, String> {
+        let name = args.first().and_then(Hcl::as_str).ok_or("no file is named")?;
+        let found = self.find(name);
+        let text = || match &found {
+            Some((_, Found::Text(text))) if text.len() <= LONGEST_FILE => Ok(text.as_str()),
+            Some(_) => Err(format!("`{name}` is too large, or not a text")),
+            None => Err(format!("there is no file `{name}`")),
+        };
+        match function {
+            "file" => text().map(Hcl::from),
+            "templatefile" => {
+                let made = self.template(text()?, args.get(1).unwrap_or(&Hcl::Null));
+                made.map(Hcl::from)
+                    .map_err(|cause| format!("the template `{name}` cannot be evaluated: {cause}"))
+            }
+            "fileexists" => Ok(found
+                .is_some_and(|(_, found)| !matches!(found, Found::Folder(_)))
+                .into()),
+            _ => {
+                let pattern = args.get(1).and_then(Hcl::as_str).ok_or("no pattern")?;
+                let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build();
+                let glob = glob.map_err(|error| error.to_string())?.compile_matcher();
+                let names = match found {
+                    Some((_, Found::Folder(names))) => names,
+                    _ => return Err(format!("there is no folder `{name}`")),
+                };
+                Ok(names
+                    .into_iter()
+                    .filter(|name| glob.is_match(name))
+                    .map(Hcl::from)
+                    .collect())
             }
         }
     }
@@ -140,23 +232,59 @@ impl Names {
         let span = expression.span().unwrap_or_default();
         let mut loops = Loops::default();
         loops.visit_expr(expression);
-        self.afford(text.text.get(span).unwrap_or_default(), loops)?;
-        let expression = hcl::Expression::from(expression.clone());
-        let value = expression.evaluate(&self.values).map_err(|error| cause(&error))?;
-        let actions = expression
-            .evaluate(&self.actions)
+        self.afford(text.text.get(span).unwrap_or_default(), &loops)?;
+        let value = self.evaluated(expression, loops.early, true)?;
+        let actions = self
+            .evaluated(expression, loops.early, false)
             .unwrap_or_else(|_| value.clone());
         Ok((value, actions))
+    }
+
+    fn evaluated(&self, expression: &Expression, has_early: bool, plain: bool) -> Result<Hcl, String> {
+        let mut expression = expression.clone();
+        self.cause.take();
+        if has_early {
+            let mut early = Early {
+                context: self.context(plain),
+                now: plain.then_some(self.scope.now),
+                read: &|function, args| self.read(function, args),
+                open: 0,
+            };
+            early.visit_expr_mut(&mut expression);
+        }
+        let made = hcl::Expression::from(expression).evaluate(self.context(plain));
+        made.map_err(|error| self.cause.take().unwrap_or_else(|| self.why(&error)))
+    }
+
+    /// With the values of variables, or with actions in their place.
+    fn context(&self, plain: bool) -> &Context<'static> {
+        if plain { &self.values } else { &self.actions }
+    }
+
+    /// Why a value cannot be known, in a few words.
+    fn why(&self, error: &hcl::eval::Error) -> String {
+        use hcl::eval::ErrorKind;
+        match error.kind() {
+            ErrorKind::UndefinedFunc(name) => format!("the function `{name}` is not known here"),
+            ErrorKind::UndefinedVar(name) => format!("`{name}` is not known here"),
+            ErrorKind::NoSuchKey(key) => match self.unknown.get(key.as_str()) {
+                Some(cause) => format!("local.{key}: {cause}"),
+                None => format!("there is no `{key}`"),
+            },
+            ErrorKind::FuncCall(name, cause) => format!("{name}(): {cause}"),
+            other => other.to_string(),
+        }
     }
 
     /// A text template of HCL (`templatefile`), with these names in place of all others.
     ///
     /// # Errors
     /// As [`Names::evaluate`].
-    pub fn template(text: &str, values: &Hcl) -> Result<String, String> {
+    pub fn template(&self, text: &str, values: &Hcl) -> Result<String, String> {
         let mut names = Self {
             largest: weight(values),
-            ..Self::default()
+            work: Cell::new(self.work.get()),
+            ..Self::new(self.files, &self.scope.env, self.scope.now)
         };
         for (name, value) in values.as_object().into_iter().flatten() {
             names.declare(name, value.clone(), value.clone());
@@ -164,13 +292,17 @@ impl Names {
         let template = hcl::edit::parser::parse_template(text).map_err(|error| error.to_string())?;
         let mut loops = Loops::default();
         loops.visit_template(&template);
-        names.afford(text, loops)?;
+        let afforded = names.afford(text, &loops);
+        self.work.set(names.work.get());
+        afforded?;
         let template = hcl::Template::from(template);
-        template.evaluate(&names.values).map_err(|error| cause(&error))
+        template
+            .evaluate(&names.values)
+            .map_err(|error| names.why(&error))
     }
 
     /// Refuses what could take for ever: loops in loops over large values.
-    fn afford(&self, text: &str, loops: Loops) -> Result<(), String> {
+    fn afford(&self, text: &str, loops: &Loops) -> Result<(), String> {
         if text.matches("[*]").count() + text.matches(".*").count() > MOST_SPLATS {
             return Err(format!("more than {MOST_SPLATS} splats are not evaluated"));
         }
@@ -192,8 +324,12 @@ impl Names {
 
     fn merged(&self, value: &Hcl, actions: &Hcl, place: &Place) -> Node {
         let merged = match (value, actions) {
-            (Hcl::String(text), _) => match functions::scalar(actions) {
+            (Hcl::String(text), _) => match scalar(actions) {
                 Some(with_actions) if self.agree(text, &with_actions) => Value::Text(with_actions),
+                // A part of a time, or one that a function changed: no action says so.
+                Some(with_actions) if with_actions.contains("{{isotime") || has_lone_end(&with_actions) => {
+                    Value::Text(format!("{{{{pipeline_time `{}`}}}}", text.replace('`', "")))
+                }
                 _ => Value::Text(text.clone()),
             },
             (Hcl::Null, _) => Value::Null,
@@ -228,46 +364,16 @@ impl Names {
     }
 }
 
-/// Loops within each other.
-#[derive(Default)]
-struct Loops {
-    open: usize,
-    deepest: usize,
-}
-
-impl Loops {
-    fn within(&mut self, inner: impl FnOnce(&mut Self)) {
-        self.open += 1;
-        self.deepest = self.deepest.max(self.open);
-        inner(self);
-        self.open -= 1;
-    }
-}
-
-impl Visit for Loops {
-    fn visit_for_expr(&mut self, node: &ForExpr) {
-        self.within(|loops| visit::visit_for_expr(loops, node));
-    }
-
-    fn visit_for_directive(&mut self, node: &ForDirective) {
-        self.within(|loops| visit::visit_for_directive(loops, node));
-    }
+/// Whether an action ends that did not begin.
+fn has_lone_end(text: &str) -> bool {
+    text.split("}}")
+        .next()
+        .is_some_and(|start| start.len() < text.len() && !start.contains("{{"))
 }
 
 /// The action for a variable.
 pub fn action(name: &str) -> String {
     format!("{{{{user `{name}`}}}}")
-}
-
-fn cause(error: &hcl::eval::Error) -> String {
-    use hcl::eval::ErrorKind;
-    match error.kind() {
-        ErrorKind::UndefinedFunc(name) => format!("the function `{name}` is not known here"),
-        ErrorKind::UndefinedVar(name) => format!("`{name}` is not known here"),
-        ErrorKind::NoSuchKey(key) => format!("there is no `{key}`"),
-        ErrorKind::FuncCall(name, cause) => format!("{name}(): {cause}"),
-        other => other.to_string(),
-    }
 }
 
 /// Bytes of all texts and numbers in a value, and something for each value.
@@ -292,7 +398,7 @@ mod tests {
     fn evaluated(expression: &str) -> Result<String, String> {
         let parsed = hcl::edit::parser::parse_expr(expression).unwrap();
         let text = Text::new(&Arc::from("a.pkr.hcl"), &Arc::from(expression));
-        let mut names = Names::default();
+        let mut names = Names::new(None, &BTreeMap::new(), 0);
         let rooms: Vec<_> = (0..200).map(|room| Hcl::from(format!("room-{room}"))).collect();
         let local = Hcl::Object([("rooms".to_owned(), Hcl::Array(rooms))].into_iter().collect());
         names.declare("local", local.clone(), local);
@@ -306,7 +412,10 @@ mod tests {
             "  echo the platform is formatted for the evening\\n".repeat(40)
         );
         assert!(evaluated(&script).unwrap().contains("performance"));
-        assert_eq!(Names::template(&script, &Hcl::Null).unwrap(), script);
+        assert_eq!(
+            Names::new(None, &BTreeMap::new(), 0).template(&script, &Hcl::Null),
+            Ok(script)
+        );
         assert_eq!(
             evaluated("join(\"\", [for r in local.rooms : \"x\"])")
                 .unwrap()

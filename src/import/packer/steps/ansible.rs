@@ -32,6 +32,11 @@ pub(super) fn ansible(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
     {
         let Some(text) = node.text() else { continue };
         let plain = build.resolve(&text);
+        if plain.is_empty() {
+            // An option that got nothing.
+            args.pop_if(|last| last.starts_with('-') && !last.contains('='));
+            continue;
+        }
         if build.is_secret(&text)
             || plain
                 .split(['=', ' '])

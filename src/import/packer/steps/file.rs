@@ -36,21 +36,10 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
         provisioner.note(Weight::Decided, "destination", text);
         format!("{home}/{}", to.trim_start_matches("~/"))
     };
-    if user != "root" {
-        provisioner.note(
-            Weight::Decided,
-            "destination",
-            format!("files belonged to {user}; now they belong to root, unless `owner` says otherwise"),
-        );
-    }
     if let Some(content) = options.text_of("content") {
         if build.is_secret(&content) {
-            provisioner.note(
-                Weight::Todo,
-                "content",
-                "has a secret in it: write the file by a `run` step with `env`",
-            );
-            return;
+            let text = "has a secret in it: write the file by a `run` step with `env`";
+            return provisioner.stop("content", text, steps);
         }
         let content = build.resolve(&content);
         let marker = (0..)
@@ -62,6 +51,9 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
         let mut step = Step::of("inline", text);
         step.keys
             .push(("name", Value::from(format!("write {}", path::name(&to)))));
+        if user != "root" {
+            step.keys.push(("user", Value::from(user)));
+        }
         shared.finish(&mut step);
         steps.push(step);
         return;
@@ -71,10 +63,10 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
         let (found, what) = build.find(from.trim_end_matches('/'));
         let to = match what {
             // Like rsync: without a slash at the end, the folder itself arrives.
-            Found::Folder if !from.ends_with('/') => {
+            Found::Folder(_) if !from.ends_with('/') => {
                 format!("{}/{}", to.trim_end_matches('/'), path::name(&found))
             }
-            Found::Folder => to.clone(),
+            Found::Folder(_) => to.clone(),
             _ if to.ends_with('/') => format!("{to}{}", path::name(&found)),
             _ => to.clone(),
         };
@@ -87,6 +79,9 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
         }
         let mut step = Step::of("copy", build.importer.named(&found));
         step.keys.push(("to", Value::from(path::plain(&to))));
+        if user != "root" {
+            step.keys.push(("owner", Value::from(user.as_str())));
+        }
         shared.finish(&mut step);
         steps.push(step);
     }

@@ -14,7 +14,7 @@ use self::shell::shell;
 use super::build::Build;
 use super::model::Step;
 use super::options::{self, Fate};
-use crate::import::node::Node;
+use crate::import::node::{Node, Value};
 use crate::import::note::Weight;
 
 pub fn read(build: &Build<'_>) -> Vec<Step> {
@@ -22,12 +22,31 @@ pub fn read(build: &Build<'_>) -> Vec<Step> {
     for block in &build.builder.provisioners {
         let provisioner = Provisioner::new(build, block);
         provisioner.pause("pause_before", &mut steps);
+        let unknown_key = block
+            .options
+            .entries()
+            .iter()
+            .find_map(|(key, node)| match &node.value {
+                Value::Unknown(cause) => Some((key, cause)),
+                Value::List(items) => items.iter().find_map(|item| match &item.value {
+                    Value::Unknown(cause) => Some((key, cause)),
+                    _ => None,
+                }),
+                _ => None,
+            });
+        if let Some((key, cause)) = unknown_key {
+            steps.push(Step::todo(&format!(
+                "{} of {}: {key} cannot be known: {cause}",
+                block.kind, block.options.place
+            )));
+            continue;
+        }
         match block.kind.as_str() {
             "shell" => shell(&provisioner, &mut steps),
             "file" => file(&provisioner, &mut steps),
             "ansible" => ansible(&provisioner, &mut steps),
             _ => {
-                unknown(&provisioner);
+                unknown(&provisioner, &mut steps);
                 continue;
             }
         }
@@ -50,7 +69,7 @@ pub fn read(build: &Build<'_>) -> Vec<Step> {
 }
 
 /// Reports a provisioner that becomes no step.
-fn unknown(provisioner: &Provisioner<'_>) {
+fn unknown(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
     let Provisioner { build, kind, options } = *provisioner;
     let text = match options::of_provisioner_type(kind) {
         Some(Fate::Taken(text) | Fate::Ours(text) | Fate::Lost(text)) => text.as_str(),
@@ -60,6 +79,10 @@ fn unknown(provisioner: &Provisioner<'_>) {
     build
         .importer
         .note(Weight::Todo, Some(&options.place), &subject, text);
+    // What never touched the image need not stop it.
+    if !matches!(kind, "breakpoint" | "hcp-sbom") {
+        steps.push(Step::todo(&format!("{subject} of {}: {text}", options.place)));
+    }
     for (key, node) in options.entries() {
         let subject = format!("{subject}: {key} = {}", shown(build, node));
         let text = "went with that provisioner";

@@ -1,12 +1,15 @@
 //! One provisioner of a build: its options, notes about them, and what all steps that come of it share.
 
+use std::time::Duration;
+
 use toml_edit::{InlineTable, Value};
 
 use crate::import::node::Node;
 use crate::import::note::Weight;
 use crate::import::packer::build::Build;
 use crate::import::packer::model::{Block, Step};
-use crate::size::parse_duration;
+use crate::import::packer::times;
+use crate::size::write_duration;
 
 /// A provisioner in a build.
 #[derive(Clone, Copy)]
@@ -47,6 +50,15 @@ impl<'b> Provisioner<'b> {
         Some(self.build.resolve(&self.options.text_of(key)?))
     }
 
+    /// A step that fails, in the place of what cannot be carried over.
+    pub(super) fn stop(&self, key: &str, text: &str, steps: &mut Vec<Step>) {
+        self.note(Weight::Todo, key, text);
+        steps.push(Step::todo(&format!(
+            "{} of {}: {text}",
+            self.kind, self.options.place
+        )));
+    }
+
     pub(super) fn note(&self, weight: Weight, key: &str, text: impl Into<String>) {
         let place = self
             .options
@@ -60,8 +72,9 @@ impl<'b> Provisioner<'b> {
     pub(super) fn shared(&self) -> Shared {
         let mut shared = Shared::default();
         if let Some(text) = self.text("timeout") {
-            match duration(&text) {
-                Some(text) => shared.keys.push(("timeout", Value::from(text))),
+            match times::duration(&text).map(rounded) {
+                Some(time) if time.is_zero() => {}
+                Some(time) => shared.keys.push(("timeout", Value::from(write_duration(time)))),
                 None => self.note(
                     Weight::Lost,
                     "timeout",
@@ -82,7 +95,7 @@ impl<'b> Provisioner<'b> {
     /// Seconds of waiting as a step, unless a reboot before it waits by itself.
     pub(super) fn pause(&self, key: &'static str, steps: &mut Vec<Step>) {
         let Some(text) = self.text(key) else { return };
-        let Some(seconds) = duration(&text).and_then(|text| parse_duration(&text).ok()) else {
+        let Some(seconds) = times::duration(&text).map(rounded) else {
             let text = format!("`{text}` is not a time that is known here");
             self.note(Weight::Lost, key, text);
             return;
@@ -96,6 +109,9 @@ impl<'b> Provisioner<'b> {
             self.note(Weight::Decided, key, text);
             return;
         }
+        if seconds.is_zero() {
+            return;
+        }
         let mut step = Step::of("inline", format!("sleep {}", seconds.as_secs()));
         step.keys.push(("name", Value::from("pause")));
         step.comment = Some(format!(
@@ -105,24 +121,7 @@ impl<'b> Provisioner<'b> {
     }
 }
 
-/// Go's duration in ours; parts of seconds are rounded up.
-fn duration(text: &str) -> Option<String> {
-    if let Some(milliseconds) = text.strip_suffix("ms") {
-        let seconds = milliseconds.parse::<u64>().ok()?.div_ceil(1000).max(1);
-        return Some(format!("{seconds}s"));
-    }
-    let time = parse_duration(text).ok()?;
-    (!time.is_zero()).then(|| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("1h5m"), Some("1h5m".to_owned()));
-        assert_eq!(duration("1500ms"), Some("2s".to_owned()));
-        assert_eq!((duration("0s"), duration("x")), (None, None));
-    }
+/// In whole seconds.
+fn rounded(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }

@@ -3,10 +3,11 @@
 use toml_edit::{Array, InlineTable, Value};
 
 use super::agent::is_agent;
-use super::interpreter::command;
+use super::interpreter::{Runs, command};
 use super::provisioner::{Provisioner, Shared};
 use crate::import::node::Node;
 use crate::import::note::Weight;
+use crate::import::packer::answers::{HIDDEN, hide_passwords};
 use crate::import::packer::go::{self, Piece};
 use crate::import::packer::model::{Found, Step};
 use crate::import::path;
@@ -14,7 +15,7 @@ use crate::import::path;
 pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
     let Provisioner { build, options, .. } = *provisioner;
     let mut shared = provisioner.shared();
-    environment(provisioner, &mut shared);
+    environment(provisioner, &mut shared, steps);
     let codes: Vec<i64> = options
         .texts_of("valid_exit_codes")
         .iter()
@@ -27,21 +28,26 @@ pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
             .push(("exit_codes", Value::from(codes.into_iter().collect::<Array>())));
     }
     let reboots = options.get("expect_disconnect").is_some_and(Node::is_true);
-    let interpreter = command(provisioner);
+    let runs = match command(provisioner) {
+        Ok(runs) => runs,
+        Err(cause) => {
+            let text = format!("{cause}; write a step that does it");
+            provisioner.stop("execute_command", &text, steps);
+            return;
+        }
+    };
+    runs.add_to(&mut shared);
     if options.get("inline").is_some() {
-        inline(provisioner, interpreter.as_deref(), shared, reboots, steps);
+        inline(provisioner, &runs, shared, reboots, steps);
         return;
     }
     let scripts = [options.texts_of("script"), options.texts_of("scripts")].concat();
     let count = scripts.len();
     for (number, written) in scripts.into_iter().enumerate() {
         let script = build.resolve(&written);
-        if script.is_empty() {
-            provisioner.note(
-                Weight::Decided,
-                "scripts",
-                "one of them is an empty name: no script",
-            );
+        if script.is_empty() || script == "/dev/null" {
+            let text = "one of them is an empty name, or /dev/null: no script";
+            provisioner.note(Weight::Decided, "scripts", text);
             continue;
         }
         let (found, what) = build.find(&script);
@@ -66,10 +72,9 @@ pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
                 format!("there is no file {script}; the manifest is not valid until it is there"),
             );
         }
+        homes(provisioner, &runs, &text);
+        build.look_for_names(&script, &text);
         let mut step = Step::of("run", build.importer.named(&found));
-        if let Some(interpreter) = interpreter.as_deref() {
-            step.keys.push(("interpreter", Value::from(interpreter)));
-        }
         shared.finish(&mut step);
         steps.push(step);
         if reboots && number + 1 == count {
@@ -90,6 +95,20 @@ pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
                 may_have_rebooted(provisioner);
             }
         }
+    }
+}
+
+/// Tells where a script that became root may mean a user's home.
+fn homes(provisioner: &Provisioner<'_>, runs: &Runs, script: &str) {
+    let names = ["~/", "$HOME", "authorized_keys"];
+    if let Some(name) = names
+        .iter()
+        .find(|name| runs.keeps_home && script.contains(**name))
+    {
+        let text = format!(
+            "ran as root with the user's environment, and says `{name}`: here that is root's, unless `user` says otherwise"
+        );
+        provisioner.note(Weight::Todo, "execute_command", text);
     }
 }
 
@@ -118,55 +137,19 @@ pub(super) fn is_reboot(line: &str) -> bool {
 
 fn inline(
     provisioner: &Provisioner<'_>,
-    interpreter: Option<&str>,
+    runs: &Runs,
     mut shared: Shared,
     reboots: bool,
     steps: &mut Vec<Step>,
 ) {
     let Provisioner { build, options, .. } = *provisioner;
     let mut lines = Vec::new();
-    let password = build
-        .option("ssh_password")
-        .and_then(Node::text)
-        .unwrap_or_default();
     for node in options.get("inline").map(Node::items).unwrap_or_default() {
         let Some(text) = node.text() else { continue };
-        let mut line = String::new();
-        for piece in go::pieces(&text, &build.scope) {
-            match piece {
-                Piece::Text(text) | Piece::Now(text) | Piece::Unknown(text) => line.push_str(&text),
-                Piece::Var { value, name, .. } => {
-                    provisioner.note(
-                        Weight::Decided,
-                        "inline",
-                        format!("scripts are no templates: `{name}` is written out in them ({value})"),
-                    );
-                    line.push_str(&value);
-                }
-                Piece::Context(name) => {
-                    provisioner.note(
-                        Weight::Todo,
-                        "inline",
-                        format!(
-                            "`{{{{ {name} }}}}` is known to Packer alone; write the script in another way"
-                        ),
-                    );
-                    line.push_str(&format!("{{{{ {name} }}}}"));
-                }
-                Piece::Secret(name) | Piece::Env(name) => {
-                    let variable = go::env_name(&name);
-                    line.push_str(&format!("${{{variable}}}"));
-                    shared.env.insert(&variable, secret(&variable));
-                    provisioner.note(Weight::Decided,
-                        "inline",
-                        format!(
-                            "a secret stays out of the script: it is ${{{variable}}} of its environment (within single quotes that would not be replaced)"
-                        ),
-                    );
-                }
-            }
-        }
-        lines.push(without_sudo(line, &password));
+        let Some(line) = line(provisioner, &text, runs, &mut shared, steps) else {
+            return;
+        };
+        lines.push(line);
     }
     let mut has_reboot = false;
     if reboots {
@@ -184,18 +167,12 @@ fn inline(
             None | Some("/bin/sh -e") => "set -e\n".to_owned(),
             Some(other) => format!("#!{other}\n"),
         };
-        let start = if interpreter.is_some() && shebang.is_none() {
-            "set -e\n".to_owned()
-        } else {
-            start
-        };
+        homes(provisioner, runs, &lines.join("\n"));
+        build.look_for_names("inline", &lines.join("\n"));
         let mut step = Step::of("inline", format!("{start}{}\n", lines.join("\n")));
         if let Some(first) = lines.iter().map(|line| line.trim()).find(|line| !line.is_empty()) {
             let name: String = first.chars().take(40).collect();
             step.keys.push(("name", Value::from(name)));
-        }
-        if let Some(interpreter) = interpreter {
-            step.keys.push(("interpreter", Value::from(interpreter)));
         }
         shared.finish(&mut step);
         steps.push(step);
@@ -208,17 +185,95 @@ fn inline(
     }
 }
 
-/// A command without the password that it gave to sudo: steps run as root.
-fn without_sudo(line: String, password: &str) -> String {
-    if password.is_empty() || password.contains("{{") {
-        return line;
+/// A line of an inline script, with its secrets in its environment; none where the script cannot be one.
+fn line(
+    provisioner: &Provisioner<'_>,
+    text: &str,
+    runs: &Runs,
+    shared: &mut Shared,
+    steps: &mut Vec<Step>,
+) -> Option<String> {
+    let build = provisioner.build;
+    let password = build
+        .option("ssh_password")
+        .and_then(Node::text)
+        .unwrap_or_default();
+    let mut line = String::new();
+    for piece in go::pieces(text, &build.scope) {
+        match piece {
+            Piece::Text(text) | Piece::Unknown(text) => line.push_str(&text),
+            Piece::Now(_, Some(format)) => {
+                let text = "the time of the build in it is asked for when the step runs";
+                provisioner.note(Weight::Decided, "inline", text);
+                quoted(&mut line, &format!("$(date -u +'{format}')"));
+            }
+            Piece::Now(text, None) => {
+                let text = format!(
+                    "a part of the time of the build in it ({text}) changes with each build: write it by `date`"
+                );
+                provisioner.stop("inline", &text, steps);
+                return None;
+            }
+            Piece::Var { value, name, .. } => {
+                provisioner.note(
+                    Weight::Decided,
+                    "inline",
+                    format!("scripts are no templates: `{name}` is written out in them ({value})"),
+                );
+                line.push_str(&value);
+            }
+            Piece::Context(name) => {
+                let text =
+                    format!("`{{{{ {name} }}}}` is known to Packer alone; write the script in another way");
+                provisioner.stop("inline", &text, steps);
+                return None;
+            }
+            // Empty where it is not set, as in Packer.
+            Piece::Env(name) if !build.scope.env.contains_key(&name) && !go::is_secret_name(&name) => {}
+            Piece::Secret(name) | Piece::Env(name) => {
+                let variable = go::env_name(&name);
+                quoted(&mut line, &format!("${{{variable}}}"));
+                shared.env.insert(&variable, secret(&variable));
+                provisioner.note(
+                    Weight::Decided,
+                    "inline",
+                    format!("a secret stays out of the script: it is ${{{variable}}} of its environment"),
+                );
+            }
+        }
     }
-    let mut line = line;
-    for quote in ["", "'", "\""] {
-        let start = format!("echo {quote}{password}{quote} | sudo -S ");
-        line = line.replace(&start, "");
+    if !password.is_empty() && !password.contains("{{") {
+        for quote in ["", "'", "\""] {
+            let start = format!("echo {quote}{password}{quote} | sudo -S ");
+            if runs.user.is_none() {
+                line = line.replace(&start, "");
+            } else if line.contains(&start) {
+                line = line.replace(&start, "echo \"${SSH_PASSWORD}\" | sudo -S ");
+                shared.env.insert("SSH_PASSWORD", secret("SSH_PASSWORD"));
+            }
+        }
     }
-    line
+    let hidden = hide_passwords(&line);
+    let mut parts = hidden.split(HIDDEN);
+    line = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let text = "a password stood in the script: it is ${PASSWORD} of its environment now; `export PASSWORD=…` before a run";
+        provisioner.note(Weight::Todo, "inline", text);
+        quoted(&mut line, "${PASSWORD}");
+        line.push_str(part);
+        shared.env.insert("PASSWORD", secret("PASSWORD"));
+    }
+    Some(line)
+}
+
+/// Adds what a shell has to fill in: single quotes are closed around it.
+fn quoted(line: &mut String, text: &str) {
+    let is_quoted = line.matches('\'').count() % 2 == 1;
+    line.push_str(&if is_quoted {
+        format!("'\"{text}\"'")
+    } else {
+        text.to_owned()
+    });
 }
 
 fn secret(name: &str) -> Value {
@@ -228,7 +283,7 @@ fn secret(name: &str) -> Value {
 }
 
 /// `environment_vars` (texts `NAME=VALUE`) and `env` (a map).
-fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared) {
+fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared, steps: &mut Vec<Step>) {
     let Provisioner { build, options, .. } = *provisioner;
     let texts = options.texts_of("environment_vars");
     let texts = texts
@@ -253,6 +308,10 @@ fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared) {
         }
         let written = match go::pieces(&value, &build.scope).as_slice() {
             [Piece::Secret(of)] => secret(&go::env_name(of)),
+            // Empty where it is not set, as in Packer.
+            [Piece::Env(of)] if !build.scope.env.contains_key(of) && !go::is_secret_name(of) => {
+                Value::from("")
+            }
             [Piece::Env(of)] => {
                 provisioner.note(Weight::Todo,
                     "environment_vars",
@@ -274,15 +333,19 @@ fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared) {
                 );
                 secret(&name)
             }
+            pieces if pieces.iter().any(|piece| matches!(piece, Piece::Now(..))) => {
+                let text =
+                    format!("{name}: the time of the build was in it; set it in the script, by `date`");
+                provisioner.stop("environment_vars", &text, steps);
+                continue;
+            }
             _ => match go::jinja(&value, &build.scope, &|_| None) {
                 Ok(text) => Value::from(text),
                 Err(action) => {
-                    provisioner.note(Weight::Todo,
-                        "environment_vars",
-                        format!(
-                            "{name}: `{action}` cannot be part of a longer value here; pass it as a variable of its own"
-                        ),
+                    let text = format!(
+                        "{name}: `{action}` cannot be part of a longer value here; pass it as a variable of its own"
                     );
+                    provisioner.stop("environment_vars", &text, steps);
                     continue;
                 }
             },

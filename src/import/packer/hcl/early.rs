@@ -1,0 +1,132 @@
+//! What must be known of an expression before it is evaluated, and the calls in it that are evaluated before all others.
+
+use hcl::Value as Hcl;
+use hcl::edit::expr::{Expression, ForExpr, FuncCall, Traversal, TraversalOperator};
+use hcl::edit::template::ForDirective;
+use hcl::edit::visit::{self, Visit};
+use hcl::edit::visit_mut::{self, VisitMut};
+use hcl::eval::{Context, Evaluate as _};
+
+use super::format::go_layout;
+use crate::import::packer::times;
+
+/// Functions that [`Early`] evaluates.
+const EARLY: [&str; 8] = [
+    "can",
+    "file",
+    "fileexists",
+    "fileset",
+    "formatdate",
+    "templatefile",
+    "timestamp",
+    "try",
+];
+
+/// Evaluates calls of functions that need more than the values of their arguments, from the inside out: arguments that may
+/// fail, files, the time.
+pub(super) struct Early<'e> {
+    pub(super) context: &'e Context<'static>,
+    /// The time, where it is not an action.
+    pub(super) now: Option<i64>,
+    /// Reads a file by a function.
+    pub(super) read: &'e dyn Fn(&str, &[Hcl]) -> Option<Hcl>,
+    /// Loops around: what depends on their variables cannot be evaluated yet.
+    pub(super) open: usize,
+}
+
+impl Early<'_> {
+    fn call(&self, call: &FuncCall) -> Option<Hcl> {
+        let function = call.name.name.as_str();
+        if self.open > 0 || !EARLY.contains(&function) {
+            return None;
+        }
+        let args = call.args.iter().map(|arg| hcl::Expression::from(arg.clone()));
+        let mut args = args.map(|arg| arg.evaluate(self.context));
+        match function {
+            "try" => args.find_map(Result::ok),
+            "can" => Some(args.all(|arg| arg.is_ok()).into()),
+            "timestamp" => self.time(times::RFC3339),
+            "formatdate" => {
+                let args = args.collect::<Result<Vec<_>, _>>().ok()?;
+                // Of another time than now there is no way to know it here.
+                let is_now = args.get(1).cloned() == self.time(times::RFC3339);
+                self.time(&go_layout(args.first()?.as_str()?)).filter(|_| is_now)
+            }
+            _ => {
+                let args = args.collect::<Result<Vec<_>, _>>().ok()?;
+                (self.read)(function, &args)
+            }
+        }
+    }
+
+    fn time(&self, layout: &str) -> Option<Hcl> {
+        self.now.map(|now| times::time(now, layout).0.into())
+    }
+}
+
+impl VisitMut for Early<'_> {
+    fn visit_expr_mut(&mut self, node: &mut Expression) {
+        visit_mut::visit_expr_mut(self, node);
+        if let Expression::FuncCall(call) = node
+            && let Some(value) = self.call(call)
+        {
+            *node = Expression::from(hcl::Expression::from(value));
+        }
+    }
+
+    fn visit_for_expr_mut(&mut self, node: &mut ForExpr) {
+        self.open += 1;
+        visit_mut::visit_for_expr_mut(self, node);
+        self.open -= 1;
+    }
+
+    fn visit_for_directive_mut(&mut self, node: &mut ForDirective) {
+        self.open += 1;
+        visit_mut::visit_for_directive_mut(self, node);
+        self.open -= 1;
+    }
+}
+
+/// What an expression has in it: loops within each other, functions of [`Early`], locals.
+#[derive(Default)]
+pub(super) struct Loops {
+    open: usize,
+    pub(super) deepest: usize,
+    pub(super) early: bool,
+    /// Names of locals.
+    pub(super) locals: Vec<String>,
+}
+
+impl Loops {
+    fn within(&mut self, inner: impl FnOnce(&mut Self)) {
+        self.open += 1;
+        self.deepest = self.deepest.max(self.open);
+        inner(self);
+        self.open -= 1;
+    }
+}
+
+impl Visit for Loops {
+    fn visit_for_expr(&mut self, node: &ForExpr) {
+        self.within(|loops| visit::visit_for_expr(loops, node));
+    }
+
+    fn visit_for_directive(&mut self, node: &ForDirective) {
+        self.within(|loops| visit::visit_for_directive(loops, node));
+    }
+
+    fn visit_func_call(&mut self, node: &FuncCall) {
+        self.early |= EARLY.contains(&node.name.name.as_str());
+        visit::visit_func_call(self, node);
+    }
+
+    fn visit_traversal(&mut self, node: &Traversal) {
+        if let (Expression::Variable(root), Some(first)) = (&node.expr, node.operators.first())
+            && let TraversalOperator::GetAttr(name) = first.value()
+            && root.as_str() == "local"
+        {
+            self.locals.push(name.as_str().to_owned());
+        }
+        visit::visit_traversal(self, node);
+    }
+}
