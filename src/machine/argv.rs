@@ -69,6 +69,9 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
         let value_of = format!("io.systemd.credential:{name}={value}");
         args.option("-smbios", Value::new("type=11,value=").escaped(value_of));
     }
+    if let Some(clock) = spec.clock {
+        args.words(&["-rtc", &clock.strftime("base=%Y-%m-%dT%H:%M:%S").to_string()]);
+    }
     // A panicked guest stays as it is, so that its screen can be kept.
     args.words(&["-action", "panic=pause"]);
     if spec.no_reboot {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use crate::disk_format::DiskFormat;
@@ -50,6 +51,8 @@ pub struct MachineSpec {
     /// Credentials for the guest's systemd (`systemd.system-credentials(7)`), by name, over SMBIOS: from version 252 on it
     /// takes them.
     pub credentials: Vec<(String, String)>,
+    /// What its clock says at the start; absent: the host's time.
+    pub clock: Option<Timestamp>,
     /// Whether a reset by the guest ends the machine instead of starting it again.
     pub no_reboot: bool,
 }
@@ -81,6 +84,7 @@ impl MachineSpec {
             door: None,
             vnc: false,
             credentials: Vec::new(),
+            clock: None,
             no_reboot: false,
         }
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::watch::Watch;
 use crate::checks::SSH;
 use crate::checks::judge::Seen;
@@ -23,6 +25,11 @@ use crate::stage::requests::RequestLog;
 const STARVED: &str = "IO-APIC + timer doesn't work";
 /// Further boots of a guest that was starved.
 const STARVED_BOOTS: usize = 3;
+/// When the starter of the agent is up, most likely: cron comes with the last of a boot.
+const STARTER_UP: [(Accel, Duration); 2] = [
+    (Accel::Kvm, Duration::from_secs(12)),
+    (Accel::Tcg, Duration::from_secs(40)),
+];
 /// The credential that puts a key into root's authorized_keys (systemd.system-credentials(7)).
 const CREDENTIAL: &str = "ssh.authorized_keys.root";
 
@@ -54,8 +61,7 @@ pub enum Way {
     Agent {
         /// What is served to it.
         script: String,
-        /// Whether it reports once more when the agent has ended.
-        reports_again: bool,
+        agent: Agent,
     },
     /// This key is offered to the guest's systemd, and the script is run over SSH.
     Key {
@@ -69,6 +75,15 @@ pub enum Way {
     Unit,
     /// Nothing is asked.
     None,
+}
+
+/// What is known and wanted of the agent in a boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Agent {
+    /// Whether the script reports once more when the agent has ended.
+    pub reports_again: bool,
+    /// When an earlier boot of the same image showed its first sign of life.
+    pub life: Option<Duration>,
 }
 
 /// Where posts of the script go, as the guest sees it.
@@ -115,7 +130,11 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
         .collect();
     let (sender, visits) = mpsc::channel();
     let door = match &plan.way {
-        Way::Agent { script, .. } => {
+        Way::Agent { script, agent } => {
+            spec.clock = Some(turning_after(
+                Timestamp::now(),
+                starter_up(agent.life, site.accel),
+            ));
             let door = open_door(script, sender, site)?;
             spec.door = Some(door.relay(&site.program));
             Some(door)
@@ -144,6 +163,26 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     seen
 }
 
+/// When the agent's starter will be up. What it came up for is started at the next turn of the minute.
+fn starter_up(life: Option<Duration>, accel: Accel) -> Duration {
+    let usual = STARTER_UP.iter().find(|(known, _)| *known == accel);
+    let usual = usual.map_or(Duration::ZERO, |(_, usual)| *usual);
+    life.map_or(usual, |life| life + life / 4 + Duration::from_secs(2))
+}
+
+/// The moment nearest to `now` from which on the minute turns after this time, or whole minutes before.
+fn turning_after(now: Timestamp, wait: Duration) -> Timestamp {
+    const MINUTE: i64 = 60;
+    let wait = i64::try_from(wait.as_secs()).unwrap_or_default();
+    let early = (now.as_second() + wait).rem_euclid(MINUTE);
+    let shift = if early < MINUTE / 2 {
+        -early
+    } else {
+        MINUTE - early
+    };
+    Timestamp::from_second(now.as_second() + shift).unwrap_or(now)
+}
+
 /// Serves the script, and tells and logs each request.
 fn open_door(script: &str, sender: mpsc::Sender<Visit>, site: &Site) -> Result<Door, StageError> {
     let log = RequestLog::open(site)?;
@@ -160,4 +199,23 @@ fn open_door(script: &str, sender: mpsc::Sender<Visit>, site: &Site) -> Result<D
         }
     };
     Door::open(content, on_visit).map_err(|e| StageError::file("listen for the guest in", &site.scratch, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minute_turns_when_the_starter_is_up() {
+        for now in [0, 1, 29, 30, 31, 59, 1_795_000_007] {
+            for wait in [0, 12, 40, 75] {
+                let moment = turning_after(Timestamp::from_second(now).unwrap(), Duration::from_secs(wait));
+                let turned = moment.as_second() + i64::try_from(wait).unwrap();
+                assert_eq!(turned.rem_euclid(60), 0, "{now} {wait}");
+                assert!((moment.as_second() - now).abs() <= 30, "{now} {wait}");
+            }
+        }
+        let known = starter_up(Some(Duration::from_secs(20)), Accel::Tcg);
+        assert_eq!(known, Duration::from_secs(27));
+    }
 }

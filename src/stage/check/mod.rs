@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use self::boot::{Plan, Way};
+use self::boot::{Agent, Plan, Way};
 use self::overlay::Door;
 pub(super) use self::plan::plan;
 pub use self::plan::{CheckWork, WayIn};
@@ -173,7 +173,7 @@ pub fn check(
     }
     // A second clone tells nothing new of an image whose first one did not answer.
     let second = match work.needs().any(|needs| needs.second) && first.answers.is_ok() {
-        true => Some(second_boot(work, &base, &setting, door, site)?),
+        true => Some(second_boot(work, &base, &setting, door, &first, site)?),
         false => None,
     };
     site.emit.phase("reading the packaged image again");
@@ -263,7 +263,7 @@ fn clone(
     base: &Path,
     name: &str,
     script: Option<String>,
-    reports_again: bool,
+    agent: Agent,
     door: Door,
     site: &Site,
 ) -> Result<(Disk, Way), StageError> {
@@ -272,10 +272,7 @@ fn clone(
     }
     let path = site.scratch.join(format!("{name}.qcow2"));
     disk::create_overlay(base, work.format, &path, None, &site.cancel)?;
-    let way = script.map_or(Way::None, |script| Way::Agent {
-        script,
-        reports_again,
-    });
+    let way = script.map_or(Way::None, |script| Way::Agent { script, agent });
     Ok((Disk::new(path, DiskFormat::Qcow2), way))
 }
 
@@ -299,7 +296,11 @@ fn first_boot(
         let path = site.logs.join("script.sh");
         fs::write(&path, script).map_err(|e| StageError::file("write", &path, e))?;
     }
-    let (disk, way) = clone(work, base, "first", script, watches_agent, door, site)?;
+    let agent = Agent {
+        reports_again: watches_agent,
+        life: None,
+    };
+    let (disk, way) = clone(work, base, "first", script, agent, door, site)?;
     let plan = Plan {
         name: "first boot",
         disk,
@@ -319,11 +320,16 @@ fn second_boot(
     base: &Path,
     setting: &Setting,
     door: Door,
+    first: &Seen,
     site: &Site,
 ) -> Result<Seen, StageError> {
     let asks = |number: usize| work.checks[number].assertion.needs().second;
     let script = script(&work.checks, asks, setting);
-    let (disk, way) = clone(work, base, "second", Some(script), false, door, site)?;
+    let agent = Agent {
+        life: first.life.as_ref().ok().map(|(after, _)| *after),
+        ..Agent::default()
+    };
+    let (disk, way) = clone(work, base, "second", Some(script), agent, door, site)?;
     let plan = Plan {
         name: "second boot",
         disk,

@@ -134,9 +134,8 @@ impl<'a> Watch<'a> {
                 watch.seen.login.is_some() || watch.is_at_rest()
             })?;
         }
-        if let Way::Agent {
-            reports_again: true, ..
-        } = plan.way
+        if let Way::Agent { agent, .. } = &plan.way
+            && agent.reports_again
             && self.seen.answers.is_ok()
         {
             self.phase(plan, "waiting whether the agent stopped for good");
