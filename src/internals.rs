@@ -236,7 +236,7 @@ pub mod stage {
     }
 
     pub mod package {
-        pub use crate::stage::package::{PackageError, Packaged, Spec, package, package_in, unpack};
+        pub use crate::stage::package::{Earlier, PackageError, Packaged, Spec, package, package_in, unpack};
     }
 
     pub mod provision {

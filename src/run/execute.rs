@@ -6,7 +6,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::error::NodeError;
-use super::look::given;
+use super::look::{as_given, given};
 use super::process::{self, Attend};
 use crate::digest::Algorithm;
 use crate::emit::Emitter;
@@ -18,7 +18,7 @@ use crate::manifest::secret::Secrets;
 use crate::plan::node::{Bond, Results};
 use crate::stage::aftermath::OnError;
 use crate::stage::error::StageError;
-use crate::stage::result::Taken;
+use crate::stage::result::{Given, Taken};
 use crate::stage::task::{Fate, Made};
 use crate::stage::{Node, Order, Plan, Site};
 use crate::store::{Address, Claim, Scratch, Slot, Store, StoreError};
@@ -105,6 +105,7 @@ pub fn execute(
         key: node.key.clone(),
         lasting: shared.store.root().join("scratch"),
         before: None,
+        earlier: Vec::new(),
         order: Arc::clone(shared.order),
     };
     let mut ran = publish(plan, index, rebuild, shared, &mut site);
@@ -174,6 +175,9 @@ fn publish(
             if is_outside {
                 site.before = given(shared.store, node);
             }
+            if node.work.looks_back() {
+                site.earlier = earlier(node, shared);
+            }
             let taken = taken(plan, node, shared.store)?;
             let made = if node.work.is_isolated() {
                 process::ask(&node.work, &taken, slot.folder().to_owned(), site, shared.attend)?
@@ -211,6 +215,19 @@ fn taken(plan: &Plan, node: &Node, store: &Store) -> Result<Taken, NodeError> {
         }
     }
     Ok(results.into_iter().collect())
+}
+
+/// What the stage of a node made last for the subjects of this pipeline: for the node's own first, then the newest.
+fn earlier(node: &Node, shared: &Shared<'_>) -> Vec<Given> {
+    let stage = node.stage.name;
+    let mut latest = shared.store.latest_of(shared.pipeline, stage);
+    latest.retain(|(_, latest)| latest.key != node.key);
+    latest.sort_by_key(|(subject, latest)| (*subject != node.subject, std::cmp::Reverse(latest.created)));
+    let found = latest.into_iter().filter_map(|(subject, latest)| {
+        let entry = shared.store.lookup(stage, &latest.key)?;
+        Some(as_given(entry, format!("{stage}/{subject}")))
+    });
+    found.collect()
 }
 
 /// Looks whether every file is there that a stage leaves, and takes those digests of published ones that checksum files

@@ -23,8 +23,8 @@ pub struct Job {
     pub id: String,
     /// What it takes while it runs.
     pub cost: Cost,
-    /// The server that it downloads from: publishers' mirrors are asked for one file at a time.
-    pub host: Option<String>,
+    /// What one job at a time may be at, in words: "a download from debian.org".
+    pub turn: Option<String>,
     /// Positions of the jobs that must end well before it.
     pub needs: Vec<usize>,
     /// Seconds it is expected to take; those on the longest way to the end start first.
@@ -195,7 +195,7 @@ impl Schedule {
         let (job, free, all) = (&self.jobs[index], self.free, self.budget);
         let cost = job.cost;
         let busy = |(other, state): (&Job, &State)| {
-            *state == State::Running && job.host.is_some() && other.host == job.host
+            *state == State::Running && job.turn.is_some() && other.turn == job.turn
         };
         let sized = |what: &str, needs: u64, free: u64, all: u64| {
             format!(
@@ -217,8 +217,8 @@ impl Schedule {
         } else if cost.scratch > free.scratch {
             Some(sized("scratch space", cost.scratch, free.scratch, all.scratch))
         } else if self.jobs.iter().zip(&self.states).any(busy) {
-            let host = job.host.as_deref().unwrap_or_default();
-            Some(format!("a download from {host} to end"))
+            let turn = job.turn.as_deref().unwrap_or_default();
+            Some(format!("{turn} to end"))
         } else {
             None
         }
@@ -239,7 +239,7 @@ mod tests {
         Job {
             id: id.to_owned(),
             cost,
-            host: None,
+            turn: None,
             needs: needs.to_vec(),
             seconds: 1.0,
         }
@@ -275,7 +275,7 @@ mod tests {
             job("c", 0, &[]),
             job("d", 0, &[]),
         ];
-        for (job, scratch, cpus, host) in [
+        for (job, scratch, cpus, turn) in [
             (0, 3, 3, "a.example"),
             (1, 4, 1, "x"),
             (2, 0, 2, "y"),
@@ -283,7 +283,7 @@ mod tests {
         ] {
             jobs[job].cost.scratch = scratch;
             jobs[job].cost.cpus = cpus;
-            jobs[job].host = Some(host.to_owned());
+            jobs[job].turn = Some(format!("a download from {turn}"));
         }
         let mut schedule = Schedule::new(jobs.clone(), budget).unwrap();
         assert_eq!(schedule.start(), [0]);

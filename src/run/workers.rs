@@ -160,6 +160,12 @@ pub fn carry_out(
     Ok(tally)
 }
 
+/// What one node at a time is at: publishers' mirrors are asked for one file at a time.
+fn turn(node: &Node) -> Option<String> {
+    let download = node.download_host().map(|host| format!("a download from {host}"));
+    download.or_else(|| node.work.turn())
+}
+
 /// What the schedule must know of the nodes that are to run.
 fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
     let positions = todo.iter().enumerate();
@@ -169,7 +175,7 @@ fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
     let job = |(index, node): &(NodeIndex, &Node)| Job {
         id: node.id(),
         cost: node.cost,
-        host: node.download_host().map(str::to_owned),
+        turn: turn(node),
         needs: prepared
             .plan
             .needs(*index)

@@ -46,6 +46,8 @@ pub struct Site {
     pub lasting: PathBuf,
     /// The result that an earlier run left under this key, of stages whose results lie outside the store.
     pub before: Option<Given>,
+    /// What the same stage made last for this and other subjects of the pipeline, for work that looks back.
+    pub earlier: Vec<Given>,
     /// The images of the whole manifest.
     pub order: Arc<Order>,
 }

@@ -85,6 +85,16 @@ pub trait Task: fmt::Debug {
         &[]
     }
 
+    /// What one node at a time is at, in words ("packaging of debian12"); the others wait for it to end.
+    fn turn(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it goes faster with what the same stage made before: see [`Site::earlier`].
+    fn looks_back(&self) -> bool {
+        false
+    }
+
     /// Why a machine of it that failed cannot be kept or entered, whatever the user asked for.
     fn unkept(&self) -> Option<&'static str> {
         None

@@ -105,6 +105,16 @@ impl Store {
         serde_json::from_slice(&text).ok()
     }
 
+    /// What was last built by a stage for each subject of a pipeline.
+    pub fn latest_of(&self, pipeline: &str, stage: &str) -> Vec<(String, Latest)> {
+        let folder = self.root.join("latest").join(pipeline).join(stage);
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        let subjects =
+            files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned()));
+        let latest = |subject: String| Some((subject.clone(), self.latest(pipeline, stage, &subject)?));
+        subjects.filter_map(latest).collect()
+    }
+
     /// Remembers what was last built for a subject.
     ///
     /// # Errors

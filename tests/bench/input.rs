@@ -11,6 +11,8 @@ use super::Plan;
 /// Where files are taken from, in turn, until there are enough.
 const ROOTS: [&str; 4] = ["/usr/bin", "/usr/lib", "/usr/share", "/usr/sbin"];
 const PAGE: u64 = 4096;
+/// Bytes of a cluster of qcow2.
+const CLUSTER: usize = 64 << 10;
 
 /// Name of the input in the folder of the measurements.
 pub const NAME: &str = "disk";
@@ -23,6 +25,19 @@ pub fn made(folder: &Path, plan: &Plan) -> String {
         fs::write(&told, make(&path, plan.mib << 20)).unwrap();
     }
     fs::read_to_string(told).unwrap()
+}
+
+/// Makes a disk that differs from the input as one of another size does: a cluster more in front, and one of so many has
+/// other bytes.
+pub fn differing(folder: &Path, name: &str, every: u64) {
+    let mut disk = vec![1; CLUSTER];
+    disk.extend(fs::read(folder.join(NAME)).unwrap());
+    for (number, cluster) in disk.chunks_mut(CLUSTER).enumerate() {
+        if number as u64 % every == every / 2 {
+            cluster[100..108].copy_from_slice(&(number as u64 ^ every).to_le_bytes());
+        }
+    }
+    fs::write(folder.join(name), disk).unwrap();
 }
 
 /// Writes the input, and tells what it is made of.

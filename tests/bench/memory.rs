@@ -75,6 +75,8 @@ pub fn child(args: &[String]) {
         compression,
         level: (compression != Compression::None).then_some(level),
         algorithms: vec![Algorithm::Sha512, Algorithm::Md5],
+        earlier: Vec::new(),
+        index: None,
     };
     let (input, output) = (PathBuf::from(input), PathBuf::from(output));
     package(&input, &output, &spec, &Cancel::default(), &mut |_, _| {}).unwrap();

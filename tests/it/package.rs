@@ -8,15 +8,17 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use pipeline::internals::digest::{Algorithm, Digest};
+use pipeline::internals::digest::{Algorithm, Digest, sha256_hex};
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::manifest::model::Compression;
-use pipeline::internals::stage::package::{PackageError, Packaged, Spec, package, package_in, unpack};
+use pipeline::internals::stage::package::{
+    Earlier, PackageError, Packaged, Spec, package, package_in, unpack,
+};
 use pipeline::internals::stage::sums;
 
 use super::support::{Bench, tool};
 
-/// The block that gzip output is cut at; sizes around it are where mistakes would be.
+/// The largest piece that gzip output is made of; sizes around it are where mistakes would be.
 const BLOCK: usize = 1 << 20;
 const ALL: [Compression; 4] = [
     Compression::Gzip,
@@ -30,6 +32,8 @@ fn spec(compression: Compression) -> Spec {
         compression,
         level: None,
         algorithms: vec![Algorithm::Sha512, Algorithm::Md5],
+        earlier: Vec::new(),
+        index: None,
     }
 }
 
@@ -156,6 +160,110 @@ fn the_output_depends_on_the_input_and_on_nothing_else() {
         fs::read(output).unwrap()[..10],
         [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]
     );
+}
+
+/// Packages `disk`, with an index beside it, and gives both as what a later package may take from.
+fn indexed(bench: &Bench, disk: &[u8], name: &str, earlier: &[Earlier]) -> (Packaged, Earlier) {
+    let input = bench.write("disk.img", disk);
+    let [package_file, index] = ["gz", "pieces"].map(|end| bench.path(&format!("{name}.{end}")));
+    let spec = Spec {
+        earlier: earlier.to_vec(),
+        index: Some(index.clone()),
+        ..spec(Compression::Gzip)
+    };
+    let packaged = package(&input, &package_file, &spec, &Cancel::default(), &mut |_, _| {}).unwrap();
+    let digest = format!("sha256:{}", sha256_hex(&fs::read(&index).unwrap()));
+    let earlier = Earlier {
+        package: package_file,
+        index,
+        digest: digest.parse().unwrap(),
+    };
+    (packaged, earlier)
+}
+
+/// Changes at a few places such a disk as another size or a changed step would: clusters replaced, inserted, removed, and
+/// bytes in the middle of one.
+fn changed(disk: &[u8], seed: u64) -> Vec<u8> {
+    const CLUSTER: usize = 64 << 10;
+    let mut other = disk.to_vec();
+    for edit in noise(3 * 8, seed).chunks_exact(8) {
+        let at = (usize::from(edit[0]) << 8 | usize::from(edit[1])) % (other.len() / CLUSTER) * CLUSTER;
+        let new = noise(usize::from(edit[2] % 3 + 1) * CLUSTER, seed + u64::from(edit[3]));
+        match edit[4] % 4 {
+            0 => drop(other.splice(at..at, new)),
+            1 => drop(other.drain(at..at + CLUSTER)),
+            2 => other[at..at + CLUSTER].copy_from_slice(&new[..CLUSTER]),
+            _ => other[at + usize::from(edit[5])] ^= 1,
+        }
+    }
+    other
+}
+
+#[test]
+fn a_package_takes_pieces_of_earlier_ones_and_has_the_same_bytes() {
+    let bench = Bench::new();
+    let mut disk = disk(24 * BLOCK + 4321, 17);
+    disk.extend(vec![0; 5 * BLOCK + 100]);
+    let (_, mut earlier) = indexed(&bench, &disk, "first", &[]);
+    for seed in 1..=8 {
+        let name = format!("warm{seed}");
+        disk = changed(&disk, seed);
+        let (cold, _) = indexed(&bench, &disk, "cold", &[]);
+        let (warm, next) = indexed(&bench, &disk, &name, &[earlier]);
+        assert_eq!(cold.taken, 0);
+        assert!(
+            warm.taken > disk.len() as u64 * 7 / 10,
+            "{seed}: {} taken",
+            warm.taken
+        );
+        assert!(warm.taken < disk.len() as u64, "{seed}: some of it is new");
+        assert_eq!(warm.digests, cold.digests, "{seed}");
+        for script in [
+            format!("cmp cold.gz {name}.gz; cmp cold.pieces {name}.pieces"),
+            format!(
+                "gzip -t {name}.gz; gzip -dc {name}.gz | cmp - disk.img; pigz -dc {name}.gz | cmp - disk.img"
+            ),
+        ] {
+            tool("sh", &["-euc", &script], &bench.path(""));
+        }
+        earlier = next;
+    }
+}
+
+#[test]
+fn nothing_is_taken_from_a_damaged_package() {
+    let bench = Bench::new();
+    let disk = disk(6 * BLOCK, 23);
+    let (cold, earlier) = indexed(&bench, &disk, "cold", &[]);
+    let (again, _) = indexed(&bench, &disk, "again", std::slice::from_ref(&earlier));
+    assert_eq!((again.taken, again.damaged), (disk.len() as u64, vec![]));
+
+    let good = fs::read(&earlier.package).unwrap();
+    let mut flipped = good.clone();
+    let half = good.len() / 2;
+    flipped[half] ^= 0x10;
+    let cut_off = good[..half].to_vec();
+    for damaged in [flipped, cut_off] {
+        fs::write(&earlier.package, damaged).unwrap();
+        let (warm, _) = indexed(&bench, &disk, "warm", std::slice::from_ref(&earlier));
+        assert_eq!(
+            (&warm.digests, &warm.damaged),
+            (&cold.digests, &vec![earlier.package.clone()])
+        );
+        assert!(warm.taken > 0 && warm.taken < disk.len() as u64);
+        assert!(fs::read(bench.path("warm.gz")).unwrap() == good);
+    }
+    // One that has gone, and an index that is not what was written.
+    fs::remove_file(&earlier.package).unwrap();
+    let (warm, _) = indexed(&bench, &disk, "warm", std::slice::from_ref(&earlier));
+    assert_eq!((warm.taken, warm.digests), (0, cold.digests.clone()));
+    fs::write(&earlier.package, &good).unwrap();
+    let mut index = fs::read(&earlier.index).unwrap();
+    let middle = index.len() / 2;
+    index[middle] ^= 1;
+    fs::write(&earlier.index, index).unwrap();
+    let (warm, _) = indexed(&bench, &disk, "warm", &[earlier]);
+    assert_eq!((warm.taken, warm.digests), (0, cold.digests));
 }
 
 #[test]

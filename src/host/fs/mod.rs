@@ -26,6 +26,7 @@ pub use lock::try_lock;
 pub use sparse::Block;
 pub use sparse::BlockReader;
 pub use sparse::SparseWriter;
+pub use sparse::add_zeros;
 pub use sparse::fill_with_zeros;
 pub use stat::Stamp;
 pub use stat::can_fill;

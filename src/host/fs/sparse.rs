@@ -26,7 +26,7 @@ static ZEROS: [u8; GRAIN] = [0; GRAIN];
 pub enum Block {
     /// The buffer holds the block's bytes.
     Data,
-    /// The block is that many zeros; the buffer was left alone.
+    /// The block is that many zeros, which are not in the buffer.
     Zeros(usize),
 }
 
@@ -85,6 +85,19 @@ impl BlockReader {
     /// # Errors
     /// [`FsError::Changed`] when the file became shorter, [`FsError::Io`].
     pub fn next(&mut self, buffer: &mut Vec<u8>) -> Result<Block, FsError> {
+        self.read(buffer, 0)
+    }
+
+    /// The same behind what is in the buffer, which a block of zeros leaves alone.
+    ///
+    /// # Errors
+    /// As [`BlockReader::next`].
+    pub fn append(&mut self, buffer: &mut Vec<u8>) -> Result<Block, FsError> {
+        let behind = buffer.len();
+        self.read(buffer, behind)
+    }
+
+    fn read(&mut self, buffer: &mut Vec<u8>, behind: usize) -> Result<Block, FsError> {
         let left = self.size - self.position;
         let length = usize::try_from(left).map_or(self.block, |left| left.min(self.block));
         let end = self.position + length as u64;
@@ -97,8 +110,8 @@ impl BlockReader {
             self.position = end;
             return Ok(Block::Zeros(length));
         }
-        buffer.resize(length, 0);
-        let read = self.file.read_exact_at(buffer, start);
+        buffer.resize(behind + length, 0);
+        let read = self.file.read_exact_at(&mut buffer[behind..], start);
         read.map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => FsError::Changed {
                 path: self.path.clone(),
@@ -106,7 +119,8 @@ impl BlockReader {
             _ => FsError::at("read", &self.path)(source),
         })?;
         self.position = end;
-        if length > 0 && is_zero(buffer) {
+        if length > 0 && is_zero(&buffer[behind..]) {
+            buffer.truncate(behind);
             Ok(Block::Zeros(length))
         } else {
             Ok(Block::Data)
@@ -131,12 +145,18 @@ fn next_data(file: &File, position: u64, size: u64) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Makes so many zeros of a buffer, copied by the page: an unoptimised build of [`Vec::resize`] writes them one by one.
+/// Makes so many zeros of a buffer.
 pub fn fill_with_zeros(buffer: &mut Vec<u8>, length: usize) {
     buffer.clear();
+    add_zeros(buffer, length);
+}
+
+/// Adds so many zeros to a buffer, copied by the page: an unoptimised build of [`Vec::resize`] writes them one by one.
+pub fn add_zeros(buffer: &mut Vec<u8>, length: usize) {
+    let end = buffer.len() + length;
     buffer.reserve(length);
-    while buffer.len() < length {
-        let more = GRAIN.min(length - buffer.len());
+    while buffer.len() < end {
+        let more = GRAIN.min(end - buffer.len());
         buffer.extend_from_slice(&ZEROS[..more]);
     }
 }

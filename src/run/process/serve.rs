@@ -57,6 +57,8 @@ pub fn serve() -> io::Result<()> {
         key: request.key,
         lasting: request.lasting,
         before: request.before,
+        // What works in a process of its own does not look back.
+        earlier: Vec::new(),
         order: Arc::new(request.order),
     };
     let over = Cancel::default();

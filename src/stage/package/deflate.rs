@@ -20,7 +20,7 @@
     reason = "the C form of the library is the only one with deflateTune; see SAFETY"
 )]
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 
 use libz_rs_sys as z;
@@ -163,6 +163,13 @@ impl<'a> Stream<'a> {
             bytes.reserve(64 << 10);
         }
     }
+}
+
+/// The library and its version.
+pub(super) fn version() -> String {
+    // SAFETY: the library gives the address of a constant that ends with a zero.
+    let version = unsafe { CStr::from_ptr(z::zlibVersion()) };
+    version.to_string_lossy().into_owned()
 }
 
 /// Bytes that so many can become, near enough: what cannot be compressed becomes stored blocks, 5 bytes more for each, and

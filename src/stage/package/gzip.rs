@@ -1,69 +1,94 @@
-//! gzip (RFC 1952) on all cores: the input is cut into blocks, each is deflated by itself but may refer to the 32 KiB
-//! before it, and the pieces are joined at byte boundaries into one ordinary member. This is what `pigz` does.
+//! gzip (RFC 1952) on all cores: the input is cut into pieces by its content, each is deflated by itself but may refer to
+//! the 32 KiB before it, and they are joined at byte boundaries into one ordinary member, as `pigz` does with blocks. A
+//! piece that an earlier package has is not deflated again.
 //!
-//! Header without name and time; a piece depends on its block and the 32 KiB before it alone. So the output depends on
-//! the input and the level, and on nothing else.
+//! Header without name and time; what becomes of a piece depends on its bytes and the 32 KiB before it alone. So the output
+//! depends on the input and the level, and on nothing else: not on the earlier packages either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::host::fs::{Block, Chunk, fill_with_zeros};
+use crate::host::fs::{Block, Chunk, add_zeros};
 
-use super::PackageError;
+use super::cut::{CLUSTER, PIECE, is_cut};
 use super::deflate::{Memory, WINDOW, deflate};
-use super::pass::{BLOCK, Pass};
+use super::pass::Pass;
+use super::pieces::{Index, Known, Sum, name, sum};
+use super::{PackageError, Spec};
 
-/// Blocks that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 0.3 MiB of deflate state). More than
+/// Pieces that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 0.3 MiB of deflate state). More than
 /// 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
-const MOST_BLOCKS: usize = 20;
+const MOST_PIECES: usize = 20;
 /// How often a wait looks at the stop flag.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What one block needs while it is worked on; used again for the next.
+/// What came of earlier packages.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// Bytes of input whose deflated form they had.
+    pub(super) taken: u64,
+    /// Those that are damaged.
+    pub(super) damaged: Vec<PathBuf>,
+}
+
+/// What one piece needs while it is worked on; used again for the next.
 #[derive(Debug)]
 struct Compressor {
     level: u32,
     memory: Memory,
-    /// The 32 KiB before the block, or what there is of them.
+    /// The 32 KiB before the piece, or what there is of them.
     before: Vec<u8>,
-    block: Vec<u8>,
+    bytes: Vec<u8>,
     /// What became of it. The room stays here, a copy of the right size is handed on.
     deflated: Vec<u8>,
+    /// CRC-32 of the piece's input, which remembers how long that was.
     crc: crc32fast::Hasher,
+    /// Its name, and the digest of what became of it; none where nothing is indexed and nothing known.
+    sums: Option<(Sum, Sum)>,
+    taken: bool,
 }
 
-/// A finished block.
+/// A finished piece.
 #[derive(Clone, Debug)]
 struct Piece {
     bytes: Arc<Vec<u8>>,
-    /// CRC-32 of the block's input, which remembers how long that was.
     crc: crc32fast::Hasher,
     input: u64,
+    sums: Option<(Sum, Sum)>,
+    taken: bool,
 }
 
 /// The work in hand.
 struct Job<'p, 'a> {
     pass: &'p mut Pass<'a>,
     level: u32,
+    known: Arc<Known>,
+    /// Where pieces are noted, and the names of those that are.
+    index: Option<(Index, HashSet<Sum>)>,
     compressors: Vec<Compressor>,
     sender: mpsc::Sender<(u64, Compressor)>,
     finished: mpsc::Receiver<(u64, Compressor)>,
     /// Finished out of turn.
     waiting: BTreeMap<u64, Piece>,
-    /// Number of the next block to read, and of the next to hand on.
+    /// Number of the next piece to read, and of the next to hand on.
     next: u64,
     turn: u64,
-    /// The end of the block read last.
+    /// The end of the piece read last.
     tail: Vec<u8>,
     tail_is_zero: bool,
-    /// What a block of zeros behind zeros becomes, once one was seen.
+    /// What the largest piece of zeros becomes behind zeros, once one was seen.
     zeros: Option<Piece>,
+    /// CRC-32 of a cluster of zeros.
+    zero_cluster: crc32fast::Hasher,
     crc: crc32fast::Hasher,
+    taken: u64,
 }
 
 /// Compresses the input into one gzip member.
-pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageError> {
+pub(super) fn compress(pass: &mut Pass<'_>, spec: &Spec) -> Result<Pieces, PackageError> {
+    let level = spec.level.unwrap_or(6);
     // RFC 1952 §2.3: magic, deflate, no flags, no time, "slowest" or "fastest" where it applies, Unix.
     let effort = match level {
         9 => 2,
@@ -71,11 +96,15 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
         _ => 0,
     };
     pass.push(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 3])?;
-    let most = (pass.workers.threads() * 2 + 2).min(MOST_BLOCKS) as u64;
+    let most = (pass.workers.threads() * 2 + 2).min(MOST_PIECES) as u64;
     let (sender, finished) = mpsc::channel();
+    let mut zero_cluster = crc32fast::Hasher::new();
+    zero_cluster.update(&[0; CLUSTER]);
     let mut job = Job {
         pass,
         level,
+        known: Arc::new(Known::load(&spec.earlier)),
+        index: spec.index.as_ref().map(|_| (Index::new(), HashSet::new())),
         compressors: Vec::new(),
         sender,
         finished,
@@ -85,72 +114,113 @@ pub(super) fn compress(pass: &mut Pass<'_>, level: u32) -> Result<(), PackageErr
         tail: Vec::new(),
         tail_is_zero: false,
         zeros: None,
+        zero_cluster,
         crc: crc32fast::Hasher::new(),
+        taken: 0,
     };
-    // An empty input is one empty block.
+    // An empty input is one empty piece.
     let mut all_read = false;
     while !all_read || job.turn < job.next {
         while !all_read && job.next - job.turn < most {
-            job.start_block()?;
+            job.start_piece()?;
             all_read = job.pass.at_end();
         }
         job.take_finished()?;
         job.hand_on()?;
     }
+    let pieces = Pieces {
+        taken: job.taken,
+        damaged: job.known.damaged(),
+    };
     let mut trailer = job.crc.finalize().to_le_bytes().to_vec();
+    if let (Some((index, _)), Some(path)) = (job.index, &spec.index) {
+        index.write(path)?;
+    }
     // ISIZE: the length modulo 2^32 (RFC 1952 §2.3.1).
     trailer.extend(&pass.size().to_le_bytes()[..4]);
-    pass.push(trailer)
+    pass.push(trailer)?;
+    Ok(pieces)
 }
 
 impl Job<'_, '_> {
-    /// Reads a block and sends it to be deflated.
-    fn start_block(&mut self) -> Result<(), PackageError> {
+    /// Reads a piece and sends it to be deflated.
+    fn start_piece(&mut self) -> Result<(), PackageError> {
         let mut compressor = self.compressors.pop().unwrap_or_else(|| Compressor {
             level: self.level,
             memory: Memory::default(),
             before: Vec::with_capacity(WINDOW),
-            block: Vec::with_capacity(BLOCK),
+            bytes: Vec::with_capacity(PIECE),
             deflated: Vec::new(),
             crc: crc32fast::Hasher::new(),
+            sums: None,
+            taken: false,
         });
-        let found = self.pass.read(&mut compressor.block)?;
+        let zeros = self.read_piece(&mut compressor)?;
         let last = self.pass.at_end();
-        let whole_zero = found == Block::Zeros(BLOCK);
+        let whole_zero = zeros == PIECE;
         let number = self.next;
         self.next += 1;
+        let is_named = self.index.is_some() || !self.known.is_empty();
         if whole_zero && self.tail_is_zero && !last {
-            // Large disks are mostly this; once deflated, every such block is known.
-            let zeros = self.zeros.get_or_insert_with(|| {
-                fill_with_zeros(&mut compressor.block, BLOCK);
+            // Large disks are mostly this; once deflated, every such piece is known.
+            let piece = self.zeros.get_or_insert_with(|| {
+                compressor.fill(zeros, &self.zero_cluster);
                 compressor.before.clone_from(&self.tail);
-                compressor.work(false);
+                compressor.work(false, is_named, &self.known);
                 compressor.piece()
             });
-            self.waiting.insert(number, zeros.clone());
+            self.waiting.insert(number, piece.clone());
             self.compressors.push(compressor);
             return Ok(());
         }
-        if let Block::Zeros(length) = found {
-            fill_with_zeros(&mut compressor.block, length);
-        }
+        compressor.fill(zeros, &self.zero_cluster);
         std::mem::swap(&mut compressor.before, &mut self.tail);
         self.tail.clear();
-        self.tail
-            .extend(&compressor.block[compressor.block.len().saturating_sub(WINDOW)..]);
+        let bytes = &compressor.bytes;
+        self.tail.extend(&bytes[bytes.len().saturating_sub(WINDOW)..]);
         self.tail_is_zero = whole_zero;
         let (sender, cancel) = (self.sender.clone(), self.pass.cancel.clone());
+        let known = Arc::clone(&self.known);
         self.pass.workers.spawn(move || {
             // No one listens any more after a stop: do not keep the pool busy.
             if !cancel.is_cancelled() {
-                compressor.work(last);
+                compressor.work(last, is_named, &known);
                 drop(sender.send((number, compressor)));
             }
         });
         Ok(())
     }
 
-    /// Waits for finished blocks when the one whose turn it is is not there yet; then takes all there are.
+    /// Reads clusters up to the next cut. Gives the number of zeros that all begins with, which are not in the compressor yet.
+    fn read_piece(&mut self, compressor: &mut Compressor) -> Result<usize, PackageError> {
+        let Compressor { bytes, crc, .. } = compressor;
+        bytes.clear();
+        *crc = crc32fast::Hasher::new();
+        let mut zeros = 0;
+        for clusters in 1.. {
+            let start = bytes.len();
+            let mut sum = None;
+            match self.pass.append(bytes)? {
+                Block::Zeros(length) if start == 0 => zeros += length,
+                Block::Zeros(length) => {
+                    add_zeros(bytes, length);
+                    add_zero_crc(crc, length, &self.zero_cluster);
+                }
+                Block::Data => {
+                    let mut cluster = crc32fast::Hasher::new();
+                    cluster.update(&bytes[start..]);
+                    crc.combine(&cluster);
+                    sum = Some(cluster.finalize());
+                }
+            }
+            if is_cut(clusters, sum) || self.pass.at_end() {
+                break;
+            }
+        }
+        Ok(zeros)
+    }
+
+    /// Waits for finished pieces when the one whose turn it is is not there yet; then takes all there are.
     fn take_finished(&mut self) -> Result<(), PackageError> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
@@ -165,11 +235,17 @@ impl Job<'_, '_> {
         }
     }
 
-    /// Hands on every block whose turn has come.
+    /// Hands on every piece whose turn has come.
     fn hand_on(&mut self) -> Result<(), PackageError> {
         while let Some(piece) = self.waiting.remove(&self.turn) {
             self.turn += 1;
             self.crc.combine(&piece.crc);
+            if let (Some((index, noted)), Some((name, sum))) = (&mut self.index, &piece.sums)
+                && noted.insert(*name)
+            {
+                index.add(name, sum, self.pass.handed(), piece.bytes.len());
+            }
+            self.taken += if piece.taken { piece.input } else { 0 };
             self.pass.push_chunk(Chunk::Data(piece.bytes))?;
             self.pass.advance(piece.input);
         }
@@ -177,20 +253,48 @@ impl Job<'_, '_> {
     }
 }
 
+/// Adds so many zeros to a checksum.
+fn add_zero_crc(crc: &mut crc32fast::Hasher, mut length: usize, cluster: &crc32fast::Hasher) {
+    while length >= CLUSTER {
+        crc.combine(cluster);
+        length -= CLUSTER;
+    }
+    crc.update(&[0; CLUSTER][..length]);
+}
+
 impl Compressor {
-    /// Deflates the block.
-    fn work(&mut self, last: bool) {
+    /// Puts the zeros in that its piece begins with.
+    fn fill(&mut self, zeros: usize, cluster: &crc32fast::Hasher) {
+        if zeros == 0 {
+            return;
+        }
+        let mut filled = Vec::with_capacity(PIECE);
+        add_zeros(&mut filled, zeros);
+        filled.append(&mut self.bytes);
+        self.bytes = filled;
+        let mut crc = crc32fast::Hasher::new();
+        add_zero_crc(&mut crc, zeros, cluster);
+        crc.combine(&self.crc);
+        self.crc = crc;
+    }
+
+    /// Deflates the piece, or takes what it became in an earlier package.
+    fn work(&mut self, last: bool, is_named: bool, known: &Known) {
         let Self {
             level,
             memory,
             before,
-            block,
+            bytes,
             deflated,
-            crc,
+            ..
         } = self;
-        *crc = crc32fast::Hasher::new();
-        crc.update(block);
-        deflate(memory, before, block, *level, last, deflated);
+        let name = is_named.then(|| name(*level, last, before, bytes));
+        let found = name.as_ref().and_then(|name| known.take(name, deflated));
+        self.taken = found.is_some();
+        if !self.taken {
+            deflate(memory, before, bytes, *level, last, deflated);
+        }
+        self.sums = name.map(|name| (name, found.unwrap_or_else(|| sum(deflated))));
     }
 
     /// What [`Compressor::work`] made, in a copy of the right size.
@@ -198,7 +302,9 @@ impl Compressor {
         Piece {
             bytes: Arc::new(self.deflated.clone()),
             crc: self.crc.clone(),
-            input: self.block.len() as u64,
+            input: self.bytes.len() as u64,
+            sums: self.sums,
+            taken: self.taken,
         }
     }
 }

@@ -2,10 +2,10 @@
 //! the output on threads of their own, a sync, done. Also the way back, for images that come compressed. Knows nothing
 //! of manifests' images, of the store, or of the files that list checksums.
 //!
-//! The same bytes in give the same bytes out, whatever the number of threads.
+//! The same bytes in give the same bytes out, whatever the number of threads and whatever earlier packages there are.
 //!
 //! ```text
-//! caller's thread: read blocks ─► rayon's pool (gzip) or the library's threads (zstd, xz) ─► in order ─┬─► writer thread
+//! caller's thread: read pieces ─► rayon's pool (gzip) or the library's threads (zstd, xz) ─► in order ─┬─► writer thread
 //!                                                                                                      ├─► SHA-256 thread
 //!                                                                                                      └─► SHA-512, MD5 threads
 //! ```
@@ -14,12 +14,14 @@
 //! other work or starve its own.
 
 mod copy;
+mod cut;
 mod deflate;
 mod error;
 mod gzip;
 mod meter;
 mod output;
 mod pass;
+mod pieces;
 mod plan;
 mod sink;
 mod task;
@@ -29,13 +31,14 @@ mod xz;
 mod zstd;
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::digest::{Algorithm, Digest};
 use crate::host::cancel::Cancel;
 use crate::manifest::model::Compression;
 
 pub use error::PackageError;
+pub use pieces::Earlier;
 pub use plan::PackageWork;
 pub(super) use plan::plan;
 pub(super) use task::AGAIN;
@@ -58,16 +61,26 @@ pub struct Spec {
     pub level: Option<u32>,
     /// Digests wanted of the output. SHA-256 is always made.
     pub algorithms: Vec<Algorithm>,
+    /// Packages that have pieces of this one, perhaps: those are not deflated again. gzip alone is made of pieces.
+    pub earlier: Vec<Earlier>,
+    /// Where the index of its own pieces goes.
+    pub index: Option<PathBuf>,
 }
 
 /// What was written.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Packaged {
     /// Length of the output in bytes.
     #[serde(skip)]
     pub bytes: u64,
     /// Digests of the output: those asked for, in the order asked, each once; then SHA-256 unless it was asked for.
     pub digests: Vec<Digest>,
+    /// Bytes of input whose deflated form was taken from earlier packages.
+    #[serde(skip)]
+    pub taken: u64,
+    /// Earlier packages that are not what was written. Nothing was taken from there.
+    #[serde(skip)]
+    pub damaged: Vec<PathBuf>,
 }
 
 /// The levels a compression has, none for [`Compression::None`]. zstd's 20 to 22 are left out: they need more memory
@@ -126,15 +139,20 @@ fn run(
     check_level(spec)?;
     let file = Output::create(output)?;
     let mut pass = Pass::start(input, &file, spec, workers, cancel, progress)?;
+    let mut pieces = gzip::Pieces::default();
     match spec.compression {
-        Compression::Gzip => gzip::compress(&mut pass, spec.level.unwrap_or(6))?,
+        Compression::Gzip => pieces = gzip::compress(&mut pass, spec)?,
         Compression::Zstd => zstd::compress(&mut pass, spec.level.unwrap_or(3))?,
         Compression::Xz => xz::compress(&mut pass, spec.level.unwrap_or(6))?,
         Compression::None => copy::copy(&mut pass)?,
     }
     let packaged = pass.finish()?;
     file.keep();
-    Ok(packaged)
+    Ok(Packaged {
+        taken: pieces.taken,
+        damaged: pieces.damaged,
+        ..packaged
+    })
 }
 
 fn check_level(spec: &Spec) -> Result<(), PackageError> {

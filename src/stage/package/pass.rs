@@ -9,14 +9,14 @@ use crate::host::cancel::Cancel;
 use crate::host::fs::{Block, BlockReader, Chunk, FsError, fill_with_zeros};
 use crate::manifest::model::Compression;
 
+use super::cut::CLUSTER;
 use super::meter::Meter;
 use super::output::Output;
 use super::sink::{Holes, Sink};
 use super::workers::Workers;
 use super::{PackageError, Packaged, Spec};
 
-/// Bytes of input in a block. Part of the gzip format that we write: another size gives other bytes. Larger blocks
-/// compress and run a little better, smaller ones spread better and need less memory.
+/// Bytes of input that are read at once. gzip reads clusters, which are what it cuts between.
 pub(super) const BLOCK: usize = 1 << 20;
 
 /// When the disk is full, this much output tells how large the whole would have been, near enough for a message. Below it
@@ -43,7 +43,11 @@ impl<'a> Pass<'a> {
         cancel: &'a Cancel,
         progress: &'a mut dyn FnMut(u64, u64),
     ) -> Result<Self, PackageError> {
-        let reader = BlockReader::open(input, BLOCK)?;
+        let block = match spec.compression {
+            Compression::Gzip => CLUSTER,
+            Compression::Zstd | Compression::Xz | Compression::None => BLOCK,
+        };
+        let reader = BlockReader::open(input, block)?;
         let mut seen = BTreeSet::new();
         let wanted = spec.algorithms.iter().chain(&[Algorithm::Sha256]);
         let algorithms: Vec<_> = wanted.copied().filter(|a| seen.insert(*a)).collect();
@@ -73,10 +77,21 @@ impl<'a> Pass<'a> {
         self.reader.at_end()
     }
 
-    /// Reads the next block of [`BLOCK`] bytes, or what is left.
+    /// Reads the next block, or what is left, into the buffer in place of what was there.
     pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> Result<Block, PackageError> {
         self.check()?;
         Ok(self.reader.next(buffer)?)
+    }
+
+    /// The same behind what is in the buffer.
+    pub(super) fn append(&mut self, buffer: &mut Vec<u8>) -> Result<Block, PackageError> {
+        self.check()?;
+        Ok(self.reader.append(buffer)?)
+    }
+
+    /// Bytes handed on so far.
+    pub(super) fn handed(&self) -> u64 {
+        self.sink.as_ref().map_or(0, |sink| sink.bytes)
     }
 
     /// The same, with zeros written out in the buffer: for compressions that have no shorter way for them.
@@ -143,6 +158,11 @@ impl<'a> Pass<'a> {
             };
             FsError::needing("write", &self.output, needed, source)
         })?;
-        Ok(Packaged { bytes, digests })
+        Ok(Packaged {
+            bytes,
+            digests,
+            taken: 0,
+            damaged: Vec::new(),
+        })
     }
 }

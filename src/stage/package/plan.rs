@@ -22,7 +22,7 @@ pub const STAGE: Stage = Stage {
 const MEMORY: u64 = 256 * MIB;
 
 /// Revision of what it makes; see [`Draft::revision`].
-const REVISION: u32 = 1;
+pub(super) const REVISION: u32 = 2;
 
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct PackageWork {
     pub compression: Compression,
     /// How hard.
     pub level: Option<u32>,
+    /// The distro, whose packages have pieces in common.
+    pub distro: String,
 }
 
 /// What the key of a packaged image is made of.
@@ -51,6 +53,7 @@ pub(in crate::stage) fn plan(
     let work = PackageWork {
         compression: publish.compress,
         level: publish.level,
+        distro: distro.name.clone(),
     };
     let sized = nodes.key(size).to_owned();
     let draft = Draft {

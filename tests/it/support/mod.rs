@@ -122,6 +122,7 @@ impl Bench {
             key: "key".to_owned(),
             lasting: self.path("scratch"),
             before: None,
+            earlier: Vec::new(),
             order: Arc::default(),
         };
         (site, events)

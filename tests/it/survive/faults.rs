@@ -133,6 +133,40 @@ fn a_flipped_bit_is_found_where_it_would_be_built_upon_and_built_anew() {
     good(&house, &SIZES);
 }
 
+/// The second size takes pieces of the first one's package, and none of a damaged one. Whatever it takes, its bytes are those
+/// that it would have in an empty store.
+#[test]
+fn a_second_size_is_packaged_from_the_first_ones_pieces_and_nothing_of_a_damaged_one() {
+    let bench = Bench::new();
+    let house = mini::house(&bench.path("house"), &SIZES);
+    let [first, second] = SIZES.map(|size| format!("tiny-{size}-base"));
+    well(&run(&house, &[&first]));
+    let package = results(&house, "package").remove(0).join("image");
+    let whole = fs::read(&package).unwrap();
+    flip(&package);
+    let ran = run(&house, &[&second]);
+    well(&ran);
+    let named = format!(
+        "warning: package {second}: {} is not what was written",
+        package.display()
+    );
+    assert!(ran.stderr.contains(&named), "{}", ran.stderr);
+    mini::has_content(&house, &mini::packed(SIZES[1]));
+    let image = || fs::read(house.folder.join(mini::packed(SIZES[1]))).unwrap();
+    let from_damaged = image();
+
+    fs::set_permissions(&package, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(&package, whole).unwrap();
+    let ran = run(&house, &[&second, "--rebuild", "package/*"]);
+    well(&ran);
+    assert!(!ran.stderr.contains("not what was written"), "{}", ran.stderr);
+    assert!(image() == from_damaged);
+    // Nothing to take from.
+    fs::remove_dir_all(house.folder.join("store/latest")).unwrap();
+    well(&run(&house, &[&second, "--rebuild", "package/*"]));
+    assert!(image() == from_damaged);
+}
+
 fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
