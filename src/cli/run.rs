@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use jiff::Zoned;
 
@@ -94,6 +95,9 @@ pub enum AfterError {
 /// Times that a run plans again because a stored result turned out damaged.
 const PLANS: usize = 3;
 
+/// How long a result is not read back again when the manifest does not say.
+const REREAD: Duration = Duration::from_secs(24 * 3600);
+
 /// What of a plan is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -177,8 +181,9 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         emit.warn(warning);
     }
     let mut sound = false;
+    let reread = manifest.resources.reread.unwrap_or(REREAD);
     for _ in 0..PLANS {
-        sound = verify_inputs(&prepared, &store, &cancel, &emit).map_err(|error| refuse(&error))?;
+        sound = verify_inputs(&prepared, &store, reread, &cancel, &emit).map_err(|error| refuse(&error))?;
         if sound {
             break;
         }

@@ -62,6 +62,8 @@ pub struct Resources {
     pub scratch: Option<ByteSize>,
     /// Nodes at once.
     pub jobs: Option<usize>,
+    /// How long what was read back is not read again.
+    pub reread: Option<Duration>,
 }
 
 /// What is installed, and how.

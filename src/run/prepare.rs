@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
+use rayon::prelude::*;
 
 use super::error::RunError;
 use super::look::Look;
@@ -17,6 +19,7 @@ use crate::host::{facts, fs as host_fs, tools};
 use crate::machine::private;
 use crate::manifest::model::{Manifest, Secret};
 use crate::plan::assess::{State, Verdict, assess};
+use crate::plan::node::Results;
 use crate::size::{GIB, MIB};
 use crate::stage::recipe::{Inputs, Wanted, build};
 use crate::stage::task::{Finding, Memo};
@@ -129,37 +132,44 @@ pub fn prepare(
     Ok(Prepared { plan, verdicts })
 }
 
-/// Reads back every stored result that a node to run is built from; takes damaged ones out. True: all were sound.
+/// Reads back every stored result that a node to run is built from; takes damaged ones out. True: all were sound. What was
+/// read back no longer ago than `within` and not touched since is not read again, unless it is what leaves the store.
 ///
 /// # Errors
 /// [`RunError::Store`].
 pub fn verify_inputs(
     prepared: &Prepared,
     store: &Store,
+    within: Duration,
     cancel: &Cancel,
     emit: &Emitter,
 ) -> Result<bool, RunError> {
-    let mut needed = BTreeSet::new();
-    for (index, _) in prepared.todo() {
-        needed.extend(
-            prepared
-                .plan
-                .needs(index)
-                .filter(|need| prepared.verdicts[need].state == State::Cached),
-        );
+    let mut needed: BTreeMap<NodeIndex, bool> = BTreeMap::new();
+    for (index, node) in prepared.todo() {
+        let needs = prepared.plan.needs(index);
+        for need in needs.filter(|need| prepared.verdicts[need].state == State::Cached) {
+            *needed.entry(need).or_default() |= node.stage.results == Results::Outside;
+        }
     }
-    match needed.len() {
+    let mut unread = Vec::new();
+    for (index, leaves) in needed {
+        let node = prepared.plan.node(index);
+        let Some(entry) = store.lookup(node.stage.name, &node.key) else {
+            return Ok(false);
+        };
+        if leaves || !entry.was_read_back(within) {
+            unread.push((node, entry));
+        }
+    }
+    match unread.len() {
         0 => {}
         1 => emit.phase("reading back 1 result from the store"),
         n => emit.phase(format!("reading back {n} results from the store")),
     }
     let mut sound = true;
-    for index in needed {
-        let node = prepared.plan.node(index);
-        let Some(entry) = store.lookup(node.stage.name, &node.key) else {
-            return Ok(false);
-        };
-        match entry.verify(cancel) {
+    let read: Vec<_> = unread.par_iter().map(|(_, entry)| entry.verify(cancel)).collect();
+    for ((node, _), read) in unread.iter().zip(read) {
+        match read {
             Ok(()) => {}
             Err(error @ StoreError::Damaged { .. }) => {
                 emit.warn(format!("{error}; it is removed and rebuilt"));

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,24 @@ use crate::host::fs::FsError;
 const VERSION: u32 = 1;
 /// Name of the record in its folder.
 pub(super) const RECORD: &str = "entry.json";
+
+/// Name of the note beside it that the files were read back.
+const READ_BACK: &str = "read-back.json";
+
+/// When the files of a result were last read and found as they were written, and which files those were.
+#[derive(Serialize, Deserialize)]
+struct ReadBack {
+    at: Timestamp,
+    files: BTreeMap<String, Seen>,
+}
+
+/// What changes with a file: its number, its length, and its last change, which cannot be set.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
 
 /// A file of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,11 +169,52 @@ impl Entry {
         }
     }
 
+    /// Whether its files were read back no longer ago than this, and none was touched since.
+    pub fn was_read_back(&self, within: Duration) -> bool {
+        let text = fs::read(self.folder.join(READ_BACK)).ok();
+        let note: Option<ReadBack> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        note.is_some_and(|note| {
+            // A clock that was set back shows a time to come.
+            let age = Duration::try_from(Timestamp::now().duration_since(note.at));
+            age.is_ok_and(|age| age <= within) && self.seen().is_some_and(|seen| seen == note.files)
+        })
+    }
+
+    /// What its files look like now.
+    fn seen(&self) -> Option<BTreeMap<String, Seen>> {
+        let seen = |name: &String| {
+            let metadata = fs::metadata(self.folder.join(name)).ok()?;
+            let seen = Seen {
+                inode: metadata.ino(),
+                bytes: metadata.len(),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            };
+            Some((name.clone(), seen))
+        };
+        self.record.files.keys().map(seen).collect()
+    }
+
+    /// Notes that its files, which looked like this then, were read and are as they were written. Without the note they are
+    /// read again.
+    fn note_read_back(&self, files: Option<BTreeMap<String, Seen>>) {
+        let at = Timestamp::now();
+        let note = files.and_then(|files| serde_json::to_vec(&ReadBack { at, files }).ok());
+        if let Some(note) = note {
+            let _ = host_fs::write_atomic(&self.folder.join(READ_BACK), &note);
+        }
+    }
+
+    /// Notes the same of files that were read when they were stored.
+    pub(super) fn was_read_when_stored(&self) {
+        self.note_read_back(self.seen());
+    }
+
     /// Reads all files back and compares their digests.
     ///
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Fs`], [`StoreError::Cancelled`].
     pub fn verify(&self, cancel: &Cancel) -> Result<(), StoreError> {
+        let seen = self.seen();
         for (name, file) in &self.record.files {
             let path = self.path(name);
             let Some(wanted) = file.digests.iter().find(|d| d.algorithm == Algorithm::Sha256) else {
@@ -172,6 +233,7 @@ impl Entry {
                 }
             }
         }
+        self.note_read_back(seen);
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! STORE/CACHEDIR.TAG                    so that backups leave it out (bford.info/cachedir)
-//! STORE/results/<stage>/<key>/          entry.json and the files it lists; whole or absent, never half
+//! STORE/results/<stage>/<key>/          entry.json and the files it lists; whole or absent, never half;
+//!                                       read-back.json: when they were last read and found as written
 //! STORE/latest/<pipeline>/<stage>/<subject>.json   the key last built for a subject: reasons and expected times
 //! STORE/locks/<stage>-<key>.lock        held while a node is being built
 //! STORE/scratch/<run>/                  work in progress; removed when its run is gone

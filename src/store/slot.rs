@@ -210,6 +210,7 @@ impl Slot {
         cancel: &Cancel,
     ) -> Result<Entry, StoreError> {
         let names = fs::read_dir(&self.folder).map_err(|e| StoreError::io("list", &self.folder, e))?;
+        let mut were_read = true;
         for name in names
             .flatten()
             .map(|e| e.file_name().to_string_lossy().into_owned())
@@ -221,7 +222,10 @@ impl Slot {
                 continue;
             }
             let digests = match self.digests.remove(&name) {
-                Some(digests) if digests.iter().any(|d| d.algorithm == Algorithm::Sha256) => digests,
+                Some(digests) if digests.iter().any(|d| d.algorithm == Algorithm::Sha256) => {
+                    were_read = false;
+                    digests
+                }
                 _ => match host_fs::hash_file(&path, &[Algorithm::Sha256], cancel) {
                     Err(FsError::Cancelled) => return Err(StoreError::Cancelled),
                     hashed => hashed?,
@@ -247,6 +251,10 @@ impl Slot {
         // Other runs look for it at any moment. An older one goes with this run's scratch space.
         host_fs::exchange_folder(&self.folder, &self.target)?;
         host_fs::sync_folder(parent)?;
-        Ok(Entry::new(self.target.clone(), self.record.clone()))
+        let entry = Entry::new(self.target.clone(), self.record.clone());
+        if were_read {
+            entry.was_read_when_stored();
+        }
+        Ok(entry)
     }
 }

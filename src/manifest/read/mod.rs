@@ -152,6 +152,7 @@ fn resources(root: &Fields<'_>) -> Resources {
         cpus: table.read(&RESOURCES.cpus),
         scratch: table.read(&RESOURCES.scratch),
         jobs: table.read(&RESOURCES.jobs),
+        reread: table.read(&RESOURCES.reread),
     }
 }
 

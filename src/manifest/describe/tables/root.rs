@@ -1,7 +1,7 @@
 //! The manifest as a whole, `[pipeline]`, `[resources]`, secrets.
 
 use super::super::row::{In, List, Named, Var, Whole};
-use super::super::text::{Name, Size, Text, Variable};
+use super::super::text::{Name, Size, Text, Time, Variable};
 use super::{CheckKeys, DistroKeys, FlavorKeys, ImageKeys, PublishKeys};
 use crate::syntax::table::table;
 
@@ -43,4 +43,8 @@ table! {
         "disk space for scratch files; what nodes take is an upper bound, so it may be more than there is"
         .default("what the host has, less a reserve");
     jobs: Whole<usize, 1, 1024> = "2", "nodes at once".default("as many as there is room for");
+    reread: Time = "\"24h\"",
+        "how long a result of the store that was read back and found as written is built from without being read again; one \
+         whose files were touched since is read in any case, and so is what is published"
+        .default("\"24h\"");
 }
