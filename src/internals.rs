@@ -97,9 +97,10 @@ pub mod machine {
 
     pub mod disk {
         pub use crate::machine::disk::{
-            DiskError, Ext4, FEATURES, FileSystem, Partition, Put, TableKind, check_image, convert,
-            create_overlay, create_raw, grow_ext, grow_last_partition, look, look_as, make_ext4, must_fill,
-            probe, punch_free_blocks, put, read_table, resize, root, verify_ext, write_root_table,
+            DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Partition, Put, Skeleton, TableKind,
+            check_image, convert, create_overlay, create_raw, descriptor_blocks, grow_ext,
+            grow_last_partition, look, look_as, make_ext4, must_fill, probe, punch_free_blocks, put,
+            read_table, resize, root, verify_ext, write_root_table,
         };
     }
 
@@ -240,7 +241,7 @@ pub mod stage {
     }
 
     pub mod provision {
-        pub use crate::stage::provision::{Action, PlannedStep, Provisioned, Root};
+        pub use crate::stage::provision::{Action, PlannedStep, Provisioned, Root, flatten};
 
         pub mod ansible {
             pub use crate::stage::provision::ansible::playbook;

@@ -14,7 +14,8 @@ use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::fs::hash_file;
 use crate::host::process::Cmd;
-use crate::machine::spec::Accel;
+use crate::machine::disk::{Image, Layer, Layers};
+use crate::machine::spec::{Accel, DiskFormat};
 use crate::manifest::load::load;
 use crate::plan::assess::State;
 use crate::size::GIB;
@@ -106,24 +107,23 @@ fn two_files_of_a_stage_appear_wherever_their_image_does() {
     };
     // The disk is there: no machine has to boot for it.
     let prepared = house.prepare(&|_| false);
-    let sized = prepared.plan.nodes().find(|(_, node)| node.stage == size::STAGE);
-    let (_, sized) = sized.unwrap();
     let scratch = house.store.scratch("fill").unwrap();
-    let claim = house.store.claim(
-        "size",
-        &sized.key,
-        &scratch,
-        false,
-        &Cancel::default(),
-        &mut || {},
-    );
-    let Claim::Miss(slot) = claim.unwrap() else {
-        panic!("nothing was built yet")
-    };
-    fs::write(slot.path(size::DISK), "a disk").unwrap();
-    let none = serde_json::json!({});
-    slot.commit(sized.inputs.clone(), none, &Cancel::default())
-        .unwrap();
+    let cancel = Cancel::default();
+    for stage in ["provision", "size"] {
+        let mut nodes = prepared.plan.nodes();
+        let (_, node) = nodes.find(|(_, node)| node.stage.name == stage).unwrap();
+        let claim = house
+            .store
+            .claim(stage, &node.key, &scratch, false, &cancel, &mut || {});
+        let Claim::Miss(slot) = claim.unwrap() else {
+            panic!("nothing was built yet")
+        };
+        let layer = Layer::raw(&at("tiny.raw"), &cancel).unwrap();
+        let image = Image::whole(Layers::new(vec![layer]), DiskFormat::Qcow2);
+        image.write(&slot.path(size::DISK), &cancel).unwrap();
+        let facts = serde_json::json!({ "size": 1 << 20 });
+        slot.commit(node.inputs.clone(), facts, &cancel).unwrap();
+    }
     drop(scratch);
 
     let prepared = house.prepare(&|_| false);

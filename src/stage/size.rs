@@ -1,21 +1,23 @@
-//! Size: derives a disk of another size from the provisioned one. Offline in a moment where the file system is ext4;
-//! by booting the guest once where it is one that only grows mounted. Such a guest is not sealed before that: sealing takes
-//! out the key that lets the build in.
+//! Size: derives a disk of another size from the provisioned one. Offline in a moment where the file system is ext4: the
+//! result then is a layer over the provisioned disk, with the megabyte or two that differ ([`layer`]). By booting the guest
+//! once where it is one that only grows mounted. Such a guest is not sealed before that: sealing takes out the key that lets
+//! the build in.
 
+mod layer;
 mod plan;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-#[cfg(test)]
-pub use self::plan::STAGE;
+use self::layer::grow_layer;
 pub(super) use self::plan::plan;
 pub use self::plan::{SizeWork, TERM};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::{Algorithm, Digest};
 use crate::guest;
-use crate::machine::disk::{self, FileSystem, Partition};
+use crate::machine::disk::{self, FileSystem, Image, Layer, Layers, Partition};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::plan::node::Role;
 use crate::size::ByteSize;
@@ -24,8 +26,8 @@ use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_login, scaled};
 use crate::stage::install::{ACCESS, KEY};
 use crate::stage::provision::{self, Provisioned, seal};
-use crate::stage::result::Taken;
-use crate::stage::task::{File, Made, Task};
+use crate::stage::result::{Given, Taken};
+use crate::stage::task::{File, Made, Stored, Task};
 
 /// Longest time for growing from inside, under KVM.
 const GROW_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -33,11 +35,15 @@ const GROW_LIMIT: Duration = Duration::from_secs(10 * 60);
 pub const DISK: &str = "disk";
 /// The provisioned disk that it is made from.
 const PROVISIONED: Role = Role::new("disk");
+/// The same for those who take the disk of this size.
+pub const BASE: Role = Role::new("base");
 
 /// Facts of a disk.
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     size: u64,
+    /// SHA-256 of the provisioned disk that this is a layer over; none where it stands alone.
+    base: Option<Digest>,
 }
 
 impl Task for SizeWork {
@@ -57,18 +63,70 @@ impl Task for SizeWork {
         const { &[File::internal(DISK)] }
     }
 
+    /// A layer belongs to the very bytes of the disk below it.
+    fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
+        let result = stored.result.as_ref().ok_or(None)?;
+        let facts: Facts = result.facts().map_err(|_| None)?;
+        let provisioned = (stored.taken)(&PROVISIONED);
+        match (facts.base, provisioned.as_ref().map(base_digest)) {
+            (Some(base), Some(Ok(found))) if base != *found => {
+                Err(Some("the provisioned disk was built again since".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
         let provisioned = taken.get(&PROVISIONED)?;
-        let disk = provisioned.path(provision::DISK)?;
-        let reported: Provisioned = provisioned.facts().unwrap_or_default();
-        // The plan does not wait for it, as only a guest that cannot grow offline needs it.
-        let key = || taken.find(&ACCESS).ok_or(StageError::KeyGone)?.path(KEY);
-        size(self, &disk, &reported, &key, site, &out.join(DISK))?;
-        Ok(Made::with(&Facts { size: self.size }))
+        let result = out.join(DISK);
+        let is_layer = provisioned.has(provision::SKELETON) && grow_layer(self, provisioned, site, &result)?;
+        let mut base = None;
+        if is_layer {
+            base = Some(base_digest(provisioned)?.clone());
+        } else {
+            let reported: Provisioned = provisioned.facts().unwrap_or_default();
+            // The plan does not wait for it, as only a guest that cannot grow offline needs it.
+            let key = || taken.find(&ACCESS).ok_or(StageError::KeyGone)?.path(KEY);
+            let disk = provisioned.path(provision::DISK)?;
+            size(self, &disk, &reported, &key, site, &result)?;
+        }
+        let size = self.size;
+        Ok(Made::with(&Facts { size, base }))
     }
 }
 
-/// Makes the disk of the wanted size and format at `result`. `facts` are what provisioning reported of the disk.
+fn base_digest(provisioned: &Given) -> Result<&Digest, StageError> {
+    provisioned.artifact(provision::DISK).and_then(|disk| {
+        let mut digests = disk.digests.iter();
+        let found = digests.find(|digest| digest.algorithm == Algorithm::Sha256);
+        found.ok_or_else(|| StageError::NoDigest {
+            node: provisioned.node.clone(),
+            file: provision::DISK.to_owned(),
+            algorithm: Algorithm::Sha256,
+        })
+    })
+}
+
+/// The disk of a result of this stage, for whoever takes that and, as [`BASE`], the provisioned disk.
+///
+/// # Errors
+/// [`StageError`], also where the disk below is not the one that it was made over.
+pub fn layers(sized: &Given, provisioned: &Given) -> Result<Layers, StageError> {
+    let facts: Facts = sized.facts()?;
+    let mut layers = vec![Layer::qcow2(&sized.path(DISK)?)?];
+    if let Some(base) = facts.base {
+        if *base_digest(provisioned)? != base {
+            return Err(StageError::Record {
+                node: sized.node.clone(),
+                reason: format!("it is a layer over another build of {}", provisioned.node),
+            });
+        }
+        layers.push(Layer::qcow2(&provisioned.path(provision::DISK)?)?);
+    }
+    Ok(Layers::new(layers))
+}
+
+/// Makes the disk of the wanted size at `result`, stand-alone. `facts` are what provisioning reported of the disk.
 ///
 /// # Errors
 /// [`StageError`].
@@ -81,12 +139,7 @@ pub fn size(
     result: &Path,
 ) -> Result<(), StageError> {
     let info = disk::look_as(provisioned, DiskFormat::Qcow2)?;
-    if info.virtual_size.0 > work.size {
-        return Err(StageError::TooSmall {
-            have: info.virtual_size,
-            wanted: ByteSize(work.size),
-        });
-    }
+    must_not_shrink(work, info.virtual_size)?;
     let raw = site.scratch.join("disk.raw");
     site.emit.phase("unfolding the disk");
     disk::convert(
@@ -110,21 +163,32 @@ pub fn size(
     if !facts.sealed || (grows && disk::probe(&raw, root.start)? != FileSystem::Ext) {
         work_inside(work, &raw, grows, installed_key, site)?;
     } else {
+        if disk::probe(&raw, root.start)? == FileSystem::Ext {
+            site.emit.phase("punching out free blocks");
+            disk::punch_free_blocks(&raw, root.start, &site.cancel)?;
+        }
         work_offline(work, &raw, &root, grows, site)?;
     }
     if grows {
         let table = disk::read_table(&raw, &site.cancel)?;
         disk::must_fill(&raw, &disk::root(&raw, &table, Some(root.start), &site.cancel)?)?;
     }
-    if work.format == DiskFormat::Raw {
-        return std::fs::rename(&raw, result).map_err(|e| StageError::file("move the disk to", result, e));
-    }
     site.emit.phase("writing the image");
-    disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
+    let layers = Layers::new(vec![Layer::raw(&raw, &site.cancel)?]);
+    Image::whole(layers, DiskFormat::Qcow2).write(result, &site.cancel)?;
     Ok(disk::check_image(result, &site.cancel)?)
 }
 
-/// Grows partition and ext file system where they lie. No root, no mount, no boot. A root of another kind is left as it is.
+fn must_not_shrink(work: &SizeWork, have: ByteSize) -> Result<(), StageError> {
+    if have.0 > work.size {
+        let wanted = ByteSize(work.size);
+        return Err(StageError::TooSmall { have, wanted });
+    }
+    Ok(())
+}
+
+/// Grows partition and ext file system where they lie, just after they were checked. No root, no mount, no boot. A root of
+/// another kind is left as it is.
 fn work_offline(
     work: &SizeWork,
     raw: &Path,
@@ -132,11 +196,6 @@ fn work_offline(
     grows: bool,
     site: &Site,
 ) -> Result<(), StageError> {
-    let is_ext = disk::probe(raw, root.start)? == FileSystem::Ext;
-    if is_ext {
-        site.emit.phase("punching out free blocks");
-        disk::punch_free_blocks(raw, root.start, &site.cancel)?;
-    }
     if grows {
         site.emit.phase("growing the file system");
         let grown = disk::grow_last_partition(raw, ByteSize(work.size), &site.cancel)?;
@@ -144,7 +203,7 @@ fn work_offline(
     } else {
         disk::resize(raw, DiskFormat::Raw, ByteSize(work.size), &site.cancel)?;
     }
-    if is_ext {
+    if disk::probe(raw, root.start)? == FileSystem::Ext {
         site.emit.phase("checking the file system");
         disk::verify_ext(raw, root.start, &site.cancel)?;
     }

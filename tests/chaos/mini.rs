@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use pipeline::internals::event::Emitter;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::disk::{self, Ext4, TableKind};
-use pipeline::internals::machine::spec::DiskFormat;
 use pipeline::internals::size::{ByteSize, MIB};
+use pipeline::internals::stage::provision::{Provisioned, Root, flatten};
 use pipeline::internals::store::{Claim, Store};
 use serde_json::{Value, json};
 
@@ -123,15 +124,17 @@ fn provision(house: &House) {
         ..Ext4::default()
     };
     disk::make_ext4(&raw, &partition, &files, &cancel).unwrap();
-    disk::convert(
-        &raw,
-        DiskFormat::Raw,
-        &slot.path("disk"),
-        DiskFormat::Qcow2,
-        &cancel,
-    )
-    .unwrap();
-    slot.commit(json!({}), json!({}), &cancel).unwrap();
+    let facts = Provisioned {
+        root: Some(Root {
+            start: partition.start,
+            file_system: "ext4".to_owned(),
+        }),
+        sealed: true,
+    };
+    let emit = Emitter::new(std::sync::mpsc::channel().0);
+    flatten(&raw, &facts, &slot.path("disk"), &emit, &cancel).unwrap();
+    let facts = serde_json::to_value(facts).unwrap();
+    slot.commit(json!({}), facts, &cancel).unwrap();
     std::fs::remove_file(raw).unwrap();
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use pipeline::internals::digest::sha256_hex;
-use pipeline::internals::machine::spec::DiskFormat;
 use pipeline::internals::platform::Platform;
 use pipeline::internals::size::{ByteSize, MIB};
 use pipeline::internals::stage::distro::{GuestAccess, GuestLogin, MachineWish};
@@ -290,7 +289,6 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
     let (site, _events) = bench.site("size/house");
     let work = |size| SizeWork {
         size,
-        format: DiskFormat::Qcow2,
         guest: GuestAccess {
             user: "root".to_owned(),
             login: GuestLogin::Installed,

@@ -7,7 +7,7 @@ use std::thread;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::host::cancel::Cancel;
 
-use super::{Block, BlockReader, FsError};
+use super::{Block, BlockReader, Blocks as _, FsError};
 
 /// Pieces that wait for the slowest thread, at most: bounds the memory, and lets one thread be late for a moment.
 const QUEUE: usize = 8;

@@ -30,6 +30,26 @@ pub enum Block {
     Zeros(usize),
 }
 
+/// What is read from start to end in blocks that are data or zeros: a file, or what would be one.
+pub trait Blocks {
+    /// Bytes of all of it.
+    fn size(&self) -> u64;
+
+    /// Where the next block starts.
+    fn position(&self) -> u64;
+
+    /// Reads the next block behind what is in the buffer; zeros are left out.
+    ///
+    /// # Errors
+    /// [`FsError::Changed`] when a file became shorter, [`FsError::Io`].
+    fn append(&mut self, buffer: &mut Vec<u8>) -> Result<Block, FsError>;
+
+    /// Whether all blocks were read.
+    fn at_end(&self) -> bool {
+        self.position() == self.size()
+    }
+}
+
 /// Reads a file in blocks of one size (the last may be shorter), telling blocks of zeros from data by content: a hole
 /// and written zeros give the same. The file's length is fixed when it is opened.
 #[derive(Debug)]
@@ -65,36 +85,12 @@ impl BlockReader {
         })
     }
 
-    /// Length of the file when it was opened.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Where the next block starts.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Whether all blocks were read.
-    pub fn at_end(&self) -> bool {
-        self.position == self.size
-    }
-
     /// Reads the next block; at the end, zero bytes of data. The buffer gets exactly the block's length.
     ///
     /// # Errors
     /// [`FsError::Changed`] when the file became shorter, [`FsError::Io`].
     pub fn next(&mut self, buffer: &mut Vec<u8>) -> Result<Block, FsError> {
         self.read(buffer, 0)
-    }
-
-    /// The same behind what is in the buffer, which a block of zeros leaves alone.
-    ///
-    /// # Errors
-    /// As [`BlockReader::next`].
-    pub fn append(&mut self, buffer: &mut Vec<u8>) -> Result<Block, FsError> {
-        let behind = buffer.len();
-        self.read(buffer, behind)
     }
 
     fn read(&mut self, buffer: &mut Vec<u8>, behind: usize) -> Result<Block, FsError> {
@@ -128,6 +124,39 @@ impl BlockReader {
     }
 }
 
+impl Blocks for BlockReader {
+    /// Length of the file when it was opened.
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn append(&mut self, buffer: &mut Vec<u8>) -> Result<Block, FsError> {
+        let behind = buffer.len();
+        self.read(buffer, behind)
+    }
+}
+
+/// The extents of data of a file, as start and end. Between them are holes.
+///
+/// # Errors
+/// Those of the system.
+pub fn data_extents(file: &File) -> io::Result<Vec<(u64, u64)>> {
+    let size = file.metadata()?.len();
+    let (mut extents, mut position) = (Vec::new(), 0);
+    while position < size {
+        let (start, end) = next_data(file, position, size)?;
+        if start < end {
+            extents.push((start, end));
+        }
+        position = end;
+    }
+    Ok(extents)
+}
+
 /// The first extent of data at or after a position, as start and end; both are `size` when none is left.
 fn next_data(file: &File, position: u64, size: u64) -> io::Result<(u64, u64)> {
     let start = match rustix::fs::seek(file, Extent::Data(position)) {
@@ -145,12 +174,6 @@ fn next_data(file: &File, position: u64, size: u64) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Makes so many zeros of a buffer.
-pub fn fill_with_zeros(buffer: &mut Vec<u8>, length: usize) {
-    buffer.clear();
-    add_zeros(buffer, length);
-}
-
 /// Adds so many zeros to a buffer, copied by the page: an unoptimised build of [`Vec::resize`] writes them one by one.
 pub fn add_zeros(buffer: &mut Vec<u8>, length: usize) {
     let end = buffer.len() + length;
@@ -162,7 +185,7 @@ pub fn add_zeros(buffer: &mut Vec<u8>, length: usize) {
 }
 
 /// Whether all bytes are zero. Compared by the page, which is one fast `memcmp` each.
-fn is_zero(bytes: &[u8]) -> bool {
+pub fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(GRAIN)
         .all(|chunk| chunk.first() == Some(&0) && chunk == &ZEROS[..chunk.len()])

@@ -24,6 +24,15 @@ const EXT_BLOCKS_HIGH: u64 = 0x150;
 const EXT_64BIT: u64 = 0x80;
 /// Incompatible feature: the journal has to be replayed before anything else.
 const EXT_RECOVER: u32 = 0x4;
+/// Times, in seconds: last mounted, last written, last checked, each with the place of its high byte.
+const EXT_TIMES: [(u64, u64); 3] = [(0x2c, 0x275), (0x30, 0x274), (0x40, 0x277)];
+/// First block with data, blocks of a group, reserved blocks for descriptors of groups, bytes of such a descriptor.
+const EXT_FIRST_BLOCK: u64 = 0x14;
+const EXT_GROUP_BLOCKS: u64 = 0x20;
+const EXT_RESERVED: u64 = 0xce;
+const EXT_DESCRIPTOR: u64 = 0xfe;
+/// Incompatible feature: descriptors of groups lie in their groups.
+const EXT_META_BG: u64 = 0x10;
 /// btrfs superblock: at byte 64 KiB.
 const BTRFS_SUPER: u64 = 0x1_0000;
 
@@ -124,6 +133,35 @@ pub fn size(raw: &Path, offset: u64) -> Result<Option<u64>, DiskError> {
     })
 }
 
+/// Blocks that hold the descriptors of an ext file system's groups or are reserved for them. As long as that number stays
+/// the same, growing moves nothing (`blocks_to_move` in e2fsprogs' resize2fs.c). None where they are kept in another way.
+///
+/// # Errors
+/// [`DiskError::File`].
+pub fn descriptor_blocks(raw: &Path, offset: u64) -> Result<Option<u64>, DiskError> {
+    let file = File::open(raw).map_err(DiskError::file(raw))?;
+    let number = |at, count| -> Result<u64, DiskError> {
+        let bytes = read_at(&file, offset + EXT_SUPER + at, count).map_err(DiskError::file(raw))?;
+        Ok(bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let incompatible = number(EXT_INCOMPAT, 4)?;
+    let (group, shift) = (number(EXT_GROUP_BLOCKS, 4)?, number(EXT_BLOCK_SHIFT, 4)?.min(6));
+    if incompatible & EXT_META_BG != 0 || group == 0 {
+        return Ok(None);
+    }
+    let (high, descriptor) = if incompatible & EXT_64BIT == 0 {
+        (0, 32)
+    } else {
+        (number(EXT_BLOCKS_HIGH, 4)?, number(EXT_DESCRIPTOR, 2)?.max(32))
+    };
+    let blocks = (high << 32 | number(EXT_BLOCKS, 4)?).saturating_sub(number(EXT_FIRST_BLOCK, 4)?);
+    let descriptors = (blocks.div_ceil(group) * descriptor).div_ceil(KIB << shift);
+    Ok(Some(descriptors + number(EXT_RESERVED, 2)?))
+}
+
 /// Checks an ext file system thoroughly, repairs what is safe to repair, and turns every free block into a hole of the file:
 /// what was deleted is not shipped.
 ///
@@ -161,9 +199,11 @@ pub fn grow_ext(raw: &Path, partition: &Partition, cancel: &Cancel) -> Result<()
     // When it is done, resize2fs truncates a regular file to the size of the file system and forgets the offset: the
     // last `offset` bytes would be lost (seen with 1.47.0). It does so only with a descriptor above 0
     // (`fd > 0` in its main.c), so it is started with standard input closed and opens the disk as descriptor 0.
-    let cmd = neutral(Cmd::new("sh"))
+    let cmd = at_its_time(neutral(Cmd::new("sh")), raw, partition.start)?
         .args(["-c", r#"exec "$@" <&-"#, "sh"])
         .folder(&folder);
+    // Tables of inodes are left to the guest's kernel, whether or not the host's kernel could do that too.
+    let cmd = cmd.env("RESIZE2FS_FORCE_LAZY_ITABLE_INIT", "1");
     let cmd = cmd.arg(tools::path("resize2fs")).arg(device).arg(size);
     cmd.read(cancel)
         .map_err(DiskError::tool("growing the file system in", raw))?;
@@ -296,7 +336,7 @@ fn e2fsck(raw: &Path, offset: u64, options: &[&str], cancel: &Cancel) -> Result<
     must_be_clean_ext(raw, offset)?;
     let read_only = options.contains(&"-n");
     let (folder, device) = device(raw, offset)?;
-    match tool("e2fsck")
+    match at_its_time(tool("e2fsck"), raw, offset)?
         .folder(&folder)
         .args(options)
         .arg(device)
@@ -314,6 +354,26 @@ fn e2fsck(raw: &Path, offset: u64, options: &[&str], cancel: &Cancel) -> Result<
         }),
         Err(error) => Err(DiskError::tool("checking the file system in", raw)(error)),
     }
+}
+
+/// A tool for which it is the time when the ext file system was last used, so that equal disks become equal disks: what is
+/// written into it has no other time, and none that lies before an earlier one.
+fn at_its_time(cmd: Cmd, raw: &Path, offset: u64) -> Result<Cmd, DiskError> {
+    let file = File::open(raw).map_err(DiskError::file(raw))?;
+    let bytes = |at, count| read_at(&file, offset + EXT_SUPER + at, count).map_err(DiskError::file(raw));
+    let mut last = 1;
+    for (low, high) in EXT_TIMES {
+        let (low, high) = (bytes(low, 4)?, bytes(high, 1)?);
+        let time = low
+            .iter()
+            .chain(&high)
+            .rev()
+            .fold(0_u64, |time, byte| time << 8 | u64::from(*byte));
+        last = last.max(time);
+    }
+    // e2fsck has a variable of its own, and sets the library's clock by it (1.47).
+    let time = last.to_string();
+    Ok(cmd.env("E2FSPROGS_FAKE_TIME", &time).env("E2FSCK_TIME", &time))
 }
 
 /// At an offset, e2fsck cannot replay a journal ("Bad magic number"): say so beforehand, with the cause.

@@ -5,9 +5,11 @@ mod filesystem;
 mod foreign;
 mod image;
 mod inside;
+mod layers;
 mod look;
 mod partition;
 mod root;
+mod skeleton;
 mod whole;
 
 use std::fs::File;
@@ -15,15 +17,20 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-pub use filesystem::{Ext4, FEATURES, FileSystem, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext};
+pub use filesystem::{
+    Ext4, FEATURES, FileSystem, descriptor_blocks, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
+};
 use filesystem::{device, must_be_clean_ext};
 pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
+pub use layers::{Image, Layer, Layers};
 pub use look::{look, look_as};
 pub use partition::{Partition, TableKind, grow_last_partition, read_table, write_root_table};
 pub use root::{grows, must_fill, root};
+pub use skeleton::Skeleton;
 pub use whole::must_be_whole;
 
+use crate::host::fs::FsError;
 use crate::host::process::{Cmd, ProcessError};
 use crate::host::tools;
 
@@ -46,6 +53,12 @@ pub enum DiskError {
         /// What is wrong, with the remedy.
         why: String,
     },
+    /// A file could not be read or written, as its error says.
+    #[error(transparent)]
+    Fs(FsError),
+    /// An image is not as we write them.
+    #[error("the image `{path}` {why}")]
+    Image { path: PathBuf, why: String },
     /// The partitions are not what they must be.
     #[error("the partitions of `{path}` {why}")]
     Layout {
@@ -97,6 +110,15 @@ pub enum DiskError {
     /// We were asked to stop.
     #[error("stopped")]
     Cancelled,
+}
+
+impl From<FsError> for DiskError {
+    fn from(error: FsError) -> Self {
+        match error {
+            FsError::Cancelled => Self::Cancelled,
+            error => Self::Fs(error),
+        }
+    }
 }
 
 impl DiskError {

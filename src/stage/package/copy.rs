@@ -11,7 +11,7 @@ use super::pass::Pass;
 pub(super) fn copy(pass: &mut Pass<'_>) -> Result<(), PackageError> {
     while !pass.at_end() {
         let mut buffer = Vec::new();
-        let (length, chunk) = match pass.read(&mut buffer)? {
+        let (length, chunk) = match pass.append(&mut buffer)? {
             Block::Data => (buffer.len(), Chunk::Data(Arc::new(buffer))),
             Block::Zeros(length) => (length, Chunk::Zeros(length as u64)),
         };

@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{Algorithm, Digest};
 use crate::host::cancel::Cancel;
+use crate::host::fs::{BlockReader, Blocks};
 use crate::manifest::model::Compression;
 
 pub use error::PackageError;
@@ -94,7 +95,7 @@ pub fn levels(compression: Compression) -> Option<RangeInclusive<u32>> {
     }
 }
 
-/// Compresses `input` into a new file at exactly `output` and digests what is written. The output is on the disk when
+/// Compresses the file `input` into a new file at exactly `output` and digests what is written. The output is on the disk when
 /// this returns; after an error or a stop it is gone. A file that is at its place is replaced: give a temporary path.
 /// `progress` is called on this thread with bytes of input done and their total.
 ///
@@ -110,7 +111,25 @@ pub fn package(
     cancel: &Cancel,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Packaged, PackageError> {
+    package_blocks(file(input)?, output, spec, cancel, progress)
+}
+
+/// The same for what is no file of its own, in blocks of [`CLUSTER`] bytes.
+///
+/// # Errors
+/// As [`package`].
+pub fn package_blocks<'a>(
+    input: Box<dyn Blocks + 'a>,
+    output: &Path,
+    spec: &Spec,
+    cancel: &'a Cancel,
+    progress: &'a mut dyn FnMut(u64, u64),
+) -> Result<Packaged, PackageError> {
     run(input, output, spec, Workers::Shared, cancel, progress)
+}
+
+fn file(path: &Path) -> Result<Box<dyn Blocks>, PackageError> {
+    Ok(Box::new(BlockReader::open(path, cut::CLUSTER)?))
 }
 
 /// The same on the threads of a pool of the caller's.
@@ -125,16 +144,16 @@ pub fn package_in(
     cancel: &Cancel,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Packaged, PackageError> {
-    run(input, output, spec, Workers::Pool(pool), cancel, progress)
+    run(file(input)?, output, spec, Workers::Pool(pool), cancel, progress)
 }
 
-fn run(
-    input: &Path,
+fn run<'a>(
+    input: Box<dyn Blocks + 'a>,
     output: &Path,
     spec: &Spec,
-    workers: Workers<'_>,
-    cancel: &Cancel,
-    progress: &mut dyn FnMut(u64, u64),
+    workers: Workers<'a>,
+    cancel: &'a Cancel,
+    progress: &'a mut dyn FnMut(u64, u64),
 ) -> Result<Packaged, PackageError> {
     check_level(spec)?;
     let file = Output::create(output)?;

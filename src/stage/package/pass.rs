@@ -1,22 +1,21 @@
 //! One reading of the input on its way to the output: what every compression needs of its surroundings.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::digest::Algorithm;
 use crate::host::cancel::Cancel;
-use crate::host::fs::{Block, BlockReader, Chunk, FsError, fill_with_zeros};
+use crate::host::fs::{Block, Blocks, Chunk, FsError, add_zeros};
 use crate::manifest::model::Compression;
 
-use super::cut::CLUSTER;
 use super::meter::Meter;
 use super::output::Output;
 use super::sink::{Holes, Sink};
 use super::workers::Workers;
 use super::{PackageError, Packaged, Spec};
 
-/// Bytes of input that are read at once. gzip reads clusters, which are what it cuts between.
+/// Bytes of input that are given to a library at once.
 pub(super) const BLOCK: usize = 1 << 20;
 
 /// When the disk is full, this much output tells how large the whole would have been, near enough for a message. Below it
@@ -28,7 +27,7 @@ pub(super) struct Pass<'a> {
     pub(super) workers: Workers<'a>,
     pub(super) cancel: &'a Cancel,
     meter: Meter<'a>,
-    reader: BlockReader,
+    reader: Box<dyn Blocks + 'a>,
     sink: Option<Sink>,
     done: u64,
     output: PathBuf,
@@ -36,18 +35,13 @@ pub(super) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub(super) fn start(
-        input: &Path,
+        reader: Box<dyn Blocks + 'a>,
         output: &Output,
         spec: &Spec,
         workers: Workers<'a>,
         cancel: &'a Cancel,
         progress: &'a mut dyn FnMut(u64, u64),
     ) -> Result<Self, PackageError> {
-        let block = match spec.compression {
-            Compression::Gzip => CLUSTER,
-            Compression::Zstd | Compression::Xz | Compression::None => BLOCK,
-        };
-        let reader = BlockReader::open(input, block)?;
         let mut seen = BTreeSet::new();
         let wanted = spec.algorithms.iter().chain(&[Algorithm::Sha256]);
         let algorithms: Vec<_> = wanted.copied().filter(|a| seen.insert(*a)).collect();
@@ -77,13 +71,7 @@ impl<'a> Pass<'a> {
         self.reader.at_end()
     }
 
-    /// Reads the next block, or what is left, into the buffer in place of what was there.
-    pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> Result<Block, PackageError> {
-        self.check()?;
-        Ok(self.reader.next(buffer)?)
-    }
-
-    /// The same behind what is in the buffer.
+    /// Reads the next block, or what is left, behind what is in the buffer.
     pub(super) fn append(&mut self, buffer: &mut Vec<u8>) -> Result<Block, PackageError> {
         self.check()?;
         Ok(self.reader.append(buffer)?)
@@ -94,10 +82,14 @@ impl<'a> Pass<'a> {
         self.sink.as_ref().map_or(0, |sink| sink.bytes)
     }
 
-    /// The same, with zeros written out in the buffer: for compressions that have no shorter way for them.
+    /// Reads blocks in place of what was in the buffer, [`BLOCK`] bytes or what is left, with zeros written out: for
+    /// compressions that have no shorter way for them.
     pub(super) fn read_filled(&mut self, buffer: &mut Vec<u8>) -> Result<(), PackageError> {
-        if let Block::Zeros(length) = self.read(buffer)? {
-            fill_with_zeros(buffer, length);
+        buffer.clear();
+        while buffer.len() < BLOCK && !self.at_end() {
+            if let Block::Zeros(length) = self.append(buffer)? {
+                add_zeros(buffer, length);
+            }
         }
         Ok(())
     }

@@ -4,12 +4,13 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 use super::SIZED;
-use crate::manifest::model::{Compression, Distro, Image, Publish};
+use crate::manifest::model::{Compression, DiskFormat, Distro, Image, Publish};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
 use crate::size::MIB;
 use crate::stage::Work;
 use crate::stage::distro::data_bound;
+use crate::stage::size::BASE;
 
 /// Compresses a disk and takes its digests.
 pub const STAGE: Stage = Stage {
@@ -27,6 +28,8 @@ pub(super) const REVISION: u32 = 2;
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PackageWork {
+    /// Format of the image in it.
+    pub format: DiskFormat,
     pub compression: Compression,
     /// How hard.
     pub level: Option<u32>,
@@ -38,6 +41,7 @@ pub struct PackageWork {
 #[derive(Serialize)]
 struct Inputs<'a> {
     size: &'a str,
+    format: DiskFormat,
     compress: Compression,
     level: Option<u32>,
 }
@@ -48,9 +52,10 @@ pub(in crate::stage) fn plan(
     image: &Image,
     distro: &Distro,
     publish: &Publish,
-    size: NodeIndex,
+    (size, provision): (NodeIndex, NodeIndex),
 ) -> NodeIndex {
     let work = PackageWork {
+        format: publish.format,
         compression: publish.compress,
         level: publish.level,
         distro: distro.name.clone(),
@@ -62,10 +67,11 @@ pub(in crate::stage) fn plan(
         subject: &image.id,
         inputs: Inputs {
             size: &sized,
+            format: publish.format,
             compress: publish.compress,
             level: publish.level,
         },
-        takes: vec![SIZED.of(size)],
+        takes: vec![SIZED.of(size), BASE.of(provision)],
         cost: Cost {
             scratch: data_bound(distro),
             cpus: 1,

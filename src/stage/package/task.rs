@@ -4,14 +4,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Earlier, PackageWork, Packaged, Spec, package};
+use super::{Earlier, PackageWork, Packaged, Spec, package_blocks};
 use crate::digest::Algorithm;
+use crate::machine::disk::Image;
 use crate::manifest::model::Compression;
 use crate::plan::node::Role;
+use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::result::{Given, Taken};
+use crate::stage::size::{self, BASE};
 use crate::stage::task::{File, Made, Task};
-use crate::stage::{Site, size};
 
 /// The packaged image.
 pub const IMAGE: &str = "image";
@@ -48,7 +50,8 @@ impl Task for PackageWork {
     }
 
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
-        let disk = taken.path(&SIZED, size::DISK)?;
+        let disk = size::layers(taken.get(&SIZED)?, taken.get(&BASE)?)?;
+        let image = Image::whole(disk, self.format);
         let spec = Spec {
             compression: self.compression,
             level: self.level,
@@ -58,7 +61,13 @@ impl Task for PackageWork {
         };
         site.emit.phase(phase(self.compression));
         let mut progress = |done, total| site.emit.bytes(done, total);
-        let packaged = package(&disk, &out.join(IMAGE), &spec, &site.cancel, &mut progress)?;
+        let packaged = package_blocks(
+            Box::new(image),
+            &out.join(IMAGE),
+            &spec,
+            &site.cancel,
+            &mut progress,
+        )?;
         for path in &packaged.damaged {
             site.emit.warn(format!(
                 "{} is not what was written; what it has in common with this image was compressed again; \

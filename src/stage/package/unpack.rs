@@ -11,7 +11,7 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
 use crate::host::cancel::Cancel;
-use crate::host::fs::{Block, BlockReader, FsError, SparseWriter};
+use crate::host::fs::{Block, BlockReader, Blocks as _, FsError, SparseWriter};
 use crate::manifest::model::Compression;
 use crate::size::ByteSize;
 

@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::plan::plan;
 pub use self::plan::{Action, PlannedStep, ProvisionWork, TERM};
 use crate::digest::sha256_hex;
+use crate::emit::Emitter;
 use crate::guest;
+use crate::host::cancel::Cancel;
 use crate::host::process::shell_quote;
-use crate::machine::disk;
+use crate::machine::disk::{self, FileSystem, Image, Layer, Layers, Skeleton};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::manifest::model::{Access, Secret};
@@ -65,12 +67,15 @@ pub struct Root {
 
 /// The provisioned disk.
 pub const DISK: &str = "disk";
+/// Which parts of it growing reads; there is none where that boots the guest.
+pub const SKELETON: &str = "skeleton";
 /// The installed disk that it is made from.
 const BASE: Role = Role::new("base");
 
 impl Task for ProvisionWork {
     fn programs(&self) -> Vec<&'static str> {
         let mut programs = self.machine.programs();
+        programs.extend(["sfdisk", "e2fsck", "e2image"]);
         let mut steps = self.steps.iter();
         if steps.any(|step| matches!(step.action, Action::Ansible(_))) {
             programs.push("ansible-playbook");
@@ -112,7 +117,7 @@ impl Task for ProvisionWork {
     }
 
     fn files(&self) -> &'static [File] {
-        const { &[File::internal(DISK)] }
+        const { &[File::internal(DISK), File::optional(SKELETON)] }
     }
 
     /// An unsealed guest must be entered once more, by the key of its install node. One that is installed again has another.
@@ -184,9 +189,46 @@ pub fn provision(
         // A guest that goes down by itself meanwhile may have kept what sealing took out.
         session.stays_up()
     })?;
-    site.emit.phase("compacting the disk");
-    disk::convert(&layer, DiskFormat::Qcow2, result, DiskFormat::Qcow2, &site.cancel)?;
+    let raw = site.scratch.join("disk.raw");
+    site.emit.phase("unfolding the disk");
+    disk::convert(&layer, DiskFormat::Qcow2, &raw, DiskFormat::Raw, &site.cancel)?;
+    drop(std::fs::remove_file(&layer));
+    flatten(&raw, &facts, result, &site.emit, &site.cancel)?;
     Ok(facts)
+}
+
+/// Makes the result of a raw disk. What each of its sizes would have to do is done here once: the file system is checked,
+/// what is free in it is no part of the result, and what growing reads of it is noted beside it.
+///
+/// # Errors
+/// [`StageError::Disk`], [`StageError::File`].
+pub fn flatten(
+    raw: &Path,
+    facts: &Provisioned,
+    result: &Path,
+    emit: &Emitter,
+    cancel: &Cancel,
+) -> Result<(), StageError> {
+    // Whether there is a layout that can grow, and what is in the way of it, is found by the size stage.
+    let root = disk::read_table(raw, cancel).and_then(|table| {
+        let start = facts.root.as_ref().map(|root| root.start);
+        disk::root(raw, &table, start, cancel)
+    });
+    if facts.sealed
+        && let Ok(root) = root
+        && disk::probe(raw, root.start)? == FileSystem::Ext
+    {
+        emit.phase("punching out free blocks");
+        disk::punch_free_blocks(raw, root.start, cancel)?;
+        let skeleton = Skeleton::of(raw, &root, cancel)?;
+        let path = result.with_file_name(SKELETON);
+        let text = serde_json::to_vec(&skeleton).map_err(|e| StageError::file("write", &path, e.into()))?;
+        std::fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))?;
+    }
+    emit.phase("compacting the disk");
+    let layer = Layer::raw(raw, cancel)?;
+    let image = Image::whole(Layers::new(vec![layer]), DiskFormat::Qcow2);
+    Ok(image.write(result, cancel)?)
 }
 
 /// Asks the guest where its root is.

@@ -41,7 +41,7 @@ const STEPS: Named = Named {
 };
 
 /// Revision of what it makes; see [`Draft::revision`].
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -97,8 +97,8 @@ impl<'a> Planner<'a> {
         let install = self.install(distro)?;
         let provision = self.provision(distro, flavor, install)?;
         let nodes = &mut self.nodes;
-        let sized = size::plan(nodes, image, distro, publish.format, provision, install);
-        let packaged = package::plan(nodes, image, distro, publish, sized);
+        let sized = size::plan(nodes, image, distro, provision, install);
+        let packaged = package::plan(nodes, image, distro, publish, (sized, provision));
         let mut ready = Ready::new(&image.file, packaged, nodes);
         #[cfg(test)]
         super::example::plan(nodes, manifest, image, &mut ready);

@@ -4,7 +4,7 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 use super::PROVISIONED;
-use crate::manifest::model::{DiskFormat, Distro, Image, Source};
+use crate::manifest::model::{Distro, Image, Source};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Input, Results, Stage};
 use crate::size::MIB;
@@ -22,14 +22,13 @@ pub const STAGE: Stage = Stage {
 pub const TERM: &str = "size";
 
 /// Revision of what it makes; see [`Draft::revision`].
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SizeWork {
     /// Virtual size of the result in bytes.
     pub size: u64,
-    pub format: DiskFormat,
     /// How to get in where the file system can only grow from inside.
     pub guest: GuestAccess,
     /// The VM for that.
@@ -43,7 +42,6 @@ pub struct SizeWork {
 struct Inputs<'a> {
     provision: &'a str,
     size: u64,
-    format: DiskFormat,
 }
 
 /// The node that makes an image's disk from the provisioned one. `install` made the key that lets the build in.
@@ -51,14 +49,12 @@ pub(in crate::stage) fn plan(
     nodes: &mut Nodes<Work>,
     image: &Image,
     distro: &Distro,
-    format: DiskFormat,
     provision: NodeIndex,
     install: NodeIndex,
 ) -> NodeIndex {
     let may_boot = !matches!(distro.source, Source::Bootstrap(_));
     let work = SizeWork {
         size: image.size.0,
-        format,
         guest: access(distro),
         machine: wish(distro),
         may_boot,
@@ -71,9 +67,8 @@ pub(in crate::stage) fn plan(
         inputs: Inputs {
             provision: &provisioned,
             size: image.size.0,
-            format,
         },
-        takes: vec![PROVISIONED.of(provision), ACCESS.if_there(install)],
+        takes: vec![PROVISIONED.bytes_of(provision), ACCESS.if_there(install)],
         cost: Cost {
             scratch: 2 * data_bound(distro),
             cpus: if may_boot { distro.cpus } else { 1 },

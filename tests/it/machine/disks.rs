@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use pipeline::internals::host::cancel::Cancel;
-use pipeline::internals::machine::disk::{self, DiskError, Ext4, FileSystem, Put, TableKind};
+use pipeline::internals::machine::disk::{
+    self, DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Put, Skeleton, TableKind,
+};
 use pipeline::internals::machine::seed::Seed;
 use pipeline::internals::machine::spec::DiskFormat;
 use pipeline::internals::size::{ByteSize, GIB, MIB};
@@ -77,6 +79,100 @@ fn a_disk_grows_from_64_mib_to_4_gib_without_being_mounted() {
         );
         assert!(checked.contains("No errors detected"), "{checked}");
     }
+}
+
+/// A size is a layer over the disk that it is made from. It reads as the disk that was copied and grown as a whole does, in
+/// each form, and equal disks give equal files.
+#[test]
+fn a_disk_grown_as_a_layer_is_the_disk_grown_as_a_whole() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let run = |script: &str| tool("sh", &["-euc", script], &bench.path(""));
+    let (raw, root) = make_disk(&bench, TableKind::Gpt);
+    disk::punch_free_blocks(&raw, root.start, &cancel).unwrap();
+    let skeleton = Skeleton::of(&raw, &root, &cancel).unwrap();
+    let base = bench.path("base.qcow2");
+    let whole = |layers, format, name: &str| {
+        let path = bench.path(name);
+        Image::whole(layers, format).write(&path, &cancel).unwrap();
+    };
+    whole(
+        Layers::new(vec![Layer::raw(&raw, &cancel).unwrap()]),
+        DiskFormat::Qcow2,
+        "base.qcow2",
+    );
+    run("qemu-img check -q base.qcow2; qemu-img compare -q -f raw -F qcow2 'disk one.raw' base.qcow2");
+    let base_layers = || Layers::new(vec![Layer::qcow2(&base).unwrap()]);
+
+    let grown = |name: &str| {
+        let layer = bench.path(&format!("{name}.raw"));
+        skeleton.copy(&base_layers(), &layer).unwrap();
+        assert!(
+            stored(&layer) < 12 * MIB,
+            "the file's 20 MiB are not copied: {}",
+            stored(&layer)
+        );
+        let before = disk::descriptor_blocks(&layer, root.start).unwrap();
+        let after = disk::grow_last_partition(&layer, ByteSize(4 * GIB), &cancel).unwrap();
+        disk::grow_ext(&layer, &after, &cancel).unwrap();
+        disk::verify_ext(&layer, after.start, &cancel).unwrap();
+        assert_eq!(before, disk::descriptor_blocks(&layer, root.start).unwrap());
+        let changed = skeleton.changed(&base_layers(), &layer).unwrap().unwrap();
+        let upper = || base_layers().under(Layer::raw_with(&layer, 4 * GIB, changed.clone()).unwrap());
+        let path = bench.path(&format!("{name}.qcow2"));
+        Image::upper(upper(), "base.qcow2")
+            .unwrap()
+            .write(&path, &cancel)
+            .unwrap();
+        base_layers().under(Layer::qcow2(&path).unwrap())
+    };
+    whole(grown("layer"), DiskFormat::Qcow2, "whole.qcow2");
+    whole(grown("again"), DiskFormat::Raw, "whole.raw");
+
+    let after = disk::grow_last_partition(&raw, ByteSize(4 * GIB), &cancel).unwrap();
+    // What is written at another second has the same bytes.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    disk::grow_ext(&raw, &after, &cancel).unwrap();
+    run(
+        "cmp layer.qcow2 again.qcow2; qemu-img check -q layer.qcow2; qemu-img check -q whole.qcow2; \
+         cmp 'disk one.raw' whole.raw; qemu-img compare -q -F qcow2 -f raw whole.raw whole.qcow2; \
+         qemu-img compare -q -F qcow2 -f raw whole.raw layer.qcow2",
+    );
+    let layer = std::fs::metadata(bench.path("layer.qcow2")).unwrap().len();
+    assert!(layer < 12 * MIB, "{layer}");
+    for name in ["whole.raw", "whole.qcow2"] {
+        assert!(
+            stored(&bench.path(name)) < 64 * MIB,
+            "{name} has holes, or leaves them out"
+        );
+    }
+}
+
+/// Where growing moves what files have, a layer made of the skeleton would lose it.
+#[test]
+fn a_disk_whose_growth_moves_data_is_no_layer() {
+    let cancel = Cancel::default();
+    let bench = Bench::new();
+    let raw = bench.path("disk.raw");
+    disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
+    let root = disk::write_root_table(&raw, TableKind::Gpt, &cancel).unwrap();
+    bench.write("root/big", vec![b'x'; 40 << 20]);
+    let features = FEATURES.iter().filter(|feature| **feature != "resize_inode");
+    let content = Ext4 {
+        root: Some(bench.path("root")),
+        features: features.map(|feature| (*feature).to_owned()).collect(),
+        ..Ext4::default()
+    };
+    disk::make_ext4(&raw, &root, &content, &cancel).unwrap();
+    disk::punch_free_blocks(&raw, root.start, &cancel).unwrap();
+    let skeleton = Skeleton::of(&raw, &root, &cancel).unwrap();
+    let base = || Layers::new(vec![Layer::raw(&raw, &cancel).unwrap()]);
+    let layer = bench.path("layer.raw");
+    skeleton.copy(&base(), &layer).unwrap();
+    let before = disk::descriptor_blocks(&layer, root.start).unwrap();
+    let after = disk::grow_last_partition(&layer, ByteSize(64 * GIB), &cancel).unwrap();
+    disk::grow_ext(&layer, &after, &cancel).unwrap();
+    assert_ne!(before, disk::descriptor_blocks(&layer, root.start).unwrap());
 }
 
 #[test]
@@ -216,7 +312,7 @@ fn a_file_system_has_the_features_of_its_guest_whatever_the_hosts_configuration(
         .find_map(|line| line.strip_prefix("Filesystem features:"))
         .unwrap();
     let mut features: Vec<_> = features.split_whitespace().collect();
-    let mut wanted = disk::FEATURES.to_vec();
+    let mut wanted = FEATURES.to_vec();
     features.sort_unstable();
     wanted.sort_unstable();
     assert_eq!(features, wanted);

@@ -147,7 +147,7 @@ fn a_second_size_is_packaged_from_the_first_ones_pieces_and_nothing_of_a_damaged
     let ran = run(&house, &[&second]);
     well(&ran);
     let named = format!(
-        "warning: package {second}: {} is not what was written",
+        "package {second}: warning: {} is not what was written",
         package.display()
     );
     assert!(ran.stderr.contains(&named), "{}", ran.stderr);
@@ -165,6 +165,43 @@ fn a_second_size_is_packaged_from_the_first_ones_pieces_and_nothing_of_a_damaged
     fs::remove_dir_all(house.folder.join("store/latest")).unwrap();
     well(&run(&house, &[&second, "--rebuild", "package/*"]));
     assert!(image() == from_damaged);
+}
+
+/// What was read and found as written is not read again within a day, unless it was touched: or within another time.
+#[test]
+fn what_was_read_back_is_read_again_when_it_was_touched_or_its_time_is_over() {
+    let bench = Bench::new();
+    let house = mini::house(&bench.path("house"), &SIZES[..1]);
+    let read = |more: &[&str]| {
+        drop(fs::remove_dir_all(house.folder.join("store/runs")));
+        well(&run(&house, more));
+        let events = tool("sh", &["-c", "cat store/runs/*/events.jsonl"], &house.folder);
+        let said = events
+            .lines()
+            .find_map(|line| line.split_once("reading back ")?.1.split_once('"'));
+        said.map(|(said, _)| said.to_owned())
+    };
+    // Its bytes were hashed when it was stored.
+    assert_eq!(read(&[]), None);
+    assert_eq!(read(&["--rebuild", "package/*"]), None);
+    let disk = results(&house, "provision")[0].join("disk");
+    fs::set_permissions(&disk, fs::metadata(&disk).unwrap().permissions()).unwrap();
+    let one = Some("1 result from the store".to_owned());
+    assert_eq!(read(&["--rebuild", "package/*"]), one);
+    assert_eq!(read(&["--rebuild", "package/*"]), None);
+    // What is published is read in any case.
+    fs::remove_dir_all(house.folder.join("out")).unwrap();
+    assert_eq!(read(&[]), one);
+    let manifest = bench.read("house/mini.toml");
+    bench.write(
+        "house/mini.toml",
+        manifest.replace("[resources]", "[resources]\nreread = \"1s\""),
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(
+        read(&["--rebuild", "package/*"]),
+        Some("2 results from the store".to_owned())
+    );
 }
 
 fn walk(folder: &Path) -> Vec<PathBuf> {
@@ -265,6 +302,44 @@ fn an_image_that_was_packaged_anew_by_a_killed_run_replaces_the_old_one_everywhe
         again.code == Some(0) && again.stderr.contains("nothing to do"),
         "{}",
         again.stderr
+    );
+}
+
+/// From a provisioned disk on, whoever builds a size gets the same bytes.
+#[test]
+fn the_same_size_in_two_stores_has_the_same_bytes() {
+    let bench = Bench::new();
+    let house = mini::house(&bench.path("house"), &SIZES);
+    tool("cp", &["-a", "house", "other"], &bench.path(""));
+    let other = House::new(
+        &bench.path("other"),
+        &["run", mini::MANIFEST, "--upload"],
+        &mini::PLACES,
+    );
+    well(&run(&house, &[]));
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    well(&run(&other, &["--jobs", "1"]));
+    good(&house, &SIZES);
+    let sums = |house: &House| {
+        let disks = tool(
+            "sh",
+            &["-c", "sha256sum store/results/*/*/disk store/results/*/*/image"],
+            &house.folder,
+        );
+        let published = tool(
+            "sha256sum",
+            &SIZES.map(mini::packed).each_ref().map(String::as_str),
+            &house.folder,
+        );
+        disks + &published
+    };
+    assert_eq!(sums(&house), sums(&other));
+    // They are layers, of a few of the disk's megabytes.
+    let layers = results(&house, "size");
+    assert!(
+        layers
+            .iter()
+            .all(|layer| fs::metadata(layer.join("disk")).unwrap().len() < 4 << 20)
     );
 }
 
