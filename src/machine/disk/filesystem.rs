@@ -133,12 +133,20 @@ pub fn size(raw: &Path, offset: u64) -> Result<Option<u64>, DiskError> {
     })
 }
 
-/// Blocks that hold the descriptors of an ext file system's groups or are reserved for them. As long as that number stays
-/// the same, growing moves nothing (`blocks_to_move` in e2fsprogs' resize2fs.c). None where they are kept in another way.
-///
-/// # Errors
-/// [`DiskError::File`].
-pub fn descriptor_blocks(raw: &Path, offset: u64) -> Result<Option<u64>, DiskError> {
+/// The groups of blocks that an ext file system is made of.
+struct Groups {
+    /// Bytes of a block.
+    block: u64,
+    /// Blocks in a group, and the first block of the first one.
+    length: u64,
+    first: u64,
+    count: u64,
+    /// Blocks that hold their descriptors or are reserved for them.
+    descriptors: u64,
+}
+
+/// None where descriptors are kept in another way.
+fn groups(raw: &Path, offset: u64) -> Result<Option<Groups>, DiskError> {
     let file = File::open(raw).map_err(DiskError::file(raw))?;
     let number = |at, count| -> Result<u64, DiskError> {
         let bytes = read_at(&file, offset + EXT_SUPER + at, count).map_err(DiskError::file(raw))?;
@@ -148,8 +156,8 @@ pub fn descriptor_blocks(raw: &Path, offset: u64) -> Result<Option<u64>, DiskErr
             .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let incompatible = number(EXT_INCOMPAT, 4)?;
-    let (group, shift) = (number(EXT_GROUP_BLOCKS, 4)?, number(EXT_BLOCK_SHIFT, 4)?.min(6));
-    if incompatible & EXT_META_BG != 0 || group == 0 {
+    let (length, first) = (number(EXT_GROUP_BLOCKS, 4)?, number(EXT_FIRST_BLOCK, 4)?);
+    if incompatible & EXT_META_BG != 0 || length == 0 {
         return Ok(None);
     }
     let (high, descriptor) = if incompatible & EXT_64BIT == 0 {
@@ -157,9 +165,41 @@ pub fn descriptor_blocks(raw: &Path, offset: u64) -> Result<Option<u64>, DiskErr
     } else {
         (number(EXT_BLOCKS_HIGH, 4)?, number(EXT_DESCRIPTOR, 2)?.max(32))
     };
-    let blocks = (high << 32 | number(EXT_BLOCKS, 4)?).saturating_sub(number(EXT_FIRST_BLOCK, 4)?);
-    let descriptors = (blocks.div_ceil(group) * descriptor).div_ceil(KIB << shift);
-    Ok(Some(descriptors + number(EXT_RESERVED, 2)?))
+    let block = KIB << number(EXT_BLOCK_SHIFT, 4)?.min(6);
+    let blocks = (high << 32 | number(EXT_BLOCKS, 4)?).saturating_sub(first);
+    let count = blocks.div_ceil(length);
+    Ok(Some(Groups {
+        block,
+        length,
+        first,
+        count,
+        descriptors: (count * descriptor).div_ceil(block) + number(EXT_RESERVED, 2)?,
+    }))
+}
+
+/// Blocks that hold the descriptors of an ext file system's groups or are reserved for them. As long as that number stays
+/// the same, growing moves nothing (`blocks_to_move` in e2fsprogs' resize2fs.c). None where they are kept in another way.
+///
+/// # Errors
+/// [`DiskError::File`].
+pub fn descriptor_blocks(raw: &Path, offset: u64) -> Result<Option<u64>, DiskError> {
+    Ok(groups(raw, offset)?.map(|groups| groups.descriptors))
+}
+
+/// Start and end of each copy of superblock and descriptors, in bytes of the disk.
+pub(super) fn backups(raw: &Path, offset: u64) -> Result<Vec<(u64, u64)>, DiskError> {
+    let file = File::open(raw).map_err(DiskError::file(raw))?;
+    let mut backups = Vec::new();
+    if let Some(groups) = groups(raw, offset)? {
+        for group in 1..groups.count {
+            let start = offset + (groups.first + group * groups.length) * groups.block;
+            let magic = read_at(&file, start + EXT_MAGIC.0, 2).map_err(DiskError::file(raw))?;
+            if magic == EXT_MAGIC.1.to_le_bytes() {
+                backups.push((start, start + (1 + groups.descriptors) * groups.block));
+            }
+        }
+    }
+    Ok(backups)
 }
 
 /// Checks an ext file system thoroughly, repairs what is safe to repair, and turns every free block into a hole of the file:

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::filesystem::backups;
 use super::layers::{CLUSTER, Layers};
 use super::{DiskError, Partition, tool};
 use crate::host::cancel::Cancel;
@@ -43,6 +44,8 @@ impl Skeleton {
             .iter()
             .map(|(start, end)| (root.start + start, root.start + end))
             .collect();
+        // e2image leaves these out.
+        parts.extend(backups(raw, root.start)?);
         for (start, end) in extents(raw)? {
             parts.extend([(start, end.min(root.start)), (start.max(root.end()), end)]);
         }

@@ -14,6 +14,10 @@ use crate::support::{Bench, tool};
 
 /// A raw disk with one root file system that holds `/etc/hello` and 20 MiB of letters.
 fn make_disk(bench: &Bench, kind: TableKind) -> (PathBuf, disk::Partition) {
+    make_disk_of(bench, kind, ByteSize(64 * MIB))
+}
+
+fn make_disk_of(bench: &Bench, kind: TableKind, size: ByteSize) -> (PathBuf, disk::Partition) {
     let cancel = Cancel::default();
     bench.write("root/etc/hello", "hello from the old disk\n");
     bench.write("root/big", vec![b'x'; 20 << 20]);
@@ -22,7 +26,7 @@ fn make_disk(bench: &Bench, kind: TableKind) -> (PathBuf, disk::Partition) {
         bench.write(&format!("root/many/{}{number}", "n".repeat(200)), "");
     }
     let raw = bench.path("disk one.raw");
-    disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
+    disk::create_raw(&raw, size).unwrap();
     let root = disk::write_root_table(&raw, kind, &cancel).unwrap();
     let content = Ext4 {
         root: Some(bench.path("root")),
@@ -88,7 +92,8 @@ fn a_disk_grown_as_a_layer_is_the_disk_grown_as_a_whole() {
     let cancel = Cancel::default();
     let bench = Bench::new();
     let run = |script: &str| tool("sh", &["-euc", script], &bench.path(""));
-    let (raw, root) = make_disk(&bench, TableKind::Gpt);
+    // Of several groups of blocks, some of which have copies of the superblock.
+    let (raw, root) = make_disk_of(&bench, TableKind::Gpt, ByteSize(600 * MIB));
     disk::punch_free_blocks(&raw, root.start, &cancel).unwrap();
     let skeleton = Skeleton::of(&raw, &root, &cancel).unwrap();
     let base = bench.path("base.qcow2");
