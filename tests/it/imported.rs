@@ -414,6 +414,12 @@ fn playbooks_are_followed_and_a_missing_template_costs_itself() {
         &report,
         &["build.yml:4 packer build packer builds `gone.json`, which is not there"],
     );
+    bench.write("sub/broken.json", "{ \"builders\": [ }");
+    let (_, report) = imported(&bench, &["sub/a.pkr.hcl", "sub/broken.json"]);
+    has(
+        &report,
+        &["sub/broken.json:1 template is left out: this is no JSON"],
+    );
     // A file of tasks is enough.
     imported(&bench, &["sub", "--ansible", "more.yml"]);
 }

@@ -45,11 +45,15 @@ impl Importer<'_> {
             subject,
             format!("is left out: {cause}; {remedy}"),
         );
-        let fault = Fault {
+        self.refused(Fault {
             place: place.cloned(),
             cause: format!("{subject}: {cause}"),
             remedy: remedy.to_owned(),
-        };
+        });
+    }
+
+    /// Keeps a reason for when nothing is left.
+    pub fn refused(&self, fault: Fault) {
         let mut refusals = self.refusals.borrow_mut();
         if !refusals.contains(&fault) {
             refusals.push(fault);

@@ -58,7 +58,6 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
         refusals: RefCell::default(),
         files: RefCell::default(),
     };
-    let mut faults = Vec::new();
     let plan = match &request.playbook {
         Some(playbook) => Some(playbook::read(playbook, &importer)?),
         None => None,
@@ -68,12 +67,15 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
     for job in &jobs {
         match jobs::read(job, &importer) {
             Ok(template) => templates.push((job.config, template)),
-            Err(more) => faults.extend(more),
+            // It costs this template alone.
+            Err(faults) => {
+                for fault in faults {
+                    let text = format!("is left out: {}; {}", fault.cause, fault.remedy);
+                    importer.note(Weight::Todo, fault.place.as_ref(), "template", text);
+                    importer.refused(fault);
+                }
+            }
         }
-    }
-    faults.dedup();
-    if !faults.is_empty() {
-        return Err(faults);
     }
     let mut builds = Vec::new();
     for (config, template) in &templates {

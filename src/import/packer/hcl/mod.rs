@@ -295,7 +295,10 @@ impl<'r> Reading<'r> {
                     Some(_) => format!("the default of the variable `{name}` is not a plain value"),
                     None => format!("the variable `{name}` has no value"),
                 };
-                (cause, format!("give it one: -var {name}=…, or --var-file FILE"))
+                (
+                    cause,
+                    format!("give it one: -var {name}=…, --var-file FILE, or PKR_VAR_{name}"),
+                )
             }
         };
         self.faults.push(Fault::new(&place, cause, remedy));
