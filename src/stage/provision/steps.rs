@@ -158,7 +158,7 @@ fn envelope(
     let run = match user.map(shell_quote) {
         Some(user) => {
             let run = shell_quote(&format!("cd && {run}"));
-            format!("chown -R {user} {GUEST_FOLDER} && su -s /bin/sh {user} -c {run}")
+            format!("chown -R {user} {GUEST_FOLDER} && su -s /bin/sh -c {run} {user}")
         }
         None => run,
     };
