@@ -217,7 +217,7 @@ fn what_cannot_be_understood_is_refused_at_its_place() {
     insta::assert_snapshot!("refusals", reports);
 }
 
-/// Whatever the input, an import ends, with a manifest or with faults: every prefix of every fixture, and every fixture with
+/// Whatever the input, an import ends, with a manifest and answers that can be read or with faults: every prefix of every fixture, and every fixture with
 /// one piece taken out.
 #[test]
 fn damaged_templates_never_stop_the_program() {
@@ -273,6 +273,10 @@ fn damaged_templates_never_stop_the_program() {
                     "{}",
                     imported.manifest
                 );
+                for text in imported.files.values() {
+                    let compiled = minijinja::Environment::new().template_from_str(text).map(|_| ());
+                    assert!(compiled.is_ok(), "{compiled:?}\n{text}");
+                }
             }
         }
     };

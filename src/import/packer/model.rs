@@ -270,8 +270,6 @@ pub struct System {
     pub family: &'static str,
     /// `12`, `22.04`.
     pub version: String,
-    /// With all its parts, where the medium's name has them: `20.04.6`.
-    pub exact: String,
 }
 
 /// Keys of a medium with their values, and comments in front of them.

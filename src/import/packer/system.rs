@@ -117,17 +117,18 @@ pub fn written(text: &str) -> Option<System> {
     (!version.is_empty() && version.chars().all(is_plain)).then(|| System {
         family,
         version: version.to_owned(),
-        exact: version.to_owned(),
     })
 }
 
 /// The installer of a system, where it is one that is known. Of old releases there were others.
 pub fn installer(system: &System) -> Option<&'static Installer> {
     let known = Tables::built_in().installer(system.family, &system.version)?;
+    // Of other programs the answers are not read.
     let first = match (system.family, known.program.as_str()) {
         ("ubuntu", "subiquity") => 20,
-        ("rhel", _) => 7,
-        _ => 0,
+        (_, "anaconda") => 7,
+        (_, "debian-installer") => 0,
+        _ => return None,
     };
     (version::major(&system.version) >= first).then(|| known.as_ref())
 }
@@ -140,33 +141,29 @@ fn named(name: &str) -> Option<System> {
         let Some(exact) = pattern.captures(&name).and_then(|found| found.get(1)) else {
             continue;
         };
-        let mut exact = exact.as_str().to_owned();
-        if *family == "ubuntu" && !exact.contains('.') && exact.len() >= 4 {
-            exact.insert(2, '.');
+        let mut version = exact.as_str().to_owned();
+        if *family == "ubuntu" && !version.contains('.') && version.len() >= 4 {
+            version.insert(2, '.');
         }
         let parts = if matches!(*family, "ubuntu" | "alpine") {
             2
         } else {
             1
         };
-        let mut version = exact.split('.').take(parts).collect::<Vec<_>>().join(".");
-        // The one release with two installers.
-        if *family == "ubuntu" && version == "20.04" && name.contains("live") {
-            version.push_str("-live");
-        }
-        return Some(System {
-            family,
-            version,
-            exact,
-        });
+        let version = version.split('.').take(parts).collect::<Vec<_>>().join(".");
+        return Some(system(family, version, &name));
     }
     let words: Vec<_> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     let found = CODENAMES.iter().find(|(code, ..)| words.contains(code))?;
-    Some(System {
-        family: found.1,
-        version: found.2.to_owned(),
-        exact: found.2.to_owned(),
-    })
+    Some(system(found.1, found.2.to_owned(), &name))
+}
+
+/// Of one release there are two installers; the medium's name says which.
+fn system(family: &'static str, mut version: String, name: &str) -> System {
+    if family == "ubuntu" && version == "20.04" && name.contains("live") {
+        version.push_str("-live");
+    }
+    System { family, version }
 }
 
 #[cfg(test)]
@@ -226,5 +223,6 @@ mod tests {
             (Some(true), Some(true))
         );
         assert_eq!((known("rocky:9"), known("rhel:")), (None, None));
+        assert_eq!(known("suse:15.6"), Some(false));
     }
 }
