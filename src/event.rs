@@ -1,10 +1,10 @@
 //! What happens in a run, as data. Stages send, readers (bars, lines, JSON, the journal) receive; neither knows the
 //! other. No stage prints.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::verdict::Verdict;
 
 /// Format revision of events as JSON (docs/events.md); grows when a field changes its meaning or goes away.
 pub const EVENTS_VERSION: u32 = 1;
@@ -62,92 +62,20 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Why a node failed, in one word; `docs/reliability.md` tells them apart. Programs may rely on the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// A bug of ours: the node panicked, or its process crashed.
-    Bug,
-    /// The booted image is not what the manifest promises.
-    CheckFailed,
-    /// A file system of the host is full.
-    DiskFull,
-    /// The machine ended while the guest was still needed.
-    GuestDied,
-    /// The guest's own kernel killed processes for lack of memory.
-    GuestOutOfMemory,
-    /// The host ran out of memory, and its kernel killed the machine or the process of the node.
-    HostOutOfMemory,
-    /// The installer said that it failed, or its machine ended before it had finished.
-    InstallerFailed,
-    /// The guest's kernel panicked.
-    KernelPanic,
-    /// sshd answers and does not take the build's key.
-    KeyRefused,
-    /// The process of the node was killed from outside.
-    Killed,
-    /// The installer never asked for its answers.
-    NeverAsked,
-    /// Nothing started: firmware or boot loader found nothing, or no kernel ever said anything.
-    NeverBooted,
-    /// The guest's network never answered.
-    NoNetwork,
-    /// The guest did not restart when it was asked to.
-    NoReboot,
-    /// None of the others; the message tells.
-    Other,
-    /// The guest is on the network and its port 22 is closed.
-    PortClosed,
-    /// qemu did not start.
-    QemuFailed,
-    /// The guest waits in a rescue shell for a person at its console.
-    RescueShell,
-    /// Neither console nor disk moved for too long.
-    Silence,
-    /// A step ended with a code that it must not end with, or took too long.
-    StepFailed,
-    /// The installer waits at a prompt that will not be answered.
-    StuckAtPrompt,
-    /// Something still moved, and took longer than it may.
-    TimedOut,
-    /// A program of the host failed.
-    ToolFailed,
-    /// The guest powered itself off while it was worked on.
-    UnexpectedPowerOff,
-    /// The guest restarted while it was worked on, and the pipeline did not order that.
-    UnexpectedRestart,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bug => "bug",
-            Self::CheckFailed => "check failed",
-            Self::DiskFull => "disk full",
-            Self::GuestDied => "guest died",
-            Self::GuestOutOfMemory => "guest out of memory",
-            Self::HostOutOfMemory => "host out of memory",
-            Self::InstallerFailed => "installer failed",
-            Self::KernelPanic => "kernel panic",
-            Self::KeyRefused => "key refused",
-            Self::Killed => "killed",
-            Self::NeverAsked => "never asked",
-            Self::NeverBooted => "never booted",
-            Self::NoNetwork => "no network",
-            Self::NoReboot => "no reboot",
-            Self::Other => "other",
-            Self::PortClosed => "port closed",
-            Self::QemuFailed => "qemu failed",
-            Self::RescueShell => "rescue shell",
-            Self::Silence => "silence",
-            Self::StepFailed => "step failed",
-            Self::StuckAtPrompt => "stuck at prompt",
-            Self::TimedOut => "timed out",
-            Self::ToolFailed => "tool failed",
-            Self::UnexpectedPowerOff => "unexpected power off",
-            Self::UnexpectedRestart => "unexpected restart",
-        })
-    }
+/// Why a node failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureInfo {
+    /// The kind of failure.
+    pub verdict: Verdict,
+    /// The cause in one line: of a program's output the line that says why.
+    #[serde(default)]
+    pub cause: String,
+    /// The file, or the folder, with what is known.
+    #[serde(default)]
+    pub log: String,
+    /// Whether its machine was kept: `pipeline ssh` starts it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// How a check of a booted image ended.
@@ -190,6 +118,15 @@ pub struct NodeInfo {
     pub expected_seconds: Option<f64>,
 }
 
+/// An image that is wanted, and what leads to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WantedImage {
+    /// Image id.
+    pub id: String,
+    /// The ids of all nodes that it depends on, its own last ones included, in an order in which they could run.
+    pub nodes: Vec<String>,
+}
+
 /// A published image, for the closing summary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageInfo {
@@ -228,6 +165,9 @@ pub enum What {
         manifest: String,
         /// All nodes in an order in which they could run.
         nodes: Vec<NodeInfo>,
+        /// The images selected, in manifest order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<WantedImage>,
     },
     /// The node is ready but must wait.
     NodeWaiting {
@@ -284,9 +224,9 @@ pub enum What {
         /// For a failure: the whole message, several lines. For a skip: what it needed. For what is published: where.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
-        /// For a failure: why, in one word.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        verdict: Option<Verdict>,
+        /// For a failure: why.
+        #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+        failure: Option<FailureInfo>,
     },
     /// Last event of a run.
     RunFinished {

@@ -16,6 +16,10 @@ pub mod checks {
     pub use crate::checks::{Agent, BootsWithin, Check, CheckSet, Command, Identity, Network, NoTraces};
 }
 
+pub mod deciding {
+    pub use crate::deciding::cause;
+}
+
 pub mod digest {
     pub use crate::digest::{Algorithm, Digest, Hasher, sha256_hex};
 }
@@ -23,8 +27,10 @@ pub mod digest {
 pub mod event {
     pub use crate::emit::Emitter;
     pub use crate::event::{
-        CheckOutcome, CheckResult, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict, What,
+        CheckOutcome, CheckResult, Event, FailureInfo, ImageInfo, NodeInfo, Outcome, Stream, Unit,
+        WantedImage, What,
     };
+    pub use crate::verdict::Verdict;
 }
 
 pub mod guest {
@@ -190,7 +196,7 @@ pub mod report {
     }
 
     pub mod summary {
-        pub use crate::report::summary::RunSummary;
+        pub use crate::report::summary::{Page, RunSummary};
     }
 }
 

@@ -5,6 +5,7 @@ mod boot_command;
 mod checks;
 mod checksum_list;
 mod cli;
+mod deciding;
 mod digest;
 mod disk_format;
 mod emit;
@@ -28,5 +29,6 @@ mod size;
 mod stage;
 mod store;
 mod syntax;
+mod verdict;
 
 pub use cli::main;

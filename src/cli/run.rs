@@ -16,8 +16,8 @@ use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wa
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
-use crate::host::{facts, random};
-use crate::report::summary::RunSummary;
+use crate::host::{facts, random, terminal};
+use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
@@ -204,7 +204,12 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     if let Some(summary) = &summary
         && !silent
     {
-        talk(&summary.render(style));
+        let page = Page {
+            style,
+            width: terminal::stderr_size().map(|(columns, _)| columns),
+            store: args.store.as_typed(),
+        };
+        talk(&summary.render(&page));
     }
     if let (Some(path), Some(summary)) = (&args.junit, &summary) {
         write_junit(path, summary)?;

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::report_error::fail;
 use super::show::ShowArgs;
 use crate::emit::Emitter;
-use crate::event::{EVENTS_VERSION, NodeInfo, Outcome, What};
+use crate::event::{EVENTS_VERSION, FailureInfo, NodeInfo, Outcome, What};
 use crate::host::cancel::Cancel;
 use crate::places::UploadError;
 use crate::report::summary::RunSummary;
@@ -55,6 +55,7 @@ impl Session {
             pipeline: String::new(),
             manifest: String::new(),
             nodes,
+            images: Vec::new(),
         });
         Ok(Self {
             emit,
@@ -88,7 +89,12 @@ impl Session {
             seconds: started.elapsed().as_secs_f64(),
             bytes: None,
             message,
-            verdict: None,
+            failure: result.as_ref().err().map(|error| FailureInfo {
+                verdict: error.verdict(),
+                cause: error.to_string().lines().next().unwrap_or_default().to_owned(),
+                log: String::new(),
+                kept: false,
+            }),
         });
         result
     }

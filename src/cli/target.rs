@@ -6,7 +6,7 @@ use globset::GlobSet;
 
 use super::exit::Exit;
 use super::report_error::{fail, note};
-use crate::host::process::withhold;
+use crate::host::process::{shell_quote, withhold};
 use crate::manifest::load::{load_with, open};
 use crate::manifest::model::Manifest;
 use crate::manifest::overrides::Override;
@@ -17,6 +17,9 @@ use crate::size::{ByteSize, SizeError};
 use crate::stage::recipe::Wanted;
 use crate::stage::{Node, install, provision, size};
 use crate::store::Store;
+
+/// Names the store where no option does.
+const STORE_VARIABLE: &str = "PIPELINE_STORE";
 
 /// Values of a manifest that are given with the command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -59,7 +62,7 @@ pub struct Selection {
 #[derive(Debug, clap::Args)]
 pub struct StoreArgs {
     /// Folder of the store [default: $XDG_CACHE_HOME/pipeline or ~/.cache/pipeline]
-    #[arg(long, value_name = "DIR", env = "PIPELINE_STORE")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE)]
     store: Option<PathBuf>,
 }
 
@@ -168,6 +171,17 @@ impl Selection {
 }
 
 impl StoreArgs {
+    /// What another command needs to find the same store: ` --store DIR` where that was given with this one.
+    pub fn as_typed(&self) -> String {
+        let from_environment = std::env::var_os(STORE_VARIABLE).map(PathBuf::from);
+        match &self.store {
+            Some(folder) if from_environment.as_ref() != Some(folder) => {
+                format!(" --store {}", shell_quote(&folder.to_string_lossy()))
+            }
+            _ => String::new(),
+        }
+    }
+
     /// The store's folder.
     pub fn folder(&self) -> PathBuf {
         if let Some(folder) = &self.store {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use crate::emit::Emitter;
-use crate::event::{Stream, Verdict};
+use crate::event::Stream;
 use crate::host::process::clean_line;
+use crate::verdict::Verdict;
 
 /// Lines kept for searches and messages; the log file has all of them.
 const KEEP: usize = 2000;

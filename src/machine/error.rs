@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::console::Trouble;
 use super::qmp::QmpError;
 use super::ssh::SshError;
-use crate::event::Verdict;
 use crate::host::facts::OomKill;
 use crate::host::process::ProcessError;
 use crate::platform::Platform;
 use crate::size::show_duration;
+use crate::verdict::Verdict;
 
 /// Lines of text from a guest or a tool, shown indented under a message; nothing when empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::host::fs::FsError;
 use crate::host::http::{Head, HttpError, TlsFileError, redact};
 use crate::size::ByteSize;
 use crate::syntax::secret::SecretError;
+use crate::verdict::Verdict;
 
 /// An upload failed.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +119,20 @@ impl UploadError {
             url: redact(url),
             head: Box::new(head),
             said: one_line(body),
+        }
+    }
+
+    /// The kind of failure.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Differs { .. } => Verdict::DigestDiffers,
+            Self::File(error) => error.verdict(),
+            Self::NotThere { .. } | Self::WrongReceipt { .. } => Verdict::ServerError,
+            Self::Refused { head, .. } => head.error().verdict(),
+            Self::Request { source, .. } => source.verdict(),
+            Self::Secret { .. } => Verdict::NoSecret,
+            Self::Tls(_) => Verdict::Tls,
+            Self::Cancelled | Self::Config(_) | Self::Sign(_) | Self::Target { .. } => Verdict::Other,
         }
     }
 

@@ -202,6 +202,15 @@ impl<W> Plan<W> {
         self.nodes.behind([index]).split_off(1)
     }
 
+    /// All nodes that lead to an image, its last ones included, in an order in which they can run.
+    pub fn way_to(&self, image: &PlannedImage) -> Vec<NodeIndex> {
+        let last = image.published.iter().chain([&image.delivery]);
+        let mut way = self.nodes.behind(last.copied());
+        // Nodes are added after those that they need.
+        way.sort_unstable();
+        way
+    }
+
     /// Whether an input of a node is the key of another one, whose change has its own reason.
     pub fn is_key_of_another(&self, node: &Node<W>, input: &Value) -> bool {
         let mut takes = node.takes.iter();

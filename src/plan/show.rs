@@ -68,8 +68,7 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
     let mut out = String::new();
     let mut shown = BTreeSet::new();
     for image in &plan.images {
-        let last = image.published.iter().chain([&image.delivery]);
-        let chain = chain(plan, last.copied().collect());
+        let chain = plan.way_to(image);
         let todo = chain.iter().filter(|i| verdicts[i].state == State::Todo).count();
         let summary = match todo {
             0 => "up to date".to_owned(),
@@ -157,22 +156,6 @@ pub fn totals_text(totals: &Totals) -> String {
         ));
     }
     format!("{}.\n", parts.join("; "))
-}
-
-/// All nodes that an image's last nodes depend on, in the order in which they run, and themselves.
-fn chain<W>(plan: &Plan<W>, last: Vec<NodeIndex>) -> Vec<NodeIndex> {
-    let mut chain = last;
-    let mut next = 0;
-    while next < chain.len() {
-        let needs: Vec<_> = plan
-            .needs(chain[next])
-            .filter(|need| !chain.contains(need))
-            .collect();
-        chain.extend(needs);
-        next += 1;
-    }
-    let all = plan.nodes().map(|(index, _)| index);
-    all.filter(|index| chain.contains(index)).collect()
 }
 
 #[derive(Serialize)]

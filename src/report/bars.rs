@@ -44,8 +44,9 @@ impl Bars {
         let title = node.map_or_else(String::new, |node| node.title() + ": ");
         match &event.what {
             What::NodeFinished { .. } => {
-                if let Some((node, State::Done(done))) = node.map(|node| (node, &node.state)) {
-                    self.say(&row::ended(node, done, &view));
+                let done = node.map(|node| (node, &node.state));
+                if let Some((node, State::Done(done))) = done.filter(|(node, _)| !node.is_skipped()) {
+                    self.say(&row::ended(node, done, &view, board.folder.is_empty()));
                 }
             }
             What::Warning { text } => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::event::{Event, ImageInfo, NodeInfo, Outcome, What};
+use crate::event::{Event, ImageInfo, NodeInfo, Outcome, WantedImage, What};
 use crate::report::node::{Node, State, Work, since};
 use crate::report::summary::{Ended, RunSummary};
 
@@ -15,8 +15,12 @@ use crate::report::summary::{Ended, RunSummary};
 pub struct Board {
     /// Run id.
     pub run: String,
-    /// Folder of its logs.
+    /// Folder of its logs; empty for what is no run, and is not summed up.
     pub folder: String,
+    /// Its manifest.
+    pub manifest: String,
+    /// The images that are wanted.
+    pub wanted: Vec<WantedImage>,
     pub started: Option<Timestamp>,
     /// Its nodes, in an order in which they could run.
     pub nodes: Vec<Node>,
@@ -56,10 +60,17 @@ impl Board {
     pub fn apply(&mut self, event: &Event) {
         match &event.what {
             What::RunStarted {
-                run, folder, nodes, ..
+                run,
+                folder,
+                manifest,
+                nodes,
+                images,
+                ..
             } => {
                 self.run.clone_from(run);
                 self.folder.clone_from(folder);
+                self.manifest.clone_from(manifest);
+                self.wanted.clone_from(images);
                 self.started = Some(event.at);
                 for info in nodes {
                     self.add(info.clone());
@@ -198,6 +209,8 @@ impl Board {
         };
         RunSummary {
             folder: self.folder,
+            manifest: self.manifest,
+            wanted: self.wanted,
             started: self.started,
             ended,
             seconds,
@@ -294,7 +307,7 @@ mod tests {
             seconds,
             bytes: None,
             message: None,
-            verdict: None,
+            failure: None,
         }
     }
 

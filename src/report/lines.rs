@@ -1,7 +1,7 @@
 //! Events as plain lines with a clock in front: for CI logs, pipes, `--progress=plain` and `pipeline logs`.
 //! Each line stands for itself; nothing redraws, so progress is reported sparingly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,6 +28,8 @@ pub struct Lines {
     verbosity: Verbosity,
     zone: TimeZone,
     reported: BTreeMap<String, Reported>,
+    /// What nodes were reported to wait for.
+    scarce: BTreeSet<String>,
 }
 
 /// What was last reported of a phase's progress.
@@ -46,6 +48,7 @@ impl Lines {
             verbosity,
             zone,
             reported: BTreeMap::new(),
+            scarce: BTreeSet::new(),
         }
     }
 
@@ -57,7 +60,14 @@ impl Lines {
             What::RunStarted {
                 run, folder, nodes, ..
             } => self.run_started(event.at, run, folder, nodes),
-            What::NodeWaiting { reason } => vec![format!("waiting ({reason})")],
+            What::NodeWaiting { reason } => {
+                // Hundreds may wait for the same, and all that changes is how much of it is free.
+                let resource = reason.split(':').next().unwrap_or_default().to_owned();
+                if !self.scarce.insert(resource) && self.verbosity == Verbosity::Normal {
+                    return Vec::new();
+                }
+                vec![format!("waiting ({reason})")]
+            }
             What::NodeStarted => vec!["started".to_owned()],
             What::Phase { phase } => {
                 self.forget(event);
@@ -84,7 +94,8 @@ impl Lines {
             What::MachineHeld { .. } => Vec::new(),
             What::NodeFinished { .. } => {
                 self.forget(event);
-                node.map_or_else(Vec::new, |node| self.finished(node))
+                let whole = self.verbosity == Verbosity::Verbose || board.folder.is_empty();
+                node.map_or_else(Vec::new, |node| self.finished(node, whole))
             }
             What::RunFinished {
                 seconds,
@@ -183,7 +194,8 @@ impl Lines {
         Some(format!("{doing} {}", parts.join(", ")).trim_start().to_owned())
     }
 
-    fn finished(&self, node: &Node) -> Vec<String> {
+    /// `whole`: with the whole message of a failure, where no summary will have it, and with what never started.
+    fn finished(&self, node: &Node, whole: bool) -> Vec<String> {
         let State::Done(done) = &node.state else {
             return Vec::new();
         };
@@ -206,10 +218,19 @@ impl Lines {
                 self.style.paint(Role::Good, "there")
             )],
             Outcome::Shared => vec![format!("made meanwhile by another, taken after {took}{size}")],
+            Outcome::Skipped if !whole => Vec::new(),
             Outcome::Skipped => vec![format!("not started: {message}")],
             Outcome::Cancelled => vec![format!("stopped after {took}")],
             Outcome::Failed => {
                 let head = format!("{} after {took}", self.style.paint(Role::Bad, "FAILED"));
+                if !whole {
+                    return vec![format!("{head}: {}", done.why())];
+                }
+                let verdict = done
+                    .failure
+                    .as_ref()
+                    .map(|failure| format!(": {}", failure.verdict));
+                let head = head + &verdict.unwrap_or_default();
                 std::iter::once(head)
                     .chain(message.lines().map(str::to_owned))
                     .collect()

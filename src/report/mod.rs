@@ -3,6 +3,7 @@
 
 mod bars;
 pub mod board;
+mod causes;
 pub mod journal;
 pub mod json;
 pub mod junit;

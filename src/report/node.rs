@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::event::{CheckResult, NodeInfo, Outcome, Unit, What};
+use crate::deciding::cause;
+use crate::event::{CheckResult, FailureInfo, NodeInfo, Outcome, Unit, What};
 use crate::size::ByteSize;
 
 /// A rate is trusted once it was watched for this long.
@@ -73,9 +74,35 @@ pub struct Done {
     pub bytes: Option<u64>,
     /// The failure, or what a skipped node lacked.
     pub message: Option<String>,
+    /// Why it failed.
+    pub failure: Option<FailureInfo>,
+}
+
+impl Done {
+    /// Why it failed, in one line; of an outcome that is no failure what else is said of it.
+    pub fn cause(&self) -> String {
+        match &self.failure {
+            Some(failure) if !failure.cause.is_empty() => failure.cause.clone(),
+            _ => cause(self.message.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// Kind and cause of a failure: `no such package: Unable to locate package sudoo`.
+    pub fn why(&self) -> String {
+        let verdict = self
+            .failure
+            .as_ref()
+            .map(|failure| format!("{}: ", failure.verdict));
+        verdict.unwrap_or_default() + &self.cause()
+    }
 }
 
 impl Node {
+    /// Whether it never started because of something else: that is said of what was in its way.
+    pub fn is_skipped(&self) -> bool {
+        matches!(&self.state, State::Done(done) if done.outcome == Outcome::Skipped)
+    }
+
     /// As people call it: `size debian12-50G-base`.
     pub fn title(&self) -> String {
         let NodeInfo { stage, subject, .. } = &self.info;
@@ -122,13 +149,14 @@ impl Node {
                 seconds,
                 bytes,
                 message,
-                verdict: _,
+                failure,
             } => {
                 self.state = State::Done(Done {
                     outcome: *outcome,
                     seconds: *seconds,
                     bytes: *bytes,
                     message: message.clone(),
+                    failure: failure.clone(),
                 });
             }
             What::RunStarted { .. }

@@ -112,8 +112,9 @@ fn run_row(board: &Board, view: &View) -> String {
     view.style.join(&[(role, parts.join(separator))], view.width)
 }
 
-/// What is said once about a node that ended: one row, for a failure its whole message below.
-pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
+/// What is said once about a node that ended: one row. `whole`: below it the whole message of a failure, where no summary
+/// will have it.
+pub fn ended(node: &Node, done: &Done, view: &View, whole: bool) -> Vec<String> {
     let style = view.style;
     let (role, mark, word) = match done.outcome {
         Outcome::Built => (Role::Good, style.pick("✓", "ok"), ""),
@@ -131,8 +132,10 @@ pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
     }
     facts.extend(done.bytes.map(|bytes| ByteSize(bytes).to_string()));
     let message = done.message.as_deref().unwrap_or_default();
-    if done.outcome != Outcome::Failed {
-        facts.push(message.to_owned());
+    match (done.outcome, whole) {
+        (Outcome::Failed, true) => {}
+        (Outcome::Failed, false) => facts.push(done.why()),
+        _ => facts.push(message.to_owned()),
     }
     facts.retain(|fact| !fact.is_empty());
     let pieces = [
@@ -141,7 +144,7 @@ pub fn ended(node: &Node, done: &Done, view: &View) -> Vec<String> {
         (Role::Plain, format!("  {}", facts.join("  "))),
     ];
     let mut lines = vec![style.join(&pieces, view.width)];
-    if done.outcome == Outcome::Failed {
+    if done.outcome == Outcome::Failed && whole {
         // A failure is read, copied and searched for: its lines are left whole.
         lines.extend(
             message

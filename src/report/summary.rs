@@ -1,15 +1,28 @@
-//! What is said when a run is over: which images there are and where, what it took, what failed, what to do next.
+//! What is said when a run is over: which images there are and where, what it took, and last what failed and what to do next.
 
 use jiff::Timestamp;
 
-use crate::event::{CheckOutcome, ImageInfo, Outcome};
+use crate::event::{CheckOutcome, ImageInfo, Outcome, WantedImage};
 use crate::host::process::shell_quote;
-use crate::report::node::{Done, Node, State};
+use crate::report::causes;
+use crate::report::node::{Node, State};
 use crate::report::style::{Role, Style, columns, pad};
 use crate::size::{ByteSize, show_seconds};
 
 /// Nodes named in the line that tells where the time went.
 const LONGEST: usize = 3;
+/// More images are summed up in one line.
+const LISTED: usize = 20;
+
+/// What a summary is written for.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub style: Style,
+    /// Columns of the screen; absent where none limits it.
+    pub width: Option<usize>,
+    /// What commands need that are to find the store of this run: ` --store DIR`, or nothing.
+    pub store: String,
+}
 
 /// Whether the run reported its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +38,10 @@ pub enum Ended {
 pub struct RunSummary {
     /// Folder of its logs.
     pub folder: String,
+    /// Its manifest.
+    pub manifest: String,
+    /// The images that were wanted.
+    pub wanted: Vec<WantedImage>,
     /// When it began, where it said so.
     pub started: Option<Timestamp>,
     /// Whether it reported its end.
@@ -50,23 +67,40 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
-    /// The closing text, several lines, each ended by a newline.
-    pub fn render(&self, style: Style) -> String {
+    /// The closing text, several lines, each ended by a newline. What failed comes last: that is what stays on a screen.
+    pub fn render(&self, page: &Page) -> String {
+        let style = page.style;
         let mut lines = Vec::new();
         self.images_table(style, &mut lines);
-        self.troubles(style, &mut lines);
         lines.push(self.totals(style));
         lines.extend(self.checks(style));
         lines.extend(self.time_went());
-        if !self.folder.is_empty() {
+        let causes = causes::lines(&self.nodes, &self.wanted, &self.folder, page);
+        if causes.is_empty() && !self.folder.is_empty() {
             lines.push(format!("logs: {}", self.folder));
         }
-        lines.extend(self.next_step().map(|next| format!("next: {next}")));
+        if !causes.is_empty() {
+            lines.push(String::new());
+            lines.extend(causes);
+        }
+        lines.extend(self.next_step());
         lines.join("\n") + "\n"
     }
 
     fn images_table(&self, style: Style, lines: &mut Vec<String>) {
         if self.images.is_empty() {
+            return;
+        }
+        if self.images.len() > LISTED {
+            let new = self.images.iter().filter(|image| image.built).count();
+            let bytes = self.images.iter().map(|image| image.bytes).sum();
+            let all = self.images.len();
+            lines.push(format!(
+                "{all} images, {}: {new} new, {} unchanged; `pipeline ls {}` lists them",
+                ByteSize(bytes),
+                all - new,
+                shell_quote(&self.manifest)
+            ));
             return;
         }
         let heads = ["image", "size", "disk", "", "file"].map(str::to_owned);
@@ -92,27 +126,6 @@ impl RunSummary {
             lines.push(style.paint(role, cells.join("  ").trim_end()));
         }
         lines.push(String::new());
-    }
-
-    fn troubles(&self, style: Style, lines: &mut Vec<String>) {
-        let titles = self.ended_badly().map(|(node, _)| columns(&node.title())).max();
-        let titles = titles.unwrap_or(0);
-        for (node, done) in self.ended_badly() {
-            let (role, word) = match done.outcome {
-                Outcome::Failed => (Role::Bad, "failed"),
-                Outcome::Cancelled => (Role::Attention, "stopped"),
-                _ => (Role::Attention, "not started"),
-            };
-            // The whole message was shown when it happened; its first line tells which one it was.
-            let why = done.message.as_deref().and_then(|message| message.lines().next());
-            let why = why.unwrap_or_default();
-            let word = style.paint(role, &pad(word, 11));
-            let line = format!("{word}  {}  {why}", pad(&node.title(), titles));
-            lines.push(line.trim_end().to_owned());
-        }
-        if titles > 0 {
-            lines.push(String::new());
-        }
     }
 
     fn totals(&self, style: Style) -> String {
@@ -203,8 +216,14 @@ impl RunSummary {
 
     fn next_step(&self) -> Option<String> {
         if self.failed + self.skipped > 0 {
-            let text = "fix the cause and run the same command again: what is done comes from the store";
-            return Some(text.to_owned());
+            let what = if self.failed > 0 {
+                "fix the cause and run"
+            } else {
+                "run"
+            };
+            return Some(format!(
+                "{what} the same command again: what is done comes from the store"
+            ));
         }
         let image = self.images.iter().find(|image| image.built)?;
         let path = &shell_quote(&image.path);
@@ -224,18 +243,8 @@ impl RunSummary {
             .unwrap_or_default();
         let drive = shell_quote(&format!("if=virtio,{format}file={}", disk.replace(',', ",,")));
         Some(format!(
-            "{unpack}qemu-system-x86_64 -m 1G -snapshot -drive {drive}"
+            "next: {unpack}qemu-system-x86_64 -m 1G -snapshot -drive {drive}"
         ))
-    }
-
-    fn ended_badly(&self) -> impl Iterator<Item = (&Node, &Done)> {
-        self.nodes.iter().filter_map(|node| match &node.state {
-            State::Done(done) => match done.outcome {
-                Outcome::Failed | Outcome::Skipped | Outcome::Cancelled => Some((node, done)),
-                Outcome::Built | Outcome::Shared | Outcome::Present => None,
-            },
-            _ => None,
-        })
     }
 }
 

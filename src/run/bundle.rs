@@ -10,13 +10,15 @@ use serde_json::json;
 
 use super::error::NodeError;
 use super::execute::Shared;
-use crate::event::{NODE_EVENTS, Verdict};
+use crate::deciding::cause;
+use crate::event::{FailureInfo, NODE_EVENTS, node_folder};
 use crate::host::cancel::Cancel;
 use crate::host::{facts, fs as host_fs, tools};
 use crate::machine::qemu::{ARGV_FILE, CONSOLE_LOG, SCREEN_FILE, STDERR_FILE};
 use crate::machine::spec::Accel;
 use crate::platform::Platform;
 use crate::stage::{Node, requests};
+use crate::verdict::Verdict;
 
 /// File with the verdict, the whole message and the list.
 pub const VERDICT_FILE: &str = "verdict.txt";
@@ -27,32 +29,32 @@ const DEPTH: usize = 2;
 /// Files that are listed.
 const LISTED: usize = 200;
 
-/// A failure, as it is reported.
-#[derive(Clone, Debug)]
-pub struct FailureReport {
-    /// Why, in one word.
-    pub verdict: Verdict,
-    /// The whole message; its last line names the folder.
-    pub message: String,
-}
-
-/// Tells of an error, and completes the folder.
-pub fn failed(node: &Node, error: &NodeError, logs: &Path, shared: &Shared<'_>) -> FailureReport {
+/// Reports an error, with its whole message, and completes the folder.
+pub fn failed(node: &Node, error: &NodeError, logs: &Path, shared: &Shared<'_>) -> (String, FailureInfo) {
     let verdict = error.verdict();
     let mut message = error.to_string();
     if verdict == Verdict::DiskFull && !message.contains("make room") {
         message += "\n  make room where the store is, or choose another one (--store)";
     }
-    tell(node, verdict, message, logs, shared)
+    let log = error.log().unwrap_or(logs);
+    let info = report(node, verdict, &message, (log, logs), shared);
+    (message, info)
 }
 
-/// Tells of a node that panicked, and completes the folder.
-pub fn panicked(node: &Node, what: &str, logs: &Path, shared: &Shared<'_>) -> FailureReport {
+/// Reports a node that panicked, and completes the folder.
+pub fn panicked(node: &Node, what: &str, logs: &Path, shared: &Shared<'_>) -> (String, FailureInfo) {
     let message = format!("a bug in pipeline: {what}");
-    tell(node, Verdict::Bug, message, logs, shared)
+    let info = report(node, Verdict::Bug, &message, (logs, logs), shared);
+    (message, info)
 }
 
-fn tell(node: &Node, verdict: Verdict, message: String, logs: &Path, shared: &Shared<'_>) -> FailureReport {
+fn report(
+    node: &Node,
+    verdict: Verdict,
+    message: &str,
+    (log, logs): (&Path, &Path),
+    shared: &Shared<'_>,
+) -> FailureInfo {
     // The failure is reported in any case; on a full disk the folder has what found room.
     let _ = fs::write(logs.join(HOST_FILE), host(shared));
     let text = format!(
@@ -61,12 +63,14 @@ fn tell(node: &Node, verdict: Verdict, message: String, logs: &Path, shared: &Sh
         contents(logs, node.work.logs())
     );
     let _ = fs::write(logs.join(VERDICT_FILE), text);
-    FailureReport {
+    FailureInfo {
         verdict,
-        message: format!(
-            "{message}\n  verdict: {verdict}\n  logs of this node: {}",
-            logs.display()
-        ),
+        cause: cause(message),
+        log: log.display().to_string(),
+        kept: shared
+            .store
+            .kept_folder(shared.run, &node_folder(&node.id()))
+            .is_dir(),
     }
 }
 

@@ -1,8 +1,7 @@
 //! What can go wrong with a run as a whole, and with one node of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::event::Verdict;
 use crate::host::facts::OomKill;
 use crate::host::fs::FsError;
 use crate::host::process::{ProcessError, tail_text};
@@ -12,6 +11,7 @@ use crate::run::schedule::TooLarge;
 use crate::stage::error::StageError;
 use crate::stage::recipe::PlanError;
 use crate::store::StoreError;
+use crate::verdict::Verdict;
 
 /// A node failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +72,18 @@ impl NodeError {
             Self::Process(failure) => failure.verdict,
             Self::Killed { .. } => Verdict::Killed,
             Self::HostMemory { .. } => Verdict::HostOutOfMemory,
-            Self::Store(StoreError::Fs(FsError::Full { .. })) => Verdict::DiskFull,
+            Self::Store(StoreError::Fs(error)) => error.verdict(),
             Self::Crashed { .. } | Self::NotMade { .. } | Self::Request(_) => Verdict::Bug,
             Self::Gone { .. } | Self::NotStarted(_) | Self::Store(_) => Verdict::Other,
+        }
+    }
+
+    /// The file with the whole output of what failed, where there is one.
+    pub fn log(&self) -> Option<&Path> {
+        match self {
+            Self::Stage(error) => error.log(),
+            Self::Process(failure) => failure.log.as_deref(),
+            _ => None,
         }
     }
 

@@ -17,7 +17,7 @@ use super::look::given;
 use super::prepare::Prepared;
 use super::schedule::{Budget, Job, Schedule};
 use crate::emit::Emitter;
-use crate::event::{EVENTS_VERSION, ImageInfo, NodeInfo, Outcome, What, node_folder};
+use crate::event::{EVENTS_VERSION, ImageInfo, NodeInfo, Outcome, WantedImage, What, node_folder};
 use crate::plan::assess::State;
 use crate::plan::graph::PlannedImage;
 use crate::stage::{Node, sums};
@@ -205,6 +205,7 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         pipeline: shared.pipeline.to_owned(),
         manifest: shared.manifest.display().to_string(),
         nodes: nodes.collect(),
+        images: wanted_images(prepared),
     });
     // What earlier runs found out counts as much as what this one will.
     for (index, node) in prepared.plan.nodes() {
@@ -241,13 +242,8 @@ fn finished(
             ))
         }
     };
-    let (outcome, bytes, message, verdict) = match (result, failure) {
-        (_, Some(failure)) => (
-            Outcome::Failed,
-            None,
-            Some(failure.message),
-            Some(failure.verdict),
-        ),
+    let (outcome, bytes, message, failure) = match (result, failure) {
+        (_, Some((message, failure))) => (Outcome::Failed, None, Some(message), Some(failure)),
         // What has no file in the store, such as a place in the output folder, has no size to tell.
         (Ok(Ok(done)), None) => {
             let bytes = Some(done.bytes).filter(|bytes| *bytes > 0);
@@ -260,7 +256,7 @@ fn finished(
         seconds,
         bytes,
         message,
-        verdict,
+        failure,
     });
     outcome
 }
@@ -274,9 +270,23 @@ fn skip(tally: &mut Tally, todo: &[(NodeIndex, &Node)], jobs: &[usize], why: &st
             seconds: 0.0,
             bytes: None,
             message: Some(why.to_owned()),
-            verdict: None,
+            failure: None,
         });
     }
+}
+
+/// The selected images, each with the nodes that lead to it.
+fn wanted_images(prepared: &Prepared) -> Vec<WantedImage> {
+    let plan = &prepared.plan;
+    let image = |image: &PlannedImage| {
+        let nodes = plan.way_to(image).into_iter();
+        let nodes = nodes.filter(|index| prepared.verdicts[index].state != State::Unneeded);
+        WantedImage {
+            id: image.id.clone(),
+            nodes: nodes.map(|index| plan.node(index).id()).collect(),
+        }
+    };
+    plan.images.iter().map(image).collect()
 }
 
 /// The selected images as they are in the output folder now; `made` are the nodes whose results are of this run.

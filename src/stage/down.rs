@@ -4,13 +4,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::event::Verdict;
 use crate::guest;
 use crate::host::process::Output;
 use crate::machine::ending::Down;
 use crate::machine::ssh::SshError;
 use crate::stage::error::StageError;
 use crate::stage::guest::{Session, scaled};
+use crate::verdict::Verdict;
 
 /// Longest time for the guest's answer, under KVM. One that does not say is not known to go down.
 const ANSWER: Duration = Duration::from_secs(30);

@@ -155,7 +155,7 @@ pub enum StageError {
     #[error(transparent)]
     Ssh(#[from] SshError),
     /// A step ended badly.
-    #[error("step `{step}` {why}{}\n  the whole output is in {}", tail_text(.tail), log.display())]
+    #[error("step `{step}` {why}{}", tail_text(.tail))]
     Step {
         /// Its label.
         step: String,
@@ -192,10 +192,18 @@ pub enum StageError {
         wanted: crate::size::ByteSize,
     },
     /// A host tool.
-    #[error("{what}: {source}{}", log.as_ref().map_or(String::new(), |l| format!("\n  the whole output is in {}", l.display())))]
+    #[error("{what}: {source}")]
     Tool {
         what: &'static str,
         log: Option<PathBuf>,
+        source: ProcessError,
+    },
+    /// A playbook failed.
+    #[error("step `{step}`: {source}")]
+    Playbook {
+        /// Its label.
+        step: String,
+        log: PathBuf,
         source: ProcessError,
     },
     /// Publishing.
@@ -257,6 +265,16 @@ impl StageError {
         Self::Port { what, source }
     }
 
+    /// The file with the whole output of what failed, where there is one.
+    pub fn log(&self) -> Option<&Path> {
+        match self {
+            Self::Step { log, .. } | Self::Playbook { log, .. } => Some(log),
+            Self::Tool { log, .. } => log.as_deref(),
+            Self::StepInTrouble { step, .. } => step.log(),
+            _ => None,
+        }
+    }
+
     /// Whether qemu broke down: the same work, started again, may succeed.
     pub fn is_breakdown(&self) -> bool {
         matches!(self, Self::Machine(error) if error.is_breakdown())
@@ -276,6 +294,10 @@ impl StageError {
                 | Self::Package(PackageError::Cancelled | PackageError::File(FsError::Cancelled))
                 | Self::Ssh(SshError::Cancelled)
                 | Self::Sums(SumsError::File(FsError::Cancelled))
+                | Self::Playbook {
+                    source: ProcessError::Cancelled,
+                    ..
+                }
                 | Self::Tool {
                     source: ProcessError::Cancelled,
                     ..
@@ -292,7 +314,9 @@ fn checks_text(results: &[CheckResult]) -> String {
     let skipped = results
         .iter()
         .filter(|result| result.outcome == CheckOutcome::Skipped);
-    let head = format!("{} of {} checks failed", failed.clone().count(), results.len());
+    let names: Vec<_> = failed.clone().map(|result| result.check.as_str()).collect();
+    let (all, names) = (results.len(), names.join(", "));
+    let head = format!("{} of {all} checks failed: {names}", failed.clone().count());
     let mut text = failed.fold(head, |text, result| {
         let seen = result.seen.replace('\n', "\n            ");
         format!(

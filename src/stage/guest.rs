@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::digest::sha256_hex;
 use crate::event::{Stream, What};
-use crate::host::process::clean_line;
+use crate::host::process::{clean_line, keep_tail};
 use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::machine::seed::Seed;
@@ -45,8 +45,6 @@ pub const TCG_FACTOR: u32 = 4;
 const POWER_OFF: Duration = Duration::from_secs(90);
 /// Bytes of one step's output that are logged and reported, so that a guest cannot fill the disk.
 const LOGGED: u64 = 256 << 20;
-/// Lines of a step's output that an error shows.
-const TAIL: usize = 10;
 /// Shortest secret that is taken out of output: shorter ones would blank half of every line.
 const MIN_SECRET: usize = 4;
 
@@ -273,10 +271,7 @@ impl<'a> Session<'a> {
                 if logged <= LOGGED {
                     emit.line(Stream::Step, line.clone());
                 }
-                if tail.len() == TAIL {
-                    tail.remove(0);
-                }
-                tail.push(line);
+                keep_tail(&mut tail, line);
             }
         };
         let code = self

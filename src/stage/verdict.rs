@@ -1,32 +1,82 @@
-//! Why a stage failed, in one word, from its error. Pure.
+//! The kind of failure that an error of a stage is. Pure.
 
 use super::error::StageError;
-use crate::event::Verdict;
+use super::index::IndexError;
+use super::package::PackageError;
+use super::sums::SumsError;
+use crate::deciding::deciding;
+use crate::host::fs::io_verdict;
+use crate::host::process::ProcessError;
+use crate::machine::disk::DiskError;
+use crate::machine::media::iso::IsoError;
+use crate::verdict::Verdict;
 
 /// What the system says when a file system is full (strerror(3)), and what we say.
 const FULL: &str = "no space left";
 
 impl StageError {
-    /// Why, in one word.
+    /// The kind of failure.
     pub fn verdict(&self) -> Verdict {
-        match self {
-            Self::Checks(_) => Verdict::CheckFailed,
-            Self::Installer(failure) => failure.verdict,
-            Self::Machine(error) => or_full(error.verdict(), &error.to_string()),
-            Self::Ssh(error) => error.verdict(),
-            Self::Step { .. } => Verdict::StepFailed,
-            Self::WentDown(error) => error.verdict(),
-            Self::StepInTrouble { trouble, .. } => trouble.verdict(),
-            Self::Disk(_) | Self::Tool { .. } | Self::NoAnsible { .. } => {
-                or_full(Verdict::ToolFailed, &self.to_string())
+        let verdict = match self {
+            // What a guest says of its own disk is another matter than ours.
+            Self::Step { .. } => return Verdict::StepFailed,
+            Self::Checks(_) => return Verdict::CheckFailed,
+            Self::Ssh(error) => return error.verdict(),
+            Self::StepInTrouble { trouble, .. } => return trouble.verdict(),
+            Self::WentDown(error) => return error.verdict(),
+            Self::Installer(failure) => return failure.verdict,
+            Self::Changed { .. } | Self::OtherUpload { .. } | Self::WrongMedia { .. } => {
+                Verdict::DigestDiffers
             }
-            _ => or_full(Verdict::Other, &self.to_string()),
-        }
+            Self::Disk(error) => of_disk(error),
+            Self::Fetch(error) => error.verdict(),
+            Self::File { source, .. } => io_verdict(source),
+            Self::Fs(error)
+            | Self::Index(IndexError::File(error))
+            | Self::Package(PackageError::File(error))
+            | Self::Sums(SumsError::File(error)) => error.verdict(),
+            Self::Iso(IsoError::Unreadable { .. }) => Verdict::NotAnIsoImage,
+            Self::Machine(error) => error.verdict(),
+            Self::NoAnsible { .. } => Verdict::ToolMissing,
+            Self::NoPassword { .. } | Self::NoSecret { .. } => Verdict::NoSecret,
+            Self::Playbook { source, .. } => match of_program(source) {
+                Verdict::ToolFailed => Verdict::PlaybookFailed,
+                other => other,
+            },
+            Self::Tool { source, .. } => of_program(source),
+            Self::TooSmall { .. } => Verdict::TooSmall,
+            Self::Upload(error) => error.verdict(),
+            _ => Verdict::Other,
+        };
+        or_full(verdict, &self.to_string())
     }
 }
 
-/// A full disk is reported by many programs and calls, and is the better answer wherever a host's program or call failed. What
-/// a guest says of its own disk is another matter.
+fn of_disk(error: &DiskError) -> Verdict {
+    match error {
+        DiskError::File { source, .. } => io_verdict(source),
+        DiskError::NamesFile { .. } | DiskError::NotADisk { .. } => Verdict::NotADiskImage,
+        DiskError::Tool { source, .. } => of_program(source),
+        _ => Verdict::ToolFailed,
+    }
+}
+
+/// A program of the host: by what it says, where that tells.
+fn of_program(error: &ProcessError) -> Verdict {
+    match error {
+        ProcessError::NotFound { .. } => Verdict::ToolMissing,
+        ProcessError::TimedOut { .. } => Verdict::TimedOut,
+        ProcessError::Failed { tail, .. } => {
+            let found = deciding(tail.iter().map(String::as_str));
+            found
+                .and_then(|found| found.verdict)
+                .unwrap_or(Verdict::ToolFailed)
+        }
+        _ => Verdict::ToolFailed,
+    }
+}
+
+/// A full disk is reported by many programs and calls, and is the better answer wherever one of them failed.
 fn or_full(verdict: Verdict, message: &str) -> Verdict {
     match verdict {
         Verdict::Other | Verdict::ToolFailed | Verdict::QemuFailed

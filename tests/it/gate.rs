@@ -70,7 +70,7 @@ fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
     let failure = tool("xmllint", &failure, &bench.path(""));
     assert!(failure.contains("a closed port"), "{failure}");
 
-    let logs = ran.stderr.split("logs of this node: [ROOT]/").nth(1).unwrap();
+    let logs = ran.stderr.split("    log     [ROOT]/").nth(1).unwrap();
     let logs = logs.lines().next().unwrap();
     assert!(
         bench

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 11] = [
+const VALUES: [&str; 13] = [
     "boot_command",
     "checksum_list",
+    "deciding",
     "digest",
     "disk_format",
     "emit",
@@ -18,6 +19,7 @@ const VALUES: [&str; 11] = [
     "installer",
     "platform",
     "size",
+    "verdict",
 ];
 
 /// Each module with what it may import beside the values and itself; below first.

@@ -8,6 +8,7 @@ mod boot;
 mod chaos;
 mod daily;
 mod doctor;
+mod failures;
 mod families;
 mod fetch;
 mod full_guest;

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pipeline::internals::deciding::cause;
 use pipeline::internals::event::{
-    CheckOutcome, CheckResult, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, What,
+    CheckOutcome, CheckResult, Event, FailureInfo, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict,
+    WantedImage, What,
 };
 use pipeline::internals::report;
 use pipeline::internals::report::style::Style;
-use pipeline::internals::report::summary::RunSummary;
+use pipeline::internals::report::summary::{Page, RunSummary};
 use pipeline::internals::report::{Options, Progress, Verbosity, junit};
 
 use crate::support::{Bench, tool};
@@ -45,6 +47,14 @@ fn options(progress: Progress, verbosity: Verbosity, paper: &Paper) -> Options {
         out: Box::new(paper.clone()),
         events: None,
         journal: None,
+    }
+}
+
+fn page(width: Option<usize>) -> Page {
+    Page {
+        style: Style::PLAIN,
+        width,
+        store: String::new(),
     }
 }
 
@@ -85,6 +95,10 @@ fn started(nodes: Vec<NodeInfo>) -> What {
         folder: "store/runs/20260203-040500".to_owned(),
         pipeline: "fleet".to_owned(),
         manifest: "/srv/images.toml".to_owned(),
+        images: vec![WantedImage {
+            id: "debian12-3G-base".to_owned(),
+            nodes: nodes.iter().map(|node| node.id.clone()).collect(),
+        }],
         nodes,
     }
 }
@@ -110,7 +124,12 @@ fn ended(outcome: Outcome, seconds: f64, mib: Option<u64>, message: Option<&str>
         seconds,
         bytes: mib.map(|mib| mib << 20),
         message: message.map(str::to_owned),
-        verdict: None,
+        failure: (outcome == Outcome::Failed).then(|| FailureInfo {
+            verdict: Verdict::StepFailed,
+            cause: cause(message.unwrap_or_default()),
+            log: "store/runs/20260203-040500/provision-debian12-base/packages.sh.log".to_owned(),
+            kept: false,
+        }),
     }
 }
 
@@ -294,7 +313,7 @@ fn output_of_steps_is_shown_to_those_who_ask() {
 fn the_summary_says_what_where_how_large_how_long_and_what_next() {
     let summary = |events: &[Event]| {
         let options = options(Progress::Plain, Verbosity::Normal, &Paper::default());
-        watch(events, options).render(Style::PLAIN)
+        watch(events, options).render(&page(None))
     };
     insta::assert_snapshot!(summary(&a_good_run()), @"
     image              size     disk               file
@@ -496,7 +515,7 @@ fn checks_are_told_as_they_end_and_summed_up() {
                second line
     04:05:09 check bad: agent not run: depends on network, which failed
     "#);
-    insta::assert_snapshot!(summary.render(Style::PLAIN), @"
+    insta::assert_snapshot!(summary.render(&page(None)), @"
     image             size     disk        file
     debian12-3G-base  182 MiB  3 GiB  new  out/debian12-3G-base/debian12-3G-base.qcow2.gz
 

@@ -63,7 +63,12 @@ fn a_guest_that_panics_fails_its_node_at_once_with_its_console() {
     let ran = bench.run(&["run", "m.toml", "--distro", "panics"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
-    for expected in ["Unable to mount root fs", "logs of this node: ", "not started"] {
+    for expected in [
+        "Unable to mount root fs",
+        "    log     ",
+        "    next    pipeline logs provision/panics-base",
+        "not done",
+    ] {
         assert!(ran.stderr.contains(expected), "no `{expected}` in\n{}", ran.all());
     }
     assert!(!bench.path("out").exists());

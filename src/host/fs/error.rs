@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::size::ByteSize;
+use crate::verdict::Verdict;
 
 use super::stat::free_space;
 
@@ -66,9 +67,28 @@ impl FsError {
         }
     }
 
+    /// The kind of failure.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Full { .. } => Verdict::DiskFull,
+            Self::Io { source, .. } => io_verdict(source),
+            Self::Cancelled | Self::Changed { .. } => Verdict::Other,
+        }
+    }
+
     /// Whether the file (or a folder above it) does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The kind of failure that an error of the system is.
+pub fn io_verdict(source: &io::Error) -> Verdict {
+    use io::ErrorKind;
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Verdict::DiskFull,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Verdict::PermissionDenied,
+        _ => Verdict::Other,
     }
 }
 

@@ -15,7 +15,7 @@ pub use atomic::exchange_folder;
 pub use atomic::place_as;
 pub use atomic::sync_folder;
 pub use atomic::write_atomic;
-pub use error::FsError;
+pub use error::{FsError, io_verdict};
 pub use hash::Chunk;
 pub use hash::HashThreads;
 pub use hash::hash_file;

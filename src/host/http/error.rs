@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::CertificateError;
 
 use crate::size::{ByteSize, show_duration};
+use crate::verdict::Verdict;
 
 /// Whom we talk to: the server of the URL, or the proxy that stands before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum TlsFault {
     WrongName,
     /// It does not let us in: it wants another certificate of ours, or one at all.
     NotLetIn(String),
+    /// It speaks no TLS there.
+    PlainHttp,
     /// This host trusts no server: it has no certificates of authorities.
     NoRoots,
     /// Something else, in rustls' words.
@@ -65,6 +68,9 @@ impl fmt::Display for TlsFault {
             Self::NotLetIn(alert) => write!(
                 f,
                 "it wants a client certificate that it trusts, and says {alert}; check which certificate is shown to it"
+            ),
+            Self::PlainHttp => f.write_str(
+                "it speaks plain HTTP there; write http:// instead of https://, or the port of its TLS",
             ),
             Self::NoRoots => f.write_str(
                 "this host has no certificates of authorities; install the package ca-certificates, or point \
@@ -199,6 +205,37 @@ impl HttpError {
         }
     }
 
+    /// The kind of failure.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Dns { .. } | Self::Refused { .. } | Self::Unanswered { .. } | Self::Unreachable { .. } => {
+                Verdict::ServerUnreachable
+            }
+            Self::ProxyRefused { .. } | Self::ProxyUrl { .. } | Self::Status { status: 407, .. } => {
+                Verdict::Proxy
+            }
+            Self::Status {
+                status: 401 | 403, ..
+            } => Verdict::AccessDenied,
+            Self::Status {
+                status: 404 | 410, ..
+            } => Verdict::NotFound,
+            Self::Tls {
+                fault: TlsFault::PlainHttp,
+                ..
+            } => Verdict::PlainHttp,
+            Self::Tls { .. } => Verdict::Tls,
+            Self::Cancelled | Self::Source { .. } | Self::Url { .. } => Verdict::Other,
+            Self::Cut { .. }
+            | Self::SendCut { .. }
+            | Self::Io { .. }
+            | Self::Silent { .. }
+            | Self::Protocol { .. }
+            | Self::Redirects { .. }
+            | Self::Status { .. } => Verdict::ServerError,
+        }
+    }
+
     /// The cause without the remedy, in one line.
     pub fn brief(&self) -> String {
         let text = self.to_string();
@@ -303,6 +340,13 @@ fn tls_fault(error: &rustls::Error) -> TlsFault {
     ) = error
     {
         return TlsFault::NotLetIn(format!("{alert:?}"));
+    }
+    // What a server says in plain text is no record of TLS (RFC 8446, 5.1).
+    if matches!(
+        error,
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)
+    ) {
+        return TlsFault::PlainHttp;
     }
     let rustls::Error::InvalidCertificate(certificate) = error else {
         let text = error.to_string();

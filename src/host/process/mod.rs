@@ -21,6 +21,7 @@ use std::{fmt, thread};
 use self::before_exec::{die_with_us, forgo_privileges, own_session};
 use self::child::Group;
 use super::cancel::Cancel;
+use crate::deciding::may_decide;
 
 pub use self::child::{Left, Running};
 pub use self::error::{ProcessError, tail_text};
@@ -364,13 +365,14 @@ impl Cmd {
     }
 }
 
-/// Keeps a line of output for an error message.
+/// Keeps a line of output for an error message: the last ones, and of those before them what may say why it failed.
 pub fn keep_tail(tail: &mut Vec<String>, line: String) {
     if line.is_empty() {
         return;
     }
     if tail.len() == TAIL {
-        tail.remove(0);
+        let talk = tail.iter().position(|line| !may_decide(line));
+        tail.remove(talk.unwrap_or(1));
     }
     tail.push(line);
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::event::Verdict;
 use crate::host::process::{ProcessError, tail_text};
 use crate::size::show_duration;
+use crate::verdict::Verdict;
 
 /// What went wrong on the way into a guest.
 #[derive(Debug, thiserror::Error)]

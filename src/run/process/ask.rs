@@ -11,7 +11,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
 
 use super::{Failure, FailureKind, PROTOCOL, RELEASED, Request, Said, VERB};
-use crate::event::{Event, Stream, Verdict, What};
+use crate::event::{Event, Stream, What};
 use crate::host::cancel::Cancel;
 use crate::host::facts::{OomKill, OomWatch};
 use crate::host::process::{Cmd, Output, keep_tail, read_lines, status_text, tail_text};
@@ -21,6 +21,7 @@ use crate::stage::presence::{self, Presence};
 use crate::stage::result::Taken;
 use crate::stage::task::Made;
 use crate::stage::{Order, Site, Work};
+use crate::verdict::Verdict;
 
 /// This program, even if its file was replaced meanwhile (proc(5)).
 const OURSELVES: &str = "/proc/self/exe";

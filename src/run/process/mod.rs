@@ -19,18 +19,19 @@ use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Attend, ask};
 pub use self::serve::serve;
-use crate::event::{Event, Verdict};
+use crate::event::Event;
 use crate::machine::spec::Accel;
 use crate::manifest::model::Secret;
 use crate::stage::aftermath::OnError;
 use crate::stage::result::{Given, Taken};
 use crate::stage::task::Made;
 use crate::stage::{Order, Work};
+use crate::verdict::Verdict;
 
 /// The hidden verb of the command line that runs [`serve`].
 pub const VERB: &str = "execute-node";
 /// Version of request and answers. A process refuses a request of another version: raise it when a field changes.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 /// The line that lets a held machine go.
 const RELEASED: &str = "released";
 
@@ -91,8 +92,10 @@ enum Said {
 pub struct Failure {
     /// The whole message.
     pub message: String,
-    /// Why, in one word.
+    /// The kind of failure.
     pub verdict: Verdict,
+    /// The file with the whole output of what failed.
+    pub log: Option<PathBuf>,
     /// What follows from it.
     pub kind: FailureKind,
 }
@@ -140,10 +143,10 @@ mod tests {
         let refused = |line: &str| Request::read(line).err().unwrap();
         let why = refused("{\"protocol\": 99, \"what\": \"unknown\"}");
         assert!(
-            why.contains("version 1, this one has version 99; both sides"),
+            why.contains("version 2, this one has version 99; both sides"),
             "{why}"
         );
-        let why = refused("{\"protocol\": 1}");
+        let why = refused("{\"protocol\": 2}");
         assert!(
             why.contains("cannot read its request: missing field `node`"),
             "{why}"

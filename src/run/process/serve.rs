@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use super::{Failure, FailureKind, RELEASED, Request, Said};
 use crate::emit::Emitter;
-use crate::event::{Event, Verdict};
+use crate::event::Event;
 use crate::host::cancel::Cancel;
 use crate::manifest::secret::SecretValue;
 use crate::run::signals;
 use crate::stage::error::StageError;
 use crate::stage::result::Taken;
 use crate::stage::{Site, Work};
+use crate::verdict::Verdict;
 
 /// How often it looks whether all events are written.
 const POLL: Duration = Duration::from_millis(20);
@@ -33,7 +34,7 @@ pub fn serve() -> io::Result<()> {
     input.read_line(&mut line)?;
     let request = match Request::read(&line) {
         Ok(request) => request,
-        Err(message) => return say(&failure(message, Verdict::Other, FailureKind::Failed)),
+        Err(message) => return say(&failed(message, Verdict::Other)),
     };
     drop(line);
     let released = Cancel::default();
@@ -78,14 +79,28 @@ pub fn serve() -> io::Result<()> {
 fn work(work: &Work, taken: &Taken, out: &Path, site: &Site) -> Said {
     match catch_unwind(AssertUnwindSafe(|| work.run(taken, out, site))) {
         Ok(Ok(made)) => Said::Made(Box::new(made)),
-        Ok(Err(error)) => failure(error.to_string(), error.verdict(), kind(&error)),
+        Ok(Err(error)) => Said::Failed(Failure {
+            message: error.to_string(),
+            verdict: error.verdict(),
+            log: error.log().map(Path::to_owned),
+            kind: kind(&error),
+        }),
         Err(panic) => {
             let what = panic.downcast_ref::<String>().map(String::as_str);
             let what = what.or_else(|| panic.downcast_ref::<&str>().copied());
             let message = format!("a bug in pipeline: {}", what.unwrap_or("no message"));
-            failure(message, Verdict::Bug, FailureKind::Failed)
+            failed(message, Verdict::Bug)
         }
     }
+}
+
+fn failed(message: String, verdict: Verdict) -> Said {
+    Said::Failed(Failure {
+        message,
+        verdict,
+        log: None,
+        kind: FailureKind::Failed,
+    })
 }
 
 fn kind(error: &StageError) -> FailureKind {
@@ -96,14 +111,6 @@ fn kind(error: &StageError) -> FailureKind {
     } else {
         FailureKind::Failed
     }
-}
-
-fn failure(message: String, verdict: Verdict, kind: FailureKind) -> Said {
-    Said::Failed(Failure {
-        message,
-        verdict,
-        kind,
-    })
 }
 
 /// Follows what comes after the request.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use super::list::ListError;
 use crate::digest::Digest;
+use crate::host::fs::io_verdict;
 use crate::host::http::HttpError;
 use crate::size::ByteSize;
+use crate::verdict::Verdict;
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,23 @@ pub enum FetchError {
     /// The file that takes the bytes cannot be used.
     #[error("could not use {}: {source}; check that it can be written", .path.display())]
     Part { path: PathBuf, source: std::io::Error },
+}
+
+impl FetchError {
+    /// The kind of failure: of several sources that of the first, except that other bytes than expected come before all.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Cancelled => Verdict::Other,
+            Self::DiskFull { .. } => Verdict::DiskFull,
+            Self::Failed { failures, .. } => {
+                let all = || failures.iter().map(|failure| failure.reason.verdict());
+                let differs = all().find(|verdict| *verdict == Verdict::DigestDiffers);
+                differs.or_else(|| all().next()).unwrap_or(Verdict::Other)
+            }
+            Self::List(error) => error.verdict(),
+            Self::Part { source, .. } => io_verdict(source),
+        }
+    }
 }
 
 /// Why one source failed.
@@ -80,6 +99,9 @@ pub enum Reason {
         /// Whether the server named it.
         announced: bool,
     },
+    /// A checksum file that is none.
+    #[error("it is larger than any checksum file; check the URL")]
+    LongList,
     /// Part of the file although the whole was asked for.
     #[error(
         "the server answers with a part of the file although all of it was asked for; use another mirror"
@@ -97,6 +119,17 @@ pub(super) enum Fault {
 }
 
 impl Reason {
+    /// The kind of failure.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Http(error) => error.verdict(),
+            Self::Local(error) if error.kind() == std::io::ErrorKind::NotFound => Verdict::NotFound,
+            Self::Local(error) => io_verdict(error),
+            Self::Mismatch { .. } => Verdict::DigestDiffers,
+            Self::TooLong { .. } | Self::Unasked | Self::LongList => Verdict::ServerError,
+        }
+    }
+
     /// Whether another attempt at the same source makes sense.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Http(e) if e.is_transient())

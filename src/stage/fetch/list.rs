@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use super::error::FetchError;
+use super::error::{FetchError, Reason};
 use super::local;
 use crate::checksum_list::{Missing, digest_of};
 use crate::digest::Digest;
@@ -15,6 +15,7 @@ use crate::host::http::{Client, Get, HttpError, redact};
 use crate::host::process::{Cmd, ProcessError};
 use crate::host::tools;
 use crate::manifest::model::ChecksumList;
+use crate::verdict::Verdict;
 
 /// The largest list, or signature; real ones have a few kilobytes.
 const LARGEST: usize = 4 << 20;
@@ -28,7 +29,7 @@ const VERIFY: Duration = Duration::from_secs(60);
 pub enum ListError {
     /// It cannot be fetched.
     #[error("cannot fetch the checksum file {url}: {reason}")]
-    Unavailable { url: String, reason: String },
+    Unavailable { url: String, reason: Reason },
     #[error(
         "the signature of the checksum file {url} is not good: {reason}\n  \
          is the keyring the publisher's (binary: `gpg --dearmor` makes one)? if so, do not trust this source"
@@ -60,6 +61,18 @@ pub enum ListError {
         /// Names that fit equally well.
         fitting: Vec<String>,
     },
+}
+
+impl ListError {
+    /// The kind of failure.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Unavailable { reason, .. } => reason.verdict(),
+            Self::Signature { .. } => Verdict::BadSignature,
+            Self::NotListed { .. } => Verdict::NotFound,
+            Self::Ambiguous { .. } => Verdict::Other,
+        }
+    }
 }
 
 /// The digest that a list has for the file of `url`. `folder` is private and may be written to.
@@ -130,27 +143,27 @@ fn listed(names: &[String]) -> String {
 
 /// The whole of a small file by URL or path.
 fn get(url: &str, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
-    let unavailable = |reason: String| {
+    let unavailable = |reason: Reason| {
         let url = redact(url);
         FetchError::List(ListError::Unavailable { url, reason })
     };
     if let Some(path) = local::path_of(url) {
-        return fs::read(path).map_err(|error| unavailable(error.to_string()));
+        return fs::read(path).map_err(|error| unavailable(Reason::Local(error)));
     }
     let from_http = |error: HttpError| match error {
         HttpError::Cancelled => FetchError::Cancelled,
-        error => unavailable(error.to_string()),
+        error => unavailable(error.into()),
     };
     let get = Get::new(url);
     let (head, mut body) = Client::default().get(&get, cancel).map_err(from_http)?;
     if head.status != 200 {
-        return Err(unavailable(head.error().to_string()));
+        return Err(unavailable(head.error().into()));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next(cancel).map_err(from_http)? {
         bytes.extend(chunk);
         if bytes.len() > LARGEST {
-            return Err(unavailable("it is larger than any checksum file".to_owned()));
+            return Err(unavailable(Reason::LongList));
         }
     }
     Ok(bytes)

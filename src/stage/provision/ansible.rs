@@ -23,7 +23,7 @@ const COMMON_ARGS_VARIABLE: &str = "ANSIBLE_SSH_COMMON_ARGS";
 /// Runs it; what it says goes to the log, and becomes events.
 ///
 /// # Errors
-/// [`StageError::NoAnsible`], [`StageError::Tool`], [`StageError::File`] and those of the connection.
+/// [`StageError::NoAnsible`], [`StageError::Playbook`], [`StageError::File`] and those of the connection.
 pub fn playbook(
     ansible: &AnsibleStep,
     step: &PlannedStep,
@@ -73,9 +73,9 @@ pub fn playbook(
         ProcessError::NotFound { .. } => StageError::NoAnsible {
             step: step.label.clone(),
         },
-        source => StageError::Tool {
-            what: "ansible",
-            log: Some(log),
+        source => StageError::Playbook {
+            step: step.label.clone(),
+            log,
             source,
         },
     })

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pipeline::internals::event::{
-    CheckOutcome, CheckResult, Event, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict, What,
+    CheckOutcome, CheckResult, Event, FailureInfo, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict,
+    WantedImage, What,
 };
 use serde_json::Value;
 
@@ -80,6 +81,10 @@ fn every_kind() -> Vec<What> {
             pipeline: "p".to_owned(),
             manifest: "m".to_owned(),
             nodes: vec![node],
+            images: vec![WantedImage {
+                id: text(),
+                nodes: vec![text()],
+            }],
         },
         What::NodeWaiting { reason: text() },
         What::NodeStarted,
@@ -104,7 +109,12 @@ fn every_kind() -> Vec<What> {
             seconds: 1.0,
             bytes: Some(1),
             message: Some(text()),
-            verdict: Some(Verdict::KernelPanic),
+            failure: Some(FailureInfo {
+                verdict: Verdict::KernelPanic,
+                cause: text(),
+                log: text(),
+                kept: true,
+            }),
         },
         What::RunFinished {
             built: 1,

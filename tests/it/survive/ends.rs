@@ -61,6 +61,7 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
         .spawn()
         .unwrap();
     let (mut verdicts, mut messages, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut panic = Value::Null;
     let mut signals = ["-ABRT", "-KILL"].iter();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -79,6 +80,9 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
         if event["outcome"] == "failed" {
             verdicts.push((node, event["verdict"].as_str().unwrap().to_owned()));
             messages.push(event["message"].as_str().unwrap().to_owned());
+            if event["verdict"] == "kernel_panic" {
+                panic = event;
+            }
         }
     }
     assert_eq!(child.wait().unwrap().code(), Some(1));
@@ -143,13 +147,11 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
     let screen = run.join("provision-panics-base/provision/screen.png");
     assert!(fs::read(screen).unwrap().starts_with(b"\x89PNG"));
     // The message has the lines that matter, and where the rest is.
-    let panicked = messages
-        .iter()
-        .find(|message| message.contains("panicked"))
-        .unwrap();
+    let panicked = panic["message"].as_str().unwrap();
+    assert_eq!(panic["cause"], panicked.lines().next().unwrap());
     assert!(
-        panicked.contains("\n  verdict: kernel panic\n  logs of this node: "),
-        "{panicked}"
+        panic["log"].as_str().unwrap().ends_with("/provision-panics-base"),
+        "{panic}"
     );
     assert!(
         panicked.lines().filter(|line| line.starts_with("  | ")).count() <= 10,
@@ -315,7 +317,7 @@ fn a_machine_starts_although_the_folder_for_temporary_files_has_a_long_path() {
     };
     // As far as the guest goes: it came up, and switched itself off.
     let ran = run(&["run", "m.toml"]);
-    assert!(ran.stderr.contains("verdict: guest died"), "{}", ran.all());
+    assert!(ran.stderr.contains("guest died: provision x-f"), "{}", ran.all());
     let told = run(&["doctor"]);
     let line = told.stdout.lines().find(|line| line.contains(" sockets "));
     assert!(

@@ -12,7 +12,7 @@ use super::InstallerWork;
 use super::answers::{Answers, INSTALLED};
 use super::heard::{Heard, Wrong};
 use crate::emit::Emitter;
-use crate::event::{Stream, Unit, Verdict, What};
+use crate::event::{Stream, Unit, What};
 use crate::host::syslog::Syslog;
 use crate::installer::{self, Delivery, Seen};
 use crate::machine::error::MachineError;
@@ -21,6 +21,7 @@ use crate::size::show_duration;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::scaled;
+use crate::verdict::Verdict;
 
 /// How long an installer may show no sign of life (console, syslog, requests, disk), under KVM.
 const SILENCE: Duration = Duration::from_secs(3 * 60);

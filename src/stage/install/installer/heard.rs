@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
-use crate::event::Verdict;
 use crate::installer::{Fatal, Program, Seen, Watch};
 use crate::machine::console::Console;
+use crate::verdict::Verdict;
 
 /// What has gone wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

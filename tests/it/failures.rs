@@ -1,0 +1,185 @@
+//! What an operator sees when something failed: each cause once, last on the screen, with what it cost and how to go on.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use pipeline::internals::digest::sha256_hex;
+use serde_json::Value;
+
+use crate::support::Bench;
+use crate::support::http::{DeadPort, Fault, Server};
+
+/// Lines that a run may print, however much fails in it.
+const LINES: usize = 60;
+
+/// Ten distros, six flavors and five sizes: 300 images. Each distro has a mirror where nothing listens.
+fn fleet(ports: &[DeadPort]) -> String {
+    let mut text = String::new();
+    for number in 0..10 {
+        let port = ports[number % ports.len()].port();
+        write!(
+            text,
+            "[distros.debian{number}]\nfamily = \"debian\"\nversion = \"12\"\ncpus = 1\n\
+             source = {{ bootstrap = {{ suite = \"bookworm\", mirror = \"http://127.0.0.1:{port}/debian\" }} }}\n"
+        )
+        .unwrap();
+    }
+    for flavor in ["base", "web", "db", "ci", "gpu", "desk"] {
+        writeln!(text, "[flavors.{flavor}]\nsteps = [{{ inline = \"true\" }}]").unwrap();
+        for number in 0..10 {
+            write!(
+                text,
+                "[[images]]\ndistro = \"debian{number}\"\nflavor = \"{flavor}\"\n\
+                 sizes = [\"3G\", \"4G\", \"5G\", \"6G\", \"7G\"]\n"
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn three_hundred_images_with_ten_dead_mirrors_fail_on_one_page() {
+    let bench = Bench::new();
+    for (causes, ports) in [(1, 1), (10, 10)] {
+        let ports: Vec<_> = (0..ports).map(|_| DeadPort::new()).collect();
+        bench.write("fleet.toml", fleet(&ports));
+        let ran = bench.run(&["run", "fleet.toml", "--jobs", "10"]);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        let lines: Vec<_> = ran.stderr.lines().collect();
+        assert!(lines.len() <= LINES, "{} lines:\n{}", lines.len(), ran.stderr);
+        assert!(!ran.stderr.contains("not started"), "{}", ran.stderr);
+        let entries = lines
+            .iter()
+            .filter(|line| line.contains("FAILED mirror unreachable: install debian"));
+        assert_eq!(entries.count(), causes, "{}", ran.stderr);
+        let port = ports[0].port();
+        let cause = format!(
+            "    Could not connect to 127.0.0.1:{port} (127.0.0.1). - connect (111: Connection refused)"
+        );
+        assert_eq!(
+            lines.iter().filter(|line| **line == cause).count(),
+            1,
+            "{}",
+            ran.stderr
+        );
+        let words = match causes {
+            1 => "    images  all 300",
+            _ => "FAILED mirror unreachable: install debian0; 30 images; log install-debian0/mmdebstrap.log",
+        };
+        assert!(lines.contains(&words), "no `{words}` in\n{}", ran.stderr);
+        let last = [
+            "    next    pipeline logs install/debian0",
+            "fix the cause and run the same command again: what is done comes from the store",
+        ];
+        assert_eq!(lines[lines.len() - 2..], last, "{}", ran.stderr);
+    }
+    // What was left out there is here.
+    let logs = bench.run(&["logs", "install/debian7"]);
+    for expected in [
+        "installing packages: `mmdebstrap` exited with code",
+        "  | E: Failed to fetch",
+    ] {
+        assert!(
+            logs.stdout.contains(expected),
+            "no `{expected}` in\n{}",
+            logs.all()
+        );
+    }
+}
+
+/// A mirror that lacks the suite, and one that speaks plain HTTP on the port of its TLS.
+#[test]
+fn what_a_mirror_does_not_have_is_no_failure_of_a_tool() {
+    let bench = Bench::new();
+    let server = Server::start(Vec::new()).always(Fault::Status(404, Vec::new()));
+    let distro = |name: &str, scheme: &str| {
+        let mirror = server.url("/none").replace("http://", scheme);
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\ncpus = 1\n\
+             source = {{ bootstrap = {{ suite = \"bookwurm\", mirror = \"{mirror}\" }} }}\n\
+             [[images]]\ndistro = \"{name}\"\nflavor = \"base\"\nsizes = [\"3G\"]\n"
+        )
+    };
+    let text = format!(
+        "{}{}[flavors.base]\n",
+        distro("suite", "http://"),
+        distro("port", "https://")
+    );
+    bench.write("m.toml", text);
+    let found = failures(&bench, &["run", "m.toml", "--format=json"]);
+    let (suite, port) = (&found["install/suite"], &found["install/port"]);
+    assert_eq!(suite["verdict"], "no_such_suite", "{suite}");
+    assert!(
+        suite["cause"]
+            .as_str()
+            .unwrap()
+            .contains("bookwurm Release' does not have"),
+        "{suite}"
+    );
+    assert_eq!(port["verdict"], "plain_http", "{port}");
+    assert!(
+        suite["log"]
+            .as_str()
+            .unwrap()
+            .ends_with("/install-suite/mmdebstrap.log"),
+        "{suite}"
+    );
+}
+
+/// Media that cannot be fetched or used: each for a reason of its own.
+#[test]
+fn media_that_fail_have_a_kind_of_failure_each() {
+    let bench = Bench::new();
+    let server = Server::start(b"a medium".to_vec());
+    let (there, dead) = (server.url("/disk.raw"), DeadPort::new());
+    let zeros = "0".repeat(64);
+    let digest = sha256_hex(b"a medium");
+    let dead = format!("http://127.0.0.1:{}/disk.raw", dead.port());
+    let plain = there.replace("http://", "https://");
+    let mut text = "[flavors.base]\n".to_owned();
+    for (name, url, digest) in [
+        ("differs", &there, &zeros),
+        ("plain", &plain, &digest),
+        ("dead", &dead, &digest),
+    ] {
+        write!(
+            text,
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\ncpus = 1\n\
+             source = {{ disk = {{ url = \"{url}\", sha256 = \"{digest}\", user = \"root\" }} }}\n\
+             [[images]]\ndistro = \"{name}\"\nflavor = \"base\"\nsizes = [\"3G\"]\n"
+        )
+        .unwrap();
+    }
+    bench.write("m.toml", text);
+    let found = failures(&bench, &["run", "m.toml", "--format=json"]);
+    let verdicts: BTreeMap<_, _> = found
+        .iter()
+        .map(|(node, failure)| {
+            (
+                node.split_once('/').unwrap().1,
+                failure["verdict"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("dead", "server_unreachable"),
+        ("differs", "digest_differs"),
+        ("plain", "plain_http"),
+    ];
+    assert_eq!(verdicts, BTreeMap::from(expected), "{found:#?}");
+}
+
+/// The events of nodes that failed, by node.
+fn failures(bench: &Bench, args: &[&str]) -> BTreeMap<String, Value> {
+    let ran = bench.run(args);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let events = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let failed = events.filter(|event| event["outcome"] == "failed");
+    failed
+        .map(|event| (event["node"].as_str().unwrap().to_owned(), event))
+        .collect()
+}
