@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::took::By;
 use crate::verdict::Verdict;
 
 /// Format revision of events as JSON (docs/events.md); grows when a field changes its meaning or goes away.
@@ -113,9 +114,15 @@ pub struct NodeInfo {
     pub subject: String,
     /// Whether the store has its result already.
     pub cached: bool,
-    /// Seconds an earlier run took for it, where one is known.
+    /// Seconds that it may take, where earlier runs tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<f64>,
+    /// What that rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_by: Option<By>,
+    /// What it has in common with nodes of its stage that take about as long.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alike: String,
 }
 
 /// An image that is wanted, and what leads to it.

@@ -270,3 +270,7 @@ pub mod stage {
 pub mod store {
     pub use crate::store::{Claim, Store};
 }
+
+pub mod took {
+    pub use crate::took::{By, Job, Times};
+}

@@ -29,6 +29,7 @@ mod size;
 mod stage;
 mod store;
 mod syntax;
+mod took;
 mod verdict;
 
 pub use cli::main;

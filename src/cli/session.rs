@@ -33,6 +33,8 @@ pub fn node(verb: &str, subject: &str) -> NodeInfo {
         subject: subject.to_owned(),
         cached: false,
         expected_seconds: None,
+        expected_by: None,
+        alike: String::new(),
     }
 }
 

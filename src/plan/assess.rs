@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::graph::Plan;
 use super::node::{Bond, Node, Results};
 use super::reason::differences;
+use crate::event::FailureInfo;
+use crate::took::{By, Expected};
 
 /// What the plan wants to know about results.
 pub trait Lookup<W> {
@@ -16,6 +19,10 @@ pub trait Lookup<W> {
     fn has(&self, plan: &Plan<W>, index: NodeIndex) -> Result<(), Option<String>>;
     /// What was last built for this subject: inputs, seconds, bytes.
     fn last(&self, node: &Node<W>) -> Option<LastBuild>;
+    /// How long it may take.
+    fn expected(&self, node: &Node<W>) -> Option<Expected>;
+    /// Why the last attempt to build it failed, if it did.
+    fn failed(&self, node: &Node<W>) -> Option<LastFailure>;
 }
 
 /// What is remembered of the last build of a subject.
@@ -28,6 +35,25 @@ pub struct LastBuild {
     pub seconds: f64,
     /// How large its result was, in bytes.
     pub bytes: u64,
+}
+
+/// The last attempt to build a node, which failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LastFailure {
+    pub at: Timestamp,
+    /// The run that tried.
+    pub run: String,
+    #[serde(flatten)]
+    pub failure: FailureInfo,
+    /// Whether something that its result depends on has changed since.
+    pub changed_since: bool,
+}
+
+impl LastFailure {
+    /// `no such package: Unable to locate package sudoo`.
+    pub fn why(&self) -> String {
+        format!("{}: {}", self.failure.verdict, self.failure.cause)
+    }
 }
 
 /// State of a node before a run.
@@ -50,8 +76,10 @@ pub struct Verdict {
     pub rebuild: bool,
     /// In words; empty for a cached node.
     pub reason: String,
-    /// Seconds that an earlier build took.
-    pub seconds: Option<f64>,
+    /// How long it may take, where earlier runs tell.
+    pub expected: Option<Expected>,
+    /// Why the last attempt failed; only of a node that must run.
+    pub failed: Option<LastFailure>,
     /// Bytes that an earlier build wrote.
     pub bytes: Option<u64>,
 }
@@ -106,7 +134,10 @@ pub fn assess<W>(
                 reason(plan, index, last.as_ref(), why_absent, &todo)
             }
         };
-        let (seconds, bytes) = last.map_or((None, None), |l| (Some(l.seconds), Some(l.bytes)));
+        let took = last.as_ref().map(|last| Expected {
+            seconds: last.seconds,
+            by: By::Subject,
+        });
         verdicts.insert(
             index,
             Verdict {
@@ -115,8 +146,9 @@ pub fn assess<W>(
                     || outdated.contains(&index)
                     || matches!(present[&index], Err(Some(_))),
                 reason,
-                seconds,
-                bytes,
+                expected: lookup.expected(node).or(took),
+                failed: (state == State::Todo).then(|| lookup.failed(node)).flatten(),
+                bytes: last.map(|last| last.bytes),
             },
         );
     }

@@ -90,6 +90,7 @@ impl<W> Nodes<W> {
             cost: draft.cost,
             downloads: Vec::new(),
             term: None,
+            alike: String::new(),
         };
         let needs: Vec<_> = node
             .takes
@@ -103,6 +104,18 @@ impl<W> Nodes<W> {
         }
         self.order.push(index);
         index
+    }
+
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Names what all nodes that were added since then have in common with their like.
+    pub fn alike_since(&mut self, count: usize, alike: &str) {
+        for index in self.order.get(count..).unwrap_or_default() {
+            alike.clone_into(&mut self.graph[*index].alike);
+        }
     }
 
     /// The same for a node that downloads.

@@ -7,6 +7,8 @@ use std::fmt;
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
+use crate::took::Job;
+
 /// A kind of work, as plans and stores know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
@@ -185,12 +187,24 @@ pub struct Node<W> {
     pub downloads: Vec<String>,
     /// A term that selects it, as in `distro=debian12`.
     pub term: Option<(&'static str, String)>,
+    /// What it has in common with nodes of its stage that take about as long: distro and flavor of an image; empty where
+    /// nothing is known.
+    pub alike: String,
 }
 
 impl<W> Node<W> {
     /// `stage/subject`, unique in a plan.
     pub fn id(&self) -> String {
         format!("{}/{}", self.stage, self.subject)
+    }
+
+    /// As the estimates of times know it.
+    pub fn job(&self) -> Job<'_> {
+        Job {
+            stage: self.stage.name,
+            subject: &self.subject,
+            alike: &self.alike,
+        }
     }
 
     /// The server that it downloads from first; none for a file of this host.

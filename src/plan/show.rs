@@ -7,10 +7,11 @@ use petgraph::dot::{Config, Dot};
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use super::assess::{State, Verdict};
+use super::assess::{LastFailure, State, Verdict};
 use super::graph::Plan;
 use super::node::{Cost, Node};
 use crate::size::{ByteSize, show_seconds};
+use crate::took::By;
 
 pub type Verdicts = BTreeMap<NodeIndex, Verdict>;
 
@@ -44,18 +45,16 @@ pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
             State::Todo => {
                 totals.todo += 1;
                 totals.machines += node.cost.machines;
-                match (verdict.seconds, verdict.bytes) {
-                    (Some(seconds), Some(bytes)) => {
-                        totals.seconds += seconds;
-                        let sum = if node.downloads.is_empty() {
-                            &mut totals.write_bytes
-                        } else {
-                            &mut totals.fetch_bytes
-                        };
-                        *sum += bytes;
-                    }
-                    _ => totals.unknown += 1,
+                match verdict.expected {
+                    Some(expected) => totals.seconds += expected.seconds,
+                    None => totals.unknown += 1,
                 }
+                let sum = if node.downloads.is_empty() {
+                    &mut totals.write_bytes
+                } else {
+                    &mut totals.fetch_bytes
+                };
+                *sum += verdict.bytes.unwrap_or(0);
             }
         }
     }
@@ -96,8 +95,15 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
                 if !node.downloads.is_empty() {
                     let _ = write!(out, "; from {}", sources(&node.downloads));
                 }
-                if let Some(seconds) = verdict.seconds {
-                    let _ = write!(out, " (took {} last time)", show_seconds(seconds));
+                if let Some(failed) = &verdict.failed {
+                    let _ = write!(out, "; the last attempt failed: {}", failed.why());
+                }
+                if let Some(expected) = verdict.expected {
+                    let took = show_seconds(expected.seconds);
+                    let _ = match expected.by {
+                        By::Subject => write!(out, " (took {took} last time)"),
+                        By::Alike | By::Stage => write!(out, " (about {took}, as others took)"),
+                    };
                 }
             }
             let kept = out.trim_end().len();
@@ -169,6 +175,9 @@ struct JsonNode<'a> {
     needs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_seconds: Option<f64>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<&'a LastFailure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<&'a str>,
     cost: Cost,
@@ -196,7 +205,8 @@ pub fn json<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Result<String, serde_json
         state: verdicts[&index].state,
         reason: &verdicts[&index].reason,
         needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
-        expected_seconds: verdicts[&index].seconds,
+        expected_seconds: verdicts[&index].expected.map(|expected| expected.seconds),
+        failed: verdicts[&index].failed.as_ref(),
         urls: node.downloads.iter().map(String::as_str).collect(),
         cost: node.cost,
     });

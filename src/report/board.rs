@@ -9,6 +9,12 @@ use jiff::Timestamp;
 use crate::event::{Event, ImageInfo, NodeInfo, Outcome, WantedImage, What};
 use crate::report::node::{Node, State, Work, since};
 use crate::report::summary::{Ended, RunSummary};
+use crate::took::{By, Times};
+
+/// Seconds of work after which the pace of a run counts half …
+const PACE_FROM: f64 = 30.0;
+/// … and how much slower or faster than another run it may be.
+const PACE_MOST: f64 = 4.0;
 
 /// All that is known of a run.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +33,10 @@ pub struct Board {
     /// Warnings, those about a node with its title in front.
     pub warnings: Vec<String>,
     index: BTreeMap<String, usize>,
+    /// What nodes took in this run.
+    times: Times,
+    /// Seconds that nodes took of which an earlier run told, and what it told.
+    pace: (f64, f64),
     end: Option<End>,
 }
 
@@ -91,6 +101,9 @@ impl Board {
                 if let Some(id) = &event.node {
                     let index = self.place_of(id);
                     self.nodes[index].apply(event.at, &event.what);
+                    if matches!(event.what, What::NodeFinished { .. }) {
+                        self.learn(index);
+                    }
                 }
             }
         }
@@ -149,9 +162,10 @@ impl Board {
     }
 
     /// A guess at how long the whole run may still take: the work left, over as many nodes at once as there were so
-    /// far, but not less than the longest one. None as long as some node's time is anyone's guess.
+    /// far, but not less than the longest way to an image. None as long as some node's time is anyone's guess.
     pub fn eta(&self, now: Timestamp) -> Option<Duration> {
-        let (mut left, mut longest, mut busy) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let mut rests: BTreeMap<&str, Duration> = BTreeMap::new();
+        let mut busy = Duration::ZERO;
         for node in &self.nodes {
             let rest = match &node.state {
                 State::Pending | State::Waiting { .. } => self.expected(node)?,
@@ -162,12 +176,11 @@ impl Board {
                 }
                 State::Done(done) => {
                     busy += Duration::try_from_secs_f64(done.seconds).unwrap_or_default();
-                    Duration::ZERO
+                    continue;
                 }
-                State::Cached => Duration::ZERO,
+                State::Cached => continue,
             };
-            left += rest;
-            longest = longest.max(rest);
+            rests.insert(&node.info.id, rest);
         }
         let elapsed = self.elapsed(now).as_secs_f64();
         let at_once = if elapsed > 0.0 {
@@ -175,29 +188,48 @@ impl Board {
         } else {
             1.0
         };
-        Some(left.div_f64(at_once.max(1.0)).max(longest))
+        let left: Duration = rests.values().sum();
+        let way = |image: &WantedImage| image.nodes.iter().filter_map(|id| rests.get(id.as_str())).sum();
+        let longest = self.wanted.iter().map(way).chain(rests.values().copied()).max();
+        Some(left.div_f64(at_once.max(1.0)).max(longest.unwrap_or_default()))
     }
 
-    /// What an earlier run took for this node, else what nodes of its stage took in this one.
+    /// How long a node may take: by earlier runs, at the pace of this one, or by what its like took in this one.
     pub fn expected(&self, node: &Node) -> Option<Duration> {
-        let known = node
+        let by = node.info.expected_by.unwrap_or(By::Subject);
+        let planned = node
             .info
             .expected_seconds
-            .and_then(|s| Duration::try_from_secs_f64(s).ok());
-        known.or_else(|| {
-            let alike: Vec<f64> = self
-                .nodes
-                .iter()
-                .filter(|other| other.info.stage == node.info.stage)
-                .filter_map(|other| match &other.state {
-                    State::Done(done) if done.outcome == Outcome::Built => Some(done.seconds),
-                    _ => None,
-                })
-                .collect();
-            #[expect(clippy::cast_precision_loss, reason = "a handful of nodes")]
-            let mean = alike.iter().sum::<f64>() / alike.len() as f64;
-            Duration::try_from_secs_f64(mean).ok()
-        })
+            .map(|seconds| (by, seconds * self.pace()));
+        let here = self
+            .times
+            .expected(node.job())
+            .map(|here| (here.by, here.seconds));
+        let (_, seconds) = match (planned, here) {
+            (Some(planned), Some(here)) if planned.0 < here.0 => planned,
+            (planned, here) => here.or(planned)?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// How much longer nodes took in this run than was expected of them: the host may be busier, or less.
+    fn pace(&self) -> f64 {
+        let (took, expected) = self.pace;
+        ((took + PACE_FROM) / (expected + PACE_FROM)).clamp(1.0 / PACE_MOST, PACE_MOST)
+    }
+
+    fn learn(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let State::Done(done) = &node.state else { return };
+        if !matches!(done.outcome, Outcome::Built | Outcome::Failed) {
+            return;
+        }
+        let is_done = done.outcome == Outcome::Built;
+        self.times.learn(node.job(), done.seconds, is_done);
+        if let (true, Some(expected)) = (is_done, node.info.expected_seconds) {
+            self.pace.0 += done.seconds;
+            self.pace.1 += expected;
+        }
     }
 
     /// What remains to be reported when the run is over.
@@ -236,6 +268,8 @@ impl Board {
             subject: subject.to_owned(),
             cached: false,
             expected_seconds: None,
+            expected_by: None,
+            alike: String::new(),
         })
     }
 
@@ -273,6 +307,8 @@ mod tests {
             subject: subject.to_owned(),
             cached,
             expected_seconds,
+            expected_by: None,
+            alike: String::new(),
         }
     }
 
@@ -296,6 +332,7 @@ mod tests {
                 pipeline: String::new(),
                 manifest: String::new(),
                 nodes,
+                images: Vec::new(),
             },
         });
         board
@@ -332,19 +369,61 @@ mod tests {
     }
 
     #[test]
-    fn time_left_is_by_rate_and_by_past_whichever_is_more() {
-        let mut board = started(vec![info("fetch/a", false, Some(100.0))]);
-        tell(&mut board, 0, "fetch/a", What::NodeStarted);
-        tell(&mut board, 10, "fetch/a", bytes(0, 1000));
-        tell(&mut board, 20, "fetch/a", bytes(100, 1000));
-        // The rate says 90 s more, the past 80 s.
-        assert_eq!(board.eta(at(20)), Some(Duration::from_secs(90)));
-        tell(&mut board, 30, "fetch/a", bytes(900, 1000));
-        assert_eq!(board.eta(at(30)), Some(Duration::from_secs(70)));
-        // A new phase forgets the old rate.
-        let phase = "checking".to_owned();
-        tell(&mut board, 31, "fetch/a", What::Phase { phase });
+    fn time_left_is_what_remains_of_the_expected_time_however_far_a_phase_is() {
+        let mut board = started(vec![
+            info("check/a", false, Some(100.0)),
+            info("check/b", true, None),
+        ]);
+        tell(&mut board, 0, "check/a", What::NodeStarted);
+        tell(&mut board, 1, "check/a", bytes(0, 1000));
+        tell(&mut board, 4, "check/a", bytes(990, 1000));
+        assert_eq!(board.eta(at(4)), Some(Duration::from_secs(96)));
+        // It takes longer than it should: nothing is claimed.
         assert_eq!(board.eta(at(101)), None);
+        let mut board = started(vec![info("check/a", false, None)]);
+        tell(&mut board, 0, "check/a", What::NodeStarted);
+        tell(&mut board, 1, "check/a", bytes(0, 1000));
+        tell(&mut board, 4, "check/a", bytes(990, 1000));
+        assert_eq!(board.eta(at(4)), None);
+    }
+
+    #[test]
+    fn time_left_follows_the_pace_of_the_run_and_what_its_like_took_in_it() {
+        let mut nodes = vec![
+            info("install/x", false, Some(270.0)),
+            info("check/a", false, Some(100.0)),
+        ];
+        nodes.extend(["check/b", "check/c"].map(|id| info(id, false, None)));
+        let mut board = started(nodes);
+        for node in &mut board.nodes[1..] {
+            node.info.alike = "x/web".to_owned();
+        }
+        tell(&mut board, 0, "install/x", What::NodeStarted);
+        assert_eq!(board.expected(board.node("check/b").unwrap()), None);
+        tell(&mut board, 570, "install/x", built(570.0));
+        // Twice as slow as expected.
+        assert_eq!(
+            board.expected(board.node("check/a").unwrap()),
+            Some(Duration::from_secs(200))
+        );
+        tell(&mut board, 570, "check/a", What::NodeStarted);
+        tell(&mut board, 760, "check/a", built(190.0));
+        assert_eq!(
+            board.expected(board.node("check/b").unwrap()),
+            Some(Duration::from_secs(190))
+        );
+        assert_eq!(board.eta(at(760)), Some(Duration::from_secs(380)));
+        // Both lead to one image.
+        let nodes = ["check/b", "check/c"].map(str::to_owned).to_vec();
+        board.wanted = vec![WantedImage {
+            id: "i".to_owned(),
+            nodes,
+        }];
+        for id in ["check/d", "check/e"] {
+            tell(&mut board, 760, id, What::NodeStarted);
+            tell(&mut board, 950, id, built(190.0));
+        }
+        assert_eq!(board.eta(at(950)), Some(Duration::from_secs(380)));
     }
 
     #[test]

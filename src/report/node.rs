@@ -8,9 +8,7 @@ use jiff::Timestamp;
 use crate::deciding::cause;
 use crate::event::{CheckResult, FailureInfo, NodeInfo, Outcome, Unit, What};
 use crate::size::ByteSize;
-
-/// A rate is trusted once it was watched for this long.
-const RATE_AFTER: Duration = Duration::from_secs(2);
+use crate::took::Job;
 
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -58,10 +56,6 @@ pub struct Advance {
     pub total: u64,
     /// Unit of both.
     pub unit: Unit,
-    /// When it was said.
-    pub at: Timestamp,
-    /// The first word on this phase's progress: where rates start.
-    first: (Timestamp, u64),
 }
 
 /// How a node ended.
@@ -103,6 +97,15 @@ impl Node {
         matches!(&self.state, State::Done(done) if done.outcome == Outcome::Skipped)
     }
 
+    /// As the estimates of times know it.
+    pub(super) fn job(&self) -> Job<'_> {
+        Job {
+            stage: &self.info.stage,
+            subject: &self.info.subject,
+            alike: &self.info.alike,
+        }
+    }
+
     /// As people call it: `size debian12-50G-base`.
     pub fn title(&self) -> String {
         let NodeInfo { stage, subject, .. } = &self.info;
@@ -124,19 +127,7 @@ impl Node {
             }
             What::Progress { done, total, unit } => {
                 let (done, total, unit) = (*done, *total, *unit);
-                let work = self.work(at);
-                let first = match work.progress {
-                    // Another total or a step back is another thing that is counted.
-                    Some(old) if old.total == total && old.unit == unit && old.done <= done => old.first,
-                    _ => (at, done),
-                };
-                work.progress = Some(Advance {
-                    done,
-                    total,
-                    unit,
-                    at,
-                    first,
-                });
+                self.work(at).progress = Some(Advance { done, total, unit });
             }
             What::Line { text, .. } => {
                 if !text.trim().is_empty() {
@@ -188,12 +179,10 @@ impl Work {
         }
     }
 
-    /// How long the node may still take: not less than its phase at its present rate, nor than what remains of the
-    /// time it is expected to take. None when neither is known.
+    /// How long the node may still take, of the time that it is expected to take; none once that is over. How far its phase
+    /// is says nothing about those that follow.
     pub fn eta(&self, expected: Option<Duration>, now: Timestamp) -> Option<Duration> {
-        let by_rate = self.progress.and_then(|advance| advance.eta(now));
-        let by_past = expected.and_then(|expected| expected.checked_sub(since(self.since, now)));
-        by_rate.max(by_past)
+        expected?.checked_sub(since(self.since, now))
     }
 }
 
@@ -215,19 +204,6 @@ impl Advance {
             (Unit::Steps, _) => Some(format!("step {done} of {total}")),
             (Unit::Percent, _) => None,
         }
-    }
-
-    fn eta(&self, now: Timestamp) -> Option<Duration> {
-        let (first_at, first_done) = self.first;
-        let watched = since(first_at, self.at);
-        let moved = self.done.saturating_sub(first_done);
-        if watched < RATE_AFTER || moved == 0 || self.total == 0 {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let parts = self.total.saturating_sub(self.done) as f64 / moved as f64;
-        let left = Duration::try_from_secs_f64(watched.as_secs_f64() * parts).ok()?;
-        Some(left.saturating_sub(since(self.at, now)))
     }
 }
 

@@ -32,37 +32,60 @@ pub struct View {
     pub now: Timestamp,
 }
 
+/// Which columns rows have: one in which no row has anything is left out, for the sake of what they do.
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    /// Width of the titles.
+    titles: usize,
+    percent: bool,
+    eta: bool,
+}
+
 /// The rows of all running nodes, aligned, then the row of the run; at most `height` of them.
 pub fn frame(board: &Board, view: &View, height: usize) -> Vec<String> {
     let running = board.running();
     let shown = running.len().min(height.saturating_sub(1));
     let running = &running[..shown];
     let titles = running.iter().map(|(node, _)| columns(&node.title())).max();
-    let titles = titles.unwrap_or(0).min(view.width / 2);
+    let columns = Columns {
+        titles: titles.unwrap_or(0).min(view.width / 2),
+        percent: running.iter().any(|(_, work)| percent(work).is_some()),
+        eta: view.width >= ETA_FROM && running.iter().any(|(node, _)| board.expected(node).is_some()),
+    };
     let mut rows: Vec<_> = running
         .iter()
-        .map(|(node, work)| running_row(node, work, board.expected(node), titles, view))
+        .map(|(node, work)| running_row(node, work, board.expected(node), columns, view))
         .collect();
     rows.push(run_row(board, view));
     rows
 }
 
 /// `⠹ provision debian12-base  45%  1m 02s  eta 30s  running packages.sh  Setting up vim`
-fn running_row(node: &Node, work: &Work, expected: Option<Duration>, titles: usize, view: &View) -> String {
+fn running_row(
+    node: &Node,
+    work: &Work,
+    expected: Option<Duration>,
+    columns: Columns,
+    view: &View,
+) -> String {
     let View { width, style, now } = *view;
-    let percent = work.progress.and_then(|advance| advance.percent());
+    let titles = columns.titles;
+    let percent = percent(work);
     let elapsed = show_whole(since(work.since, now));
     let mut pieces = vec![
         (Role::Busy, format!("{} ", spinner(style, now))),
         (Role::Strong, pad(&style.cut(&node.title(), titles), titles)),
     ];
-    if width >= BAR_FROM {
+    if width >= BAR_FROM && columns.percent {
         let bar = percent.map_or_else(|| " ".repeat(CELLS), |percent| little_bar(style, percent));
         pieces.push((Role::Busy, format!("  {bar}")));
     }
-    let percent = percent.map_or_else(String::new, |percent| format!("{percent}%"));
-    pieces.push((Role::Plain, format!(" {percent:>4}  {elapsed:>7}  ")));
-    if width >= ETA_FROM {
+    if columns.percent {
+        let percent = percent.map_or_else(String::new, |percent| format!("{percent}%"));
+        pieces.push((Role::Plain, format!(" {percent:>4}")));
+    }
+    pieces.push((Role::Plain, format!("  {elapsed:>7}  ")));
+    if columns.eta {
         let eta = work
             .eta(expected, now)
             .map(|eta| format!("eta {}", show_whole(eta)));
@@ -78,22 +101,25 @@ fn running_row(node: &Node, work: &Work, expected: Option<Duration>, titles: usi
     style.join(&pieces, width).trim_end().to_owned()
 }
 
-/// `3 of 9 done · 2 running · 1 waiting (memory: …) · 4 from the store · 2m 05s · about 3m 10s left`
+/// `3 of 9 done · 2m 05s · about 3m 10s left · 2 running · 4 from the store · 1 waiting (memory: …)`
 fn run_row(board: &Board, view: &View) -> String {
     let counts = board.counts();
     let mut parts = vec![format!("{} of {} done", counts.done, counts.total)];
-    let mut add = |count: usize, what: &str| {
-        if count > 0 {
-            parts.push(format!("{count} {what}"));
-        }
-    };
-    add(counts.failed, "failed");
-    add(counts.skipped, "not started");
-    add(counts.running, "running");
-    add(counts.cached, "from the store");
+    if counts.failed > 0 {
+        parts.push(format!("{} failed", counts.failed));
+    }
     parts.push(show_whole(board.elapsed(view.now)));
     if let Some(eta) = board.eta(view.now).filter(|eta| !eta.is_zero()) {
         parts.push(format!("about {} left", show_whole(eta)));
+    }
+    for (count, what) in [
+        (counts.running, "running"),
+        (counts.skipped, "not started"),
+        (counts.cached, "from the store"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
     }
     // The longest part goes last: it is the one that may be cut.
     let reason = board.nodes.iter().find_map(|node| match &node.state {
@@ -155,6 +181,10 @@ pub fn ended(node: &Node, done: &Done, view: &View, whole: bool) -> Vec<String> 
     lines
 }
 
+fn percent(work: &Work) -> Option<u64> {
+    work.progress.and_then(|advance| advance.percent())
+}
+
 fn spinner(style: Style, now: Timestamp) -> &'static str {
     let eighth = usize::try_from(now.as_millisecond() / 125).unwrap_or(0);
     let frames: &[&'static str] = match style.glyphs {
@@ -180,8 +210,10 @@ fn show_whole(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, NodeInfo, Stream, Unit, What};
+    use crate::deciding::cause;
+    use crate::event::{Event, FailureInfo, NodeInfo, Stream, Unit, What};
     use crate::report::style::{Colour, Glyphs};
+    use crate::verdict::Verdict;
 
     const RICH: Style = Style {
         colour: Colour::Off,
@@ -200,6 +232,8 @@ mod tests {
             subject: id.split_once('/').unwrap().1.to_owned(),
             cached,
             expected_seconds,
+            expected_by: None,
+            alike: String::new(),
         };
         let nodes = vec![
             node("bootstrap/debian12", true, None),
@@ -221,6 +255,7 @@ mod tests {
                     pipeline: String::new(),
                     manifest: String::new(),
                     nodes,
+                    images: Vec::new(),
                 },
             ),
             (1, Some("provision/debian12-base"), What::NodeStarted),
@@ -297,9 +332,9 @@ mod tests {
     fn a_wide_screen_shows_everything_aligned() {
         let rows = frame(&board(), &view(120, RICH), 24).join("\n");
         insta::assert_snapshot!(rows, @"
-        ⠋ fetch alpine             ━━━━━━━───  75%   1m 04s  eta 20s     downloading, 48 MiB of 64 MiB
+        ⠋ fetch alpine             ━━━━━━━───  75%   1m 04s              downloading, 48 MiB of 64 MiB
         ⠋ provision debian12-base                    1m 04s  eta 56s     running packages.sh  Setting up vim (2:9.0.1378-2) ...
-        1 of 4 done · 2 running · 1 from the store · 1m 05s · about 1m 09s left · 1 waiting (memory: needs 1 GiB)
+        1 of 4 done · 1m 05s · 2 running · 1 from the store · 1 waiting (memory: needs 1 GiB)
         ");
     }
 
@@ -307,9 +342,9 @@ mod tests {
     fn a_narrow_screen_shows_the_start_and_never_wraps() {
         let rows = frame(&board(), &view(64, Style::PLAIN), 24).join("\n");
         insta::assert_snapshot!(rows, @"
-        | fetch alpine             75%   1m 04s  eta 20s     downloadin~
+        | fetch alpine             75%   1m 04s              downloadin~
         | provision debian12-base        1m 04s  eta 56s     running pa~
-        1 of 4 done, 2 running, 1 from the store, 1m 05s, about 1m 09s ~
+        1 of 4 done, 1m 05s, 2 running, 1 from the store, 1 waiting (me~
         ");
         for width in 0..140 {
             for row in frame(&board(), &view(width, RICH), 24) {
@@ -328,14 +363,19 @@ mod tests {
     #[test]
     fn what_ended_is_one_row_and_a_failure_tells_all() {
         let mut board = board();
-        let mut end = |node: &str, outcome, bytes, message: Option<&str>| {
+        let mut end = |node: &str, outcome, bytes, message: Option<&str>, whole| {
             let message = message.map(str::to_owned);
             let what = What::NodeFinished {
                 outcome,
                 seconds: 125.0,
                 bytes,
-                message,
-                verdict: None,
+                message: message.clone(),
+                failure: (outcome == Outcome::Failed).then(|| FailureInfo {
+                    verdict: Verdict::StepFailed,
+                    cause: cause(message.as_deref().unwrap_or_default()),
+                    log: String::new(),
+                    kept: false,
+                }),
             };
             board.apply(&Event {
                 at: at(70),
@@ -345,32 +385,21 @@ mod tests {
             let State::Done(done) = board.node(node).unwrap().state.clone() else {
                 panic!("{node} is not done");
             };
-            ended(board.node(node).unwrap(), &done, &view(60, RICH)).join("\n")
+            ended(board.node(node).unwrap(), &done, &view(60, RICH), whole).join("\n")
         };
+        let message = "step `packages.sh` exited with code 100\n  | E: Unable to locate package a-package-with-a-long-name";
+        let (failed, provision) = (Outcome::Failed, "provision/debian12-base");
         let text = [
-            end("fetch/alpine", Outcome::Built, Some(451 << 20), None),
-            end(
-                "provision/debian12-base",
-                Outcome::Failed,
-                None,
-                Some(
-                    "step `packages.sh` exited with code 100\n  | E: Unable to locate package a-package-with-a-long-name\nlogs: runs/r1",
-                ),
-            ),
-            end(
-                "provision/alpine-base",
-                Outcome::Skipped,
-                None,
-                Some("needs fetch/alpine"),
-            ),
+            end("fetch/alpine", Outcome::Built, Some(451 << 20), None, false),
+            end(provision, failed, None, Some(message), false),
+            end(provision, failed, None, Some(message), true),
         ];
         insta::assert_snapshot!(text.join("\n"), @"
         ✓ fetch alpine  2m 05s  451 MiB
+        ✗ provision debian12-base  failed  2m 05s  step failed: ste…
         ✗ provision debian12-base  failed  2m 05s
           step `packages.sh` exited with code 100
             | E: Unable to locate package a-package-with-a-long-name
-          logs: runs/r1
-        − provision alpine-base  not started  needs fetch/alpine
         ");
     }
 }

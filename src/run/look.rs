@@ -1,13 +1,16 @@
 //! What is there already: answers the plan's questions from the store, by what each stage says of its results.
 
+use std::collections::BTreeMap;
+
 use petgraph::graph::NodeIndex;
 
-use crate::plan::assess::{LastBuild, Lookup};
+use crate::plan::assess::{LastBuild, LastFailure, Lookup};
 use crate::plan::node::Role;
 use crate::stage::result::{Given, GivenFile};
 use crate::stage::task::{Memo, Stored};
 use crate::stage::{Node, Plan, Work};
-use crate::store::{Entry, Store};
+use crate::store::{Attempt, Entry, Store};
+use crate::took::{Expected, Job, Times};
 
 /// Looks into a store.
 #[derive(Debug)]
@@ -15,15 +18,41 @@ pub struct Look<'a> {
     store: &'a Store,
     pipeline: &'a str,
     memo: Memo,
+    times: Times,
+    attempts: Attempts,
+}
+
+/// The last attempt to build each key, and each subject of this pipeline.
+#[derive(Debug, Default)]
+struct Attempts {
+    by_key: BTreeMap<(String, String), Attempt>,
+    by_subject: BTreeMap<(String, String), Attempt>,
 }
 
 impl<'a> Look<'a> {
     /// Looks for this pipeline.
     pub fn new(store: &'a Store, pipeline: &'a str) -> Self {
+        let (mut times, mut attempts) = (Times::default(), Attempts::default());
+        for attempt in store.attempts() {
+            let job = Job {
+                stage: &attempt.stage,
+                subject: &attempt.subject,
+                alike: &attempt.alike,
+            };
+            times.learn(job, attempt.seconds, attempt.failure.is_none());
+            let key = (attempt.stage.clone(), attempt.key.clone());
+            let subject = (attempt.stage.clone(), attempt.subject.clone());
+            if attempt.pipeline == pipeline {
+                attempts.by_subject.insert(subject, attempt.clone());
+            }
+            attempts.by_key.insert(key, attempt);
+        }
         Self {
             store,
             pipeline,
             memo: Memo::default(),
+            times,
+            attempts,
         }
     }
 }
@@ -49,6 +78,23 @@ impl Lookup<Work> for Look<'_> {
             inputs: last.inputs,
             seconds: last.seconds,
             bytes: last.bytes,
+        })
+    }
+
+    fn expected(&self, node: &Node) -> Option<Expected> {
+        self.times.expected(node.job())
+    }
+
+    fn failed(&self, node: &Node) -> Option<LastFailure> {
+        let stage = node.stage.name.to_owned();
+        let of_key = self.attempts.by_key.get(&(stage.clone(), node.key.clone()));
+        let of_subject = || self.attempts.by_subject.get(&(stage, node.subject.clone()));
+        let attempt = of_key.or_else(of_subject)?;
+        Some(LastFailure {
+            at: attempt.at,
+            run: attempt.run.clone(),
+            failure: attempt.failure.clone()?,
+            changed_since: attempt.key != node.key,
         })
     }
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use petgraph::graph::NodeIndex;
 
 use super::bundle;
@@ -21,7 +22,7 @@ use crate::event::{EVENTS_VERSION, ImageInfo, NodeInfo, Outcome, WantedImage, Wh
 use crate::plan::assess::State;
 use crate::plan::graph::PlannedImage;
 use crate::stage::{Node, sums};
-use crate::store::Store;
+use crate::store::{Attempt, Store};
 
 /// How often the loop looks whether it should stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -181,7 +182,9 @@ fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
             .needs(*index)
             .filter_map(|need| position.get(&need).copied())
             .collect(),
-        seconds: prepared.verdicts[index].seconds.unwrap_or(0.0),
+        seconds: prepared.verdicts[index]
+            .expected
+            .map_or(0.0, |expected| expected.seconds),
     };
     todo.iter().map(job).collect()
 }
@@ -196,7 +199,11 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         stage: node.stage.name.to_owned(),
         subject: node.subject.clone(),
         cached: prepared.verdicts[&index].state == State::Cached,
-        expected_seconds: prepared.verdicts[&index].seconds,
+        expected_seconds: prepared.verdicts[&index]
+            .expected
+            .map(|expected| expected.seconds),
+        expected_by: prepared.verdicts[&index].expected.map(|expected| expected.by),
+        alike: node.alike.clone(),
     });
     emit.emit(What::RunStarted {
         version: EVENTS_VERSION,
@@ -251,6 +258,19 @@ fn finished(
         }
         (_, None) => (Outcome::Cancelled, None, None, None),
     };
+    if matches!(outcome, Outcome::Built | Outcome::Failed) {
+        shared.store.add_attempt(&Attempt {
+            at: Timestamp::now(),
+            run: shared.run.to_owned(),
+            pipeline: shared.pipeline.to_owned(),
+            stage: node.stage.name.to_owned(),
+            subject: node.subject.clone(),
+            alike: node.alike.clone(),
+            key: node.key.clone(),
+            seconds,
+            failure: failure.clone(),
+        });
+    }
     emit.for_node(&node.id()).emit(What::NodeFinished {
         outcome,
         seconds,

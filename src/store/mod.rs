@@ -12,10 +12,12 @@
 //! STORE/kept/<run>/<node>/              the disk of a machine that failed, with the keys to it
 //! STORE/texts/<digest>                  scripts that keys have by digest, so that changes can be shown
 //! STORE/pins/<name>.json                what a clean-up leaves alone; gate.lock: between runs that start and clean-ups
+//! STORE/attempts.jsonl                  how nodes ended: expected times, and why the last attempt failed
 //! STORE/<name>.json                     notes: facts of the host that take long to find out
 //! STORE/secret                          keys the fingerprints of secrets; never leaves this store
 //! ```
 
+mod attempts;
 mod entry;
 mod error;
 pub mod gc;
@@ -30,6 +32,7 @@ mod texts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use attempts::Attempt;
 pub use entry::{Entry, Latest};
 pub use error::StoreError;
 pub use inventory::{Inventory, KeptFolder, RunFolder, Stored};
@@ -69,7 +72,9 @@ impl Store {
         let root = root
             .canonicalize()
             .map_err(|source| StoreError::io("open", root, source))?;
-        Ok(Self { root, peeked: false })
+        let store = Self { root, peeked: false };
+        store.trim_attempts();
+        Ok(store)
     }
 
     /// A store to look into that makes nothing: `plan` works before the first run and changes nothing.

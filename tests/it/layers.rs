@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that anybody may use.
-const VALUES: [&str; 13] = [
+const VALUES: [&str; 14] = [
     "boot_command",
     "checksum_list",
     "deciding",
@@ -19,6 +19,7 @@ const VALUES: [&str; 13] = [
     "installer",
     "platform",
     "size",
+    "took",
     "verdict",
 ];
 

@@ -85,6 +85,8 @@ fn node(id: &str, cached: bool) -> NodeInfo {
         subject: subject.to_owned(),
         cached,
         expected_seconds: None,
+        expected_by: None,
+        alike: String::new(),
     }
 }
 

@@ -97,6 +97,7 @@ impl<'a> Planner<'a> {
         let install = self.install(distro)?;
         let provision = self.provision(distro, flavor, install)?;
         let nodes = &mut self.nodes;
+        let before = nodes.count();
         let sized = size::plan(nodes, image, distro, provision, install);
         let packaged = package::plan(nodes, image, distro, publish, (sized, provision));
         let mut ready = Ready::new(&image.file, packaged, nodes);
@@ -115,6 +116,8 @@ impl<'a> Planner<'a> {
                 published.push(index::plan(nodes, manifest, image, parts, target, &ready, upload));
             }
         }
+        let alike = format!("{}/{}", distro.name, flavor.name);
+        self.nodes.alike_since(before, &alike);
         Ok(PlannedImage {
             id: image.id.clone(),
             disk_bytes: image.size.0,
@@ -137,7 +140,9 @@ impl<'a> Planner<'a> {
         if let Some(&index) = self.provisions.get(&name) {
             return Ok(index);
         }
+        let before = self.nodes.count();
         let index = provision::plan(&mut self.nodes, distro, flavor, self.inputs.fingerprint, install)?;
+        self.nodes.alike_since(before, &distro.name);
         self.provisions.insert(name, index);
         Ok(index)
     }

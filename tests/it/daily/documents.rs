@@ -7,6 +7,7 @@ use pipeline::internals::event::{
     CheckOutcome, CheckResult, Event, FailureInfo, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict,
     WantedImage, What,
 };
+use pipeline::internals::took::By;
 use serde_json::Value;
 
 use crate::support::{Bench, tool};
@@ -57,6 +58,8 @@ fn every_kind() -> Vec<What> {
         subject: text(),
         cached: false,
         expected_seconds: Some(1.0),
+        expected_by: Some(By::Alike),
+        alike: text(),
     };
     let image = ImageInfo {
         id: text(),
