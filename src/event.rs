@@ -235,6 +235,15 @@ pub enum What {
         #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
         failure: Option<FailureInfo>,
     },
+    /// The run did not start, or could not go on before any node started. The last event.
+    RunRefused {
+        /// Name of the pipeline.
+        pipeline: String,
+        /// The manifest, as an absolute path.
+        manifest: String,
+        /// Why, with the remedy.
+        error: String,
+    },
     /// Last event of a run.
     RunFinished {
         /// Nodes built by this run.

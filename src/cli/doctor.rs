@@ -9,11 +9,13 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::report_error::{note, out};
 use super::show::OutputFormat;
+use super::table::stdout_width;
 use crate::host::cancel::Cancel;
 use crate::host::packages;
 use crate::host::packages::{Apt, By, PackageManager, Remedy, System};
 use crate::host::process::Cmd;
 use crate::host::tools::{Need, Tool};
+use crate::report::style::wrap;
 use checks::{HostCheck, State};
 
 /// Arguments of `pipeline doctor`.
@@ -170,18 +172,23 @@ fn text(findings: &Findings) -> String {
         .map(|check| check.name.len())
         .max()
         .unwrap_or(0);
+    let screen = stdout_width().unwrap_or(usize::MAX);
     let mut lines: Vec<_> = findings
         .checks
         .iter()
         .map(|check| {
             let HostCheck { name, state, detail } = check;
-            format!("{:<7}  {name:<width$}  {detail}", state.word())
-                .trim_end()
-                .to_owned()
+            let line = format!("{:<7}  {name:<width$}  {detail}", state.word());
+            wrap(line.trim_end(), screen, 7 + 2 + width + 2)
         })
         .collect();
     lines.push(String::new());
-    lines.extend(findings.notes.iter().map(|note| format!("note: {note}")));
+    lines.extend(
+        findings
+            .notes
+            .iter()
+            .map(|note| wrap(&format!("note: {note}"), screen, 6)),
+    );
     match (&findings.remedy, findings.ready) {
         (Some(line), _) => lines.extend(["to set this host up, run:".to_owned(), format!("  {line}")]),
         (None, true) => lines.push("this host can build images".to_owned()),

@@ -7,15 +7,15 @@ use serde_json::Value;
 use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
-use super::table::stdout_style;
+use super::table::{stdout_style, stdout_width};
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, wanted};
 use super::time::moment;
 use crate::manifest::glob;
 use crate::manifest::model::Manifest;
-use crate::plan::assess::State;
+use crate::plan::assess::{LastFailure, State};
 use crate::plan::explain::{Change, Origins, changes, parts, shown};
 use crate::plan::node::{Input, Stage};
-use crate::report::style::{Role, Style};
+use crate::report::style::{Role, Style, wrap};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, show_seconds};
 use crate::stage::Node;
@@ -57,6 +57,9 @@ struct Explained<'a> {
     key: &'a str,
     /// What was last built for it.
     last: Option<Last>,
+    /// Why the last attempt to build it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<&'a LastFailure>,
     /// What differs from that; empty where nothing does, and where nothing was built.
     changes: Vec<Change>,
     inputs: Value,
@@ -103,7 +106,11 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 if position > 0 && (long || was_long) {
                     out("\n");
                 }
-                out(&text);
+                let width = stdout_width().unwrap_or(usize::MAX);
+                for line in text.lines() {
+                    let indent = line.len() - line.trim_start().len() + 4;
+                    out(&format!("{}\n", wrap(line, width, indent)));
+                }
             }
         }
     }
@@ -167,6 +174,7 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
         state: verdict.state,
         reason: &verdict.reason,
         key: &node.key,
+        failed: verdict.failed.as_ref(),
         changes: latest.as_ref().map(differs).unwrap_or_default(),
         last: latest.map(|latest| Last {
             key: latest.key,
@@ -194,6 +202,17 @@ fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
         style.paint(Role::Strong, &one.id),
         style.paint(role, state)
     );
+    if let Some(failed) = one.failed {
+        let (role, when) = (Role::Bad, moment(failed.at));
+        let changed = if failed.changed_since {
+            ", and has changed since"
+        } else {
+            ""
+        };
+        let why = style.paint(role, &failed.why());
+        text += &format!("  {}  {when}{changed}: {why}\n", style.paint(role, "failed"));
+        text += &format!("  see     pipeline logs {} {}\n", failed.run, one.id);
+    }
     if !with_parts && one.changes.is_empty() {
         return text;
     }

@@ -20,7 +20,7 @@ use crate::report::Verbosity;
 use crate::report::board::Board;
 use crate::report::lines::Lines;
 use crate::report::node::{Node, State};
-use crate::report::past::Reading;
+use crate::report::past::{self, Reading};
 use crate::report::style::{Role, Style, pad};
 use crate::size::{ByteSize, show_seconds};
 use crate::store::{RunFolder, Store};
@@ -102,11 +102,11 @@ fn find(store: &Store, args: &Args) -> Result<(RunFolder, Option<String>), Exit>
     }
 }
 
-/// The newest that is a run; one of `pipeline boot` only where there is nothing else.
+/// The newest that is a run and was started; what was refused and what `pipeline boot` left only where there is nothing else.
 fn newest(runs: &[RunFolder]) -> Option<usize> {
     let run = runs
         .iter()
-        .position(|run| run.needs.is_some() || run.path.join(JOURNAL).is_file());
+        .position(|run| past::read(&run.path.join(JOURNAL)).is_run(run.running));
     run.or(if runs.is_empty() { None } else { Some(0) })
 }
 
@@ -120,6 +120,12 @@ fn list(folder: &RunFolder, style: Style) {
     let numbers = numbers.map_or_else(String::new, |text| format!(" ({text})"));
     let id = style.paint(Role::Strong, &run.run);
     out(&format!("run {id}: {}{took}{numbers}\n", style.paint(role, word)));
+    if let Some(error) = &run.error {
+        out(&format!(
+            "  {}{error}\n",
+            style.paint(Role::Dim, &pad("why", LABEL))
+        ));
+    }
     let place = folder.path.display().to_string();
     let started = run.started.map_or_else(String::new, moment);
     for (label, text) in [
@@ -182,10 +188,10 @@ fn ended(node: &Node, style: Style) -> String {
         Outcome::Skipped => (Role::Attention, "not started"),
         Outcome::Cancelled => (Role::Attention, "stopped"),
     };
-    let why = done.message.as_ref().filter(|_| done.outcome == Outcome::Failed);
-    let why = why
-        .and_then(|message| message.lines().next())
-        .map_or_else(String::new, |why| format!(": {why}"));
+    let why = match done.outcome {
+        Outcome::Failed => format!(": {}", done.why()),
+        _ => String::new(),
+    };
     format!(
         "  {} after {}{why}",
         style.paint(role, word),

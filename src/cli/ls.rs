@@ -1,14 +1,18 @@
 //! `pipeline ls`: the images of a manifest, as they are. Changes nothing.
 
+use std::collections::BTreeMap;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
 use super::exit::Exit;
+use super::matrix::{Spot, legend, matrix};
 use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
-use super::table::{Table, stdout_style, stdout_width};
+use super::table::{Table, counted, overflows_stdout, stdout_style, stdout_width};
 use super::target::{Selection, StoreArgs};
 use super::time::age;
-use crate::report::style::Role;
+use crate::report::style::{Role, Style};
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
 use crate::run::prepare::prepare;
 use crate::size::ByteSize;
@@ -17,22 +21,48 @@ use crate::store::Store;
 
 /// Digits of a digest that a table shows.
 const DIGITS: usize = 12;
+/// Columns that a reason is worth at least.
+const LEAST_WHY: usize = 24;
+/// Lines of a list that are no images.
+const FRAME: usize = 4;
+/// Causes that a summary names.
+const CAUSES: usize = 5;
 
 /// Arguments of `pipeline ls`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pipeline ls images.toml\n  pipeline ls images.toml 'debian12-*'\n  \
     pipeline ls images.toml --format json | jq -r '.images[] | select(.state != \"current\") | .id'\n\n\
-    current: as the manifest has it now. outdated: there, but something has changed since (pipeline explain says what)."
+    current: as the manifest has it now. outdated: there, but something has changed since (pipeline explain says what).\n\
+    unchecked: there, as the manifest has it now, but its checks have not run. missing: not there. failed: the last attempt\n\
+    to build it failed. More images than the terminal has lines are counted by distro and flavor; --full lists them."
 )]
 pub struct Args {
     #[command(flatten)]
     target: Selection,
+    /// Only images in this state
+    #[arg(long, value_name = "STATE", value_parser = states())]
+    state: Vec<ImageState>,
+    /// Only the numbers, by distro and flavor [default: where the list is longer than the terminal]
+    #[arg(long, conflicts_with = "full")]
+    summary: bool,
+    /// Every image, however many there are
+    #[arg(long)]
+    full: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     format: OutputFormat,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// The words of states.
+fn states() -> impl TypedValueParser<Value = ImageState> {
+    let words = PossibleValuesParser::new(ImageState::WORDS.map(|(_, word)| word));
+    words.map(|word| {
+        let found = ImageState::WORDS.iter().find(|(_, known)| *known == word);
+        found.map_or(ImageState::Missing, |(state, _)| *state)
+    })
 }
 
 /// Runs the verb.
@@ -41,7 +71,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let store = Store::peek(&args.store.folder());
     let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
         .map_err(|error| fail(Exit::Usage, error))?;
-    let images = images(&prepared, &store);
+    let mut images = images(&prepared, &store);
+    images.retain(|image| args.state.is_empty() || args.state.contains(&image.state));
     if args.format == OutputFormat::Json {
         let all = serde_json::json!({
             "version": 1, "pipeline": manifest.name, "output": manifest.output, "images": images,
@@ -49,20 +80,66 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         out(&format!("{all:#}\n"));
         return Ok(Exit::Ok);
     }
-    out(&table(&images).render(stdout_style(), stdout_width()));
+    let style = stdout_style();
+    if args.summary || !args.full && overflows_stdout(images.len() + FRAME) {
+        let spots = images.iter().map(|image| Spot {
+            distro: &image.distro,
+            flavor: &image.flavor,
+            is_current: image.state == ImageState::Current,
+            has_failed: image.state == ImageState::Failed,
+        });
+        out(&format!("{}\n", matrix(spots, style, stdout_width())));
+        out(&legend(style));
+        out(&causes(&images, style, stdout_width()));
+        out("`--full` lists the images, `--state failed` only those that failed\n");
+    } else {
+        out(&table(&images).render(style, stdout_width()));
+    }
     out(&format!("\n{}\n", totals(&images)));
     Ok(Exit::Ok)
 }
 
-fn table(images: &[ImageStatus]) -> Table {
-    let mut table = Table::new(&["image", "state", "disk", "size", "age", "checks", "digest"], 3);
+/// Why images failed, each cause once.
+fn causes(images: &[ImageStatus], style: Style, width: Option<usize>) -> String {
+    let mut causes: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for failed in images.iter().filter_map(|image| image.failed.as_ref()) {
+        *causes.entry((&failed.last.run, failed.last.why())).or_default() += 1;
+    }
+    let mut causes: Vec<_> = causes.into_iter().collect();
+    causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let lines = causes.iter().take(CAUSES).map(|((_, why), count)| {
+        let line = format!("{} {why}: {}", style.pick("✗", "!"), counted(*count, "image"));
+        style.cut(&line, width.unwrap_or(usize::MAX)) + "\n"
+    });
+    lines.collect()
+}
+
+fn table(images: &[ImageStatus]) -> Table<'static> {
+    // Of what failed, why counts for more than what is there.
+    let has_failed = images.iter().any(|image| image.state == ImageState::Failed);
+    let last = if has_failed { "last attempt" } else { "digest" };
+    let heads = ["image", "state", "disk", "size", "age", "base", "checks", last];
+    let table = Table::new(&heads, 3);
+    let mut table = if has_failed {
+        table.cut_last(LEAST_WHY)
+    } else {
+        table
+    };
     let now = Timestamp::now();
     for image in images {
-        let (state, role) = match image.state {
-            ImageState::Current => ("current", Role::Good),
-            ImageState::Outdated => ("outdated", Role::Attention),
-            ImageState::Missing => ("missing", Role::Bad),
+        let role = match image.state {
+            ImageState::Current => Role::Good,
+            ImageState::Outdated | ImageState::Unchecked => Role::Attention,
+            ImageState::Failed | ImageState::Missing => Role::Bad,
         };
+        let why = image.failed.as_ref().map_or_else(String::new, |failed| {
+            format!(
+                "{} ago: {}: {}",
+                age(failed.last.at, now),
+                failed.node,
+                failed.last.why()
+            )
+        });
         let digest = image.digests.first().map_or_else(String::new, |digest| {
             format!(
                 "{} {}",
@@ -78,7 +155,7 @@ fn table(images: &[ImageStatus]) -> Table {
         let plain = |text: String| (Role::Plain, text);
         table.row(vec![
             plain(image.id.clone()),
-            (role, state.to_owned()),
+            (role, image.state.word().to_owned()),
             plain(ByteSize(image.disk_bytes).to_string()),
             plain(
                 image
@@ -86,8 +163,13 @@ fn table(images: &[ImageStatus]) -> Table {
                     .map_or_else(String::new, |bytes| ByteSize(bytes).to_string()),
             ),
             plain(image.created.map_or_else(String::new, |at| age(at, now))),
+            plain(image.base_created.map_or_else(String::new, |at| age(at, now))),
             plain(checks),
-            (Role::Dim, digest),
+            if has_failed {
+                plain(why)
+            } else {
+                (Role::Dim, digest)
+            },
         ]);
     }
     table
@@ -96,14 +178,10 @@ fn table(images: &[ImageStatus]) -> Table {
 fn totals(images: &[ImageStatus]) -> String {
     let number = |state| images.iter().filter(|image| image.state == state).count();
     let bytes: u64 = images.iter().filter_map(|image| image.bytes).sum();
-    let mut parts = vec![format!("{} current", number(ImageState::Current))];
-    for (state, word) in [
-        (ImageState::Outdated, "outdated"),
-        (ImageState::Missing, "missing"),
-    ] {
-        if number(state) > 0 {
-            parts.push(format!("{} {word}", number(state)));
-        }
-    }
+    let shown = |state| state == ImageState::Current || number(state) > 0;
+    let states = ImageState::WORDS.iter().filter(|(state, _)| shown(*state));
+    let parts: Vec<_> = states
+        .map(|(state, word)| format!("{} {word}", number(*state)))
+        .collect();
     format!("{}; {} in all", parts.join(", "), ByteSize(bytes))
 }

@@ -13,6 +13,7 @@ pub mod import;
 pub mod init;
 pub mod logs;
 pub mod ls;
+mod matrix;
 pub mod plan;
 pub mod reference;
 pub mod render;

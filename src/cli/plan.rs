@@ -1,10 +1,18 @@
 //! `pipeline plan`: what a run would do, and why. Changes nothing.
 
 use super::exit::Exit;
+use super::matrix::{Spot, legend, matrix};
 use super::report_error::{fail, out};
+use super::table::{overflows_stdout, stdout_style, stdout_width};
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
-use crate::plan::show::{dot, json, text};
+use crate::plan::assess::State;
+use crate::plan::show::{dot, json, text, totals, totals_text};
+use crate::report::style::wrap;
+use crate::run::prepare::Prepared;
 use crate::store::Store;
+
+/// Nodes that failed in an earlier run which a summary names.
+const FAILED: usize = 10;
 
 /// Arguments of `pipeline plan`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +30,12 @@ pub struct Args {
     rebuild: RebuildArgs,
     #[command(flatten)]
     checks: CheckArgs,
+    /// Only the numbers, by distro and flavor [default: where the tree is longer than the terminal]
+    #[arg(long, conflicts_with = "full")]
+    summary: bool,
+    /// Every node of every image, however many there are
+    #[arg(long)]
+    full: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -40,13 +54,27 @@ pub enum Format {
     Dot,
 }
 
+/// How much of a plan is printed for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// All of it where that fits on the terminal, else a summary.
+    Fitting,
+    Summary,
+    Full,
+}
+
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = Store::peek(&args.store.folder());
     let wanted = wanted(&args.checks, &args.upload);
     let prepared = args.rebuild.prepare(&manifest, &selected, &store, wanted)?;
-    print(&prepared, args.format)?;
+    let length = match (args.summary, args.full) {
+        (true, _) => Length::Summary,
+        (_, true) => Length::Full,
+        _ => Length::Fitting,
+    };
+    print(&prepared, args.format, length)?;
     Ok(Exit::Ok)
 }
 
@@ -54,10 +82,21 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 ///
 /// # Errors
 /// [`Exit::Failed`] when it cannot be serialised.
-pub fn print(prepared: &crate::run::prepare::Prepared, format: Format) -> Result<(), Exit> {
+pub fn print(prepared: &Prepared, format: Format, length: Length) -> Result<(), Exit> {
     let (plan, verdicts) = (&prepared.plan, &prepared.verdicts);
     match format {
-        Format::Text => out(&text(plan, verdicts)),
+        Format::Text => {
+            let text = text(plan, verdicts);
+            let is_long = length == Length::Fitting && overflows_stdout(text.lines().count());
+            if length == Length::Summary || is_long {
+                out(&summary(prepared));
+                return Ok(());
+            }
+            let (style, width) = (stdout_style(), stdout_width().unwrap_or(usize::MAX));
+            for line in text.lines() {
+                out(&format!("{}\n", style.cut(line, width)));
+            }
+        }
         Format::Dot => out(&dot(plan, verdicts)),
         Format::Json => {
             let json = json(plan, verdicts).map_err(|error| {
@@ -70,4 +109,35 @@ pub fn print(prepared: &crate::run::prepare::Prepared, format: Format) -> Result
         }
     }
     Ok(())
+}
+
+/// The images by distro and flavor, why the last attempts failed, and the sums.
+fn summary(prepared: &Prepared) -> String {
+    let (plan, verdicts) = (&prepared.plan, &prepared.verdicts);
+    let (style, width) = (stdout_style(), stdout_width());
+    let ways: Vec<_> = plan
+        .images
+        .iter()
+        .map(|image| (image, plan.way_to(image)))
+        .collect();
+    let spots = ways.iter().map(|(image, way)| Spot {
+        distro: &image.distro,
+        flavor: &image.flavor,
+        is_current: way.iter().all(|node| verdicts[node].state != State::Todo),
+        has_failed: way.iter().any(|node| verdicts[node].failed.is_some()),
+    });
+    let mut text = matrix(spots, style, width) + "\n" + &legend(style);
+    let failed = plan
+        .nodes()
+        .filter_map(|(index, node)| Some((node, verdicts[&index].failed.as_ref()?)));
+    for (node, failed) in failed.take(FAILED) {
+        let line = format!("{} {}: {}", style.pick("✗", "!"), node.id(), failed.why());
+        text += &(style.cut(&line, width.unwrap_or(usize::MAX)) + "\n");
+    }
+    text += "`--full` shows every node\n\n";
+    text + &wrap(
+        &totals_text(&totals(plan, verdicts)),
+        width.unwrap_or(usize::MAX),
+        0,
+    )
 }

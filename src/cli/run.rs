@@ -8,12 +8,13 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use super::exit::Exit;
-use super::plan::{Format, print};
+use super::plan::{Format, Length, print};
 use super::report_error::{fail, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
 use crate::emit::Emitter;
+use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::{facts, random, terminal};
@@ -135,7 +136,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let folder = args.store.folder();
     if args.dry_run {
         let prepared = prepare(&Store::peek(&folder))?;
-        return print(&prepared, Format::Text).map(|()| Tally::default());
+        return print(&prepared, Format::Text, Length::Fitting).map(|()| Tally::default());
     }
     if let Some(path) = &args.junit {
         ready_for_junit(path)?;
@@ -197,6 +198,13 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let result = carry(
         args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,
     );
+    if let Err(error) = &result {
+        emit.emit(What::RunRefused {
+            pipeline: manifest.name.clone(),
+            manifest: absolute(&manifest.path).display().to_string(),
+            error: error.to_string(),
+        });
+    }
     drop(listening);
     drop(emit);
     drop(scratch);
@@ -270,7 +278,7 @@ fn carry(
         ids: manifest.images.iter().map(|image| image.id.clone()).collect(),
     });
     let logs = store.run_folder(id);
-    let path = std::path::absolute(&manifest.path).unwrap_or_else(|_| manifest.path.clone());
+    let path = absolute(&manifest.path);
     // Asked once, at the start: the file may be replaced while a long run goes on.
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
     let shared = Shared {
@@ -294,6 +302,10 @@ fn carry(
         OnFailure::KeepGoing
     };
     carry_out(prepared, id, budget, on_failure, &shared, emit)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Says why a run does not start.

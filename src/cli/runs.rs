@@ -1,5 +1,8 @@
 //! `pipeline runs`: the runs whose logs are there, newest first.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -10,9 +13,13 @@ use super::table::{Table, stdout_style, stdout_width};
 use super::target::StoreArgs;
 use super::time::age;
 use crate::report::past::{self, Past};
-use crate::report::style::Role;
+use crate::report::style::{Role, Style};
 use crate::size::{ByteSize, show_seconds};
 use crate::store::{RunFolder, Store};
+use crate::verdict::Verdict;
+
+/// Columns for why a run failed.
+const WHY: usize = 40;
 
 /// File with the events of a run.
 pub(super) const JOURNAL: &str = "events.jsonl";
@@ -20,10 +27,16 @@ pub(super) const JOURNAL: &str = "events.jsonl";
 /// Arguments of `pipeline runs`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  pipeline runs\n  pipeline runs --limit 1 --format json\n\n\
+    after_help = "Examples:\n  pipeline runs\n  pipeline runs --failed --manifest images.toml\n  pipeline runs --limit 1 --format json\n\n\
     `pipeline logs RUN` shows what a run left. `pipeline gc --keep-runs N` removes the logs of older ones."
 )]
 pub struct Args {
+    /// Only runs in which something failed
+    #[arg(long)]
+    failed: bool,
+    /// Only runs of this manifest
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     /// At most so many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     limit: usize,
@@ -46,6 +59,8 @@ pub(super) enum Outcome {
     Failed,
     /// It was stopped.
     Interrupted,
+    /// It was not started: something was in its way.
+    Refused,
     /// It ended without a word: killed, or the host went down.
     Killed,
     /// It was no run but a machine of `pipeline boot`.
@@ -59,10 +74,19 @@ impl Outcome {
             Self::Done => ("done", Role::Good),
             Self::Failed => ("failed", Role::Bad),
             Self::Interrupted => ("interrupted", Role::Attention),
+            Self::Refused => ("refused", Role::Attention),
             Self::Killed => ("killed", Role::Bad),
             Self::Machine => ("machine", Role::Dim),
         }
     }
+}
+
+/// Why nodes of a run failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Cause {
+    verdict: Verdict,
+    cause: String,
+    nodes: Vec<String>,
 }
 
 /// A run. The serialised form is an interface.
@@ -80,7 +104,13 @@ pub(super) struct Run {
     pub(super) cached: usize,
     pub(super) failed: usize,
     pub(super) skipped: usize,
-    pub(super) folder: std::path::PathBuf,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+    /// Why nodes failed, each cause once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) causes: Vec<Cause>,
+    pub(super) folder: PathBuf,
     /// Bytes of its logs.
     pub(super) bytes: u64,
 }
@@ -90,6 +120,7 @@ pub(super) fn read(folder: &RunFolder) -> Run {
     let past = past::read(&folder.path.join(JOURNAL));
     let outcome = match past.end {
         _ if folder.running => Outcome::Running,
+        None if past.refused.is_some() => Outcome::Refused,
         Some(end) if end.interrupted => Outcome::Interrupted,
         Some(end) if end.failed + end.skipped > 0 => Outcome::Failed,
         Some(_) => Outcome::Done,
@@ -118,6 +149,8 @@ pub(super) fn read(folder: &RunFolder) -> Run {
         cached: number(|end| end.cached),
         failed: number(|end| end.failed),
         skipped: number(|end| end.skipped),
+        error: past.refused,
+        causes: Vec::new(),
         folder: folder.path.clone(),
         bytes: folder.bytes,
     }
@@ -126,7 +159,22 @@ pub(super) fn read(folder: &RunFolder) -> Run {
 /// Runs the verb.
 pub fn run(args: &Args) -> Exit {
     let store = Store::peek(&args.store.folder());
-    let runs: Vec<_> = store.runs().iter().take(args.limit).map(read).collect();
+    let manifest = args
+        .manifest
+        .as_ref()
+        .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    let is_meant = |run: &Run| {
+        let of_manifest = manifest
+            .as_ref()
+            .is_none_or(|manifest| *manifest == Path::new(&run.manifest));
+        of_manifest && (!args.failed || run.failed > 0)
+    };
+    let all = store.runs();
+    let mut runs: Vec<_> = all.iter().map(read).filter(is_meant).take(args.limit).collect();
+    let causes = causes(&store);
+    for run in &mut runs {
+        run.causes = causes.get(&run.run).cloned().unwrap_or_default();
+    }
     if args.format == OutputFormat::Json {
         out(&format!(
             "{:#}\n",
@@ -135,12 +183,17 @@ pub fn run(args: &Args) -> Exit {
         return Exit::Ok;
     }
     if runs.is_empty() {
-        talk("no run has left logs here yet\n");
+        let any = all.is_empty();
+        talk(if any {
+            "no run has left logs here yet\n"
+        } else {
+            "no such run has left logs here\n"
+        });
         return Exit::Ok;
     }
     let mut table = Table::new(
         &[
-            "run", "outcome", "started", "took", "pipeline", "nodes", "logs", "manifest",
+            "run", "outcome", "started", "took", "pipeline", "nodes", "why", "logs", "manifest",
         ],
         3,
     );
@@ -158,12 +211,45 @@ pub fn run(args: &Args) -> Exit {
             plain(run.seconds.map_or_else(String::new, show_seconds)),
             plain(run.pipeline.clone()),
             plain(numbers(run)),
+            plain(why(run)),
             plain(ByteSize(run.bytes).to_string()),
             (Role::Dim, run.manifest.clone()),
         ]);
     }
     out(&table.render(stdout_style(), stdout_width()));
     Exit::Ok
+}
+
+/// Why nodes failed, by run.
+fn causes(store: &Store) -> BTreeMap<String, Vec<Cause>> {
+    let mut runs: BTreeMap<String, Vec<Cause>> = BTreeMap::new();
+    for attempt in store.attempts() {
+        let Some(failure) = attempt.failure else { continue };
+        let node = format!("{}/{}", attempt.stage, attempt.subject);
+        let causes = runs.entry(attempt.run).or_default();
+        let known = causes
+            .iter_mut()
+            .find(|known| known.verdict == failure.verdict && known.cause == failure.cause);
+        match known {
+            Some(known) => known.nodes.push(node),
+            None => causes.push(Cause {
+                verdict: failure.verdict,
+                cause: failure.cause,
+                nodes: vec![node],
+            }),
+        }
+    }
+    runs
+}
+
+/// The kinds of failure, or why it was refused, in a few words.
+fn why(run: &Run) -> String {
+    if let Some(error) = &run.error {
+        return Style::PLAIN.cut(error.lines().next().unwrap_or_default(), WHY);
+    }
+    let kinds: BTreeSet<_> = run.causes.iter().map(|cause| cause.verdict.to_string()).collect();
+    let kinds: Vec<_> = kinds.into_iter().collect();
+    Style::PLAIN.cut(&kinds.join(", "), WHY)
 }
 
 /// `3 built, 2 failed`; of what there was nothing to do for, so many in the store.

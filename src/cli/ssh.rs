@@ -85,7 +85,7 @@ impl Found {
     }
 }
 
-fn table(all: &[Found]) -> Table {
+fn table(all: &[Found]) -> Table<'static> {
     let mut table = Table::new(&["node", "run", "vm"], 3);
     for found in all {
         let cells = [found.node().to_owned(), found.run().to_owned(), found.what()];

@@ -12,21 +12,31 @@ const NARROWEST: usize = 8;
 
 /// Rows with a head.
 #[derive(Debug)]
-pub(super) struct Table {
-    heads: Vec<&'static str>,
+pub(super) struct Table<'h> {
+    heads: Vec<&'h str>,
     rows: Vec<Vec<(Role, String)>>,
     /// Of the first so many columns none is ever left out.
     needed: usize,
+    /// The last column is rather cut to so much than left out.
+    least_last: usize,
 }
 
-impl Table {
+impl<'h> Table<'h> {
     /// An empty one.
-    pub(super) fn new(heads: &[&'static str], needed: usize) -> Self {
+    pub(super) fn new(heads: &[&'h str], needed: usize) -> Self {
         Self {
             heads: heads.to_vec(),
             rows: Vec::new(),
             needed,
+            least_last: usize::MAX,
         }
+    }
+
+    /// Has the last column rather cut to so much than left out.
+    #[must_use]
+    pub(super) fn cut_last(mut self, least: usize) -> Self {
+        self.least_last = least;
+        self
     }
 
     /// Adds a row.
@@ -44,8 +54,14 @@ impl Table {
             .filter(|column| of(*column) > 0)
             .map(|column| (column, of(column).max(columns(self.heads[column]))))
             .collect();
-        let total =
-            |shown: &[(usize, usize)]| shown.iter().map(|(_, width)| width + GAP.len()).sum::<usize>();
+        // The last column that there is may be cut to this before it is left out.
+        let total = |shown: &[(usize, usize)]| {
+            let width = |(column, width): &(usize, usize)| match column + 1 == self.heads.len() {
+                true => (*width).min(self.least_last) + GAP.len(),
+                false => width + GAP.len(),
+            };
+            shown.iter().map(width).sum::<usize>()
+        };
         while width.is_some_and(|width| total(&shown) > width + GAP.len())
             && shown.last().is_some_and(|(column, _)| *column >= self.needed)
         {
@@ -91,6 +107,12 @@ pub(super) fn counted(count: usize, noun: &str) -> String {
 pub(super) fn stdout_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
+
+/// Whether so many lines are more than the terminal behind standard output shows at once. Where there is none, nothing is.
+pub(super) fn overflows_stdout(lines: usize) -> bool {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    size.is_ok_and(|size| size.ws_row > 0 && lines >= usize::from(size.ws_row))
 }
 
 /// What can be shown on standard output.

@@ -26,6 +26,10 @@ pub struct Plan<W> {
 #[derive(Clone, Debug)]
 pub struct PlannedImage {
     pub id: String,
+    pub distro: String,
+    pub flavor: String,
+    /// Installs its distro.
+    pub install: NodeIndex,
     /// Virtual size of its disk, in bytes.
     pub disk_bytes: u64,
     /// Its file in the output folder, as the user can type it.

@@ -92,6 +92,9 @@ impl Lines {
             }
             // The phase before it says so.
             What::MachineHeld { .. } => Vec::new(),
+            // The verb itself says why, with all that belongs to it.
+            What::RunRefused { .. } if self.verbosity == Verbosity::Normal => Vec::new(),
+            What::RunRefused { error, .. } => vec![format!("refused: {error}")],
             What::NodeFinished { .. } => {
                 self.forget(event);
                 let whole = self.verbosity == Verbosity::Verbose || board.folder.is_empty();

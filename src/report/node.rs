@@ -152,6 +152,7 @@ impl Node {
             }
             What::RunStarted { .. }
             | What::RunFinished { .. }
+            | What::RunRefused { .. }
             | What::Warning { .. }
             | What::MachineHeld { .. } => {}
         }

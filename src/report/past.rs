@@ -26,6 +26,15 @@ pub struct Past {
     pub last: Option<Timestamp>,
     /// How it ended; absent where the journal has no end.
     pub end: Option<End>,
+    /// Why it was not started.
+    pub refused: Option<String>,
+}
+
+impl Past {
+    /// Whether it is the journal of a run that was started, or is about to be.
+    pub fn is_run(&self, is_running: bool) -> bool {
+        self.refused.is_none() && (self.started.is_some() || is_running)
+    }
 }
 
 /// How a run ended, in numbers.
@@ -55,18 +64,29 @@ pub fn read(journal: &Path) -> Past {
     // The first events, until the run says what it is: warnings may come before it.
     let mut reader = BufReader::new(&file);
     while past.started.is_none() && reader.read_line(&mut first).is_ok_and(|count| count > 0) {
-        if let Some(event) = event(&first)
-            && let What::RunStarted {
-                pipeline,
-                manifest,
-                nodes,
-                ..
-            } = event.what
-        {
-            past.started = Some(event.at);
-            past.pipeline = pipeline;
-            past.manifest = manifest;
-            past.nodes = nodes.len();
+        if let Some(event) = event(&first) {
+            match event.what {
+                What::RunStarted {
+                    pipeline,
+                    manifest,
+                    nodes,
+                    ..
+                } => {
+                    past.started = Some(event.at);
+                    (past.pipeline, past.manifest) = (pipeline, manifest);
+                    past.nodes = nodes.len();
+                }
+                What::RunRefused {
+                    pipeline,
+                    manifest,
+                    error,
+                } => {
+                    past.started = Some(event.at);
+                    (past.pipeline, past.manifest) = (pipeline, manifest);
+                    past.refused = Some(error);
+                }
+                _ => {}
+            }
         }
         first.clear();
     }

@@ -139,6 +139,36 @@ impl Style {
     }
 }
 
+/// A line folded at blanks so that no part takes more columns than there are; parts but the first begin with `indent` blanks.
+/// Words that are too long stay whole: paths and commands are copied. Escape sequences take no column.
+pub fn wrap(line: &str, width: usize, indent: usize) -> String {
+    let mut text = String::new();
+    let mut taken = 0;
+    for word in line.split_inclusive(' ') {
+        let needed = visible(word.trim_end_matches(' '));
+        if taken + needed > width && taken > indent && needed > 0 {
+            text.truncate(text.trim_end_matches(' ').len());
+            text = text + "\n" + &" ".repeat(indent);
+            taken = indent;
+        }
+        text += word;
+        taken += visible(word);
+    }
+    text
+}
+
+/// Columns of a text in which colours may be (ECMA-48, 5.4: ESC, `[`, and so on up to a letter).
+fn visible(text: &str) -> usize {
+    let mut parts = text.split("\u{1b}[");
+    let first = columns(parts.next().unwrap_or_default());
+    let behind = |part: &str| {
+        part.split_once(|c: char| c.is_ascii_alphabetic())
+            .map_or("", |(_, rest)| rest)
+            .width()
+    };
+    first + parts.map(behind).sum::<usize>()
+}
+
 /// Columns that a text takes on a terminal.
 pub fn columns(text: &str) -> usize {
     text.width()
@@ -169,6 +199,25 @@ mod tests {
         }
         assert_eq!(RICH.cut("debian12-base", 8), "debian1…");
         assert_eq!(Style::PLAIN.cut("debian12", 8), "debian12");
+    }
+
+    #[test]
+    fn a_line_is_folded_at_blanks_and_long_words_stay_whole() {
+        let line = format!(
+            "to do: {} step packages.sh is new",
+            RICH.paint(Role::Bad, "failed")
+        );
+        let folded = wrap(&line, 24, 4);
+        assert_eq!(
+            folded,
+            "to do: \u{1b}[1;31mfailed\u{1b}[0m step\n    packages.sh is new"
+        );
+        let path = "/a/path/that/is/longer/than/the/screen";
+        assert_eq!(
+            wrap(&format!("log {path} end"), 20, 2),
+            format!("log\n  {path}\n  end")
+        );
+        assert_eq!(wrap("short", 80, 4), "short");
     }
 
     #[test]

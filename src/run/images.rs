@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::look::{as_given, given};
 use super::prepare::Prepared;
 use crate::digest::Digest;
 use crate::event::CheckOutcome;
-use crate::plan::assess::State;
+use crate::plan::assess::{LastFailure, State};
 use crate::plan::graph::PlannedImage;
 use crate::stage::part::IMAGE;
 use crate::stage::sums::Delivery;
@@ -26,6 +27,26 @@ pub enum ImageState {
     Outdated,
     /// Not in the output folder.
     Missing,
+    /// In the output folder, as the manifest has it now, but not checked yet.
+    Unchecked,
+    /// The last attempt to build it, as the manifest has it now, failed; what is in the output folder, if anything, is older.
+    Failed,
+}
+
+impl ImageState {
+    /// Every state, with its word.
+    pub const WORDS: [(Self, &str); 5] = [
+        (Self::Current, "current"),
+        (Self::Failed, "failed"),
+        (Self::Unchecked, "unchecked"),
+        (Self::Outdated, "outdated"),
+        (Self::Missing, "missing"),
+    ];
+
+    pub fn word(self) -> &'static str {
+        let row = Self::WORDS.iter().find(|(state, _)| *state == self);
+        row.map_or("", |(_, word)| word)
+    }
 }
 
 /// What is known of its checks.
@@ -51,6 +72,14 @@ pub struct ImageStatus {
     pub state: ImageState,
     /// Why it is not current; empty where it is.
     pub reason: String,
+    pub distro: String,
+    pub flavor: String,
+    /// Why the last attempt to build it failed, and when; absent where it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedNode>,
+    /// When the system that it is built on was installed; absent where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_created: Option<Timestamp>,
     /// The file in the output folder, as it can be typed.
     pub path: PathBuf,
     /// Virtual size of the disk that the manifest asks for, in bytes.
@@ -64,6 +93,14 @@ pub struct ImageStatus {
     pub checks: ChecksState,
 }
 
+/// The node that failed on the way to an image.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedNode {
+    pub node: String,
+    #[serde(flatten)]
+    pub last: LastFailure,
+}
+
 /// Looks at the images of a plan, in manifest order.
 pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
     let plan = &prepared.plan;
@@ -71,18 +108,37 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
         let node = plan.node(image.delivery);
         let verdict = &prepared.verdicts[&image.delivery];
         let found = std::fs::metadata(&image.path).ok();
-        let state = match (verdict.state, &found) {
-            (_, None) => ImageState::Missing,
-            (State::Cached, Some(_)) => ImageState::Current,
-            _ => ImageState::Outdated,
-        };
+        let failed = plan.way_to(image).into_iter().find_map(|index| {
+            let last = prepared.verdicts[&index].failed.clone()?;
+            let node = plan.node(index).id();
+            Some(FailedNode { node, last })
+        });
         // What the records say is of the file that was put there, and not of whatever is there now.
         let same = |delivery: &Delivery| found.as_ref().is_some_and(|found| found.len() == delivery.bytes);
         let delivered = delivered(plan, store, node).filter(|(delivery, _)| same(delivery));
+        let packaged = of_image(node).and_then(|package| given(store, plan.node(package)));
+        let is_of_now = || {
+            let there = delivered.as_ref().and_then(|(delivery, _)| delivery.packaged);
+            there.is_some() && there == packaged.map(|package| package.created)
+        };
+        let waits_for_check = image
+            .check
+            .is_some_and(|check| prepared.verdicts[&check].state == State::Todo);
+        let state = match (verdict.state, &found) {
+            (State::Cached, Some(_)) => ImageState::Current,
+            _ if failed.is_some() => ImageState::Failed,
+            (_, None) => ImageState::Missing,
+            _ if waits_for_check && is_of_now() => ImageState::Unchecked,
+            _ => ImageState::Outdated,
+        };
         ImageStatus {
             id: image.id.clone(),
             state,
             reason: verdict.reason.clone(),
+            distro: image.distro.clone(),
+            flavor: image.flavor.clone(),
+            failed,
+            base_created: given(store, plan.node(image.install)).map(|base| base.created),
             path: image.path.clone(),
             disk_bytes: image.disk_bytes,
             bytes: found.map(|found| found.len()),
@@ -94,11 +150,16 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
     plan.images.iter().map(image).collect()
 }
 
+/// The node that packages what a delivery puts into the output folder.
+fn of_image(node: &Node) -> Option<NodeIndex> {
+    let take = node.takes.iter().find(|take| take.role == IMAGE)?;
+    Some(take.node)
+}
+
 /// What was put into the output folder last, and when that was packaged (or put there, where it is not known any more).
 fn delivered(plan: &Plan, store: &Store, node: &Node) -> Option<(Delivery, Timestamp)> {
     let now = given(store, node);
-    let of_image = node.takes.iter().find(|take| take.role == IMAGE);
-    let packaged = of_image.and_then(|take| given(store, plan.node(take.node)));
+    let packaged = of_image(node).and_then(|package| given(store, plan.node(package)));
     // One of a version that did not note the time.
     let packaged = packaged.filter(|_| now.is_some()).map(|package| package.created);
     let last = || {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use pipeline::internals::digest::sha256_hex;
 use serde_json::Value;
 
+use crate::chaos::mini;
 use crate::support::Bench;
 use crate::support::http::{DeadPort, Fault, Server};
 
@@ -168,6 +169,121 @@ fn media_that_fail_have_a_kind_of_failure_each() {
         ("plain", "plain_http"),
     ];
     assert_eq!(verdicts, BTreeMap::from(expected), "{found:#?}");
+}
+
+/// What failed last night is known the next morning, by image, and until it is built.
+#[test]
+fn images_know_that_their_last_attempt_failed_when_and_why() {
+    let bench = Bench::new();
+    let dead = DeadPort::new();
+    let manifest = |url: &str, sizes: &str| {
+        format!(
+            "[distros.tiny]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\n\
+             source = {{ disk = {{ url = \"{url}\", sha256 = \"{}\", user = \"root\" }} }}\n[flavors.base]\n\
+             [[images]]\ndistro = \"tiny\"\nflavor = \"base\"\nsizes = [{sizes}]\n",
+            "0".repeat(64)
+        )
+    };
+    let dead = format!("http://127.0.0.1:{}/disk.raw", dead.port());
+    bench.write("m.toml", manifest(&dead, "\"3G\", \"4G\""));
+    assert_eq!(bench.run(&["run", "m.toml"]).code, 1);
+
+    let listed = json(&bench, &["ls", "m.toml"]);
+    let failed = &listed["images"][1]["failed"];
+    assert_eq!(listed["images"][1]["state"], "failed", "{listed:#}");
+    assert_eq!(
+        (&failed["node"], &failed["verdict"]),
+        (&"fetch/tiny".into(), &"server_unreachable".into())
+    );
+    let why = "server unreachable: could not fetch http://127.0.0.1";
+    for (args, words) in [
+        (["ls", "m.toml"], why),
+        (
+            ["plan", "m.toml"],
+            &format!("to do: never built; the last attempt failed: {why}"),
+        ),
+        (["explain", "m.toml"], why),
+        (["runs", "--failed"], "server unreachable"),
+    ] {
+        let said = bench.run(&args);
+        assert!(said.stdout.contains(words), "no `{words}` in\n{}", said.all());
+    }
+    let listed = bench.run(&["ls", "m.toml", "--state", "failed", "--state", "outdated"]);
+    assert!(
+        listed.stdout.contains("0 current, 2 failed; 0 B in all"),
+        "{}",
+        listed.all()
+    );
+    let none = bench.run(&["ls", "m.toml", "--state", "missing"]);
+    assert!(!none.stdout.contains("tiny-"), "{}", none.all());
+    let count = |args: &[&str]| json(&bench, args)["runs"].as_array().unwrap().len();
+    assert_eq!(count(&["runs", "--manifest", "m.toml"]), 1);
+    assert_eq!(count(&["runs", "--manifest", "other.toml"]), 0);
+    let runs = json(&bench, &["runs", "--failed"]);
+    assert_eq!(
+        runs["runs"][0]["causes"][0]["nodes"],
+        serde_json::json!(["fetch/tiny"])
+    );
+
+    // Another URL gives another key: it is another attempt that failed.
+    bench.write("m.toml", manifest("http://127.0.0.1:9/other.raw", "\"3G\""));
+    let explained = bench.run(&["explain", "m.toml", "fetch/tiny"]);
+    assert!(explained.stdout.contains("  failed  "), "{}", explained.all());
+
+    // A run that is larger than the host is refused; what it left is not taken for the newest run.
+    let large = "memory = \"9000G\"";
+    bench.write(
+        "large.toml",
+        manifest(&dead, "\"3G\"").replace("memory = \"64M\"", large),
+    );
+    assert_eq!(bench.run(&["run", "large.toml"]).code, 3);
+    let runs = json(&bench, &["runs"]);
+    let (refused, last) = (&runs["runs"][0], &runs["runs"][1]);
+    assert_eq!(
+        (&refused["outcome"], &last["outcome"]),
+        (&"refused".into(), &"failed".into())
+    );
+    assert!(
+        refused["manifest"].as_str().unwrap().ends_with("/large.toml"),
+        "{refused:#}"
+    );
+    assert!(refused["started"].is_string(), "{refused:#}");
+    let logs = bench.run(&["logs"]);
+    assert!(
+        logs.stdout.contains(last["run"].as_str().unwrap()),
+        "{}",
+        logs.all()
+    );
+}
+
+/// An image that was built without its checks is not outdated.
+#[test]
+fn an_image_whose_checks_were_left_out_is_unchecked_until_it_changes() {
+    let bench = Bench::new();
+    let house = mini::house(&bench.path("house"), &["64M"]);
+    let run = |args: &[&str]| house.command(args).output().unwrap();
+    let state = || {
+        let said = run(&["ls", mini::MANIFEST, "--format=json"]);
+        let listed: Value = serde_json::from_slice(&said.stdout).unwrap();
+        listed["images"][0]["state"].as_str().unwrap().to_owned()
+    };
+    let path = bench.path("house").join(mini::MANIFEST);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let check = "[[checks]]\nname = \"web\"\nport = 80\n\n[publish]\n";
+    let text = text.replace("[publish]\n", check);
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(state(), "missing");
+    let ran = run(&["run", mini::MANIFEST, "--no-check"]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(state(), "unchecked");
+    std::fs::write(&path, text.replace("\"gzip\"", "\"gzip\"\nlevel = 9")).unwrap();
+    assert_eq!(state(), "outdated");
+}
+
+/// What a verb says of itself to programs.
+fn json(bench: &Bench, args: &[&str]) -> Value {
+    let ran = bench.run(&[args, &["--format=json"]].concat());
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.all()))
 }
 
 /// The events of nodes that failed, by node.

@@ -120,6 +120,9 @@ impl<'a> Planner<'a> {
         self.nodes.alike_since(before, &alike);
         Ok(PlannedImage {
             id: image.id.clone(),
+            distro: distro.name.clone(),
+            flavor: flavor.name.clone(),
+            install,
             disk_bytes: image.size.0,
             path: manifest.output.join(&image.file),
             checksums: publish.checksums.clone(),

@@ -119,6 +119,11 @@ fn every_kind() -> Vec<What> {
                 kept: true,
             }),
         },
+        What::RunRefused {
+            pipeline: text(),
+            manifest: text(),
+            error: text(),
+        },
         What::RunFinished {
             built: 1,
             present: 1,
@@ -142,6 +147,7 @@ fn every_kind() -> Vec<What> {
             | What::Warning { .. }
             | What::MachineHeld { .. }
             | What::NodeFinished { .. }
+            | What::RunRefused { .. }
             | What::RunFinished { .. } => {}
         }
     }
