@@ -229,144 +229,147 @@ mod tests {
         (found.text, found.verdict)
     }
 
-    /// Outputs as they were seen, of mmdebstrap 1.3.5 with apt 2.6, and of qemu-img, ssh and Ansible on Debian 12.
+    /// Outputs as they were seen, of mmdebstrap 1.3.5 with apt 2.6, and of qemu-img, ssh and Ansible on Debian 12; the line that
+    /// decides, and the kind of failure.
+    const SEEN: &[(&str, &str, Option<Verdict>)] = &[
+        (
+            "Ign:1 http://127.0.0.1:9/debian bookworm InRelease\n\
+         Err:1 http://127.0.0.1:9/debian bookworm InRelease\n  \
+         Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)\n\
+         Reading package lists...\n\
+         E: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not connect to 127.0.0.1:9 \
+         (127.0.0.1). - connect (111: Connection refused)\n\
+         E: Some index files failed to download. They have been ignored, or old ones used instead.\n\
+         E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> -oDpkg::Use-Pty=false failed\n\
+         I: main() received signal PIPE: waiting for setup...\n\
+         E: mmdebstrap failed to run",
+            "Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)",
+            Some(Verdict::MirrorUnreachable),
+        ),
+        (
+            "E: Failed to fetch http://no-such-host.invalid/debian/dists/bookworm/InRelease  Could not resolve \
+         'no-such-host.invalid'\n\
+         E: Some index files failed to download. They have been ignored, or old ones used instead.",
+            "Could not resolve 'no-such-host.invalid'",
+            Some(Verdict::MirrorUnreachable),
+        ),
+        (
+            "Err:2 http://deb.example/debian bookwurm Release\n  404  Not Found [IP: 203.0.113.80 80]\n\
+         Reading package lists...\n\
+         E: The repository 'http://deb.example/debian bookwurm Release' does not have a Release file.\n\
+         E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> -oDpkg::Use-Pty=false failed\n\
+         E: mmdebstrap failed to run",
+            "The repository 'http://deb.example/debian bookwurm Release' does not have a Release file.",
+            Some(Verdict::NoSuchSuite),
+        ),
+        (
+            "Building dependency tree...\nE: Unable to locate package sudoo\n\
+         E: setup failed: E: apt-get -o Dir::Bin::dpkg=env --yes install sudoo failed\n\
+         E: mmdebstrap failed to run",
+            "Unable to locate package sudoo",
+            Some(Verdict::NoSuchPackage),
+        ),
+        (
+            "  Could not handshake: An unexpected TLS packet was received. [IP: 127.0.0.1 18333]\n\
+         Reading package lists...",
+            "Could not handshake: An unexpected TLS packet was received.",
+            Some(Verdict::PlainHttp),
+        ),
+        (
+            "  Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown.  Could \
+         not handshake: Error in the certificate verification. [IP: 203.0.113.80 443]",
+            "Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown.  Could \
+         not handshake: Error in the certificate verification.",
+            Some(Verdict::Tls),
+        ),
+        (
+            "W: GPG error: http://deb.example/debian bookworm InRelease: The following signatures couldn't be verified \
+         because the public key is not available: NO_PUBKEY 6ED0E7B82643E131\n\
+         E: The repository 'http://deb.example/debian bookworm InRelease' is not signed.",
+            "The following signatures couldn't be verified because the public key is not available: NO_PUBKEY \
+         6ED0E7B82643E131",
+            Some(Verdict::BadSignature),
+        ),
+        (
+            "E: Release file for http://deb.example/debian/dists/sid/InRelease is expired (invalid since 4d 2h 3min 8s). \
+         Updates for this repository will not be applied.",
+            "Release file for http://deb.example/debian/dists/sid/InRelease is expired (invalid since 4d 2h 3min 8s). \
+         Updates for this repository will not be applied.",
+            Some(Verdict::MirrorExpired),
+        ),
+        (
+            "dpkg: error processing package postfix (--configure):\n installed postfix package post-installation script \
+         subprocess returned error exit status 1\nErrors were encountered while processing:\n postfix\n\
+         E: Sub-process env returned an error code (1)",
+            "dpkg: error processing package postfix (--configure):",
+            Some(Verdict::PackageFailed),
+        ),
+        (
+            "Error: Unable to find a match: sudoo",
+            "Unable to find a match: sudoo",
+            Some(Verdict::NoSuchPackage),
+        ),
+        (
+            "error: target not found: sudoo",
+            "target not found: sudoo",
+            Some(Verdict::NoSuchPackage),
+        ),
+        (
+            "ERROR: unable to select packages:\n  sudoo (no such package):\n    required by: world[sudoo]",
+            "sudoo (no such package):",
+            Some(Verdict::NoSuchPackage),
+        ),
+        (
+            "qemu-img: Could not open 'noise.qcow2': Image is not in qcow2 format",
+            "Image is not in qcow2 format",
+            Some(Verdict::NotADiskImage),
+        ),
+        (
+            "qemu-img: Could not open 'a.qcow2': Failed to get shared \"write\" lock\n\
+         Is another process using the image [a.qcow2]?",
+            "Failed to get shared \"write\" lock",
+            Some(Verdict::InUse),
+        ),
+        (
+            "qemu-img: /dev/full: error while converting qcow2: Could not write qcow2 header: No space left on device",
+            "No space left on device",
+            Some(Verdict::DiskFull),
+        ),
+        (
+            "ssh: connect to host 127.0.0.1 port 9: Connection refused",
+            "connect to host 127.0.0.1 port 9: Connection refused",
+            None,
+        ),
+        (
+            "TASK [get sudoo] ****\n\
+         fatal: [guest]: FAILED! => {\"changed\": false, \"msg\": \"No package matching 'sudoo' is available\"}\n\
+         PLAY RECAP ****\nguest : ok=0    changed=0    unreachable=0    failed=1    skipped=0",
+            "No package matching 'sudoo' is available",
+            None,
+        ),
+        (
+            "fatal: [guest]: UNREACHABLE! => {\"changed\": false, \"msg\": \"Failed to connect to the host via ssh: ssh: \
+         connect to host 127.0.0.1 port 9: Connection refused\", \"unreachable\": true}",
+            "Failed to connect to the host via ssh: ssh: connect to host 127.0.0.1 port 9: Connection refused",
+            None,
+        ),
+        (
+            "ERROR! the role 'nosuch' was not found in /srv/roles:/etc/ansible/roles\n\n\
+         The error appears to be in '/srv/q.yml': line 3, column 11, but may",
+            "the role 'nosuch' was not found in /srv/roles:/etc/ansible/roles",
+            None,
+        ),
+        (
+            "make: nothing\nerror: linker `cc` not found\nmake: *** [all] Error 2",
+            "linker `cc` not found",
+            None,
+        ),
+    ];
+
     #[test]
     fn the_deciding_line_of_each_program_is_found() {
-        for (output, text, verdict) in [
-            (
-                "Ign:1 http://127.0.0.1:9/debian bookworm InRelease\n\
-                 Err:1 http://127.0.0.1:9/debian bookworm InRelease\n  \
-                 Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)\n\
-                 Reading package lists...\n\
-                 E: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not connect to 127.0.0.1:9 \
-                 (127.0.0.1). - connect (111: Connection refused)\n\
-                 E: Some index files failed to download. They have been ignored, or old ones used instead.\n\
-                 E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> -oDpkg::Use-Pty=false failed\n\
-                 I: main() received signal PIPE: waiting for setup...\n\
-                 E: mmdebstrap failed to run",
-                "Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)",
-                Some(Verdict::MirrorUnreachable),
-            ),
-            (
-                "E: Failed to fetch http://no-such-host.invalid/debian/dists/bookworm/InRelease  Could not resolve \
-                 'no-such-host.invalid'\n\
-                 E: Some index files failed to download. They have been ignored, or old ones used instead.",
-                "Could not resolve 'no-such-host.invalid'",
-                Some(Verdict::MirrorUnreachable),
-            ),
-            (
-                "Err:2 http://deb.example/debian bookwurm Release\n  404  Not Found [IP: 203.0.113.80 80]\n\
-                 Reading package lists...\n\
-                 E: The repository 'http://deb.example/debian bookwurm Release' does not have a Release file.\n\
-                 E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> -oDpkg::Use-Pty=false failed\n\
-                 E: mmdebstrap failed to run",
-                "The repository 'http://deb.example/debian bookwurm Release' does not have a Release file.",
-                Some(Verdict::NoSuchSuite),
-            ),
-            (
-                "Building dependency tree...\nE: Unable to locate package sudoo\n\
-                 E: setup failed: E: apt-get -o Dir::Bin::dpkg=env --yes install sudoo failed\n\
-                 E: mmdebstrap failed to run",
-                "Unable to locate package sudoo",
-                Some(Verdict::NoSuchPackage),
-            ),
-            (
-                "  Could not handshake: An unexpected TLS packet was received. [IP: 127.0.0.1 18333]\n\
-                 Reading package lists...",
-                "Could not handshake: An unexpected TLS packet was received.",
-                Some(Verdict::PlainHttp),
-            ),
-            (
-                "  Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown.  Could \
-                 not handshake: Error in the certificate verification. [IP: 203.0.113.80 443]",
-                "Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown.  Could \
-                 not handshake: Error in the certificate verification.",
-                Some(Verdict::Tls),
-            ),
-            (
-                "W: GPG error: http://deb.example/debian bookworm InRelease: The following signatures couldn't be verified \
-                 because the public key is not available: NO_PUBKEY 6ED0E7B82643E131\n\
-                 E: The repository 'http://deb.example/debian bookworm InRelease' is not signed.",
-                "The following signatures couldn't be verified because the public key is not available: NO_PUBKEY \
-                 6ED0E7B82643E131",
-                Some(Verdict::BadSignature),
-            ),
-            (
-                "E: Release file for http://deb.example/debian/dists/sid/InRelease is expired (invalid since 4d 2h 3min 8s). \
-                 Updates for this repository will not be applied.",
-                "Release file for http://deb.example/debian/dists/sid/InRelease is expired (invalid since 4d 2h 3min 8s). \
-                 Updates for this repository will not be applied.",
-                Some(Verdict::MirrorExpired),
-            ),
-            (
-                "dpkg: error processing package postfix (--configure):\n installed postfix package post-installation script \
-                 subprocess returned error exit status 1\nErrors were encountered while processing:\n postfix\n\
-                 E: Sub-process env returned an error code (1)",
-                "dpkg: error processing package postfix (--configure):",
-                Some(Verdict::PackageFailed),
-            ),
-            (
-                "Error: Unable to find a match: sudoo",
-                "Unable to find a match: sudoo",
-                Some(Verdict::NoSuchPackage),
-            ),
-            (
-                "error: target not found: sudoo",
-                "target not found: sudoo",
-                Some(Verdict::NoSuchPackage),
-            ),
-            (
-                "ERROR: unable to select packages:\n  sudoo (no such package):\n    required by: world[sudoo]",
-                "sudoo (no such package):",
-                Some(Verdict::NoSuchPackage),
-            ),
-            (
-                "qemu-img: Could not open 'noise.qcow2': Image is not in qcow2 format",
-                "Image is not in qcow2 format",
-                Some(Verdict::NotADiskImage),
-            ),
-            (
-                "qemu-img: Could not open 'a.qcow2': Failed to get shared \"write\" lock\n\
-                 Is another process using the image [a.qcow2]?",
-                "Failed to get shared \"write\" lock",
-                Some(Verdict::InUse),
-            ),
-            (
-                "qemu-img: /dev/full: error while converting qcow2: Could not write qcow2 header: No space left on device",
-                "No space left on device",
-                Some(Verdict::DiskFull),
-            ),
-            (
-                "ssh: connect to host 127.0.0.1 port 9: Connection refused",
-                "connect to host 127.0.0.1 port 9: Connection refused",
-                None,
-            ),
-            (
-                "TASK [get sudoo] ****\n\
-                 fatal: [guest]: FAILED! => {\"changed\": false, \"msg\": \"No package matching 'sudoo' is available\"}\n\
-                 PLAY RECAP ****\nguest : ok=0    changed=0    unreachable=0    failed=1    skipped=0",
-                "No package matching 'sudoo' is available",
-                None,
-            ),
-            (
-                "fatal: [guest]: UNREACHABLE! => {\"changed\": false, \"msg\": \"Failed to connect to the host via ssh: ssh: \
-                 connect to host 127.0.0.1 port 9: Connection refused\", \"unreachable\": true}",
-                "Failed to connect to the host via ssh: ssh: connect to host 127.0.0.1 port 9: Connection refused",
-                None,
-            ),
-            (
-                "ERROR! the role 'nosuch' was not found in /srv/roles:/etc/ansible/roles\n\n\
-                 The error appears to be in '/srv/q.yml': line 3, column 11, but may",
-                "the role 'nosuch' was not found in /srv/roles:/etc/ansible/roles",
-                None,
-            ),
-            (
-                "make: nothing\nerror: linker `cc` not found\nmake: *** [all] Error 2",
-                "linker `cc` not found",
-                None,
-            ),
-        ] {
-            assert_eq!(found(output), (text.to_owned(), verdict), "{output}");
+        for (output, text, verdict) in SEEN {
+            assert_eq!(found(output), ((*text).to_owned(), *verdict), "{output}");
         }
         assert_eq!(deciding("Setting up vim ...\nW: some warning".lines()), None);
     }

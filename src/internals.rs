@@ -187,6 +187,10 @@ pub mod platform {
 pub mod report {
     pub use crate::report::{Options, Progress, Verbosity, run};
 
+    pub mod board {
+        pub use crate::report::board::Board;
+    }
+
     pub mod junit {
         pub use crate::report::junit::render;
     }

@@ -1,18 +1,16 @@
 //! `pipeline ls`: the images of a manifest, as they are. Changes nothing.
 
-use std::collections::BTreeMap;
-
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
 use super::exit::Exit;
-use super::matrix::{Spot, legend, matrix};
+use super::matrix::{Spot, causes, legend, matrix};
 use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
-use super::table::{Table, counted, overflows_stdout, stdout_style, stdout_width};
+use super::table::{Table, overflows_stdout, stdout_style, stdout_width};
 use super::target::{Selection, StoreArgs};
 use super::time::age;
-use crate::report::style::{Role, Style};
+use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
 use crate::run::prepare::prepare;
 use crate::size::ByteSize;
@@ -25,8 +23,6 @@ const DIGITS: usize = 12;
 const LEAST_WHY: usize = 24;
 /// Lines of a list that are no images.
 const FRAME: usize = 4;
-/// Causes that a summary names.
-const CAUSES: usize = 5;
 
 /// Arguments of `pipeline ls`.
 #[derive(Debug, clap::Args)]
@@ -90,28 +86,19 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         });
         out(&format!("{}\n", matrix(spots, style, stdout_width())));
         out(&legend(style));
-        out(&causes(&images, style, stdout_width()));
+        let failed = images.iter().filter_map(|image| image.failed.as_ref());
+        out(&causes(
+            failed.map(|failed| failed.last.why()),
+            "image",
+            style,
+            stdout_width(),
+        ));
         out("`--full` lists the images, `--state failed` only those that failed\n");
     } else {
         out(&table(&images).render(style, stdout_width()));
     }
     out(&format!("\n{}\n", totals(&images)));
     Ok(Exit::Ok)
-}
-
-/// Why images failed, each cause once.
-fn causes(images: &[ImageStatus], style: Style, width: Option<usize>) -> String {
-    let mut causes: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    for failed in images.iter().filter_map(|image| image.failed.as_ref()) {
-        *causes.entry((&failed.last.run, failed.last.why())).or_default() += 1;
-    }
-    let mut causes: Vec<_> = causes.into_iter().collect();
-    causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let lines = causes.iter().take(CAUSES).map(|((_, why), count)| {
-        let line = format!("{} {why}: {}", style.pick("✗", "!"), counted(*count, "image"));
-        style.cut(&line, width.unwrap_or(usize::MAX)) + "\n"
-    });
-    lines.collect()
 }
 
 fn table(images: &[ImageStatus]) -> Table<'static> {

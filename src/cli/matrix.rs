@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::table::Table;
+use super::table::{Table, counted};
 use crate::report::style::{Role, Style, columns};
+
+/// Causes that are named.
+const CAUSES: usize = 5;
 
 /// An image, as far as a matrix shows it.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +91,24 @@ pub(super) fn matrix<'a>(
         table.row(vec![plain(distro), plain(flavor), cell(distro, flavor)]);
     }
     table.render(style, width)
+}
+
+/// Why things failed in their last attempt: each cause once, those of most things first.
+pub(super) fn causes(
+    whys: impl Iterator<Item = String>,
+    noun: &str,
+    style: Style,
+    width: Option<usize>,
+) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    whys.for_each(|why| *counts.entry(why).or_default() += 1);
+    let mut causes: Vec<_> = counts.into_iter().collect();
+    causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let line = |(why, count): &(String, usize)| {
+        let line = format!("{} {}: {why}", style.pick("✗", "!"), counted(*count, noun));
+        style.cut(&line, width.unwrap_or(usize::MAX)) + "\n"
+    };
+    causes.iter().take(CAUSES).map(line).collect()
 }
 
 /// What the numbers of a matrix mean.

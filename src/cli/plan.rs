@@ -1,18 +1,15 @@
 //! `pipeline plan`: what a run would do, and why. Changes nothing.
 
 use super::exit::Exit;
-use super::matrix::{Spot, legend, matrix};
+use super::matrix::{Spot, causes, legend, matrix};
 use super::report_error::{fail, out};
 use super::table::{overflows_stdout, stdout_style, stdout_width};
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
-use crate::plan::assess::State;
+use crate::plan::assess::{LastFailure, State};
 use crate::plan::show::{dot, json, text, totals, totals_text};
 use crate::report::style::wrap;
 use crate::run::prepare::Prepared;
 use crate::store::Store;
-
-/// Nodes that failed in an earlier run which a summary names.
-const FAILED: usize = 10;
 
 /// Arguments of `pipeline plan`.
 #[derive(Debug, clap::Args)]
@@ -129,11 +126,8 @@ fn summary(prepared: &Prepared) -> String {
     let mut text = matrix(spots, style, width) + "\n" + &legend(style);
     let failed = plan
         .nodes()
-        .filter_map(|(index, node)| Some((node, verdicts[&index].failed.as_ref()?)));
-    for (node, failed) in failed.take(FAILED) {
-        let line = format!("{} {}: {}", style.pick("✗", "!"), node.id(), failed.why());
-        text += &(style.cut(&line, width.unwrap_or(usize::MAX)) + "\n");
-    }
+        .filter_map(|(index, _)| verdicts[&index].failed.as_ref());
+    text += &causes(failed.map(LastFailure::why), "node", style, width);
     text += "`--full` shows every node\n\n";
     text + &wrap(
         &totals_text(&totals(plan, verdicts)),

@@ -18,6 +18,8 @@ use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::{facts, random, terminal};
+use crate::manifest::model::Manifest;
+use crate::report::style::Style;
 use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
@@ -199,11 +201,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,
     );
     if let Err(error) = &result {
-        emit.emit(What::RunRefused {
-            pipeline: manifest.name.clone(),
-            manifest: absolute(&manifest.path).display().to_string(),
-            error: error.to_string(),
-        });
+        emit.emit(refusal(&manifest, error));
     }
     drop(listening);
     drop(emit);
@@ -212,12 +210,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     if let Some(summary) = &summary
         && !silent
     {
-        let page = Page {
-            style,
-            width: terminal::stderr_size().map(|(columns, _)| columns),
-            store: args.store.as_typed(),
-        };
-        talk(&summary.render(&page));
+        talk(&summary.render(&page(style, &args.store)));
     }
     if let (Some(path), Some(summary)) = (&args.junit, &summary) {
         write_junit(path, summary)?;
@@ -257,7 +250,7 @@ fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
 )]
 fn carry(
     args: &Args,
-    manifest: &crate::manifest::model::Manifest,
+    manifest: &Manifest,
     prepared: &Prepared,
     id: &str,
     store: &Store,
@@ -302,6 +295,23 @@ fn carry(
         OnFailure::KeepGoing
     };
     carry_out(prepared, id, budget, on_failure, &shared, emit)
+}
+
+/// What is left of a run that was refused, for `pipeline runs`.
+fn refusal(manifest: &Manifest, error: &RunError) -> What {
+    What::RunRefused {
+        pipeline: manifest.name.clone(),
+        manifest: absolute(&manifest.path).display().to_string(),
+        error: error.to_string(),
+    }
+}
+
+fn page(style: Style, store: &StoreArgs) -> Page {
+    Page {
+        style,
+        width: terminal::stderr_size().map(|(columns, _)| columns),
+        store: store.as_typed(),
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -35,7 +35,7 @@ pub struct Board {
     index: BTreeMap<String, usize>,
     /// What nodes took in this run.
     times: Times,
-    /// Seconds that nodes took of which an earlier run told, and what it told.
+    /// Seconds that nodes took for which there was an expectation, and the seconds that were expected.
     pace: (f64, f64),
     end: Option<End>,
 }

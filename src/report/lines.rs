@@ -68,6 +68,8 @@ impl Lines {
                 }
                 vec![format!("waiting ({reason})")]
             }
+            // Its first phase says so too.
+            What::NodeStarted if self.verbosity == Verbosity::Normal => Vec::new(),
             What::NodeStarted => vec!["started".to_owned()],
             What::Phase { phase } => {
                 self.forget(event);
@@ -100,6 +102,8 @@ impl Lines {
                 let whole = self.verbosity == Verbosity::Verbose || board.folder.is_empty();
                 node.map_or_else(Vec::new, |node| self.finished(node, whole))
             }
+            // The summary says so.
+            What::RunFinished { .. } if self.verbosity == Verbosity::Normal => Vec::new(),
             What::RunFinished {
                 seconds,
                 failed,

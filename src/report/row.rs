@@ -224,6 +224,11 @@ mod tests {
         Timestamp::from_second(1_770_000_000 + second).unwrap()
     }
 
+    fn phase(phase: &str) -> What {
+        let phase = phase.to_owned();
+        What::Phase { phase }
+    }
+
     /// A run in its 65th second: one download, one VM, one node that waits for memory.
     fn board() -> Board {
         let node = |id: &str, cached, expected_seconds| NodeInfo {
@@ -241,7 +246,6 @@ mod tests {
             node("provision/debian12-base", false, Some(120.0)),
             node("provision/alpine-base", false, Some(60.0)),
         ];
-        let (run, folder) = ("r1".to_owned(), "runs/r1".to_owned());
         let text = "Setting up vim (2:9.0.1378-2) ...".to_owned();
         let unit = Unit::Bytes;
         let events = [
@@ -250,8 +254,8 @@ mod tests {
                 None,
                 What::RunStarted {
                     version: 1,
-                    run,
-                    folder,
+                    run: "r1".to_owned(),
+                    folder: "runs/r1".to_owned(),
                     pipeline: String::new(),
                     manifest: String::new(),
                     nodes,
@@ -260,13 +264,7 @@ mod tests {
             ),
             (1, Some("provision/debian12-base"), What::NodeStarted),
             (1, Some("fetch/alpine"), What::NodeStarted),
-            (
-                2,
-                Some("fetch/alpine"),
-                What::Phase {
-                    phase: "downloading".to_owned(),
-                },
-            ),
+            (2, Some("fetch/alpine"), phase("downloading")),
             (
                 5,
                 Some("fetch/alpine"),
@@ -285,13 +283,7 @@ mod tests {
                     unit,
                 },
             ),
-            (
-                30,
-                Some("provision/debian12-base"),
-                What::Phase {
-                    phase: "running packages.sh".to_owned(),
-                },
-            ),
+            (30, Some("provision/debian12-base"), phase("running packages.sh")),
             (
                 60,
                 Some("provision/debian12-base"),

@@ -1,5 +1,6 @@
 //! Speed, as ratios against what a user would run instead, measured in turn on one machine in one run. A plain program:
-//! `cargo bench --bench speed`, or with `-- --mib 256 --rounds 1` for a short look, `--only upload` for one section. Tables go to standard output, what
+//! `cargo bench --bench speed`, or with `-- --mib 256 --rounds 1` for a short look, `--only upload` for one section,
+//! `--only estimates --runs FOLDER` for recorded runs of your own. Tables go to standard output, what
 //! is going on to standard error.
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 #![expect(clippy::print_stderr, reason = "it takes minutes: say what goes on")]
@@ -8,6 +9,7 @@
     reason = "a measurement that cannot go on should stop there"
 )]
 
+mod estimates;
 mod input;
 mod memory;
 mod package;
@@ -62,6 +64,14 @@ fn main() -> ExitCode {
     }
     if wanted("planning") {
         planning::section(folder.path());
+    }
+    if wanted("estimates") {
+        estimates::section(
+            args.iter()
+                .skip_while(|arg| *arg != "--runs")
+                .nth(1)
+                .map(String::as_str),
+        );
     }
     ExitCode::from(u8::from(WORSE.load(Ordering::Relaxed)))
 }

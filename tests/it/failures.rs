@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
 use pipeline::internals::digest::sha256_hex;
 use serde_json::Value;
@@ -94,8 +96,7 @@ fn three_hundred_images_with_ten_dead_mirrors_fail_on_one_page() {
 fn what_a_mirror_does_not_have_is_no_failure_of_a_tool() {
     let bench = Bench::new();
     let server = Server::start(Vec::new()).always(Fault::Status(404, Vec::new()));
-    let distro = |name: &str, scheme: &str| {
-        let mirror = server.url("/none").replace("http://", scheme);
+    let distro = |name: &str, mirror: &str| {
         format!(
             "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\ncpus = 1\n\
              source = {{ bootstrap = {{ suite = \"bookwurm\", mirror = \"{mirror}\" }} }}\n\
@@ -104,8 +105,8 @@ fn what_a_mirror_does_not_have_is_no_failure_of_a_tool() {
     };
     let text = format!(
         "{}{}[flavors.base]\n",
-        distro("suite", "http://"),
-        distro("port", "https://")
+        distro("suite", &server.url("/none")),
+        distro("port", &plain_http())
     );
     bench.write("m.toml", text);
     let found = failures(&bench, &["run", "m.toml", "--format=json"]);
@@ -137,7 +138,7 @@ fn media_that_fail_have_a_kind_of_failure_each() {
     let zeros = "0".repeat(64);
     let digest = sha256_hex(b"a medium");
     let dead = format!("http://127.0.0.1:{}/disk.raw", dead.port());
-    let plain = there.replace("http://", "https://");
+    let plain = format!("{}/disk.raw", plain_http());
     let mut text = "[flavors.base]\n".to_owned();
     for (name, url, digest) in [
         ("differs", &there, &zeros),
@@ -200,7 +201,7 @@ fn images_know_that_their_last_attempt_failed_when_and_why() {
         (["ls", "m.toml"], why),
         (
             ["plan", "m.toml"],
-            &format!("to do: never built; the last attempt failed: {why}"),
+            &format!("disk.raw; the last attempt failed: {why}"),
         ),
         (["explain", "m.toml"], why),
         (["runs", "--failed"], "server unreachable"),
@@ -278,6 +279,22 @@ fn an_image_whose_checks_were_left_out_is_unchecked_until_it_changes() {
     assert_eq!(state(), "unchecked");
     std::fs::write(&path, text.replace("\"gzip\"", "\"gzip\"\nlevel = 9")).unwrap();
     assert_eq!(state(), "outdated");
+}
+
+/// An https:// address whose server answers in plain HTTP to whatever comes. It ends with the test.
+fn plain_http() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut start = [0; 512];
+            let _ = stream.read(&mut start);
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    format!("https://{address}")
 }
 
 /// What a verb says of itself to programs.

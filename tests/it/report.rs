@@ -224,8 +224,7 @@ fn a_failing_run() -> Vec<Event> {
         node("size/debian12-3G-base", false),
         node("package/debian12-20G-base", true),
     ];
-    let message = "step `packages.sh` exited with code 100\n  | E: Unable to locate package vmi\n\
-                   logs: store/runs/20260203-040500/provision-debian12-base";
+    let message = "step `packages.sh` exited with code 100\n  | E: Unable to locate package vmi";
     let needs = Some("needs provision/debian12-base");
     vec![
         event(0, "", started(nodes)),
@@ -264,20 +263,16 @@ fn a_log_tells_the_story_line_by_line() {
     insta::assert_snapshot!(paper.text(), @"
     04:05:00 run 20260203-040500 started at 2026-02-03 04:05:00 +00:00: 5 nodes, 2 of them from the store
                logs in store/runs/20260203-040500
-    04:05:00 provision debian12-base: started
     04:05:01 provision debian12-base: booting
     04:06:00 provision debian12-base: running packages.sh
     04:06:20 provision debian12-base: warning: the guest's clock is 40 s behind
                set the host's clock
     04:07:05 provision debian12-base: done in 2m 05s, 451 MiB
     04:07:05 size debian12-3G-base: waiting (disk: needs 3 GiB, 1 GiB free)
-    04:07:06 size debian12-3G-base: started
     04:07:07 size debian12-3G-base: done in 1.5s, 460 MiB
-    04:07:07 package debian12-3G-base: started
     04:07:07 package debian12-3G-base: compressing
     04:07:19 package debian12-3G-base: compressing 65%, 300 MiB of 460 MiB
     04:07:28 package debian12-3G-base: made meanwhile by another, taken after 21s, 182 MiB
-    04:07:28 run finished in 2m 28s
     ");
 
     let paper = Paper::default();
@@ -288,13 +283,7 @@ fn a_log_tells_the_story_line_by_line() {
     insta::assert_snapshot!(paper.text(), @"
     04:05:00 run 20260203-040500 started at 2026-02-03 04:05:00 +00:00: 3 nodes, 1 of them from the store
                logs in store/runs/20260203-040500
-    04:05:00 provision debian12-base: started
-    04:05:09 provision debian12-base: FAILED after 9.0s
-               step `packages.sh` exited with code 100
-                 | E: Unable to locate package vmi
-               logs: store/runs/20260203-040500/provision-debian12-base
-    04:05:09 size debian12-3G-base: not started: needs provision/debian12-base
-    04:05:09 run failed after 9.0s
+    04:05:09 provision debian12-base: FAILED after 9.0s: step failed: step `packages.sh`: Unable to locate package vmi
     ");
 }
 
@@ -331,12 +320,16 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
     image              size     disk               file
     debian12-20G-base  182 MiB  20 GiB  unchanged  out/debian12-20G-base/debian12-20G-base.qcow2.gz
 
-    failed       provision debian12-base  step `packages.sh` exited with code 100
-    not started  size debian12-3G-base    needs provision/debian12-base
-
     0 nodes built, 1 from the store, 1 failed, 1 not done, in 9.0s
-    logs: store/runs/20260203-040500
-    next: fix the cause and run the same command again: what is done comes from the store
+
+    FAILED step failed: provision debian12-base
+        step `packages.sh`: Unable to locate package vmi
+        step `packages.sh` exited with code 100
+          | E: Unable to locate package vmi
+        images  debian12-3G-base
+        log     store/runs/20260203-040500/provision-debian12-base/packages.sh.log
+        next    pipeline logs provision/debian12-base
+    fix the cause and run the same command again: what is done comes from the store
     ");
     let nothing = vec![
         event(0, "", started(vec![node("package/debian12-3G-base", true)])),
@@ -367,6 +360,45 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
     the run ended without a word; see its logs
     logs: store/runs/20260203-040500
     ");
+}
+
+/// A broken step, with an output of long lines, that three images depend on.
+#[test]
+fn a_single_failure_fits_on_a_small_screen() {
+    let ids = ["3G", "20G", "50G"].map(|size| format!("debian12-{size}-base"));
+    let mut events = a_failing_run();
+    let line = "  | Get:17 http://mirror.example/debian bookworm/main amd64 libpackage-with-a-long-name amd64 2:9.0.1378-2 [7,025 kB]\n";
+    let message = format!(
+        "step `packages.sh` exited with code 100\n{}  | E: Unable to locate package vmi",
+        line.repeat(9)
+    );
+    let What::RunStarted { images, .. } = &mut events[0].what else {
+        panic!()
+    };
+    *images = ids
+        .clone()
+        .map(|id| WantedImage {
+            id,
+            nodes: vec!["provision/debian12-base".to_owned()],
+        })
+        .to_vec();
+    events[2].what = ended(Outcome::Failed, 9.0, None, Some(&message));
+    let summary = watch(
+        &events,
+        options(Progress::None, Verbosity::Normal, &Paper::default()),
+    );
+    let text = summary.render(&page(Some(80)));
+    let rows: usize = text.lines().map(|line| line.len().div_ceil(80).max(1)).sum();
+    // One row for the failure when it happened, one for the prompt.
+    assert!(rows <= 22, "{rows} rows:\n{text}");
+    for words in [
+        "Unable to locate package vmi",
+        &ids.join(", "),
+        "packages.sh.log",
+        "pipeline logs provision/",
+    ] {
+        assert!(text.contains(words), "no `{words}` in\n{text}");
+    }
 }
 
 #[test]
@@ -507,9 +539,8 @@ fn checks_are_told_as_they_end_and_summed_up() {
         &a_run_with_checks(),
         options(Progress::Plain, Verbosity::Normal, &paper),
     );
-    let told: Vec<_> = paper.text().lines().skip(2).take(7).map(str::to_owned).collect();
+    let told: Vec<_> = paper.text().lines().skip(2).take(6).map(str::to_owned).collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
-    04:05:01 check bad: started
     04:05:09 check bad: network ok
     04:05:09 check bad: no-failed-units FAILED
                expected no <failed> unit
@@ -521,14 +552,21 @@ fn checks_are_told_as_they_end_and_summed_up() {
     image             size     disk        file
     debian12-3G-base  182 MiB  3 GiB  new  out/debian12-3G-base/debian12-3G-base.qcow2.gz
 
-    failed       check bad      1 of 3 checks failed
-    not started  check unbuilt  size/unbuilt did not end well
-    failed       check broken   qemu did not start
-
     0 nodes built, 1 from the store, 2 failed, 1 not done, in 9.0s
     2 checks passed, 1 failed, 1 not run, not checked: debian12-3G-base
-    logs: store/runs/20260203-040500
-    next: fix the cause and run the same command again: what is done comes from the store
+
+    FAILED step failed: check bad
+        1 of 3 checks failed
+          no-failed-units
+        images  debian12-3G-base
+        log     store/runs/20260203-040500/provision-debian12-base/packages.sh.log
+        next    pipeline logs check/bad
+    FAILED step failed: check broken
+        qemu did not start
+        images  debian12-3G-base
+        log     store/runs/20260203-040500/provision-debian12-base/packages.sh.log
+        next    pipeline logs check/broken
+    fix the cause and run the same command again: what is done comes from the store
     ");
 }
 

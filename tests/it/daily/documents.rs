@@ -59,7 +59,7 @@ fn every_kind() -> Vec<What> {
         cached: false,
         expected_seconds: Some(1.0),
         expected_by: Some(By::Alike),
-        alike: text(),
+        alike: "debian12/base".to_owned(),
     };
     let image = ImageInfo {
         id: text(),
