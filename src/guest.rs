@@ -12,6 +12,8 @@ pub const CHECK: &str = concat!(
     include_str!("../guest/lib.sh"),
     include_str!("../guest/check.sh")
 );
+/// Installs the boot loader in a root folder that no machine has booted yet.
+pub const BOOT_LOADER: &str = include_str!("../guest/boot-loader.sh");
 /// Says whether the guest is going down.
 pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
 /// Prints where the root file system is.

@@ -78,8 +78,12 @@ pub struct Emulator {
 pub struct BootLoader {
     /// Packages that bring it.
     pub packages: &'static [&'static str],
-    /// Commands for the guest's shell, as root, that install it on the first disk.
-    pub install: &'static str,
+    /// Answers to what they ask debconf when they are upgraded.
+    pub debconf: &'static str,
+    /// GRUB's name of the platform.
+    pub grub_target: &'static str,
+    /// GRUB's module that reads disks there.
+    pub grub_disk: &'static str,
 }
 
 impl Platform {
@@ -120,7 +124,8 @@ const AMD64_BIOS: Hardware = Hardware {
     },
     boot_loader: BootLoader {
         packages: &["grub-pc"],
-        install: "echo 'grub-pc grub-pc/install_devices multiselect /dev/vda' | debconf-set-selections\n\
-                  grub-install --target=i386-pc /dev/vda\n",
+        debconf: "grub-pc grub-pc/install_devices multiselect /dev/vda",
+        grub_target: "i386-pc",
+        grub_disk: "biosdisk",
     },
 };

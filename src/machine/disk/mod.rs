@@ -3,6 +3,7 @@
 
 mod filesystem;
 mod foreign;
+mod grub;
 mod image;
 mod inside;
 mod layers;
@@ -21,11 +22,12 @@ pub use filesystem::{
     Ext4, FEATURES, FileSystem, descriptor_blocks, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
 };
 use filesystem::{device, must_be_clean_ext};
+pub use grub::write_grub;
 pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
 pub use layers::{Image, Layer, Layers};
 pub use look::{look, look_as};
-pub use partition::{Partition, TableKind, grow_last_partition, read_table, write_root_table};
+pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
 pub use root::{grows, must_fill, root};
 pub use skeleton::Skeleton;
 pub use whole::must_be_whole;

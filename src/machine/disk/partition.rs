@@ -68,6 +68,12 @@ impl Table {
         self.data().max_by_key(|part| part.start)
     }
 
+    /// The partition in which GRUB keeps its core on BIOS machines.
+    pub(super) fn bios_boot(&self) -> Option<&Partition> {
+        let mut parts = self.partitions.iter();
+        parts.find(|part| self.kind == TableKind::Gpt && part.kind.eq_ignore_ascii_case(GPT_BIOS_BOOT))
+    }
+
     /// All but those that only hold others.
     pub(super) fn data(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.iter().filter(|part| !part.is_extended(self.kind))

@@ -1,32 +1,28 @@
-//! A Debian or Ubuntu disk without an installer: packages into a folder, the folder into a file system, the file
-//! system into a partition, one boot by its own kernel to install the boot loader. Nothing is mounted on the host.
+//! A Debian or Ubuntu disk without an installer and without a machine: packages and boot loader into a folder, the folder
+//! into a file system, the file system into a partition. Nothing is mounted on the host.
 
 mod plan;
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub(super) use self::plan::plan;
 pub use self::plan::{BootstrapWork, Mirror, SecurityArchive};
 use super::{BUILD_KEY, DISK, FILES, KEY};
 use crate::event::Stream;
+use crate::guest;
 use crate::host::cancel::Cancel;
 use crate::host::process::shell_quote;
 use crate::host::{facts, namespace};
-use crate::machine::disk::{self, Ext4};
-use crate::machine::spec::{Boot, DiskFormat};
+use crate::machine::disk::{self, Ext4, Partition};
+use crate::machine::spec::DiskFormat;
 use crate::machine::ssh::Key;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
-use crate::stage::guest::{GuestDisk, Session};
 use crate::stage::result::Taken;
 use crate::stage::task::{File, Finding, Made, Memo, Task};
-
-/// Longest time for the boot loader's installation, on a host without KVM.
-const BOOT_LOADER_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Whether what a plain user needs was looked for, which is the same for all.
 #[derive(Debug, Default)]
@@ -35,8 +31,15 @@ struct LookedAtHost(bool);
 impl Task for BootstrapWork {
     fn programs(&self) -> Vec<&'static str> {
         let as_user = if facts::is_root() { &[][..] } else { &["newuidmap"] };
-        let tools = ["mmdebstrap", "unshare", "sfdisk", "mke2fs"];
-        [&self.machine.programs()[..], &tools, as_user].concat()
+        let tools = [
+            "mmdebstrap",
+            "unshare",
+            "sfdisk",
+            "mke2fs",
+            "qemu-img",
+            "ssh-keygen",
+        ];
+        [&tools[..], as_user].concat()
     }
 
     fn preflight(&self, memo: &Memo) -> Vec<Finding> {
@@ -88,14 +91,15 @@ pub fn bootstrap(
     key_file: &Path,
 ) -> Result<(), StageError> {
     let key = Key::generate(&site.scratch, &site.cancel)?;
+    let raw = site.scratch.join("disk.raw");
+    disk::create_raw(&raw, ByteSize(work.disk))?;
+    let table = work.platform.hardware().partition_table;
+    let partition = disk::write_root_table(&raw, table, &site.cancel)?;
     let root = site.scratch.join("root");
     let cleanup = RemoveTree(root.clone());
-    packages(work, site, &root, key.public())?;
-    let raw = site.scratch.join("disk.raw");
-    file_system(work, site, &root, &raw)?;
-    let (kernel, initrd) = (site.scratch.join("vmlinuz"), site.scratch.join("initrd"));
+    packages(work, site, &root, &partition, key.public())?;
+    fill(work, site, &root, &raw, &partition)?;
     drop(cleanup);
-    boot_loader(work, site, &raw, kernel, initrd, &key)?;
     site.emit.phase("compacting the disk");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
     // Only for the nodes after this one: sealing takes the key out of the guest, and nothing of it is published.
@@ -113,8 +117,14 @@ impl Drop for RemoveTree {
     }
 }
 
-/// Installs the packages into a folder and configures it.
-fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) -> Result<(), StageError> {
+/// Installs the packages and the boot loader into a folder and configures it.
+fn packages(
+    work: &BootstrapWork,
+    site: &Site,
+    root: &Path,
+    partition: &Partition,
+    public_key: &str,
+) -> Result<(), StageError> {
     site.emit.phase("installing packages");
     let setup = work.setup.replace(BUILD_KEY, public_key);
     fs::write(site.logs.join("setup.sh"), &setup).map_err(|e| StageError::file("write", &site.logs, e))?;
@@ -134,6 +144,11 @@ fn packages(work: &BootstrapWork, site: &Site, root: &Path, public_key: &str) ->
         .arg(format!(
             "--customize-hook=chroot \"$1\" /bin/sh -eu -c {}",
             shell_quote(&setup)
+        ))
+        // What it mounts vanishes with its namespace.
+        .arg(format!(
+            "--customize-hook=unshare --mount chroot \"$1\" /bin/sh -eu -c {}",
+            shell_quote(&boot_loader(work, partition))
         ))
         .without("SOURCE_DATE_EPOCH")
         .without("TAR_OPTIONS")
@@ -193,76 +208,49 @@ fn source_lines(work: &BootstrapWork) -> Vec<String> {
     lines
 }
 
-/// Makes a raw disk with one bootable partition that holds the folder's files, and takes kernel and initrd out.
-fn file_system(work: &BootstrapWork, site: &Site, root: &Path, raw: &Path) -> Result<(), StageError> {
+/// The script that installs the boot loader in the new root.
+fn boot_loader(work: &BootstrapWork, partition: &Partition) -> String {
+    let hardware = work.platform.hardware();
+    let loader = &hardware.boot_loader;
+    let number = partition.number.to_string();
+    let settings = [
+        ("ROOT_UUID", work.root_uuid.as_str()),
+        ("ROOT_NUMBER", &number),
+        ("DISK", hardware.disk),
+        ("GRUB_TARGET", loader.grub_target),
+        ("GRUB_DISK", loader.grub_disk),
+        ("DEBCONF", loader.debconf),
+    ];
+    let settings = settings.map(|(name, value)| format!("{name}={}\n", shell_quote(value)));
+    settings.concat() + guest::BOOT_LOADER
+}
+
+/// Fills the disk: the folder's files into the partition, what starts them into the boot sector.
+fn fill(
+    work: &BootstrapWork,
+    site: &Site,
+    root: &Path,
+    raw: &Path,
+    partition: &Partition,
+) -> Result<(), StageError> {
     site.emit.phase("making the disk");
-    // Of several, as `packages` may bring another one, the newest: which one the boot loader starts is its own decision.
-    let script = "kernel=$(ls \"$1\"/boot/vmlinuz-* | sort -V | tail -n 1) && cp -L \"$kernel\" \"$2\"/vmlinuz && \
-                  cp -L \"$1/boot/initrd.img-${kernel##*/vmlinuz-}\" \"$2\"/initrd";
-    let taken = namespace::as_root("sh")
-        .args(["-c", script, "sh"])
-        .arg(root)
-        .arg(&site.scratch);
-    taken
-        .run(&site.cancel, None, &mut site.tool_lines())
-        .map_err(|source| StageError::Tool {
-            what: "taking kernel and initrd out of the new root",
-            log: None,
-            source,
-        })?;
-    disk::create_raw(raw, ByteSize(work.disk))?;
-    let table = work.machine.platform.hardware().partition_table;
-    let partition = disk::write_root_table(raw, table, &site.cancel)?;
     let content = Ext4 {
         features: work.features.clone(),
         root: Some(root.to_owned()),
         label: Some("root".to_owned()),
         uuid: Some(work.root_uuid.clone()),
     };
-    Ok(disk::make_ext4(raw, &partition, &content, &site.cancel)?)
-}
-
-/// Boots the disk by its own kernel and lets it install its boot loader.
-fn boot_loader(
-    work: &BootstrapWork,
-    site: &Site,
-    raw: &Path,
-    kernel: PathBuf,
-    initrd: PathBuf,
-    key: &Key,
-) -> Result<(), StageError> {
-    let hardware = work.machine.platform.hardware();
-    let cmdline = format!(
-        "root=UUID={} ro net.ifnames=0 biosdevname=0 {}",
-        work.root_uuid, hardware.consoles
-    );
-    let disk = GuestDisk {
-        path: raw.to_owned(),
-        format: DiskFormat::Raw,
-        seed: None,
-    };
-    let session = Session::boot(
-        "first boot",
-        disk,
-        Boot::Kernel {
-            kernel,
-            initrd: Some(initrd),
-            cmdline,
-        },
-        work.machine,
-        site,
-    )?;
-    let script = format!(
-        "set -eu\n\
-         export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
-         {}update-grub\n",
-        hardware.boot_loader.install
-    );
-    session.through(|session| {
-        session.enter(key, "root")?;
-        site.emit.phase("installing the boot loader");
-        session.script("boot loader", &script, BOOT_LOADER_LIMIT)
-    })
+    disk::make_ext4(raw, partition, &content, &site.cancel)?;
+    let grub = root
+        .join("boot/grub")
+        .join(work.platform.hardware().boot_loader.grub_target);
+    let table = disk::read_table(raw, &site.cancel)?;
+    Ok(disk::write_grub(
+        raw,
+        &table,
+        &grub.join("boot.img"),
+        &grub.join("core.img"),
+    )?)
 }
 
 #[cfg(test)]

@@ -11,8 +11,10 @@ use crate::manifest::template;
 use crate::plan::graph::{Draft, Nodes, inputs};
 use crate::plan::key;
 use crate::plan::node::Cost;
+use crate::platform::Platform;
+use crate::size::MIB;
 use crate::stage::Work;
-use crate::stage::distro::{MachineWish, user, wish};
+use crate::stage::distro::user;
 use crate::stage::install::{BUILD_KEY, STAGE};
 use crate::stage::recipe::{Inputs as Facts, PlanError};
 
@@ -34,6 +36,8 @@ pub struct SecurityArchive {
     pub suite: String,
 }
 
+/// Enough for apt, and for the compression of the initial RAM disk, in bytes.
+const MEMORY: u64 = 512 * MIB;
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 2;
 
@@ -56,8 +60,8 @@ pub struct BootstrapWork {
     pub features: Vec<String>,
     /// Size of the disk in bytes.
     pub disk: u64,
-    /// The VM of the first boot.
-    pub machine: MachineWish,
+    /// What kind of computer it starts.
+    pub platform: Platform,
 }
 
 /// What the key of such a disk is made of.
@@ -124,10 +128,10 @@ pub(in crate::stage) fn plan(
         inputs: made_of(Some(&setup)),
         takes: Vec::new(),
         cost: Cost {
-            machines: 1,
-            memory: distro.memory.0,
-            cpus: distro.cpus,
+            cpus: 1,
+            memory: MEMORY,
             scratch: 3 * disk,
+            ..Cost::default()
         },
     };
     let work = BootstrapWork {
@@ -140,7 +144,7 @@ pub(in crate::stage) fn plan(
         root_uuid,
         features: base.ext4.clone(),
         disk,
-        machine: wish(distro),
+        platform: distro.platform,
     };
     Ok(nodes.add(draft, work))
 }
