@@ -40,7 +40,7 @@ help:
 	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts'
-	@echo 'make bench   measure: ratios to gzip and pigz, planning, a run with nothing to do'
+	@echo 'make bench   measure: ratios to gzip and pigz (from nothing, and with an earlier package), planning, a run with nothing to do'
 	@echo 'make docs    write docs/cli.md and docs/manifest.md, from the program itself'
 	@echo 'make fuzz TARGET=packer SECONDS=600   look for input that breaks a reader (needs cargo-fuzz; not in CI); targets:'
 	@echo '        $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs)))'
