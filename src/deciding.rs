@@ -130,13 +130,15 @@ pub struct Deciding {
 
 /// The line of an output that says why the program failed; none where no line looks like it.
 pub fn deciding<'l>(lines: impl IntoIterator<Item = &'l str>) -> Option<Deciding> {
-    let ranked = lines.into_iter().filter_map(|line| {
-        let rank = rank(line)?;
-        Some((rank, line))
-    });
+    ranked(lines).map(|(_, found)| found)
+}
+
+/// The same with its rank.
+fn ranked<'l>(lines: impl IntoIterator<Item = &'l str>) -> Option<(usize, Deciding)> {
+    let ranked = lines.into_iter().filter_map(|line| Some((rank(line)?, line)));
     // Of equal ones the first: what follows is mostly a consequence.
     let (rank, line) = ranked.min_by_key(|(rank, _)| *rank)?;
-    Some(match SIGNS.get(rank) {
+    let found = match SIGNS.get(rank) {
         Some(sign) => Deciding {
             text: shown(line, sign.words[0]),
             verdict: sign.verdict,
@@ -145,7 +147,8 @@ pub fn deciding<'l>(lines: impl IntoIterator<Item = &'l str>) -> Option<Deciding
             text: unmarked(line),
             verdict: None,
         },
-    })
+    };
+    Some((rank, found))
 }
 
 /// Whether a line may say why a program failed: such lines are kept when an output is cut to its end.
@@ -167,13 +170,16 @@ pub fn cause(message: &str) -> String {
         .filter(|line| !line.trim().is_empty())
         .collect();
     let step = head.strip_prefix("step `").and_then(|rest| rest.split_once('`'));
-    let found = deciding(quoted.iter().copied()).map(|found| found.text);
+    let found = ranked(quoted.iter().copied()).map(|(rank, found)| (rank < SIGNS.len(), found.text));
     // Most programs say why they fail in the end.
-    let found = found.or_else(|| quoted.last().map(|last| last.trim().to_owned()));
-    match (step, found) {
-        (_, None) => head.to_owned(),
-        (None, Some(found)) => found,
-        (Some((step, _)), Some(found)) => format!("step `{step}`: {found}"),
+    let found = found.or_else(|| Some((false, quoted.last()?.trim().to_owned())));
+    // What was done belongs to a line that does not speak for itself.
+    let doing = head.split(ENDED).next().and_then(|start| start.rsplit_once(": "));
+    match (found, step, doing) {
+        (None, ..) => head.to_owned(),
+        (Some((_, found)), Some((step, _)), _) => format!("step `{step}`: {found}"),
+        (Some((false, found)), None, Some((doing, _))) => format!("{doing}: {found}"),
+        (Some((_, found)), None, _) => found,
     }
 }
 
@@ -405,7 +411,12 @@ mod tests {
             (
                 "qemu did not start: it exited with code 1\n  last lines of the stderr:\n  | qemu-system-x86_64: cannot set up \
                  guest memory 'pc.ram': Cannot allocate memory",
-                "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory",
+                "qemu did not start: qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory",
+            ),
+            (
+                "the signature of the checksum file SUMS is not good: `gpgv` exited with code 2\n  | gpgv: Signature made Sat\n  \
+                 | gpgv: Can't check signature: No public key\n  is the keyring the publisher's?",
+                "the signature of the checksum file SUMS is not good: gpgv: Can't check signature: No public key",
             ),
             ("", ""),
         ] {
