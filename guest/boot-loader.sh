@@ -5,8 +5,11 @@
 #   ROOT_UUID    UUID of the root file system, an ext4 on a GPT
 #   ROOT_NUMBER  number of its partition
 #   DISK         the guest's name of its disk, below /dev
-#   GRUB_TARGET  GRUB's name of the platform (grub-install --target)
-#   GRUB_DISK    GRUB's module for disks there
+#   BIOS_TARGET  GRUB's name of the platform (grub-install --target); empty: not for BIOS
+#   BIOS_DISK    GRUB's module for disks there
+#   EFI_TARGET   the same for UEFI; empty: not for UEFI
+#   EFI_SUFFIX   the end of the names of EFI programs, as in grubx64.efi
+#   ESP          volume number of the EFI system partition, as its UUID in /etc/fstab
 #   DEBCONF      what the boot loader's packages ask, for debconf-set-selections
 set -eu
 umask 022
@@ -27,11 +30,12 @@ answer_debconf() {
 
 # What grub-install copies.
 copy_modules() {
-    modules=/usr/lib/grub/$GRUB_TARGET
+    target=$1
+    modules=/usr/lib/grub/$target
     [ -d "$modules" ] || fail "no $modules here: does the package of the boot loader bring it?"
-    mkdir -p "$grub/$GRUB_TARGET" "$grub/fonts" "$grub/locale"
+    mkdir -p "$grub/$target" "$grub/fonts" "$grub/locale"
     for file in "$modules"/*.mod "$modules"/*.o "$modules"/*.lst "$modules"/modinfo.sh "$modules"/boot.img; do
-        [ ! -e "$file" ] || cp "$file" "$grub/$GRUB_TARGET/"
+        [ ! -e "$file" ] || cp "$file" "$grub/$target/"
     done
     [ ! -e /usr/share/grub/unicode.pf2 ] || cp /usr/share/grub/unicode.pf2 "$grub/fonts/"
     for file in /usr/share/locale/*/LC_MESSAGES/grub.mo; do
@@ -43,8 +47,42 @@ copy_modules() {
 }
 
 make_core() {
-    grub-mkimage --format="$GRUB_TARGET" --directory="/usr/lib/grub/$GRUB_TARGET" --prefix="(,gpt$ROOT_NUMBER)$grub" \
-        --output="$grub/$GRUB_TARGET/core.img" ext2 part_gpt "$GRUB_DISK"
+    grub-mkimage --format="$BIOS_TARGET" --directory="/usr/lib/grub/$BIOS_TARGET" --prefix="(,gpt$ROOT_NUMBER)$grub" \
+        --output="$grub/$BIOS_TARGET/core.img" ext2 part_gpt "$BIOS_DISK"
+}
+
+# copy_program FILE NAME: to where removable disks have programs, which firmware starts without an entry in its variables; and
+# to the distribution's own folder, where packages bring updates.
+copy_program() {
+    [ -e "$1" ] || fail "no $1 here: does the package of the signed boot loader bring it?"
+    cp -L "$1" "$esp/BOOT/$2"
+    cp -L "$1" "$esp/$own/$2"
+}
+
+fill_esp() {
+    esp=/boot/efi/EFI
+    signed=/usr/lib/grub/$EFI_TARGET-signed/grub$EFI_SUFFIX.efi.signed
+    # The folder in which this GRUB looks for its configuration is part of what is signed.
+    own=$(grep -a -o '/EFI/[a-z]*' "$signed" | head -n 1)
+    own=${own#/EFI/}
+    [ -n "$own" ] || fail "$signed does not say where its configuration is"
+    mkdir -p "$esp/BOOT" "$esp/$own"
+    copy_program "$signed" "grub$EFI_SUFFIX.efi"
+    copy_program "/usr/lib/shim/shim$EFI_SUFFIX.efi.signed" "shim$EFI_SUFFIX.efi"
+    mv "$esp/BOOT/shim$EFI_SUFFIX.efi" "$esp/BOOT/BOOT$(echo "$EFI_SUFFIX" | tr '[:lower:]' '[:upper:]').EFI"
+    for file in "/usr/lib/shim/mm$EFI_SUFFIX.efi.signed" "/usr/lib/shim/mm$EFI_SUFFIX.efi"; do
+        [ ! -e "$file" ] || copy_program "$file" "mm$EFI_SUFFIX.efi"
+    done
+    cat >"$esp/$own/grub.cfg" <<CONFIG
+search.fs_uuid $ROOT_UUID root
+set prefix=(\$root)'$grub'
+configfile \$prefix/grub.cfg
+CONFIG
+    # Without it a disk whose ESP is damaged would wait for it at each boot, and ask for help.
+    grep -q '[[:space:]]/boot/efi[[:space:]]' /etc/fstab ||
+        echo "UUID=$ESP  /boot/efi  vfat  umask=0077,nofail  0  0" >>/etc/fstab
+    # Debian's package for both firmwares only keeps both up to date where this file is.
+    [ -z "$BIOS_TARGET" ] || : >/etc/grub.d/enable_cloud
 }
 
 # grub.cfg is made by the distribution's own update-grub. It asks grub-probe where / is, and looks into /dev and /sys: all
@@ -86,6 +124,9 @@ PROBE
 }
 
 answer_debconf
-copy_modules
-make_core
+for target in $BIOS_TARGET $EFI_TARGET; do
+    copy_modules "$target"
+done
+[ -z "$BIOS_TARGET" ] || make_core
+[ -z "$EFI_TARGET" ] || fill_esp
 make_menu

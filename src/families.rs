@@ -45,6 +45,9 @@ pub struct Base {
     pub kernel: String,
     /// Features of the ext4 root.
     pub ext4: Vec<String>,
+    /// Packages of the boot loader that starts a disk by both firmwares; without it no such disk can be made.
+    #[serde(default)]
+    pub both_boot_loaders: Vec<String>,
     /// What differs in suites.
     #[serde(default)]
     pub suites: BTreeMap<String, Suite>,
@@ -186,6 +189,7 @@ impl Base {
             packages: [self.packages.as_slice(), &own.packages].concat(),
             kernel: own.kernel.unwrap_or_else(|| self.kernel.clone()),
             ext4: own.ext4.unwrap_or_else(|| self.ext4.clone()),
+            both_boot_loaders: self.both_boot_loaders.clone(),
             suites: BTreeMap::new(),
         }
     }

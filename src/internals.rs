@@ -94,7 +94,7 @@ pub mod import {
 pub mod machine {
 
     pub mod argv {
-        pub use crate::machine::argv::{Sandbox, Sockets, argv};
+        pub use crate::machine::argv::{Parts, Sandbox, Sockets, argv};
     }
 
     pub mod console {
@@ -105,8 +105,8 @@ pub mod machine {
         pub use crate::machine::disk::{
             DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Partition, Put, Skeleton, TableKind,
             check_image, convert, create_overlay, create_raw, descriptor_blocks, grow_ext,
-            grow_last_partition, look, look_as, make_ext4, must_fill, probe, punch_free_blocks, put,
-            read_table, resize, root, verify_ext, write_root_table,
+            grow_last_partition, look, look_as, make_esp, make_ext4, must_fill, probe, punch_free_blocks,
+            put, read_table, resize, root, verify_ext, write_root_table,
         };
     }
 
@@ -181,7 +181,7 @@ pub mod places {
 }
 
 pub mod platform {
-    pub use crate::platform::Platform;
+    pub use crate::platform::{Computer, Platform};
 }
 
 pub mod report {

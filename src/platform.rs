@@ -20,6 +20,77 @@ pub enum Platform {
     #[default]
     #[serde(rename = "amd64-bios")]
     Amd64Bios,
+    /// An x86-64 PC with UEFI firmware.
+    #[serde(rename = "amd64-uefi")]
+    Amd64Uefi,
+}
+
+/// A computer to start a disk in: of which kind, and what else of it the disk's system sees. Serialised, what is as in
+/// plain computers is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Computer {
+    pub platform: Platform,
+    /// Whether its firmware starts signed boot loaders only.
+    #[serde(skip_serializing_if = "is_false")]
+    pub secure_boot: bool,
+    /// Whether it has a TPM 2.0.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tpm: bool,
+}
+
+// What serde calls takes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Computer {
+    /// Itself, for keys: nothing where it is as in manifests that say nothing of it.
+    pub fn unusual(self) -> Option<Self> {
+        (self != Self::default()).then_some(self)
+    }
+
+    /// The way it starts a disk.
+    pub fn start(self) -> Start {
+        match (&self.platform.hardware().emulator.uefi, self.secure_boot) {
+            (None, _) => Start::Bios,
+            (Some(_), false) => Start::Uefi,
+            (Some(_), true) => Start::SecureBoot,
+        }
+    }
+}
+
+impl From<Platform> for Computer {
+    fn from(platform: Platform) -> Self {
+        Self {
+            platform,
+            ..Self::default()
+        }
+    }
+}
+
+/// A way in which firmware starts a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// By its boot sector.
+    Bios,
+    /// By its EFI system partition.
+    Uefi,
+    /// The same, and only what is signed.
+    SecureBoot,
+}
+
+impl Start {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+            Self::SecureBoot => "secure-boot",
+        }
+    }
 }
 
 /// A row of the table.
@@ -71,6 +142,23 @@ pub struct Emulator {
     pub cdrom: &'static str,
     /// How lines of the firmware on the serial console begin.
     pub firmware_lines: &'static [&'static str],
+    /// Which UEFI firmware it takes; absent: the emulator's own BIOS.
+    pub uefi: Option<Uefi>,
+    /// Device of a TPM.
+    pub tpm_device: &'static str,
+}
+
+/// UEFI firmware, as the descriptors of QEMU's packages know it.
+#[derive(Debug)]
+pub struct Uefi {
+    /// Architecture.
+    pub arch: &'static str,
+    /// How the names of the machine's versions begin, of which `Emulator::machine` is the newest.
+    pub machine: &'static str,
+    /// Option of the machine that Secure Boot needs.
+    pub secure_machine: &'static str,
+    /// Further arguments for Secure Boot: nothing but the firmware may write the variable store.
+    pub secure: &'static [&'static str],
 }
 
 /// A boot loader, as Debian and Ubuntu install it.
@@ -84,14 +172,17 @@ pub struct BootLoader {
     pub grub_target: &'static str,
     /// GRUB's module that reads disks there.
     pub grub_disk: &'static str,
+    /// What stands at the end of the names of EFI programs (`grubx64.efi`); empty where there are none.
+    pub efi_suffix: &'static str,
 }
 
 impl Platform {
-    pub const ALL: [Self; 1] = [Self::Amd64Bios];
+    pub const ALL: [Self; 2] = [Self::Amd64Bios, Self::Amd64Uefi];
 
     pub fn hardware(self) -> &'static Hardware {
         match self {
             Self::Amd64Bios => &AMD64_BIOS,
+            Self::Amd64Uefi => &AMD64_UEFI,
         }
     }
 }
@@ -121,11 +212,39 @@ const AMD64_BIOS: Hardware = Hardware {
         cdrom: "ide-cd",
         // SeaBIOS, as qemu has it, with its network loader.
         firmware_lines: &["SeaBIOS", "Machine UUID", "iPXE", "Press Ctrl-B", "Booting from"],
+        uefi: None,
+        tpm_device: "tpm-crb",
     },
     boot_loader: BootLoader {
         packages: &["grub-pc"],
         debconf: "grub-pc grub-pc/install_devices multiselect /dev/vda",
         grub_target: "i386-pc",
         grub_disk: "biosdisk",
+        efi_suffix: "",
     },
+};
+
+const AMD64_UEFI: Hardware = Hardware {
+    emulator: Emulator {
+        // The board of real computers with UEFI, and the one on which firmware can have Secure Boot.
+        machine: "q35",
+        firmware_lines: &["BdsDxe:", ">>Start", "UEFI"],
+        uefi: Some(Uefi {
+            arch: "x86_64",
+            machine: "pc-q35-",
+            secure_machine: "smm=on",
+            secure: &["-global", "driver=cfi.pflash01,property=secure,value=on"],
+        }),
+        ..AMD64_BIOS.emulator
+    },
+    boot_loader: BootLoader {
+        packages: &["grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed"],
+        // Clones bring no variable store along: what is started is found where removable disks have it.
+        debconf: "grub-efi-amd64 grub2/force_efi_extra_removable boolean true\n\
+                  grub-efi-amd64 grub2/update_nvram boolean false",
+        grub_target: "x86_64-efi",
+        grub_disk: "",
+        efi_suffix: "x64",
+    },
+    ..AMD64_BIOS
 };

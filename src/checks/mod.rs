@@ -14,6 +14,8 @@ mod no_failed_units;
 mod no_traces;
 mod port;
 mod root_size;
+mod started_by;
+mod tpm;
 
 use std::fmt;
 use std::time::Duration;
@@ -33,6 +35,8 @@ pub use self::no_failed_units::NoFailedUnits;
 pub use self::no_traces::NoTraces;
 pub use self::port::{Port, SSH};
 pub use self::root_size::RootSize;
+pub use self::started_by::StartedBy;
+pub use self::tpm::Tpm;
 use crate::syntax::fields::Fields;
 use crate::syntax::key::Key;
 use crate::syntax::row::words;
@@ -228,6 +232,8 @@ checks! {
     NoTraces(NoTraces),
     Agent(Agent),
     Command(Command),
+    StartedBy(StartedBy),
+    Tpm(Tpm),
     #[cfg(test)]
     Example(example::ExampleCheck),
 }

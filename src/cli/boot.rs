@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::report_error::{fail, out, talk};
 use super::target::{DefineArgs, StoreArgs};
 use crate::machine::spec::{Board, Forward};
+use crate::platform::{Computer, Platform};
 use crate::report::style::Style;
 use crate::size::{ByteSize, parse_duration};
 use start::{BootSetup, Started};
@@ -27,6 +28,7 @@ use start::{BootSetup, Started};
     pipeline boot images.toml debian12-50G-base          the console, on a throw-away copy\n  \
     pipeline boot disk.qcow2.gz --ssh                    log in as root by SSH\n  \
     pipeline boot disk.qcow2 --vnc --detach              in the background, with a screen\n  \
+    pipeline boot disk.qcow2.gz --secure-boot --tpm      as UEFI computers of today start it\n  \
     pipeline boot images.toml debian12-50G-vm-bootstrap --bootstrap setup.sh --wait\n\n\
     In the console, Ctrl-A X ends the machine and Ctrl-A H tells the other keys. Nothing that the guest does stays,\n\
     unless --write is given. Whatever can be reached from this host is on 127.0.0.1 only.")]
@@ -62,6 +64,15 @@ pub struct Args {
     /// What the machine is like
     #[arg(long, value_enum, default_value_t = Profile::Default)]
     machine: Profile,
+    /// What starts the disk [default: for an image of a manifest what its distro is built with, else bios]
+    #[arg(long, value_enum)]
+    firmware: Option<FirmwareKind>,
+    /// Start by UEFI that takes only what is signed
+    #[arg(long)]
+    secure_boot: bool,
+    /// Give the machine a TPM 2.0
+    #[arg(long)]
+    tpm: bool,
     /// Let the guest's boot-time agent find this script at http://10.0.2.100/vm-bootstrap
     #[arg(long, value_name = "FILE")]
     bootstrap: Option<PathBuf>,
@@ -93,6 +104,37 @@ enum Profile {
     Default,
     /// As a KVM orchestrator starts it: no serial port, a balloon, a second network card that leads nowhere
     KvmOrchestrator,
+}
+
+/// What starts a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FirmwareKind {
+    Bios,
+    Uefi,
+}
+
+impl Args {
+    /// The computer to boot in; `usual` is the image's own.
+    fn computer(&self, usual: Computer) -> Result<Computer, Exit> {
+        let platform = match (self.firmware, self.secure_boot) {
+            (Some(FirmwareKind::Bios), true) => {
+                return Err(refuse(
+                    "BIOS has no Secure Boot",
+                    "leave --firmware bios or --secure-boot out",
+                ));
+            }
+            (Some(FirmwareKind::Uefi), _) | (_, true) => Platform::Amd64Uefi,
+            (Some(FirmwareKind::Bios), false) => Platform::Amd64Bios,
+            (None, false) => usual.platform,
+        };
+        let asked = self.firmware.is_some() || self.secure_boot;
+        let usual_secure = !asked && usual.secure_boot;
+        Ok(Computer {
+            platform,
+            secure_boot: self.secure_boot || usual_secure,
+            tpm: self.tpm || usual.tpm,
+        })
+    }
 }
 
 impl Profile {
@@ -130,10 +172,11 @@ const NEW_BEGINNINGS: u32 = 2;
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let mode = mode(args)?;
     let target = target::find(args)?;
+    let computer = args.computer(target.computer)?;
     if args.detach && args.supervise.is_none() {
         return detach::leave(args);
     }
-    let setup = BootSetup::open(args)?;
+    let setup = BootSetup::open(args, computer)?;
     let listening = setup.listen()?;
     let mut beginnings = NEW_BEGINNINGS;
     let done = loop {

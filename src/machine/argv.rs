@@ -5,8 +5,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::door;
+use super::firmware::Firmware;
 use super::spec::{Accel, Board, Boot, Disk, DiskMode, Forward, MachineSpec};
 use crate::host::process::shell_quote;
+use crate::platform::Emulator;
 use crate::size::MIB;
 
 /// Boot order of the first medium: qemu gives 0 to a kernel that it loads itself.
@@ -22,6 +24,15 @@ pub struct Sockets {
     pub qmp: PathBuf,
 }
 
+/// What a machine has of its own in addition to disks.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// Its firmware, where that is not the emulator's own.
+    pub firmware: Option<Firmware>,
+    /// The socket of its TPM.
+    pub tpm: Option<PathBuf>,
+}
+
 /// Whether qemu locks itself into a system call filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sandbox {
@@ -32,19 +43,24 @@ pub enum Sandbox {
 }
 
 /// The arguments for qemu (without the program's name).
-pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsString> {
-    let emulator = &spec.platform.hardware().emulator;
+pub fn argv(spec: &MachineSpec, parts: &Parts, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsString> {
+    let emulator = spec.emulator();
     let mut args = Words(Vec::new());
     args.option(
         "-name",
         Value::new("guest=").escaped(format!("pipeline-{}", spec.name)),
     );
     args.words(&["-nodefaults", "-no-user-config"]);
-    let machine = match spec.board {
+    let mut machine = match spec.board {
         Board::Workbench => format!("{},{}", emulator.machine, emulator.serial_firmware),
         Board::Orchestrator => emulator.machine.to_owned(),
     };
+    let secure = emulator.uefi.as_ref().filter(|_| spec.computer.secure_boot);
+    if let Some(uefi) = secure {
+        machine += &format!(",{}", uefi.secure_machine);
+    }
     args.words(&["-machine", &machine]);
+    args.words(secure.map_or(&[][..], |uefi| uefi.secure));
     let (accelerator, cpu) = match spec.accel {
         Accel::Kvm => ("kvm", "host"),
         Accel::Tcg => ("tcg,thread=multi", emulator.emulated_cpu),
@@ -58,6 +74,7 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
         // From port 5900 on, the first one that is free. No client gets in before a password is set.
         args.words(&["-vnc", "127.0.0.1:0,to=999,password=on"]);
     }
+    firmware(&mut args, parts, emulator);
     network(&mut args, spec);
     disks(&mut args, spec);
     boot(&mut args, &spec.boot);
@@ -102,6 +119,21 @@ pub fn argv(spec: &MachineSpec, sockets: &Sockets, sandbox: Sandbox) -> Vec<OsSt
     args.0
 }
 
+fn firmware(args: &mut Words, parts: &Parts, emulator: &Emulator) {
+    if let Some(Firmware { code, variables }) = &parts.firmware {
+        for (unit, flash, mode) in [(0, code, "readonly=on,"), (1, variables, "")] {
+            let format = flash.format.name();
+            let drive = format!("if=pflash,unit={unit},format={format},{mode}file=");
+            args.option("-drive", Value::new(drive).escaped(&flash.path));
+        }
+    }
+    if let Some(socket) = &parts.tpm {
+        args.option("-chardev", Value::new("socket,id=tpm,path=").escaped(socket));
+        args.words(&["-tpmdev", "emulator,id=tpm0,chardev=tpm"]);
+        args.words(&["-device", &format!("{},tpmdev=tpm0", emulator.tpm_device)]);
+    }
+}
+
 fn network(args: &mut Words, spec: &MachineSpec) {
     let ssh = spec.ssh.then_some(Forward { host: 0, guest: 22 });
     let mut net = "user,id=net0".to_owned();
@@ -119,7 +151,7 @@ fn network(args: &mut Words, spec: &MachineSpec) {
         net = net.escaped(command);
     }
     args.option("-netdev", net);
-    let emulator = &spec.platform.hardware().emulator;
+    let emulator = spec.emulator();
     let card = |net: &str, slot: &str| format!("virtio-net-pci,netdev={net},addr={slot},romfile=");
     // By its slot, so that the guest's name for the card (`ens3`) is the one that it will have at the user's. An empty
     // romfile: never boot from the network.
@@ -133,7 +165,7 @@ fn network(args: &mut Words, spec: &MachineSpec) {
 
 fn disks(args: &mut Words, spec: &MachineSpec) {
     let from_cd = spec.boot == Boot::Cdrom;
-    let emulator = &spec.platform.hardware().emulator;
+    let emulator = spec.emulator();
     let bus = emulator.disk_device;
     for (n, disk) in spec.disks.iter().enumerate() {
         args.option("-drive", drive(&format!("disk{n}"), disk, spec.disk_mode));
@@ -232,7 +264,7 @@ mod tests {
             console: "/tmp/s/console".into(),
             qmp: "/tmp/s/qmp".into(),
         };
-        let words = argv(spec, &sockets, Sandbox::On);
+        let words = argv(spec, &Parts::default(), &sockets, Sandbox::On);
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ").replace(" -", "\n-")
     }

@@ -52,6 +52,9 @@ const SIGNS: &[Sign] = &[
     ("Entering emergency mode", Trouble::Emergency),
     ("(initramfs)", Trouble::Emergency),
     ("No bootable device", Trouble::NotBootable),
+    // UEFI firmware, which starts a shell of its own where it has one.
+    ("No bootable option or device was found", Trouble::NotBootable),
+    ("UEFI Interactive Shell", Trouble::NotBootable),
     ("grub rescue>", Trouble::NotBootable),
 ];
 

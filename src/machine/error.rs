@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::console::Trouble;
+use super::firmware::FirmwareError;
 use super::qmp::QmpError;
 use super::ssh::SshError;
 use crate::host::facts::OomKill;
@@ -93,6 +94,9 @@ pub enum MachineError {
     /// A file or folder of the machine's could not be made.
     #[error("could not prepare the machine's `{path}`: {source}")]
     Folder { path: PathBuf, source: std::io::Error },
+    /// There is no UEFI firmware for such a machine.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
     /// The host has no room for what the guest writes; qemu has stopped it.
     #[error(
         "no space left for what the guest writes: qemu stopped it; make room where the store is, or choose another one \
@@ -150,6 +154,13 @@ pub enum MachineError {
     /// qemu ended before the machine was there.
     #[error("qemu did not start: it {status}{stderr}")]
     StartFailed { status: String, stderr: Tail },
+    /// The machine's TPM is gone, or never was there.
+    #[error("the machine's TPM failed: swtpm {status}{said}")]
+    Tpm {
+        status: String,
+        /// What it said.
+        said: Tail,
+    },
     /// The guest showed that no waiting will help.
     #[error("{trouble}{console}")]
     Trouble {
@@ -182,6 +193,7 @@ impl MachineError {
             Self::HostMemory { .. } => Verdict::HostOutOfMemory,
             Self::NoReboot { .. } => Verdict::NoReboot,
             Self::Process(_) | Self::StartFailed { .. } => Verdict::QemuFailed,
+            Self::Firmware(_) | Self::Tpm { .. } => Verdict::ToolFailed,
             Self::Silent { console, .. } if is_firmware(console) => Verdict::NeverBooted,
             Self::Silent { .. } => Verdict::Silence,
             Self::Slow { .. } => Verdict::TimedOut,

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::argv::{Sandbox, argv};
 use super::console::Console;
 use super::error::{MachineError, Tail};
+use super::parts::OwnParts;
 use super::qmp::{Qmp, QmpError, QmpEvent};
 use super::spec::{Boot, Forward, MachineSpec};
 use super::watch::{Signs, out_of_memory};
@@ -51,6 +52,7 @@ pub const STDERR_FILE: &str = "qemu.stderr";
 #[derive(Debug)]
 pub struct Machine {
     pub(super) running: Running,
+    pub(super) own: OwnParts,
     pub(super) qmp: Qmp,
     pub(super) events: mpsc::Receiver<QmpEvent>,
     pub(super) console: Console,
@@ -79,7 +81,7 @@ impl Machine {
     /// log that is there is continued, as one guest may be started several times.
     ///
     /// # Errors
-    /// [`MachineError::StartFailed`] with qemu's own words, [`MachineError::Process`] when it is not installed,
+    /// [`MachineError::Firmware`] and [`MachineError::Tpm`] before that, [`MachineError::StartFailed`] with qemu's own words, [`MachineError::Process`] when it is not installed,
     /// [`MachineError::Folder`], [`MachineError::Qmp`], [`MachineError::Cancelled`].
     pub fn start(
         spec: &MachineSpec,
@@ -128,9 +130,10 @@ impl Machine {
             let path = path.to_owned();
             move |source| MachineError::Folder { path, source }
         };
+        let mut own = OwnParts::make(spec.computer, folder, cancel)?;
         let wire = Wire::listen().map_err(failed(Path::new("sockets")))?;
         let cmd = Cmd::new(spec.program())
-            .args(argv(spec, &wire.sockets(), sandbox))
+            .args(argv(spec, &own.parts, &wire.sockets(), sandbox))
             .no_new_privileges();
         let argv_file = folder.join(ARGV_FILE);
         std::fs::write(&argv_file, cmd.to_line() + "\n").map_err(failed(&argv_file))?;
@@ -146,6 +149,7 @@ impl Machine {
         let alive = |running: &mut Running| matches!(running.try_wait(), Ok(None));
         let go_on = || alive(&mut running) && !cancel.is_cancelled() && started.elapsed() < CONNECT;
         let streams = wire.accept(go_on).map_err(failed(folder))?;
+        own.poll()?;
         let not_started = |running: &mut Running| start_failure(running, folder, memory, cancel);
         let Some((console, qmp)) = streams else {
             return Err(not_started(&mut running));
@@ -159,6 +163,7 @@ impl Machine {
         };
         let mut machine = Self {
             running,
+            own,
             qmp,
             events,
             console,

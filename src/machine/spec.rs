@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::disk_format::DiskFormat;
 use crate::host::facts;
-use crate::platform::Platform;
+use crate::platform::{Computer, Emulator};
 use crate::size::ByteSize;
 
 /// A wanted machine, with virtio disks and network. Paths may be relative to the working folder. Whatever it offers to the
@@ -18,7 +18,7 @@ pub struct MachineSpec {
     /// Shown in the process list and in messages.
     pub name: String,
     /// What kind of computer it is.
-    pub platform: Platform,
+    pub computer: Computer,
     /// An emulator in place of the platform's: a name looked up in PATH, or a path.
     pub program: Option<PathBuf>,
     /// How guest code is executed.
@@ -61,14 +61,14 @@ impl MachineSpec {
     /// A machine with one scratch disk that it boots from, with a way in, and one processor.
     pub fn with_disk(
         name: impl Into<String>,
-        platform: Platform,
+        computer: impl Into<Computer>,
         accel: Accel,
         memory: ByteSize,
         disk: Disk,
     ) -> Self {
         Self {
             name: name.into(),
-            platform,
+            computer: computer.into(),
             program: None,
             accel,
             board: Board::Workbench,
@@ -91,8 +91,13 @@ impl MachineSpec {
 
     /// The emulator to start.
     pub fn program(&self) -> &Path {
-        let of_platform = self.platform.hardware().emulator.program;
+        let of_platform = self.emulator().program;
         self.program.as_deref().unwrap_or(Path::new(of_platform))
+    }
+
+    /// How it is emulated.
+    pub(super) fn emulator(&self) -> &'static Emulator {
+        &self.computer.platform.hardware().emulator
     }
 }
 

@@ -70,12 +70,25 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError::Cancelled`], [`MachineError::Trouble`], [`MachineError::Full`], [`MachineError::Ended`],
-    /// [`MachineError::BrokeDown`], [`MachineError::HostMemory`].
+    /// [`MachineError::BrokeDown`], [`MachineError::HostMemory`], [`MachineError::Tpm`].
     pub fn poll(&mut self) -> Result<(), MachineError> {
         if self.cancel().is_cancelled() {
             return Err(MachineError::Cancelled);
         }
-        let ended = self.running.try_wait()?;
+        let mut ended = self.running.try_wait()?;
+        let lost = if ended.is_none() {
+            self.own.poll().err()
+        } else {
+            None
+        };
+        if lost.is_some() {
+            // The TPM of a machine that ends is ended by it, and may be gone first.
+            let deadline = Instant::now() + LAST_WORDS;
+            while ended.is_none() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+                ended = self.running.try_wait()?;
+            }
+        }
         if ended.is_some() {
             self.console.wait_closed(LAST_WORDS);
         }
@@ -85,7 +98,11 @@ impl Machine {
                 console: self.last_words(),
             });
         }
-        ended.map_or(Ok(()), |status| Err(self.ended(status)))
+        match (ended, lost) {
+            (Some(status), _) => Err(self.ended(status)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(()),
+        }
     }
 
     /// How long the guest has neither printed nor touched a disk; counted from zero when a wait begins.

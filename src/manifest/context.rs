@@ -236,7 +236,10 @@ pub fn distro_context(distro: &Distro) -> Context {
     context.insert("distro".to_owned(), distro.name.as_str().into());
     context.insert("family".to_owned(), distro.family.name.as_str().into());
     context.insert("version".to_owned(), distro.version.as_str().into());
-    context.insert("platform".to_owned(), json!(distro.platform.hardware()));
+    context.insert(
+        "platform".to_owned(),
+        json!(distro.computer().platform.hardware()),
+    );
     context
 }
 

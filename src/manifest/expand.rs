@@ -12,6 +12,7 @@ use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
 use super::rules::Rules;
 use super::template::{Base, Compiled};
 use super::{context, names};
+use crate::platform::Computer;
 
 /// Files that the program writes into the output folder itself.
 const OWN_FILES: [(&str, &str); 5] = [
@@ -165,12 +166,25 @@ fn expand<'a>(
                     file,
                     id,
                     checks: Vec::new(),
+                    computers: computers(rules, draft, &distro.text),
                 };
                 let span = &label.span;
                 entries.push(Entry { image, span, table });
             }
         }
     }
+}
+
+/// The computers that its checks start an image in.
+fn computers(rules: &Rules<'_>, draft: &ImageDraft, distro: &str) -> Vec<Computer> {
+    let Some(distro) = rules.distro(distro).map(|draft| &draft.distro) else {
+        return Vec::new();
+    };
+    if draft.firmware.is_empty() {
+        return distro.computers.clone();
+    }
+    let starts = draft.firmware.iter().map(|(start, _)| *start);
+    starts.filter_map(|start| distro.started_by(start)).collect()
 }
 
 fn image_id(

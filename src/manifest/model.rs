@@ -15,7 +15,7 @@ use crate::families::{Base, Family};
 pub use crate::installer::Delivery;
 use crate::installer::{Installer, Program};
 pub use crate::places::Target;
-use crate::platform::Platform;
+use crate::platform::{Computer, Platform, Start};
 use crate::size::ByteSize;
 
 use super::describe::row::words;
@@ -74,8 +74,8 @@ pub struct Distro {
     pub family: Arc<Family>,
     /// Version, as in the metadata of published images: `12`.
     pub version: String,
-    /// What kind of computer its images are for.
-    pub platform: Platform,
+    /// The computers that its images start in. It is built in the first one.
+    pub computers: Vec<Computer>,
     /// Where it comes from.
     pub source: Source,
     /// Size of the disk that the distro is installed on, before it grows.
@@ -334,6 +334,8 @@ pub struct Image {
     pub file: PathBuf,
     /// What is asserted of it before it is published.
     pub checks: Vec<Check>,
+    /// The computers in which that is asserted.
+    pub computers: Vec<Computer>,
 }
 
 /// `[publish]`.
@@ -393,6 +395,7 @@ words! {
     Compression: Gzip, Zstd, Xz, None;
     Delivery: Http, Initrd, Seed;
     DiskFormat: Qcow2, Raw;
+    Start: Bios, Uefi, SecureBoot;
 }
 
 impl Media {
@@ -402,6 +405,31 @@ impl Media {
             path: PathBuf::new(),
             digest: None,
         }
+    }
+}
+
+impl Distro {
+    /// The computer that it is built in.
+    pub fn computer(&self) -> Computer {
+        self.computers.first().copied().unwrap_or_default()
+    }
+
+    /// What kinds of computer start its images.
+    pub fn platforms(&self) -> Vec<Platform> {
+        self.computers.iter().map(|computer| computer.platform).collect()
+    }
+
+    /// The computer that starts its images in this way, if they can be started so. What takes signed boot loaders only is
+    /// more than is needed for UEFI alone.
+    pub fn started_by(&self, start: Start) -> Option<Computer> {
+        let plain = |computer: Computer| Computer {
+            secure_boot: computer.secure_boot && start == Start::SecureBoot,
+            ..computer
+        };
+        self.computers
+            .iter()
+            .map(|computer| plain(*computer))
+            .find(|computer| computer.start() == start)
     }
 }
 

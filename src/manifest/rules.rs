@@ -11,6 +11,7 @@ use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
 use super::suggest;
 use super::template::{self, Fault, TemplateError};
 use crate::checks::CheckSet;
+use crate::platform::Start;
 use crate::size::{ByteSize, GIB};
 
 /// Draft and lookups that several rules share.
@@ -47,6 +48,7 @@ impl<'a> Rules<'a> {
         for image in &self.draft.images {
             self.resolve_names(image);
             self.check_sizes(image);
+            self.check_firmware(image);
         }
         for distro in &self.draft.distros {
             self.check_resources(distro, &self.draft.resources);
@@ -144,6 +146,31 @@ impl<'a> Rules<'a> {
             });
         }
         flavors
+    }
+
+    /// Images are only started as their distro is made to be.
+    fn check_firmware(&self, image: &ImageDraft) {
+        let named = image.distros.iter().filter_map(|spot| self.distro(&spot.text));
+        let distros: Vec<_> = named.map(|draft| &draft.distro).collect();
+        for (start, spot) in &image.firmware {
+            let Some(distro) = distros.iter().find(|distro| distro.started_by(*start).is_none()) else {
+                continue;
+            };
+            let key = match start {
+                Start::SecureBoot => "secure_boot",
+                Start::Bios | Start::Uefi => "firmware",
+            };
+            let kind = ProblemKind::BadValue {
+                path: spot.path.clone(),
+                cause: format!(
+                    "images of `{}` are not made to start by {}",
+                    distro.name,
+                    start.name()
+                ),
+                remedy: format!("take it out, or set `{key}` of the distro"),
+            };
+            self.reading.problems.add(&spot.span, kind);
+        }
     }
 
     fn resolve_names(&self, image: &ImageDraft) {
@@ -327,6 +354,7 @@ impl<'a> Rules<'a> {
                 size_label: "1G".to_owned(),
                 file: "x".into(),
                 checks: Vec::new(),
+                computers: Vec::new(),
             };
             let context = context::publish_context(&draft.distro, &sample, &self.draft.publish);
             let whose = format!(" (for distro `{}`)", draft.distro.name);

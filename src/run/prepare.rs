@@ -191,7 +191,7 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
     let memo = Memo::default();
     let mut programs = BTreeSet::new();
     let (mut secrets, mut targets) = (BTreeSet::new(), Vec::new());
-    let (mut missing, mut warnings) = (Vec::new(), Vec::new());
+    let (mut missing, mut warnings) = (BTreeSet::new(), Vec::new());
     for (_, node) in prepared.todo() {
         programs.extend(node.work.programs());
         for finding in node.work.preflight(&memo) {
@@ -199,7 +199,7 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
                 Finding::Secret(text) => drop(secrets.insert(text)),
                 Finding::Target(text) => targets.push(text),
                 Finding::Output(error) => return Err(RunError::Output(error)),
-                Finding::Missing(what) => missing.push(what),
+                Finding::Missing(what) => drop(missing.insert(what)),
                 Finding::Warning(text) => warnings.push(text),
             }
         }

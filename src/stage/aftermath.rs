@@ -15,7 +15,7 @@ use crate::host::fs::private_dir;
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Boot, Disk, DiskFormat, DiskMode, MachineSpec};
 use crate::machine::ssh::{KEY_NAME, Key, Ssh};
-use crate::platform::Platform;
+use crate::platform::Computer;
 use crate::size::ByteSize;
 
 /// File that describes a kept machine, in its folder.
@@ -48,8 +48,8 @@ pub struct Kept {
     format: DiskFormat,
     seed: Option<String>,
     kernel: Option<KeptKernel>,
-    #[serde(default)]
-    platform: Platform,
+    #[serde(flatten)]
+    computer: Computer,
     memory: ByteSize,
     cpus: u32,
 }
@@ -114,7 +114,7 @@ pub(super) fn keep(
         format: origin.disk.format,
         seed: origin.disk.seed.as_deref().map(moved).transpose()?,
         kernel,
-        platform: origin.wish.platform,
+        computer: origin.wish.computer,
         memory,
         cpus,
     };
@@ -151,7 +151,7 @@ impl Kept {
     /// The machine that starts it again; what its guest writes stays.
     pub fn machine(&self, folder: &Path, accel: crate::machine::spec::Accel) -> MachineSpec {
         let disk = Disk::new(folder.join(&self.disk), self.format);
-        let mut spec = MachineSpec::with_disk("kept", self.platform, accel, self.memory, disk);
+        let mut spec = MachineSpec::with_disk("kept", self.computer, accel, self.memory, disk);
         spec.cpus = self.cpus;
         spec.disk_mode = DiskMode::Plain;
         spec.seed = self.seed.as_ref().map(|seed| folder.join(seed));

@@ -3,15 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::firmware;
 use crate::manifest::model::{Access, Distro, Source};
-use crate::platform::Platform;
+use crate::platform::Computer;
 use crate::size::{ByteSize, MIB};
+use crate::stage::task::Finding;
 
 /// What a VM is to be and to have. Of memory and processors a run may give it less, never more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineWish {
-    /// What kind of computer.
-    pub platform: Platform,
+    pub computer: Computer,
     pub memory: ByteSize,
     /// Virtual CPUs.
     pub cpus: u32,
@@ -20,12 +21,22 @@ pub struct MachineWish {
 impl MachineWish {
     /// Host programs that such a VM takes, with those that enter it.
     pub(super) fn programs(&self) -> Vec<&'static str> {
-        vec![self.emulator(), "qemu-img", "ssh", "ssh-keygen"]
+        let mut programs = self.without_entering();
+        programs.extend(["ssh", "ssh-keygen"]);
+        programs
     }
 
-    /// The program that is the machine.
-    pub(super) fn emulator(&self) -> &'static str {
-        self.platform.hardware().emulator.program
+    /// Host programs that such a VM takes by itself.
+    pub(super) fn without_entering(&self) -> Vec<&'static str> {
+        let mut programs = vec![self.computer.platform.hardware().emulator.program, "qemu-img"];
+        programs.extend(self.computer.tpm.then_some("swtpm"));
+        programs
+    }
+
+    /// What this host lacks for such a VM in addition to programs.
+    pub(super) fn lacks(&self) -> Option<Finding> {
+        let error = firmware::find(self.computer).err()?;
+        Some(Finding::Missing(format!("the firmware of machines ({error})")))
     }
 }
 
@@ -70,7 +81,7 @@ pub(super) fn access(distro: &Distro) -> GuestAccess {
 /// What its build VMs have.
 pub(super) fn wish(distro: &Distro) -> MachineWish {
     MachineWish {
-        platform: distro.platform,
+        computer: distro.computer(),
         memory: distro.memory,
         cpus: distro.cpus,
     }

@@ -148,7 +148,7 @@ impl<'a> Session<'a> {
         };
         let mut spec = MachineSpec::with_disk(
             name,
-            wish.platform,
+            wish.computer,
             site.accel,
             memory,
             Disk::new(&disk.path, disk.format),

@@ -27,7 +27,7 @@ use crate::stage::guest::{GuestDisk, Session, open_login, scaled};
 use crate::stage::install::{ACCESS, KEY};
 use crate::stage::provision::{self, Provisioned, seal};
 use crate::stage::result::{Given, Taken};
-use crate::stage::task::{File, Made, Stored, Task};
+use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
 
 /// Longest time for growing from inside, under KVM.
 const GROW_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -53,6 +53,11 @@ impl Task for SizeWork {
             programs.extend(self.machine.programs());
         }
         programs
+    }
+
+    fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
+        let boots = self.may_boot.then(|| self.machine.lacks());
+        boots.flatten().into_iter().collect()
     }
 
     fn is_isolated(&self) -> bool {

@@ -117,13 +117,14 @@ fn provision(house: &House) {
     std::fs::write(root.join("content"), content()).unwrap();
     let raw = house.folder.join("seed.raw");
     disk::create_raw(&raw, ByteSize(32 * MIB)).unwrap();
-    let partition = disk::write_root_table(&raw, TableKind::Dos, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, TableKind::Dos, false, &cancel).unwrap();
+    let partition = table.last().unwrap();
     let files = Ext4 {
         root: Some(root.clone()),
         label: Some("root".to_owned()),
         ..Ext4::default()
     };
-    disk::make_ext4(&raw, &partition, &files, &cancel).unwrap();
+    disk::make_ext4(&raw, partition, &files, &cancel).unwrap();
     let facts = Provisioned {
         root: Some(Root {
             start: partition.start,

@@ -4,6 +4,7 @@
 mod agent;
 mod checks;
 mod cloud_init;
+mod firmware;
 mod installer;
 mod kills;
 mod lockout;

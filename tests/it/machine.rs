@@ -6,6 +6,7 @@ mod playbook;
 mod shell;
 mod sshd;
 pub mod tiny;
+mod uefi;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

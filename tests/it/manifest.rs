@@ -107,6 +107,8 @@ stories! { 2;
     bad_name: ["[distros.noble]" => "[distros.\"noble/24\"]"], ["\"noble\"]" => "\"noble/24\"]"];
     bad_owner_and_place: ["\"root:root\"" => "\"root:\""], ["\"/etc/house\"" => "\"/etc/../house\""];
     bad_size: ["\"20G\"" => "\"20 GB\""];
+    firmware_of_an_installer: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "firmware = \"bios+uefi\"\nsource = { iso = { path = \"noble.qcow2\" } }"], ["\"3G\"" => "\"5G\""];
+    firmware_that_starts_nothing: ["version = \"12\"" => "version = \"12\"\nsecure_boot = true"], ["sizes  = [\"3G\"" => "firmware = [\"bios\", \"uefi\"]\nsizes  = [\"3G\""];
     boot_command_of_an_initrd: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "source = { iso = { path = \"noble.qcow2\", answers_by = \"initrd\", boot_command = \"<enter>\" } }"], ["\"3G\"" => "\"5G\""];
     check_of_no_image: ["[publish]" => "[[checks]]\nroot_size = true\nimages = \"debain12-*\"\n\n[publish]"];
     check_of_two_kinds: ["[publish]" => "[[checks]]\nport = 22\ncommand = \"true\"\n\n[publish]"];

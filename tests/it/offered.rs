@@ -4,6 +4,7 @@
 use std::fs;
 
 use pipeline::internals::digest::sha256_hex;
+use pipeline::internals::platform::Platform;
 use pipeline::internals::size::MIB;
 use pipeline::internals::stage::fetch::MediaAt;
 use pipeline::internals::stage::install::{self, DiskWork};
@@ -151,6 +152,7 @@ fn installed(bench: &Bench, largest: u64) {
         },
         disk: 0,
         largest,
+        platforms: vec![Platform::default()],
     };
     install::disk(&work, &media, &site, &result).unwrap();
     assert!(result.is_file());
@@ -172,6 +174,7 @@ fn a_medium_that_changes_after_planning_is_refused() {
         },
         disk: 0,
         largest: 64 << 20,
+        platforms: vec![Platform::default()],
     };
     let error = install::disk(&work, &media, &site, &result)
         .unwrap_err()
@@ -266,6 +269,25 @@ fn what_is_no_disk_image_is_refused_with_its_name_and_the_command_that_makes_one
     // Half a GPT is enough: sfdisk restores the other half.
     shell("cp disk.raw offered && dd if=/dev/zero of=offered bs=512 seek=1 count=1 conv=notrunc status=none");
     installed(&bench, 64 * MIB);
+}
+
+#[test]
+fn an_image_for_other_firmware_than_the_manifest_says_is_refused_with_the_key_to_set() {
+    let bench = bench("offered");
+    let bios = bench.read("m.toml");
+    let uefi = bios.replace("memory =", "firmware = \"uefi\"\nmemory =");
+    // Root takes what the first partition leaves.
+    for (label, esp) in [("gpt", "U"), ("dos", "ef")] {
+        let table = format!("label: {label}\\nsize=1M,type={esp}\\ntype=L\\n");
+        partitioned(&bench, "offered", &table);
+        bench.write("m.toml", &bios);
+        let said = "partitions of `[ROOT]/offered` are for UEFI, and there is no boot code for BIOS; set `firmware = \"uefi\"`";
+        refused(&bench, &[said]);
+    }
+    partitioned(&bench, "offered", "label: gpt\\nstart=2048\\n");
+    bench.write("m.toml", &uefi);
+    let said = "partitions of `[ROOT]/offered` have no EFI system partition, so UEFI cannot start the disk";
+    refused(&bench, &[said]);
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
             login: GuestLogin::Installed,
         },
         machine: MachineWish {
-            platform: Platform::default(),
+            computer: Platform::default().into(),
             memory: ByteSize(MIB),
             cpus: 1,
         },

@@ -22,12 +22,12 @@ use crate::host::{facts, terminal, tools};
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
 use crate::machine::error::MachineError;
-use crate::machine::private;
 use crate::machine::qemu::Machine;
 use crate::machine::screen::Screen;
 use crate::machine::spec::{Accel, DiskMode, MachineSpec};
+use crate::machine::{firmware, private};
 use crate::manifest::script;
-use crate::platform::Platform;
+use crate::platform::Computer;
 use crate::run::signals::{self, Listening};
 use crate::size::ByteSize;
 use crate::stage::guest::scaled;
@@ -44,6 +44,7 @@ const SCRIPT: u64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct BootSetup {
     pub logs: PathBuf,
+    pub computer: Computer,
     pub accel: Accel,
     pub cancel: Cancel,
     pub emit: Emitter,
@@ -84,8 +85,10 @@ impl Started {
 
 impl BootSetup {
     /// Makes the folders.
-    pub(super) fn open(args: &Args) -> Result<Self, Exit> {
-        for program in [Platform::default().hardware().emulator.program, "qemu-img"] {
+    pub(super) fn open(args: &Args, computer: Computer) -> Result<Self, Exit> {
+        let tpm = computer.tpm.then_some("swtpm");
+        let emulator = computer.platform.hardware().emulator.program;
+        for program in [emulator, "qemu-img"].into_iter().chain(tpm) {
             if tools::find(program).is_none() {
                 let help = "`pipeline doctor` prints the command that installs it; nothing was started";
                 return Err(fail(
@@ -96,6 +99,7 @@ impl BootSetup {
         }
         let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
         private::place().map_err(|error| host(&error))?;
+        firmware::find(computer).map_err(|error| host(&error))?;
         let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
         // Scratch place and logs have one name, by which a clean-up knows that the machine is alive.
         let name = args.supervise.as_deref().and_then(Path::file_name);
@@ -121,6 +125,7 @@ impl BootSetup {
         }
         Ok(Self {
             logs,
+            computer,
             accel: (&fact).into(),
             cancel: Cancel::default(),
             emit,
@@ -171,7 +176,7 @@ pub(super) fn start(
 
     let mut spec = MachineSpec::with_disk(
         "boot",
-        Platform::default(),
+        setup.computer,
         setup.accel,
         args.memory,
         image.disk.clone(),

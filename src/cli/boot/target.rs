@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Args, refuse};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::fail;
-use crate::manifest::model::Manifest;
+use crate::manifest::model::{Distro, Manifest};
 use crate::manifest::select::{Selectors, select};
+use crate::platform::Computer;
 
 /// Images that a message lists.
 const LISTED: usize = 8;
@@ -18,6 +19,8 @@ pub(super) struct ImageFile {
     pub file: PathBuf,
     /// What to call it.
     pub name: String,
+    /// What it is started in where nothing else is asked for.
+    pub computer: Computer,
 }
 
 /// Finds it.
@@ -53,8 +56,11 @@ pub(super) fn find(args: &Args) -> Result<ImageFile, Exit> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let file = path.clone();
-    Ok(ImageFile { file, name })
+    Ok(ImageFile {
+        file: path.clone(),
+        name,
+        computer: Computer::default(),
+    })
 }
 
 fn of_manifest(args: &Args, manifest: &Manifest) -> Result<ImageFile, Exit> {
@@ -102,8 +108,12 @@ fn of_manifest(args: &Args, manifest: &Manifest) -> Result<ImageFile, Exit> {
             &format!("{}, and boot the copy with --write", how_to_copy(&file)),
         ));
     }
-    let name = image.id.clone();
-    Ok(ImageFile { file, name })
+    let distro = manifest.distro(&image.distro);
+    Ok(ImageFile {
+        file,
+        name: image.id.clone(),
+        computer: distro.map(Distro::computer).unwrap_or_default(),
+    })
 }
 
 /// A line that makes a copy one can change.

@@ -1,6 +1,6 @@
 //! Judges what this host has against what builds need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -11,7 +11,8 @@ use crate::host::fs::free_space;
 use crate::host::packages::{Apt, By, PackageManager, System};
 use crate::host::tools::{Need, TOOLS, Tool, Version};
 use crate::host::{facts, tools};
-use crate::machine::private;
+use crate::machine::{firmware, private};
+use crate::platform::{Computer, Platform};
 use crate::size::{ByteSize, GIB, MIB};
 
 /// Screenshots as PNG, which a failed machine leaves, came with this QEMU.
@@ -26,6 +27,9 @@ const MEMORY_GOOD: ByteSize = ByteSize(2 * GIB);
 const DISK_LEAST: ByteSize = ByteSize(3 * GIB);
 /// Disk below which a manifest of some images may not fit.
 const DISK_GOOD: ByteSize = ByteSize(15 * GIB);
+
+/// No program: it is found by its descriptors.
+const FIRMWARE: &str = "UEFI firmware";
 
 /// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,7 +81,11 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
             continue;
         }
         let name = tool.name.rsplit('/').next().unwrap_or(&tool.name);
-        checks.push(match tools::find(&tool.name) {
+        let place = match tool.name.as_str() {
+            FIRMWARE => firmware_code(),
+            name => tools::find(name),
+        };
+        checks.push(match place {
             Some(path) => check(name, State::Ok, found(tool, &path, cancel)),
             None if needed => {
                 missing.push(tool);
@@ -90,6 +98,17 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
         });
     }
     (checks, missing)
+}
+
+/// The code of the firmware that has everything: packages bring all kinds or none.
+fn firmware_code() -> Option<PathBuf> {
+    let computer = Computer {
+        platform: Platform::Amd64Uefi,
+        secure_boot: true,
+        tpm: false,
+    };
+    let found = firmware::find(computer).ok().flatten()?;
+    Some(found.code.path)
 }
 
 fn found(tool: &Tool, path: &Path, cancel: &Cancel) -> String {

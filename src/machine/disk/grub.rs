@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{DiskError, Partition, SECTOR, Table};
 
 /// Bytes of the boot sector before the disk's signature and the partition table.
-const BOOT_CODE: usize = 440;
+pub(super) const BOOT_CODE: usize = 440;
 /// In the boot code: the sector of the core, 64 bits.
 const CORE_SECTOR: usize = 0x5c;
 /// In the boot code: a jump over a workaround for BIOSes that start a hard disk under another number. Without the jump the

@@ -1,6 +1,7 @@
 //! Disks without a machine: image files, their partitions, their file systems. No root, no mount: everything is done
 //! on plain files by qemu-img, sfdisk and e2fsprogs.
 
+mod esp;
 mod filesystem;
 mod foreign;
 mod grub;
@@ -11,6 +12,7 @@ mod look;
 mod partition;
 mod root;
 mod skeleton;
+mod start;
 mod whole;
 
 use std::fs::File;
@@ -18,6 +20,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+pub use esp::make_esp;
 pub use filesystem::{
     Ext4, FEATURES, FileSystem, descriptor_blocks, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
 };
@@ -27,9 +30,12 @@ pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
 pub use layers::{Image, Layer, Layers};
 pub use look::{look, look_as};
-pub use partition::{Partition, Table, TableKind, grow_last_partition, read_table, write_root_table};
+pub use partition::{
+    Partition, Table, TableKind, grow_last_partition, last_partition, read_table, write_root_table,
+};
 pub use root::{grows, must_fill, root};
 pub use skeleton::Skeleton;
+pub use start::must_start;
 pub use whole::must_be_whole;
 
 use crate::host::fs::FsError;

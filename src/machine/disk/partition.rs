@@ -15,11 +15,17 @@ use crate::size::{ByteSize, MIB};
 const GPT_LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 /// GPT type of the partition in which GRUB keeps its core on BIOS machines.
 const GPT_BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";
+/// GPT type of the partition from which UEFI starts boot loaders.
+const GPT_EFI: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+/// Size of such a partition on a new disk: boot loaders take 5 MiB, and FAT32 has no fewer than 65525 clusters.
+const EFI_SIZE: u64 = 64 * MIB;
 /// GPT type of swap.
 const GPT_SWAP: &str = "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F";
 /// DOS types of an extended partition, which holds the logical ones; of swap.
 const DOS_EXTENDED: [&str; 3] = ["5", "f", "85"];
 const DOS_SWAP: &str = "82";
+/// DOS type of the partition from which UEFI starts boot loaders.
+const DOS_EFI: &str = "ef";
 /// A DOS table counts sectors in 32 bits. What is larger is written modulo this, without an error.
 pub(super) const DOS_LIMIT: u64 = (u32::MAX as u64) * SECTOR;
 
@@ -69,9 +75,21 @@ impl Table {
     }
 
     /// The partition in which GRUB keeps its core on BIOS machines.
-    pub(super) fn bios_boot(&self) -> Option<&Partition> {
+    pub fn bios_boot(&self) -> Option<&Partition> {
+        self.gpt(GPT_BIOS_BOOT)
+    }
+
+    /// The partition from which UEFI starts boot loaders.
+    pub fn efi(&self) -> Option<&Partition> {
+        self.gpt(GPT_EFI).or_else(|| {
+            let mut parts = self.partitions.iter();
+            parts.find(|part| self.kind == TableKind::Dos && part.kind == DOS_EFI)
+        })
+    }
+
+    fn gpt(&self, kind: &str) -> Option<&Partition> {
         let mut parts = self.partitions.iter();
-        parts.find(|part| self.kind == TableKind::Gpt && part.kind.eq_ignore_ascii_case(GPT_BIOS_BOOT))
+        parts.find(|part| self.kind == TableKind::Gpt && part.kind.eq_ignore_ascii_case(kind))
     }
 
     /// All but those that only hold others.
@@ -153,23 +171,27 @@ fn parse_table(json: &str, device: &str) -> Result<Table, String> {
     })
 }
 
-/// Writes a table for a new disk with one root file system that takes all of it (on gpt behind GRUB's own partition), and
-/// gives the root partition.
+/// Writes a table for a new disk with one root file system that takes all of it but for what firmware starts from: on gpt
+/// GRUB's own partition, and where `efi` says so one for UEFI. Root is the last one.
 ///
 /// # Errors
-/// [`DiskError::Tool`], [`DiskError::Output`], [`DiskError::Layout`].
-pub fn write_root_table(raw: &Path, kind: TableKind, cancel: &Cancel) -> Result<Partition, DiskError> {
+/// [`DiskError::Tool`], [`DiskError::Output`].
+pub fn write_root_table(raw: &Path, kind: TableKind, efi: bool, cancel: &Cancel) -> Result<Table, DiskError> {
     let first = MIB / SECTOR;
+    let efi = if efi {
+        format!("size={}, type={GPT_EFI}, name=esp\n", EFI_SIZE / SECTOR)
+    } else {
+        String::new()
+    };
     let script = match kind {
         TableKind::Dos => format!("label: dos\nstart={first}, type=83, bootable\n"),
-        TableKind::Gpt => format!(
-            "label: gpt\nstart={first}, size={first}, type={GPT_BIOS_BOOT}\nstart={}, type={GPT_LINUX}\n",
-            2 * first
-        ),
+        TableKind::Gpt => {
+            format!("label: gpt\nstart={first}, size={first}, type={GPT_BIOS_BOOT}\n{efi}type={GPT_LINUX}\n")
+        }
     };
     let cmd = tool("sfdisk").args(["--quiet", "--"]).arg(raw).stdin(script);
     cmd.read(cancel).map_err(DiskError::tool("partitioning", raw))?;
-    last_partition(&read_table(raw, cancel)?, raw)
+    read_table(raw, cancel)
 }
 
 /// Makes a raw disk larger and lets its last partition take the new room; gives that partition as it is now.
@@ -222,7 +244,11 @@ pub fn grow_last_partition(raw: &Path, size: ByteSize, cancel: &Cancel) -> Resul
     Ok(after)
 }
 
-fn last_partition(table: &Table, raw: &Path) -> Result<Partition, DiskError> {
+/// The partition that ends last on the disk.
+///
+/// # Errors
+/// [`DiskError::Layout`].
+pub fn last_partition(table: &Table, raw: &Path) -> Result<Partition, DiskError> {
     table.last().cloned().ok_or_else(|| DiskError::Layout {
         path: raw.to_owned(),
         why: "are none: the table is empty".to_owned(),

@@ -24,6 +24,9 @@ family = "debian"
 version = "12"
 source = { disk = { url = "http://x.example/x", sha512 = "DIGEST", access = { key = "x" } } }
 disk = "1G"
+firmware = "bios+uefi"
+secure_boot = true
+tpm = true
 [distros.cd]
 family = "debian"
 version = "12"
@@ -38,6 +41,7 @@ steps = [{ run = "x" }, { inline = "x" }, { copy = "x", to = "/x" }, { reboot = 
 distro = ["boot", "image", "cd", "net"]
 flavor = "base"
 sizes = ["20G"]
+firmware = ["bios"]
 [[checks]]
 set = "standard"
 [[checks]]
@@ -60,6 +64,10 @@ no_traces = true
 agent = true
 [[checks]]
 command = "true"
+[[checks]]
+started_by = "bios"
+[[checks]]
+tpm = true
 [[checks]]
 polite = "hello"
 [publish]

@@ -7,15 +7,15 @@ use crate::installer::Installer;
 use crate::manifest::builtin;
 use crate::manifest::describe::row::{Cell, Choice, Either, In};
 use crate::manifest::describe::tables::{
-    ACCESS, AccessKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys, MANIFEST, SOURCE,
-    Seeded, SourceKey, SourceKeys,
+    ACCESS, AccessKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys, Firmware, MANIFEST,
+    SOURCE, Seeded, SourceKey, SourceKeys,
 };
 use crate::manifest::describe::text::Name;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::FileError;
 use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Media, Source, Template};
 use crate::manifest::{script, suggest};
-use crate::platform::Platform;
+use crate::platform::{Computer, Platform};
 use crate::size::{ByteSize, GIB};
 
 use super::{DistroDraft, Reading, Spot, Vars, installer, medium};
@@ -77,7 +77,7 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         name: cell.key.to_owned(),
         family: family.cloned().unwrap_or_default(),
         version: version.unwrap_or_default(),
-        platform: Platform::default(),
+        computers: computers(&table, source.as_ref(), family),
         source: source.unwrap_or_else(no_source),
         disk: disk_size.unwrap_or_default(),
         memory: memory
@@ -98,6 +98,51 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         answers_span: place(answers.as_deref()),
         source_templates,
     })
+}
+
+/// The computers that its images start in, the one that it is built in first.
+fn computers(table: &Fields<'_>, source: Option<&Source>, family: Option<&Arc<Family>>) -> Vec<Computer> {
+    let cell = table.get(&DISTRO.firmware);
+    let firmware = cell.as_ref().and_then(Cell::read).unwrap_or(Firmware::Bios);
+    let secure = table.get(&DISTRO.secure_boot);
+    let (tpm, secure_boot) = (table.get(&DISTRO.tpm).is_some(), secure.is_some());
+    if firmware == Firmware::Bios
+        && let Some(secure) = secure
+    {
+        secure.bad(
+            "BIOS has no Secure Boot",
+            "set `firmware = \"uefi\"` or `firmware = \"bios+uefi\"`, or take `secure_boot` out",
+        );
+    }
+    if let Some(cell) = cell.filter(|_| firmware != Firmware::Bios) {
+        match source {
+            Some(Source::Installer(_)) => cell.bad(
+                "installers are started by BIOS here, and install for it",
+                "take `bootstrap` or `disk` as source, or `firmware` out",
+            ),
+            Some(Source::Bootstrap(source))
+                if firmware == Firmware::Both && source.base.both_boot_loaders.is_empty() =>
+            {
+                let name = family.map_or("", |family| family.name.as_str());
+                cell.bad(
+                    format!("no boot loader of `{name}` for both firmwares is known"),
+                    "name its packages by the key `both_boot_loaders` of the family, or take `bios` or `uefi`",
+                );
+            }
+            _ => {}
+        }
+    }
+    let computer = |platform| Computer {
+        platform,
+        secure_boot: secure_boot && platform != Platform::Amd64Bios,
+        tpm,
+    };
+    let platforms: &[Platform] = match firmware {
+        Firmware::Bios => &[Platform::Amd64Bios],
+        Firmware::Uefi => &[Platform::Amd64Uefi],
+        Firmware::Both => &[Platform::Amd64Bios, Platform::Amd64Uefi],
+    };
+    platforms.iter().copied().map(computer).collect()
 }
 
 fn read_family<'a>(reading: Reading<'a>, cell: &Cell<'_, Name>) -> Option<&'a Arc<Family>> {

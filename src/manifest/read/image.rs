@@ -26,6 +26,7 @@ fn read(cell: &Cell<'_, In<ImageKeys>>) -> Option<ImageDraft> {
     let distros = table.items(&IMAGE.distro);
     let flavors = table.items(&IMAGE.flavor);
     let sizes = table.items(&IMAGE.sizes);
+    let firmware = table.items(&IMAGE.firmware);
     Some(ImageDraft {
         distros: distros.iter().filter_map(|cell| Spot::of(cell)).collect(),
         flavors: flavors.iter().filter_map(|cell| Spot::of(cell)).collect(),
@@ -35,6 +36,10 @@ fn read(cell: &Cell<'_, In<ImageKeys>>) -> Option<ImageDraft> {
             .collect(),
         id: table.get(&IMAGE.id).and_then(|cell| Spot::of(&cell)),
         checks: check::read_sets(&table, &IMAGE.checks),
+        firmware: firmware
+            .iter()
+            .filter_map(|cell| Some((cell.read()?, Spot::of(cell)?)))
+            .collect(),
     })
 }
 

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::checks::CheckSet;
+use crate::platform::Start;
 use crate::size::ByteSize;
 
 pub use self::check::{CheckDraft, Checks, Pattern};
@@ -112,6 +113,8 @@ pub struct ImageDraft {
     pub id: Option<Spot>,
     /// `checks`.
     pub checks: Vec<CheckSet>,
+    /// `firmware`; nothing means all that its distro has.
+    pub firmware: Vec<(Start, Spot)>,
 }
 
 /// Reads `[pipeline]`, which says where things are.

@@ -37,7 +37,7 @@ const CREDENTIAL: &str = "ssh.authorized_keys.root";
 #[derive(Debug)]
 pub struct Plan {
     /// For phases and logs: "first boot".
-    pub name: &'static str,
+    pub name: String,
     /// The overlay.
     pub disk: Disk,
     /// How questions get in.
@@ -114,8 +114,8 @@ pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
 fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     let (memory, cpus) = site.grant(plan.machine);
     let mut spec = MachineSpec::with_disk(
-        plan.name,
-        plan.machine.platform,
+        plan.name.clone(),
+        plan.machine.computer,
         site.accel,
         memory,
         plan.disk.clone(),
@@ -151,7 +151,7 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
     site.emit
         .phase(format!("{}: waiting for a sign of life", plan.name));
     let machine = Machine::start(&spec, &folder, &site.emit, &site.cancel)?;
-    let present = Present::tell(plan.name, &machine, site);
+    let present = Present::tell(&plan.name, &machine, site);
     let mut watch = Watch::new(machine, visits, site);
     let seen = watch.all(plan);
     // A picture says what the console may not; a machine that has ended has none.

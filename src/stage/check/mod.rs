@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::boot::{Agent, Plan, Way};
 use self::overlay::Door;
 pub(super) use self::plan::plan;
-pub use self::plan::{CheckWork, WayIn};
+pub use self::plan::{CheckWork, Further, WayIn};
 use self::questions::{Setting, script};
 use crate::checks::Needs;
 use crate::checks::judge::{Case, Owner, Seen, judge};
@@ -30,13 +30,14 @@ use crate::machine::spec::{Accel, Disk, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::size::ByteSize;
 use crate::stage::Site;
+use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;
 use crate::stage::guest::{TCG_FACTOR, scaled};
 use crate::stage::install::{ACCESS, KEY};
 use crate::stage::package::{self, unpack};
 use crate::stage::part::IMAGE;
 use crate::stage::result::{Given, Taken};
-use crate::stage::task::{File, Made, Stored, Task};
+use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
 
 /// The results of the checks.
 const REPORT: &str = "report.json";
@@ -50,10 +51,18 @@ struct Facts {
 
 impl Task for CheckWork {
     fn programs(&self) -> Vec<&'static str> {
+        let machines = self.machines();
         match self.way_in {
-            WayIn::Agent => vec![self.machine.emulator(), "qemu-img"],
-            WayIn::Overlay => [&self.machine.programs()[..], &["sfdisk", "debugfs"]].concat(),
+            WayIn::Agent => machines.flat_map(|machine| machine.without_entering()).collect(),
+            WayIn::Overlay => {
+                let programs = machines.flat_map(|machine| machine.programs());
+                programs.chain(["sfdisk", "debugfs"]).collect()
+            }
         }
+    }
+
+    fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
+        self.machines().filter_map(|machine| machine.lacks()).collect()
     }
 
     fn is_isolated(&self) -> bool {
@@ -153,48 +162,13 @@ pub fn check(
         site.emit.bytes(done, total);
     })?;
     sound(work, &base, site)?;
-    let setting = Setting {
-        url: match work.way_in {
-            WayIn::Agent => boot::url(),
-            WayIn::Overlay => String::new(),
-        },
-        look_again: false,
-        build_key: public_half(build_key, site)?,
-        build_hosts: Proxies::from_env().hosts(),
-    };
-    let mut door = Door::Key;
-    let mut first = first_boot(work, &base, &setting, door, site)?;
-    // A hardened sshd is no fault of the image: then it is asked another way, if there is one.
-    if matches!(&first.answers, Err(cause) if cause.owner == Owner::Refused) {
-        door = Door::Unit;
-        site.emit
-            .phase("asking without sshd, which takes no key of the check's");
-        first = first_boot(work, &base, &setting, door, site)?;
+    let mut results = examine(work, "", &base, build_key, site)?;
+    for further in &work.further {
+        let start = further.computer.start().name();
+        results.extend(examine(&work.within(further), start, &base, build_key, site)?);
     }
-    // A second clone tells nothing new of an image whose first one did not answer.
-    let second = match work.needs().any(|needs| needs.second) && first.answers.is_ok() {
-        true => Some(second_boot(work, &base, &setting, door, &first, site)?),
-        false => None,
-    };
     site.emit.phase("reading the packaged image again");
     artifact.verify(site)?;
-    let results = judge(&Case {
-        checks: &work.checks,
-        size: work.size,
-        slower: match site.accel {
-            Accel::Kvm => 1,
-            Accel::Tcg => TCG_FACTOR,
-        },
-        first: &first,
-        second: second.as_ref(),
-    });
-    for (what, seen) in [("first", Some(&first)), ("second", second.as_ref())] {
-        if let Some(Ok(answers)) = seen.map(|seen| &seen.answers) {
-            let path = site.logs.join(format!("answers-{what}-boot.txt"));
-            let text = questions::show(&work.checks, answers);
-            fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))?;
-        }
-    }
     for result in &results {
         let (result, cached) = (result.clone(), false);
         site.emit.emit(What::Check { result, cached });
@@ -210,7 +184,89 @@ pub fn check(
     fs::write(report, text).map_err(|e| StageError::file("write", report, e))
 }
 
+/// Boots the image in one computer, and judges what was seen. `label` tells the computer from others, where there are any.
+fn examine(
+    work: &CheckWork,
+    label: &str,
+    base: &Path,
+    build_key: Option<&Path>,
+    site: &Site,
+) -> Result<Vec<CheckResult>, StageError> {
+    let name = |what: &str| match label {
+        "" => what.to_owned(),
+        label => format!("{what}-{label}"),
+    };
+    let setting = Setting {
+        url: match work.way_in {
+            WayIn::Agent => boot::url(),
+            WayIn::Overlay => String::new(),
+        },
+        look_again: false,
+        build_key: public_half(build_key, site)?,
+        build_hosts: Proxies::from_env().hosts(),
+    };
+    let mut door = Door::Key;
+    let mut first = first_boot(work, &name("first"), base, &setting, door, site)?;
+    // A hardened sshd is no fault of the image: then it is asked another way, if there is one.
+    if matches!(&first.answers, Err(cause) if cause.owner == Owner::Refused) {
+        door = Door::Unit;
+        site.emit
+            .phase("asking without sshd, which takes no key of the check's");
+        first = first_boot(work, &name("first"), base, &setting, door, site)?;
+    }
+    // A second clone tells nothing new of an image whose first one did not answer.
+    let second = match work.needs().any(|needs| needs.second) && first.answers.is_ok() {
+        true => Some(second_boot(
+            work,
+            &name("second"),
+            base,
+            &setting,
+            door,
+            &first,
+            site,
+        )?),
+        false => None,
+    };
+    let results = judge(&Case {
+        checks: &work.checks,
+        size: work.size,
+        slower: match site.accel {
+            Accel::Kvm => 1,
+            Accel::Tcg => TCG_FACTOR,
+        },
+        first: &first,
+        second: second.as_ref(),
+    });
+    for (what, seen) in [("first", Some(&first)), ("second", second.as_ref())] {
+        if let Some(Ok(answers)) = seen.map(|seen| &seen.answers) {
+            let path = site.logs.join(format!("answers-{}-boot.txt", name(what)));
+            let text = questions::show(&work.checks, answers);
+            fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))?;
+        }
+    }
+    Ok(results)
+}
+
 impl CheckWork {
+    /// The VMs that it boots.
+    fn machines(&self) -> impl Iterator<Item = MachineWish> {
+        let further = self.further.iter().map(|further| self.within(further).machine);
+        std::iter::once(self.machine).chain(further)
+    }
+
+    /// The same in a further computer.
+    fn within(&self, further: &Further) -> Self {
+        Self {
+            checks: further.checks.clone(),
+            machine: MachineWish {
+                computer: further.computer,
+                ..self.machine
+            },
+            further: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     fn needs(&self) -> impl Iterator<Item = Needs> {
         self.checks.iter().map(|check| check.assertion.needs())
     }
@@ -279,6 +335,7 @@ fn clone(
 /// The boot in which everything is asked.
 fn first_boot(
     work: &CheckWork,
+    name: &str,
     base: &Path,
     setting: &Setting,
     door: Door,
@@ -300,9 +357,9 @@ fn first_boot(
         reports_again: watches_agent,
         life: None,
     };
-    let (disk, way) = clone(work, base, "first", script, agent, door, site)?;
+    let (disk, way) = clone(work, base, name, script, agent, door, site)?;
     let plan = Plan {
-        name: "first boot",
+        name: format!("{name} boot"),
         disk,
         way,
         limit: scaled(site.accel, limit.unwrap_or(BOOT)),
@@ -317,6 +374,7 @@ fn first_boot(
 /// The boot of another clone, which is only asked who it is.
 fn second_boot(
     work: &CheckWork,
+    name: &str,
     base: &Path,
     setting: &Setting,
     door: Door,
@@ -329,9 +387,9 @@ fn second_boot(
         life: first.life.as_ref().ok().map(|(after, _)| *after),
         ..Agent::default()
     };
-    let (disk, way) = clone(work, base, "second", Some(script), agent, door, site)?;
+    let (disk, way) = clone(work, base, name, Some(script), agent, door, site)?;
     let plan = Plan {
-        name: "second boot",
+        name: format!("{name} boot"),
         disk,
         way,
         limit: scaled(site.accel, BOOT),

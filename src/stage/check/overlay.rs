@@ -60,7 +60,7 @@ pub fn prepare(
 ) -> Result<(Disk, Way), StageError> {
     let (raw, offset) = copy(work, base, name, site)?;
     let disk = Disk::new(&raw, DiskFormat::Raw);
-    let hardware = work.machine.platform.hardware();
+    let hardware = work.machine.computer.platform.hardware();
     match look(&raw, offset, hardware, site)? {
         Inside::Closed => Ok((disk, by_key(script, false, site)?)),
         Inside::Systemd {

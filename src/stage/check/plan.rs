@@ -4,12 +4,13 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::checks::{Check, Needs};
+use crate::checks::{Check, Needs, StartedBy, Tpm};
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::manifest::model::{DiskFormat, Distro, Flavor, Image, StepKind};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Input, Named, Results, Stage};
+use crate::platform::Computer;
 use crate::stage::Work;
 use crate::stage::distro::{MachineWish, data_bound, wish};
 use crate::stage::install::ACCESS;
@@ -52,6 +53,15 @@ pub struct CheckWork {
     pub way_in: WayIn,
     /// The VM.
     pub machine: MachineWish,
+    /// The same image in other computers.
+    pub further: Vec<Further>,
+}
+
+/// What is asserted of an image in a further computer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Further {
+    pub checks: Vec<Check>,
+    pub computer: Computer,
 }
 
 /// How the check stage asks its questions in a guest that it has no credentials for.
@@ -72,6 +82,9 @@ struct Inputs<'a> {
     #[serde(rename = "way in")]
     way_in: WayIn,
     questions: String,
+    /// Absent for a plain one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    computers: Option<&'a [Computer]>,
 }
 
 /// A check in a key.
@@ -110,15 +123,40 @@ pub(in crate::stage) fn plan(
     } else {
         WayIn::Overlay
     };
+    let is_plain = image.computers == [Computer::default()];
+    let own = |computer: &Computer| {
+        let started = Check::from(StartedBy(computer.start()));
+        let tpm = computer.tpm.then(|| Check::from(Tpm));
+        let own = [started].into_iter().chain(tpm);
+        own.filter(|check| !is_plain && image.checks.iter().all(|other| other.name != check.name))
+            .collect::<Vec<_>>()
+    };
+    let plain = Computer::default();
+    let (first, others) = image.computers.split_first().unwrap_or((&plain, &[]));
+    let further = others.iter().map(|computer| {
+        let checks = image.checks.iter().cloned().chain(own(computer));
+        // Which clone it is does not depend on what starts it.
+        let checks = checks.filter(|check| !check.assertion.needs().second);
+        let named = checks.map(|check| Check {
+            name: format!("{} ({})", check.name, computer.start().name()),
+            ..check
+        });
+        Further {
+            checks: named.collect(),
+            computer: *computer,
+        }
+    });
     let work = CheckWork {
-        checks: image.checks.clone(),
+        checks: image.checks.iter().cloned().chain(own(first)).collect(),
         size: image.size.0,
         format,
         way_in,
         machine: MachineWish {
+            computer: *first,
             cpus: CPUS,
             ..wish(distro)
         },
+        further: further.collect(),
     };
     let packaged = nodes.key(ready.package()).to_owned();
     let mut takes = vec![IMAGE.bytes_of(ready.package()), ACCESS.if_there(install)];
@@ -132,10 +170,11 @@ pub(in crate::stage) fn plan(
             checks: image.checks.iter().map(CheckInput::from).collect(),
             way_in,
             questions: sha256_hex(guest::CHECK.as_bytes()),
+            computers: (!is_plain).then_some(&image.computers[..]),
         },
         takes,
         cost: Cost {
-            machines: 1 + u32::from(needs(|needs| needs.second)),
+            machines: 1 + u32::from(needs(|needs| needs.second)) + others.len() as u32,
             memory: distro.memory.0,
             cpus: CPUS,
             scratch: 3 * data_bound(distro),

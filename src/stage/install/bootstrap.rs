@@ -18,6 +18,7 @@ use crate::host::{facts, namespace};
 use crate::machine::disk::{self, Ext4, Partition};
 use crate::machine::spec::DiskFormat;
 use crate::machine::ssh::Key;
+use crate::platform::{BootLoader, Hardware, Platform};
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
@@ -93,12 +94,30 @@ pub fn bootstrap(
     let key = Key::generate(&site.scratch, &site.cancel)?;
     let raw = site.scratch.join("disk.raw");
     disk::create_raw(&raw, ByteSize(work.disk))?;
-    let table = work.platform.hardware().partition_table;
-    let partition = disk::write_root_table(&raw, table, &site.cancel)?;
+    let loader = Loader::of(&work.platforms);
+    let kind = loader.hardware.partition_table;
+    let table = disk::write_root_table(&raw, kind, loader.efi.is_some(), &site.cancel)?;
+    let partition = disk::last_partition(&table, &raw)?;
     let root = site.scratch.join("root");
     let cleanup = RemoveTree(root.clone());
-    packages(work, site, &root, &partition, key.public())?;
-    fill(work, site, &root, &raw, &partition)?;
+    let efi = site.scratch.join("efi");
+    let script = loader.script(work, &partition);
+    packages(work, site, &root, (&script, &efi), key.public())?;
+    site.emit.phase("making the disk");
+    let content = Ext4 {
+        features: work.features.clone(),
+        root: Some(root.clone()),
+        label: Some("root".to_owned()),
+        uuid: Some(work.root_uuid.clone()),
+    };
+    disk::make_ext4(&raw, &partition, &content, &site.cancel)?;
+    if let Some(bios) = loader.bios {
+        let grub = root.join("boot/grub").join(bios.grub_target);
+        disk::write_grub(&raw, &table, &grub.join("boot.img"), &grub.join("core.img"))?;
+    }
+    if let Some(partition) = table.efi() {
+        disk::make_esp(&raw, partition, esp_number(work), &efi)?;
+    }
     drop(cleanup);
     site.emit.phase("compacting the disk");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
@@ -122,7 +141,7 @@ fn packages(
     work: &BootstrapWork,
     site: &Site,
     root: &Path,
-    partition: &Partition,
+    (boot_loader, efi): (&str, &Path),
     public_key: &str,
 ) -> Result<(), StageError> {
     site.emit.phase("installing packages");
@@ -148,7 +167,11 @@ fn packages(
         // What it mounts vanishes with its namespace.
         .arg(format!(
             "--customize-hook=unshare --mount chroot \"$1\" /bin/sh -eu -c {}",
-            shell_quote(&boot_loader(work, partition))
+            shell_quote(boot_loader)
+        ))
+        .arg(format!(
+            "--customize-hook=if [ -d \"$1/boot/efi/EFI\" ]; then mv \"$1/boot/efi\" {} && mkdir \"$1/boot/efi\"; fi",
+            shell_quote(&efi.to_string_lossy())
         ))
         .without("SOURCE_DATE_EPOCH")
         .without("TAR_OPTIONS")
@@ -208,49 +231,56 @@ fn source_lines(work: &BootstrapWork) -> Vec<String> {
     lines
 }
 
-/// The script that installs the boot loader in the new root.
-fn boot_loader(work: &BootstrapWork, partition: &Partition) -> String {
-    let hardware = work.platform.hardware();
-    let loader = &hardware.boot_loader;
-    let number = partition.number.to_string();
-    let settings = [
-        ("ROOT_UUID", work.root_uuid.as_str()),
-        ("ROOT_NUMBER", &number),
-        ("DISK", hardware.disk),
-        ("GRUB_TARGET", loader.grub_target),
-        ("GRUB_DISK", loader.grub_disk),
-        ("DEBCONF", loader.debconf),
-    ];
-    let settings = settings.map(|(name, value)| format!("{name}={}\n", shell_quote(value)));
-    settings.concat() + guest::BOOT_LOADER
+/// The boot loaders of a disk.
+struct Loader {
+    hardware: &'static Hardware,
+    bios: Option<&'static BootLoader>,
+    efi: Option<&'static BootLoader>,
 }
 
-/// Fills the disk: the folder's files into the partition, what starts them into the boot sector.
-fn fill(
-    work: &BootstrapWork,
-    site: &Site,
-    root: &Path,
-    raw: &Path,
-    partition: &Partition,
-) -> Result<(), StageError> {
-    site.emit.phase("making the disk");
-    let content = Ext4 {
-        features: work.features.clone(),
-        root: Some(root.to_owned()),
-        label: Some("root".to_owned()),
-        uuid: Some(work.root_uuid.clone()),
-    };
-    disk::make_ext4(raw, partition, &content, &site.cancel)?;
-    let grub = root
-        .join("boot/grub")
-        .join(work.platform.hardware().boot_loader.grub_target);
-    let table = disk::read_table(raw, &site.cancel)?;
-    Ok(disk::write_grub(
-        raw,
-        &table,
-        &grub.join("boot.img"),
-        &grub.join("core.img"),
-    )?)
+impl Loader {
+    fn of(platforms: &[Platform]) -> Self {
+        let all = platforms.iter().map(|platform| platform.hardware());
+        let (efi, bios): (Vec<_>, Vec<_>) = all.partition(|hardware| hardware.emulator.uefi.is_some());
+        let first = |found: &[&'static Hardware]| found.first().map(|hardware| &hardware.boot_loader);
+        Self {
+            hardware: platforms.first().copied().unwrap_or_default().hardware(),
+            bios: first(&bios),
+            efi: first(&efi),
+        }
+    }
+
+    /// The script that installs them in the new root.
+    fn script(&self, work: &BootstrapWork, partition: &Partition) -> String {
+        let word = |loader: Option<&BootLoader>, word: fn(&BootLoader) -> &str| {
+            loader.map(word).unwrap_or_default().to_owned()
+        };
+        let debconf: Vec<_> = [self.bios, self.efi]
+            .into_iter()
+            .flatten()
+            .map(|loader| loader.debconf)
+            .collect();
+        let esp = format!("{:08X}", esp_number(work));
+        let settings = [
+            ("ROOT_UUID", work.root_uuid.clone()),
+            ("ROOT_NUMBER", partition.number.to_string()),
+            ("DISK", self.hardware.disk.to_owned()),
+            ("BIOS_TARGET", word(self.bios, |loader| loader.grub_target)),
+            ("BIOS_DISK", word(self.bios, |loader| loader.grub_disk)),
+            ("EFI_TARGET", word(self.efi, |loader| loader.grub_target)),
+            ("EFI_SUFFIX", word(self.efi, |loader| loader.efi_suffix)),
+            ("ESP", format!("{}-{}", &esp[..4], &esp[4..])),
+            ("DEBCONF", debconf.join("\n")),
+        ];
+        let settings = settings.map(|(name, value)| format!("{name}={}\n", shell_quote(&value)));
+        settings.concat() + guest::BOOT_LOADER
+    }
+}
+
+/// The volume number of the EFI system partition: it follows from what is on the disk, as the UUID of root does.
+fn esp_number(work: &BootstrapWork) -> u32 {
+    let digits = work.root_uuid.get(..8).unwrap_or_default();
+    u32::from_str_radix(digits, 16).unwrap_or_default()
 }
 
 #[cfg(test)]

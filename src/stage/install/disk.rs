@@ -79,6 +79,8 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
         }
     };
     disk::must_be_whole(&raw, media)?;
+    let table = disk::read_table(&raw, &site.cancel)?;
+    disk::must_start(&raw, &table, &work.platforms).map_err(|error| error.of(media))?;
     must_grow_to(&raw, media, ByteSize(work.largest.max(work.disk)), site)?;
     site.emit.phase("turning it into qcow2");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;

@@ -84,7 +84,7 @@ impl Task for ProvisionWork {
     }
 
     fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
-        let mut absent = Vec::new();
+        let mut absent: Vec<_> = self.machine.lacks().into_iter().collect();
         for step in &self.steps {
             let Action::Run { secrets, .. } = &step.action else {
                 continue;

@@ -13,6 +13,7 @@ use crate::guest;
 use crate::manifest::model::{AnsibleStep, CopyStep, Distro, Flavor, Secret};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Input, Named, Results, Stage};
+use crate::platform::Computer;
 use crate::stage::Work;
 use crate::stage::distro::{GuestAccess, MachineWish, access, data_bound, user, wish};
 use crate::stage::recipe::PlanError;
@@ -100,6 +101,9 @@ struct Inputs<'a> {
     user: &'a str,
     steps: Vec<StepInput<'a>>,
     seal: String,
+    /// Absent for a plain computer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    computer: Option<Computer>,
 }
 
 /// The node that makes a flavor of a distro. `fingerprint` gives what stands for a secret.
@@ -132,6 +136,7 @@ pub(in crate::stage) fn plan(
             user: user(distro),
             steps,
             seal: sha256_hex(guest::SEAL.as_bytes()),
+            computer: distro.computer().unusual(),
         },
         takes: vec![BASE.of(install)],
         cost: Cost {

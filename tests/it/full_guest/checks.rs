@@ -316,10 +316,11 @@ fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<Stag
         format: DiskFormat::Qcow2,
         way_in: case.way_in,
         machine: MachineWish {
-            platform: Platform::default(),
+            computer: Platform::default().into(),
             memory: ByteSize(512 * MIB),
             cpus: 1,
         },
+        further: Vec::new(),
     };
     let artifact = Artifact {
         path: &artifact,

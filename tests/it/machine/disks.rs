@@ -27,7 +27,8 @@ fn make_disk_of(bench: &Bench, kind: TableKind, size: ByteSize) -> (PathBuf, dis
     }
     let raw = bench.path("disk one.raw");
     disk::create_raw(&raw, size).unwrap();
-    let root = disk::write_root_table(&raw, kind, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, kind, false, &cancel).unwrap();
+    let root = table.last().unwrap().clone();
     let content = Ext4 {
         root: Some(bench.path("root")),
         label: Some("root".to_owned()),
@@ -160,7 +161,8 @@ fn a_disk_whose_growth_moves_data_is_no_layer() {
     let bench = Bench::new();
     let raw = bench.path("disk.raw");
     disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
-    let root = disk::write_root_table(&raw, TableKind::Gpt, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, TableKind::Gpt, false, &cancel).unwrap();
+    let root = table.last().unwrap().clone();
     bench.write("root/big", vec![b'x'; 40 << 20]);
     let features = FEATURES.iter().filter(|feature| **feature != "resize_inode");
     let content = Ext4 {
@@ -259,9 +261,11 @@ fn a_file_system_has_the_features_of_its_guest_whatever_the_hosts_configuration(
     // This test again, as a host with other settings runs it: it leaves its disk and ends.
     const DISK: &str = "PIPELINE_TEST_DISK";
     if let Some(raw) = std::env::var_os(DISK) {
-        let root = disk::write_root_table(Path::new(&raw), TableKind::Gpt, &Cancel::default()).unwrap();
+        let table =
+            disk::write_root_table(Path::new(&raw), TableKind::Gpt, false, &Cancel::default()).unwrap();
+        let root = table.last().unwrap();
         let content = Ext4::default();
-        return disk::make_ext4(Path::new(&raw), &root, &content, &Cancel::default()).unwrap();
+        return disk::make_ext4(Path::new(&raw), root, &content, &Cancel::default()).unwrap();
     }
     let bench = Bench::new();
     let foreign = bench.write(

@@ -12,7 +12,7 @@ use pipeline::internals::digest::sha256_hex;
 use pipeline::internals::event::Emitter;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::host::facts;
-use pipeline::internals::machine::argv::{Sandbox, Sockets, argv};
+use pipeline::internals::machine::argv::{Parts, Sandbox, Sockets, argv};
 use pipeline::internals::machine::disk::create_overlay;
 use pipeline::internals::machine::qemu::Machine;
 use pipeline::internals::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
@@ -68,7 +68,7 @@ fn saved(base: &Bench) -> PathBuf {
     let version = Command::new(QEMU).arg("--version").output().unwrap().stdout;
     // A guest's clock goes on from where it was saved: by no more than a day it may be wrong.
     let day = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 60 * 60);
-    let words = argv(&spec, &sockets, Sandbox::On);
+    let words = argv(&spec, &Parts::default(), &sockets, Sandbox::On);
     let key = format!("{install:?} {words:?} {version:?} {day} {WRAPPER}");
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("saved-guest");
     let folder = all.join(&sha256_hex(key.as_bytes())[..16]);

@@ -1,6 +1,6 @@
 //! `[distros.*]`: what is installed, and where it comes from.
 
-use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, Word};
+use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, Word, Yes};
 use super::super::text::{Md5, Name, Sha256, Sha512, Size, Text, Url, Variable};
 use super::SecretKeys;
 use crate::installer::Delivery;
@@ -17,6 +17,10 @@ table! {
         .default("2G for `bootstrap`, the size of a disk image, what an installer needs");
     memory: Size = "\"1G\"", "memory of its machines; an installer has a default of its own".default("\"1G\"");
     cpus: Whole<u32, 1, 512> = "2", "virtual CPUs of its machines".default("2");
+    firmware: Choice<Firmware> = "\"bios+uefi\"",
+        "what starts its images: `bios+uefi` makes one disk for both, which is built by BIOS".default("\"bios\"");
+    secure_boot: Yes = "true", "`true`: its images also start where UEFI takes only what is signed";
+    tpm: Yes = "true", "`true`: its machines have a TPM 2.0";
     answers: Text = "\"setup.sh.j2\"",
         "template of what its system is configured with: a setup script for `bootstrap`; a preseed, a kickstart or an autoinstall for installers"
         .default("a built-in one");
@@ -79,6 +83,26 @@ impl Word for Seeded {
     fn word(self) -> &'static str {
         match self {
             Self::CloudInit => "cloud-init",
+        }
+    }
+}
+
+/// What starts a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    Bios,
+    Uefi,
+    Both,
+}
+
+impl Word for Firmware {
+    const ALL: &'static [Self] = &[Self::Bios, Self::Uefi, Self::Both];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+            Self::Both => "bios+uefi",
         }
     }
 }

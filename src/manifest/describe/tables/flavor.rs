@@ -7,6 +7,7 @@ use super::super::row::{Choice, Either, In, List, Named, OneOf, OneOrMore, Whole
 use super::super::text::{AnyText, Glob, GuestPath, Mode, Name, OneLine, Owner, Size, Text, Time, Variable};
 use super::SecretKeys;
 use crate::checks::{self, CheckSet};
+use crate::platform::Start;
 use crate::syntax::table::{one_of, table};
 
 table! {
@@ -87,6 +88,8 @@ table! {
     id: Text = "\"{{ distro }}-{{ size }}\"", "what each is called (a template)"
         .default("\"{{ distro }}-{{ size }}-{{ flavor }}\"");
     checks: List<Choice<CheckSet>> = "[\"standard\"]", "sets of checks that they must pass";
+    firmware: OneOrMore<Choice<Start>> = "[\"bios\", \"secure-boot\"]", "what their checks start them with"
+        .default("all that the distro is made for");
 }
 
 table! {

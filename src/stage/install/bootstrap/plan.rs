@@ -60,8 +60,8 @@ pub struct BootstrapWork {
     pub features: Vec<String>,
     /// Size of the disk in bytes.
     pub disk: u64,
-    /// What kind of computer it starts.
-    pub platform: Platform,
+    /// What kinds of computer it starts.
+    pub platforms: Vec<Platform>,
 }
 
 /// What the key of such a disk is made of.
@@ -75,6 +75,9 @@ struct Inputs<'a> {
     packages: &'a [String],
     ext4: &'a [String],
     disk: u64,
+    /// Absent for BIOS alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platforms: Option<&'a [Platform]>,
     /// Absent in what the identity of the root file system is made of, which the answers hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<&'a str>,
@@ -101,9 +104,18 @@ pub(in crate::stage) fn plan(
         }
     };
     let base = &source.base;
-    let boot_loader = distro.platform.hardware().boot_loader.packages;
+    let platforms = distro.platforms();
     let mut packages = base.packages.clone();
-    packages.extend(boot_loader.iter().map(|&name| name.to_owned()));
+    match &platforms[..] {
+        [one] => packages.extend(
+            one.hardware()
+                .boot_loader
+                .packages
+                .iter()
+                .map(|&name| name.to_owned()),
+        ),
+        _ => packages.extend(base.both_boot_loaders.iter().cloned()),
+    }
     packages.push(source.kernel.as_ref().unwrap_or(&base.kernel).clone());
     packages.extend(source.packages.iter().cloned());
     let made_of = |answers| Inputs {
@@ -115,6 +127,7 @@ pub(in crate::stage) fn plan(
         packages: &packages,
         ext4: &base.ext4,
         disk: distro.disk.0,
+        platforms: (platforms != [Platform::default()]).then_some(&platforms[..]),
         answers,
     };
     // The identity of the file system follows from what is in it, so that equal inputs give equal answers.
@@ -144,7 +157,7 @@ pub(in crate::stage) fn plan(
         root_uuid,
         features: base.ext4.clone(),
         disk,
-        platform: distro.platform,
+        platforms: platforms.clone(),
     };
     Ok(nodes.add(draft, work))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::model::{Distro, Manifest, Media};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Role};
+use crate::platform::Platform;
 use crate::stage::Work;
 use crate::stage::distro::data_bound;
 use crate::stage::fetch::{MediaAt, MediaInput, medium};
@@ -25,6 +26,8 @@ pub struct DiskWork {
     pub disk: u64,
     /// Size of the largest image made of it, in bytes. No part of the key: a disk that is too large gives no result.
     pub largest: u64,
+    /// What kinds of computer must be able to start it.
+    pub platforms: Vec<Platform>,
 }
 
 /// What the key of such a disk is made of.
@@ -33,6 +36,9 @@ struct Inputs {
     source: &'static str,
     media: MediaInput,
     disk: u64,
+    /// Absent for BIOS alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platforms: Option<Vec<Platform>>,
 }
 
 /// The node that takes an existing disk, and the one that fetches it.
@@ -45,6 +51,7 @@ pub(in crate::stage) fn plan(
 ) -> NodeIndex {
     let mut takes = Vec::new();
     let (media, input) = medium(nodes, &distro.name, media, &MEDIUM, facts.digest, &mut takes);
+    let platforms = distro.platforms();
     let draft = Draft {
         stage: STAGE,
         revision: REVISION,
@@ -53,6 +60,7 @@ pub(in crate::stage) fn plan(
             source: "disk",
             media: input,
             disk: distro.disk.0,
+            platforms: (platforms != [Platform::default()]).then(|| platforms.clone()),
         },
         takes,
         cost: Cost {
@@ -64,6 +72,7 @@ pub(in crate::stage) fn plan(
         media,
         disk: distro.disk.0,
         largest: largest(manifest, distro),
+        platforms,
     };
     nodes.add(draft, work)
 }

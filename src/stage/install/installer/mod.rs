@@ -107,7 +107,7 @@ pub fn installer(
     let (memory, cpus) = site.grant(work.machine);
     let mut spec = MachineSpec::with_disk(
         "installer",
-        work.machine.platform,
+        work.machine.computer,
         site.accel,
         memory,
         Disk::new(&raw, DiskFormat::Raw),

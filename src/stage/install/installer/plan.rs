@@ -157,7 +157,7 @@ pub(in crate::stage) fn plan(
     let mirror = mirror(distro, source, known, facts)?;
     let answers = answers(distro, source, known, &mirror)?;
     let boot_facts = boot_facts(known, &mirror);
-    let arch = distro.platform.hardware().arch;
+    let arch = distro.computer().platform.hardware().arch;
     let mut takes = Vec::new();
     let (boot, media) = boot(nodes, distro, source, &boot_facts, facts, &mut takes)?;
     let has_iso = matches!(source.media, InstallMedia::Iso(_));
@@ -226,7 +226,7 @@ fn boot(
     facts: &Facts<'_>,
     takes: &mut Vec<Take>,
 ) -> Result<(InstallerBoot, InstallerMedia), PlanError> {
-    let (known, arch) = (&source.installer, distro.platform.hardware().arch);
+    let (known, arch) = (&source.installer, distro.computer().platform.hardware().arch);
     Ok(match &source.media {
         InstallMedia::Iso(media) => {
             let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.digest, takes);
