@@ -71,6 +71,11 @@ fn render(bench: &Bench, vars: &str, distro: &str) -> String {
 const FULL: &str = "username = \"slapos\"\nswap = \"1G\"\npackages = [\"wget\", \"vim\"]\nkernel_args = \"quiet\"\n\
                     keymap = \"fr\"\ntimezone = \"Europe/Paris\"\npredictable_nics = true\n";
 
+/// What imported answers say that the built-in ones would not.
+const IMPORTED: &str = "username = \"ann\"\nsudo = false\ngroups = [\"wheel\", \"docker\"]\nwithout = []\nrecommends = true\n\
+                        user_options = \"--shell=/bin/zsh --uid=1500\"\nfirewall = \"--enabled --service=ssh,http\"\n\
+                        password_logins = true\nauthorized_keys = [\"ssh-ed25519 AAAA ann@desk\"]\n";
+
 #[test]
 fn kickstarts_are_good_for_their_versions() {
     let bench = Bench::new();
@@ -83,7 +88,7 @@ fn kickstarts_are_good_for_their_versions() {
         ("fedora42", "F42"),
         ("fedora45", "F45"),
     ] {
-        for vars in ["", FULL] {
+        for vars in ["", FULL, IMPORTED] {
             let file = bench.write("ks.cfg", render(&bench, vars, distro));
             let judged = python::python(validator)
                 .arg(python::program(validator, "ksvalidator"))
@@ -107,7 +112,7 @@ fn preseeds_are_good_for_debconf_and_autoinstalls_for_cloud_init() {
         tool(program, &args, &bench.path("."));
     };
     for (distro, family, version) in ROWS {
-        for vars in ["", FULL] {
+        for vars in ["", FULL, IMPORTED] {
             let text = render(&bench, vars, distro);
             match (family, version) {
                 ("debian", _) | ("ubuntu", "20.04") => check("debconf-set-selections", &["-c"], &text),
