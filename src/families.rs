@@ -29,6 +29,9 @@ pub struct Family {
     pub user: String,
     /// Origin of its archive, where it has apt.
     pub apt: Option<String>,
+    /// Suites of its releases by version, where its archive has suites.
+    #[serde(default)]
+    pub releases: BTreeMap<String, String>,
     /// How a disk is made of its packages alone, where that can be done.
     pub bootstrap: Option<Base>,
 }

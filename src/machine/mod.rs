@@ -20,6 +20,7 @@ pub mod seed;
 pub mod share;
 pub mod spec;
 pub mod ssh;
+pub mod systemd;
 pub mod typing;
 mod watch;
 mod wire;

@@ -43,6 +43,8 @@ pub const RESERVED: [&str; 25] = [
 
 /// In the sample of [`BuildFacts::report_installed`]: answers without it do not report.
 pub const REPORT: &str = "report of the end";
+/// In the sample of [`BuildFacts::build_key`]: answers without it lock the build out.
+pub const KEY: &str = "key of the build";
 
 /// What an answer template knows about the build in addition to the vars and the distro.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl BuildFacts {
             suite,
             components,
             report_installed: format!("<{REPORT}>"),
-            build_key: "<key of the build>".to_owned(),
+            build_key: format!("<{KEY}>"),
             root_uuid: "<UUID of the root file system>".to_owned(),
             user,
             ..Self::default()

@@ -7,6 +7,7 @@ use crate::families::Tables;
 
 use super::describe::row::Record;
 use super::describe::tables::ManifestKeys;
+use super::doubts::Given;
 use super::error::{ManifestErrors, ProblemKind, Problems};
 use super::fields::Fields;
 use super::files::{FileError, Files};
@@ -15,11 +16,9 @@ use super::overrides::Override;
 use super::parse::{self, Node};
 use super::read::{self, Reading};
 use super::rules::Rules;
-use super::sources::Sources;
+use super::sources::{COMMAND_LINE, Sources};
 use super::{expand, names};
 
-/// What messages call the place of values that were given with `-D`.
-const COMMAND_LINE: &str = "the command line";
 const OPTION: &str = "-D ";
 
 /// A manifest as data: read, or evaluated, but not looked at yet.
@@ -30,6 +29,8 @@ pub struct Document {
     tree: Node,
     sources: Sources,
     imports: Vec<PathBuf>,
+    /// Vars that the command line gives.
+    given: Vec<Given>,
 }
 
 /// Reads a manifest and every file that it names, and checks all of it.
@@ -74,6 +75,7 @@ pub fn open(path: &Path, overrides: &[Override]) -> Result<Document, ManifestErr
                 tree: found.tree,
                 sources: found.sources,
                 imports: found.imports,
+                given: overrides.iter().filter_map(|one| one.var(None)).collect(),
             });
         }
         #[cfg(not(feature = "nickel"))]
@@ -137,12 +139,14 @@ fn read_toml(
     };
     // Texts have a byte between them.
     let mut start = text.len() + 1;
-    for given in overrides {
+    let mut given = Vec::new();
+    for one in overrides {
         start += OPTION.len();
-        if let Err((span, kind)) = given.apply(&mut tree, start) {
+        if let Err((span, kind)) = one.apply(&mut tree, start) {
             problems.add(&span, kind);
         }
-        start += given.text.len() + 1;
+        given.extend(one.var(Some(start)));
+        start += one.text.len() + 1;
     }
     if !problems.is_fine() {
         return Err(problems.into_errors(path.to_owned()));
@@ -153,6 +157,7 @@ fn read_toml(
         tree,
         sources: problems.into_sources(),
         imports: Vec::new(),
+        given,
     })
 }
 
@@ -172,6 +177,7 @@ impl Document {
             tree,
             sources,
             imports,
+            given,
         } = self;
         let problems = Problems::new(sources);
         let root = Fields::root(&tree, ManifestKeys::TABLE, &problems);
@@ -198,6 +204,7 @@ impl Document {
             return Err(problems.into_errors(path));
         }
         rules.warn_unused();
+        rules.warn_of_doubts(&given);
         Ok(Manifest {
             name: pipeline.name.unwrap_or_else(|| names::from_stem(&path)),
             path,

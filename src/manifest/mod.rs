@@ -3,6 +3,7 @@
 pub mod builtin;
 pub mod context;
 pub mod describe;
+mod doubts;
 mod expand;
 pub mod export;
 mod image_checks;
@@ -15,6 +16,7 @@ mod read;
 mod rules;
 pub mod secret;
 pub mod select;
+mod shell;
 pub mod starter;
 pub mod template;
 

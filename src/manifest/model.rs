@@ -2,6 +2,7 @@
 //! Built by the loader when everything was found right, so every name in here resolves and every file was read.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Check;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, sha256_hex};
 pub use crate::disk_format::DiskFormat;
 use crate::families::{Base, Family};
 pub use crate::installer::Delivery;
@@ -21,6 +22,9 @@ use crate::size::ByteSize;
 use super::describe::row::words;
 use super::error::Problem;
 pub use super::secret::{Secret, SecretValue};
+
+/// Digits that tell manifests of one name apart.
+const HISTORY_DIGITS: usize = 8;
 
 /// A whole, checked manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -434,6 +438,17 @@ impl Distro {
 }
 
 impl Manifest {
+    /// What the store remembers its results under: two manifests of one name do not share a history.
+    pub fn history(&self) -> String {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let digest = sha256_hex(path.as_os_str().as_bytes());
+        format!(
+            "{}.{}",
+            self.name,
+            digest.get(..HISTORY_DIGITS).unwrap_or(&digest)
+        )
+    }
+
     /// The distro of this name. Names in a checked manifest resolve.
     pub fn distro(&self, name: &str) -> Option<&Distro> {
         self.distros.iter().find(|d| d.name == name)

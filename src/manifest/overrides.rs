@@ -3,6 +3,9 @@
 
 use toml_edit::Key;
 
+use super::describe::row::Record as _;
+use super::describe::tables::ManifestKeys;
+use super::doubts::Given;
 use super::error::{ProblemKind, Span};
 use super::parse::{self, Entry, Node, Value};
 
@@ -47,12 +50,28 @@ impl std::str::FromStr for Override {
 }
 
 impl Override {
+    /// The var that it is about, if it is about one. `start` is where `text` begins among all texts.
+    pub(super) fn var(&self, start: Option<usize>) -> Option<Given> {
+        let name = match self.keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["vars", name] | ["distros", _, "vars", name] => name.to_owned(),
+            _ => return None,
+        };
+        let span = start.map(|start| start..start + self.text.len());
+        Some(Given { name, span })
+    }
+
     /// Puts the value into a tree, in place of what is there. `start` is where `text` begins among all texts.
     ///
     /// # Errors
-    /// The way leads through something that has no keys.
+    /// The way leads through something that has no keys, or begins with a var in the place of a key.
     pub(super) fn apply(&self, tree: &mut Node, start: usize) -> Result<(), (Span, ProblemKind)> {
         let whole = start..start + self.text.len();
+        if let [key] = self.keys.as_slice()
+            && ManifestKeys::TABLE.key(key).is_none()
+            && vars(tree).any(|var| var == key)
+        {
+            return Err((whole, a_var(key)));
+        }
         let mut node = tree;
         for (index, key) in self.keys.iter().enumerate() {
             let found = node.type_name();
@@ -76,6 +95,28 @@ impl Override {
         }
         *node = shifted(&self.node, start);
         Ok(())
+    }
+}
+
+/// The names of the manifest's own vars.
+fn vars(tree: &Node) -> impl Iterator<Item = &String> {
+    let vars = entries(tree).iter().find(|entry| entry.key == "vars");
+    let vars = vars.map_or(&[][..], |entry| entries(&entry.node));
+    vars.iter().map(|entry| &entry.key)
+}
+
+fn entries(node: &Node) -> &[Entry] {
+    match &node.value {
+        Value::Table(entries) => entries,
+        _ => &[],
+    }
+}
+
+fn a_var(key: &str) -> ProblemKind {
+    ProblemKind::UnknownKey {
+        key: key.to_owned(),
+        path: "manifest".to_owned(),
+        remedy: format!("`{key}` is one of the vars: -D vars.{key}=…"),
     }
 }
 

@@ -146,6 +146,9 @@ const TAIL: &str = r#"# What is done inside, once for each distro: scripts, file
 [flavors.plain]
 steps = [
   { inline = "echo 'Made by pipeline.' > /etc/motd", name = "motd" },
+  # An image has no account to log in to unless a step makes one: with your public key in admin.pub, take out the #s.
+  # { inline = "useradd -m -s /bin/bash -G sudo admin && echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin" },
+  # { copy = "admin.pub", to = "/home/admin/.ssh/authorized_keys", mode = "0600", owner = "admin" },
 ]
 checks = ["standard"]          # each image is booted and looked at before it appears; --no-check leaves that out
 

@@ -2,6 +2,7 @@
 //! Knows minijinja, nothing of where a template stands in a manifest or of what its names mean.
 
 mod error;
+mod lost;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -12,6 +13,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use self::error::uses;
 pub use self::error::{Fault, TemplateError};
+pub use self::lost::lost;
 use super::builtin;
 use super::context::Context;
 use super::model::Template;

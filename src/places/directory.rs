@@ -14,7 +14,7 @@ use super::read_back::Bytes;
 use super::{Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, stretch, url_path};
 use crate::emit::Progress;
 use crate::host::cancel::Cancel;
-use crate::host::fs::{Draft, FsError, Stamp};
+use crate::host::fs::{Draft, FsError, Stamp, can_fill};
 use crate::syntax::fields::Fields;
 use crate::syntax::key::Table;
 use crate::syntax::reading::{Reading, Spot};
@@ -49,6 +49,35 @@ impl Written for Directory {
 impl Kind for Directory {
     fn identity(&self) -> Value {
         json!({ "path": self.path })
+    }
+
+    /// A share that is not mounted is seen before the images for it are built.
+    fn check(&self, target: &Target) -> Result<Vec<String>, UploadError> {
+        let refuse = |cause: String| UploadError::Target {
+            target: target.name.clone(),
+            cause,
+        };
+        let path = self.path.display();
+        match fs::metadata(&self.path) {
+            Ok(found) if !found.is_dir() => {
+                return Err(refuse(format!(
+                    "`path` is {path}, which is no folder; name a folder"
+                )));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(refuse(format!(
+                    "there is no folder {path}; make it, or mount the share that it is on"
+                )));
+            }
+            Err(error) => return Err(refuse(format!("the folder {path} cannot be read: {error}"))),
+        }
+        can_fill(&self.path).map_err(|error| {
+            refuse(format!(
+                "{error}; give this user the right to write there, or name another folder"
+            ))
+        })?;
+        Ok(Vec::new())
     }
 
     fn open(&self, target: &Target) -> Result<Box<dyn Place>, UploadError> {

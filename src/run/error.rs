@@ -8,6 +8,7 @@ use crate::host::process::{ProcessError, tail_text};
 use crate::machine::private::NoPlace;
 use crate::run::process::{Failure, FailureKind};
 use crate::run::schedule::TooLarge;
+use crate::size::ByteSize;
 use crate::stage::error::StageError;
 use crate::stage::recipe::PlanError;
 use crate::store::StoreError;
@@ -153,6 +154,22 @@ pub enum RunError {
     #[error("{0}")]
     #[diagnostic(help("nothing was started"))]
     Target(String),
+    /// A disk that the store's file system cannot hold.
+    #[error("{node} makes a disk of {size}, and the file system of {} holds no file that large: {source}", folder.display())]
+    #[diagnostic(help(
+        "take a smaller size, or a store on a file system with larger files, such as XFS (--store); nothing was started"
+    ))]
+    FileTooLarge {
+        node: String,
+        size: ByteSize,
+        /// Where it would be made.
+        folder: PathBuf,
+        source: std::io::Error,
+    },
+    /// Media that cannot be used.
+    #[error("{0}")]
+    #[diagnostic(help("nothing was started"))]
+    Medium(String),
     /// The images could not be put where they belong.
     #[error("cannot write to the output folder: {0}")]
     #[diagnostic(help("`output` under [pipeline] names the folder; nothing was started"))]

@@ -61,6 +61,7 @@ impl House {
             attend: &|_, _| {},
             logs: &self.store.run_folder("run"),
             pipeline: "m",
+            history: &prepared.plan.history,
             manifest: Path::new("m.toml"),
             accel: Accel::Tcg,
             cpus: 1,

@@ -43,6 +43,8 @@ pub struct Shared<'a> {
     pub logs: &'a Path,
     /// Name of the pipeline.
     pub pipeline: &'a str,
+    /// What results are remembered under.
+    pub history: &'a str,
     /// Its manifest, absolute.
     pub manifest: &'a Path,
     /// How VMs are run.
@@ -195,7 +197,7 @@ fn publish(
     };
     shared
         .store
-        .set_latest(shared.pipeline, stage, &node.subject, &entry.latest())?;
+        .set_latest(shared.history, stage, &node.subject, &entry.latest())?;
     Ok(Done {
         outcome,
         bytes: entry.bytes(),
@@ -220,7 +222,7 @@ fn taken(plan: &Plan, node: &Node, store: &Store) -> Result<Taken, NodeError> {
 /// What the stage of a node made last for the subjects of this pipeline: for the node's own first, then the newest.
 fn earlier(node: &Node, shared: &Shared<'_>) -> Vec<Given> {
     let stage = node.stage.name;
-    let mut latest = shared.store.latest_of(shared.pipeline, stage);
+    let mut latest = shared.store.latest_of(shared.history, stage);
     latest.retain(|(_, latest)| latest.key != node.key);
     latest.sort_by_key(|(subject, latest)| (*subject != node.subject, std::cmp::Reverse(latest.created)));
     let found = latest.into_iter().filter_map(|(subject, latest)| {

@@ -107,7 +107,9 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
     let image = |image: &PlannedImage| {
         let node = plan.node(image.delivery);
         let verdict = &prepared.verdicts[&image.delivery];
-        let found = std::fs::metadata(&image.path).ok();
+        let found = std::fs::metadata(&image.path)
+            .ok()
+            .filter(std::fs::Metadata::is_file);
         let failed = plan.way_to(image).into_iter().find_map(|index| {
             let last = prepared.verdicts[&index].failed.clone()?;
             let node = plan.node(index).id();
@@ -164,7 +166,7 @@ fn delivered(plan: &Plan, store: &Store, node: &Node) -> Option<(Delivery, Times
     let packaged = packaged.filter(|_| now.is_some()).map(|package| package.created);
     let last = || {
         let stage = node.stage.name;
-        let key = store.latest(&plan.pipeline, stage, &node.subject)?.key;
+        let key = store.latest(&plan.history, stage, &node.subject)?.key;
         Some(as_given(store.lookup(stage, &key)?, node.id()))
     };
     let given = now.or_else(last)?;

@@ -16,7 +16,7 @@ use crate::took::{Expected, Job, Times};
 #[derive(Debug)]
 pub struct Look<'a> {
     store: &'a Store,
-    pipeline: &'a str,
+    history: &'a str,
     memo: Memo,
     times: Times,
     attempts: Attempts,
@@ -30,8 +30,8 @@ struct Attempts {
 }
 
 impl<'a> Look<'a> {
-    /// Looks for this pipeline.
-    pub fn new(store: &'a Store, pipeline: &'a str) -> Self {
+    /// Looks for a pipeline whose results are remembered under this name.
+    pub fn new(store: &'a Store, pipeline: &str, history: &'a str) -> Self {
         let (mut times, mut attempts) = (Times::default(), Attempts::default());
         for attempt in store.attempts() {
             let job = Job {
@@ -49,7 +49,7 @@ impl<'a> Look<'a> {
         }
         Self {
             store,
-            pipeline,
+            history,
             memo: Memo::default(),
             times,
             attempts,
@@ -72,7 +72,7 @@ impl Lookup<Work> for Look<'_> {
     }
 
     fn last(&self, node: &Node) -> Option<LastBuild> {
-        let last = self.store.latest(self.pipeline, node.stage.name, &node.subject)?;
+        let last = self.store.latest(self.history, node.stage.name, &node.subject)?;
         Some(LastBuild {
             key: last.key,
             inputs: last.inputs,

@@ -2,7 +2,7 @@
 //! show an hour later. Changes nothing but damaged results, which it takes out of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
@@ -12,6 +12,7 @@ use super::error::RunError;
 use super::look::Look;
 use super::media::LocalMedia;
 use super::mirrors::mirrors;
+use super::probe::probe;
 use super::schedule::Budget;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
@@ -20,7 +21,7 @@ use crate::machine::private;
 use crate::manifest::model::{Manifest, Secret};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::node::Results;
-use crate::size::{GIB, MIB};
+use crate::size::{ByteSize, GIB, MIB};
 use crate::stage::recipe::{Inputs, Wanted, build};
 use crate::stage::task::{Finding, Memo};
 use crate::stage::{Node, Plan};
@@ -37,6 +38,10 @@ pub struct Prepared {
     pub plan: Plan,
     /// State and reason of every node.
     pub verdicts: BTreeMap<NodeIndex, Verdict>,
+    /// The manifest, absolute.
+    pub manifest: PathBuf,
+    /// Whether it is about all images, and all that is wanted of them.
+    pub whole: bool,
 }
 
 impl Prepared {
@@ -53,8 +58,14 @@ impl Prepared {
             .plan
             .nodes()
             .filter(|(index, _)| self.verdicts[index].state != State::Unneeded);
+        let whole = self
+            .whole
+            .then(|| self.plan.nodes().map(|(_, node)| node.id()).collect());
         Needs {
             pipeline: self.plan.pipeline.clone(),
+            manifest: Some(self.manifest.clone()),
+            history: self.plan.history.clone(),
+            whole,
             results: used
                 .map(|(_, node)| Address::new(node.stage.name, &node.key))
                 .collect(),
@@ -128,8 +139,13 @@ pub fn prepare(
         digest: &|path| media.digest(path),
     };
     let plan = build(manifest, selected, &inputs)?;
-    let verdicts = assess(&plan, &Look::new(store, &manifest.name), rebuild);
-    Ok(Prepared { plan, verdicts })
+    let verdicts = assess(&plan, &Look::new(store, &plan.pipeline, &plan.history), rebuild);
+    Ok(Prepared {
+        plan,
+        verdicts,
+        manifest: std::path::absolute(&manifest.path).unwrap_or_else(|_| manifest.path.clone()),
+        whole: wanted.checks && selected.len() == manifest.images.len(),
+    })
 }
 
 /// Reads back every stored result that a node to run is built from; takes damaged ones out. True: all were sound. What was
@@ -182,16 +198,18 @@ pub fn verify_inputs(
     Ok(sound)
 }
 
-/// Makes sure that every secret is set, every tool is there, and every folder can be written to and every place published
-/// to that the nodes to run will want. Gives warnings.
+/// Makes sure that all is there that the nodes to run will want: secrets, tools, folders that can be written to, places to
+/// publish to, media, suites and packages. Gives warnings. `say` hears of what takes long.
 ///
 /// # Errors
-/// [`RunError::Secret`], [`RunError::Target`] and [`RunError::Missing`], with all that is missing; [`RunError::Output`].
-pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
+/// [`RunError::Secret`], [`RunError::Target`], [`RunError::Medium`] and [`RunError::Missing`], with all that is missing;
+/// [`RunError::Output`], [`RunError::FileTooLarge`].
+pub fn preflight(prepared: &Prepared, store: &Store, say: &dyn Fn(&str)) -> Result<Vec<String>, RunError> {
     let memo = Memo::default();
     let mut programs = BTreeSet::new();
     let (mut secrets, mut targets) = (BTreeSet::new(), Vec::new());
     let (mut missing, mut warnings) = (BTreeSet::new(), Vec::new());
+    let mut media = BTreeSet::new();
     for (_, node) in prepared.todo() {
         programs.extend(node.work.programs());
         for finding in node.work.preflight(&memo) {
@@ -200,6 +218,8 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
                 Finding::Target(text) => targets.push(text),
                 Finding::Output(error) => return Err(RunError::Output(error)),
                 Finding::Missing(what) => drop(missing.insert(what)),
+                Finding::Medium(text) | Finding::Absent(text) => drop(media.insert(text)),
+                Finding::Unreachable(text) => warnings.push(text),
                 Finding::Warning(text) => warnings.push(text),
             }
         }
@@ -208,21 +228,72 @@ pub fn preflight(prepared: &Prepared) -> Result<Vec<String>, RunError> {
         let all: Vec<_> = secrets.into_iter().collect();
         return Err(RunError::Secret(all.join("\n")));
     }
+    if !media.is_empty() {
+        let all: Vec<_> = media.into_iter().collect();
+        return Err(RunError::Medium(all.join("\n")));
+    }
     if programs.iter().any(|program| program.starts_with("qemu-system")) {
         private::place().map_err(RunError::Sockets)?;
     }
     if !targets.is_empty() {
         return Err(RunError::Target(targets.join("\n")));
     }
+    can_hold_largest(prepared, store)?;
     let absent = programs
         .into_iter()
         .filter(|program| tools::find(program).is_none());
     let all: Vec<_> = absent.map(str::to_owned).chain(missing).collect();
-    if all.is_empty() {
-        Ok(warnings)
-    } else {
-        Err(RunError::Missing { what: all.join(", ") })
+    if !all.is_empty() {
+        return Err(RunError::Missing { what: all.join(", ") });
     }
+    warnings.extend(ask_servers(prepared, say)?);
+    Ok(warnings)
+}
+
+/// Asks the servers that the nodes to run depend on, and gives warnings about those that do not answer.
+fn ask_servers(prepared: &Prepared, say: &dyn Fn(&str)) -> Result<Vec<String>, RunError> {
+    let (mut absent, mut targets) = (Vec::new(), Vec::new());
+    let mut mute = BTreeMap::<String, Vec<String>>::new();
+    for (finding, nodes) in probe(prepared, say) {
+        match finding {
+            Finding::Unreachable(text) => mute.entry(text).or_default().extend(nodes),
+            Finding::Absent(text) => absent.push(format!("{}: {text}", nodes.join(", "))),
+            Finding::Target(text) => targets.push(text),
+            _ => {}
+        }
+    }
+    if !targets.is_empty() {
+        targets.sort();
+        return Err(RunError::Target(targets.join("\n")));
+    }
+    absent.sort();
+    if !absent.is_empty() {
+        return Err(RunError::Medium(absent.join("\n")));
+    }
+    let warning = |(text, mut nodes): (String, Vec<String>)| {
+        nodes.sort();
+        format!("{text} (wanted by {})", nodes.join(", "))
+    };
+    Ok(mute.into_iter().map(warning).collect())
+}
+
+/// Makes a file as large as the largest that the run will make, all of it a hole: a file system has a limit of its own.
+fn can_hold_largest(prepared: &Prepared, store: &Store) -> Result<(), RunError> {
+    let nodes = prepared.todo().map(|(_, node)| (node.work.largest_file(), node));
+    let Some((bytes, node)) = nodes
+        .max_by_key(|(bytes, _)| *bytes)
+        .filter(|(bytes, _)| *bytes > 0)
+    else {
+        return Ok(());
+    };
+    let folder = store.root().join("scratch");
+    let made = tempfile::tempfile_in(&folder).and_then(|file| file.set_len(bytes));
+    made.map_err(|source| RunError::FileTooLarge {
+        node: node.id(),
+        size: ByteSize(bytes),
+        folder,
+        source,
+    })
 }
 
 /// What a run may use: what the manifest and the command line allow, else what the host has free apart from a reserve. Of memory

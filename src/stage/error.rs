@@ -191,6 +191,19 @@ pub enum StageError {
         /// Size of the image.
         wanted: crate::size::ByteSize,
     },
+    /// A disk that is larger than every image made of it.
+    #[error(
+        "{} is a disk of {have}, larger than the largest image made of it ({largest}): images only grow; ask for {have} or \
+         more in `sizes`",
+        path.display()
+    )]
+    LargerThanImages {
+        path: PathBuf,
+        /// Size of the disk.
+        have: crate::size::ByteSize,
+        /// Size of the largest image.
+        largest: crate::size::ByteSize,
+    },
     /// A host tool.
     #[error("{what}: {source}")]
     Tool {

@@ -60,6 +60,10 @@ impl Task for SizeWork {
         boots.flatten().into_iter().collect()
     }
 
+    fn largest_file(&self) -> u64 {
+        self.size
+    }
+
     fn is_isolated(&self) -> bool {
         true
     }

@@ -16,6 +16,7 @@ use super::error::StageError;
 use super::result::{Given, Taken};
 use crate::digest::Digest;
 use crate::event::{Outcome, What};
+use crate::host::cancel::Cancel;
 use crate::host::fs::FsError;
 use crate::manifest::model::Secret;
 use crate::plan::node::Role;
@@ -31,6 +32,21 @@ pub trait Task: fmt::Debug {
     /// them is found once and noted in the memo.
     fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// What [`Task::probe`] asks, so that nodes that ask the same ask once; none: nothing.
+    fn asks(&self) -> Option<String> {
+        None
+    }
+
+    /// What servers say before anything starts, in seconds.
+    fn probe(&self, _cancel: &Cancel) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Size of the largest file that it makes while it works, in bytes.
+    fn largest_file(&self) -> u64 {
+        0
     }
 
     /// Secrets that it needs while it runs.
@@ -195,6 +211,12 @@ pub enum Finding {
     Output(FsError),
     /// The host lacks something, in words.
     Missing(String),
+    /// A medium is not what it must be.
+    Medium(String),
+    /// A server does not have what is wanted of it.
+    Absent(String),
+    /// A server cannot be asked now; it may answer when it is the node's turn.
+    Unreachable(String),
     /// It stops nothing.
     Warning(String),
 }

@@ -41,6 +41,9 @@ pub enum ProblemKind {
         /// What it could be, and what there is.
         remedy: String,
     },
+    /// A warning: most likely not what is meant.
+    #[error("{cause}")]
+    Doubtful { cause: String, remedy: String },
     /// Two checks of one name.
     #[error("image `{image}` has two checks named `{name}`")]
     DuplicateCheck {
@@ -218,6 +221,7 @@ impl ProblemKind {
             Self::Cycle(_) => "manifest::cycle",
             Self::Collision { .. } => "manifest::collision",
             Self::Dangling { .. } => "manifest::dangling",
+            Self::Doubtful { .. } => "manifest::doubtful",
             Self::DuplicateCheck { .. } => "manifest::duplicate_check",
             Self::DuplicateImage { .. } => "manifest::duplicate_image",
             Self::File { .. } => "manifest::file",
@@ -247,7 +251,7 @@ impl ProblemKind {
     pub fn is_warning(&self) -> bool {
         matches!(
             self,
-            Self::Unreported { .. } | Self::UnsetSecret { .. } | Self::Unused { .. }
+            Self::Doubtful { .. } | Self::Unreported { .. } | Self::UnsetSecret { .. } | Self::Unused { .. }
         )
     }
 
@@ -259,6 +263,7 @@ impl ProblemKind {
             Self::Cycle(_) => "the circle closes here",
             Self::Collision { .. } => "written there too",
             Self::Dangling { .. } => "not found",
+            Self::Doubtful { .. } => "look at this",
             Self::DuplicateCheck { .. } | Self::DuplicateImage { .. } => "and here",
             Self::File { .. } => "this file",
             Self::Misplaced { .. } => "means nothing here",
@@ -287,6 +292,7 @@ impl ProblemKind {
             Self::BadName { remedy, .. } => (*remedy).to_owned(),
             Self::BadValue { remedy, .. }
             | Self::Dangling { remedy, .. }
+            | Self::Doubtful { remedy, .. }
             | Self::DuplicateImage { remedy, .. }
             | Self::File { remedy, .. }
             | Self::Misplaced { remedy, .. }

@@ -42,8 +42,18 @@ pub fn remedy(name: &str) -> String {
 pub const REMEDY_INLINE: &str =
     "save the manifest with line ends of Unix (LF), and take every \\r at the end of a line out";
 
+/// The shell that runs a script: by `interpreter`, or by its `#!`, or `sh`. None: something else runs it.
+pub fn shell<'s>(script: &'s str, interpreter: Option<&'s str>) -> Option<&'s str> {
+    let first = script.lines().next().unwrap_or_default();
+    shell_of(interpreter.unwrap_or_else(|| first.strip_prefix("#!").unwrap_or("sh")))
+}
+
 /// Whether what runs is a shell, by the words that start it: `/usr/bin/env -S bash -e`.
 fn is_shell(line: &str) -> bool {
+    shell_of(line).is_some()
+}
+
+fn shell_of(line: &str) -> Option<&str> {
     let mut names = line
         .split_whitespace()
         .filter(|word| !word.starts_with('-') && !word.contains('='))
@@ -52,7 +62,7 @@ fn is_shell(line: &str) -> bool {
     if matches!(name, Some("env" | "sudo" | "exec")) {
         name = names.next();
     }
-    name.is_some_and(|name| SHELLS.contains(&name))
+    name.filter(|name| SHELLS.contains(name))
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use super::error::{Source, Span};
 #[cfg(any(test, feature = "nickel"))]
 pub const NOWHERE: Span = usize::MAX..usize::MAX;
 
+/// What messages call the place of values that were given with `-D`.
+pub const COMMAND_LINE: &str = "the command line";
+
 /// All texts, in one.
 #[derive(Debug)]
 pub struct Sources {
@@ -37,6 +40,15 @@ impl Sources {
     /// All of it, for what looks at a value as it was written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The texts that stand in files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let files = self
+            .parts
+            .iter()
+            .filter(|(_, source)| source.name() != COMMAND_LINE);
+        files.map(|(_, source)| source.inner().as_ref())
     }
 
     /// The text that a span lies in, and the span there.

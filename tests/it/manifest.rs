@@ -60,7 +60,7 @@ pub fn house() -> Bench {
     let bench = Bench::new();
     bench.write(
         "setup.sh.j2",
-        "#!/bin/sh\nloadkeys {{ keymap }}\nhostname {{ hostname }}\n",
+        "#!/bin/sh\nloadkeys {{ keymap }}\nhostname {{ hostname }}\necho '{{ build_key }}' >>/root/.ssh/authorized_keys\n",
     );
     bench.write("update.sh", "apt-get update\n");
     bench.write("files/motd", "hello\n");
@@ -387,6 +387,7 @@ fn render_prints_the_answers_of_the_chosen_images() {
     #!/bin/sh
     loadkeys fr
     hostname debian12
+    echo 'ssh-ed25519 AAAA-build-key pipeline-build' >>/root/.ssh/authorized_keys
     --- stderr
     ");
 }

@@ -41,7 +41,7 @@ fn kernels_come_out_of_images_of_every_family_whatever_names_they_have() {
             files.extend([(".treeinfo", TREEINFO), (deep, "deep\n")]);
         }
         let path = image(&bench, &format!("iso{n}"), options, &files);
-        let iso = Iso::open(&path).unwrap_or_else(|e| panic!("{options:?}: {e}"));
+        let iso = Iso::open(&path, &path).unwrap_or_else(|e| panic!("{options:?}: {e}"));
         let to = bench.path("vmlinuz");
         for kernel in ["install.amd/vmlinuz", "/casper/vmlinuz", "images/pxeboot/vmlinuz"] {
             let _ = fs::remove_file(&to);
@@ -66,7 +66,7 @@ fn what_is_not_in_an_image_is_told_with_what_is() {
         &["-R"],
         &[("install.386/vmlinuz", KERNEL), ("README", "hi\n")],
     );
-    let iso = Iso::open(&path).unwrap();
+    let iso = Iso::open(&path, &path).unwrap();
     let to = bench.path("taken");
     let error = |wanted: &str| iso.take(wanted, &to, &Cancel::default()).unwrap_err().to_string();
     let text = error("install.amd/vmlinuz");
@@ -80,7 +80,7 @@ fn what_is_not_in_an_image_is_told_with_what_is() {
 
     // Cut in the middle of a file, as a download that was broken off.
     let cut = bench.write("cut.iso", &fs::read(&path).unwrap()[..19 * 2048]);
-    assert!(Iso::open(&cut).is_err());
+    assert!(Iso::open(&cut, &cut).is_err());
 }
 
 #[test]

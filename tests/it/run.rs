@@ -218,9 +218,9 @@ fn wrong_or_broken_media_are_told_apart() {
         &bench.path(""),
     );
     let ran = bench.run(&["run", "m.toml", "--distro", "panics"]);
-    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert_eq!(ran.code, 2, "{}", ran.all());
     assert!(
-        ran.stderr.contains("as its backing file: base.raw"),
+        ran.stderr.contains("as its backing file:") && ran.stderr.contains("base.raw; only an image"),
         "{}",
         ran.all()
     );

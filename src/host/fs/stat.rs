@@ -9,6 +9,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::FsError;
+use crate::host::random;
 
 /// Enough of a file's metadata to know cheaply that it still is the file that we wrote: whoever changes the content
 /// changes the time, whoever replaces the file changes the inode.
@@ -37,7 +38,7 @@ impl Stamp {
     }
 }
 
-/// Makes sure that files could be made in a folder that may not exist yet, nor those above it. Changes nothing.
+/// Makes sure that files could be made in a folder that may not exist yet, nor those above it. Leaves nothing behind.
 ///
 /// # Errors
 /// [`FsError::Io`] that names the nearest thing there is: no folder, or one that this user may not write to.
@@ -51,11 +52,12 @@ pub fn can_fill(folder: &Path) -> Result<(), FsError> {
         };
         let error = match (fs::metadata(named), place.parent()) {
             (Ok(found), _) if !found.is_dir() => rustix::io::Errno::NOTDIR.into(),
+            // What access(2) says is not enough: in /proc nothing can be made, whoever asks.
             (Ok(_), _) => {
-                use rustix::fs::Access;
-                match rustix::fs::access(named, Access::WRITE_OK | Access::EXEC_OK) {
+                let probe = named.join(format!(".probe-{}", random::word()));
+                match fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)) {
                     Ok(()) => return Ok(()),
-                    Err(errno) => errno.into(),
+                    Err(error) => error,
                 }
             }
             (Err(error), Some(parent))

@@ -183,6 +183,15 @@ pub(super) fn recognise(file: &File, length: u64, name: &Path) -> io::Result<Opt
     Ok(None)
 }
 
+/// What a file is called that begins like a text; none for other files.
+///
+/// # Errors
+/// Those of reading.
+pub fn text_in(file: &File) -> io::Result<Option<String>> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(START);
+    Ok(text(&read_at(file, 0, START.min(length))?))
+}
+
 /// What a text is called; none for bytes that are no text.
 fn text(start: &[u8]) -> Option<String> {
     // The end may be in the middle of a character.

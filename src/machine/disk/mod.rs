@@ -25,6 +25,7 @@ pub use filesystem::{
     Ext4, FEATURES, FileSystem, descriptor_blocks, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
 };
 use filesystem::{device, must_be_clean_ext};
+pub use foreign::text_in;
 pub use grub::write_grub;
 pub use image::{check_image, convert, create_overlay, create_raw, resize};
 pub use inside::{Put, list, put};
@@ -88,6 +89,10 @@ pub enum DiskError {
         /// As the image says it.
         file: String,
     },
+    /// A machine, or a tool, has it.
+    #[error("`{path}` is in use by another process, such as a machine that runs from it; end that one first, or use a copy",
+        path = path.display())]
+    InUse { path: PathBuf },
     /// A file that is no disk image, or none that is read here.
     #[error("`{path}` is {what}, not a raw or qcow2 disk image; {remedy}", path = path.display())]
     NotADisk {
@@ -148,9 +153,17 @@ impl DiskError {
         let path = path.to_owned();
         move |source| match source {
             ProcessError::Cancelled => Self::Cancelled,
+            ProcessError::Failed { tail, .. } if tail.iter().any(|line| is_locked(line)) => {
+                Self::InUse { path }
+            }
             source => Self::Tool { doing, path, source },
         }
     }
+}
+
+/// What qemu's block layer says of a lock that another process holds.
+pub fn is_locked(line: &str) -> bool {
+    line.contains("Failed to get") && line.contains(" lock")
 }
 
 /// A tool by name; also where a plain user's PATH does not lead.

@@ -10,6 +10,7 @@ use std::thread;
 use isomage::TreeNode;
 
 use crate::host::cancel::Cancel;
+use crate::machine::disk;
 use crate::size::{ByteSize, GIB, MIB};
 
 /// The largest file taken out. Kernels and initial RAM disks are far smaller.
@@ -25,6 +26,8 @@ const STACK: usize = 128 << 20;
 #[derive(Debug)]
 pub struct Iso {
     path: PathBuf,
+    /// What messages call it.
+    name: PathBuf,
     root: TreeNode,
 }
 
@@ -41,7 +44,10 @@ pub enum IsoError {
         source: io::Error,
     },
     /// Not an ISO 9660 image, or a damaged one.
-    #[error("{} is not an ISO image that can be read: {reason}", path.display())]
+    #[error(
+        "{} is not an ISO image that can be read: {reason}; get the file that its publisher offers, and compare its digest",
+        path.display()
+    )]
     Unreadable { path: PathBuf, reason: String },
     /// No such file.
     #[error("{} has no file {wanted}{}", path.display(), beside(.there))]
@@ -69,19 +75,21 @@ fn beside(names: &[String]) -> String {
 }
 
 impl Iso {
-    /// Reads the folders of an image.
+    /// Reads the folders of an image. `name` is what messages call it.
     ///
     /// # Errors
     /// [`IsoError::File`], [`IsoError::Unreadable`].
-    pub fn open(path: &Path) -> Result<Self, IsoError> {
+    pub fn open(path: &Path, name: &Path) -> Result<Self, IsoError> {
         let file = File::open(path).map_err(|source| IsoError::File {
             action: "open",
             path: path.to_owned(),
             source,
         })?;
+        // A page that a server gives in place of a file is the commonest case.
+        let text = disk::text_in(&file).ok().flatten();
         let unreadable = |reason: String| IsoError::Unreadable {
-            path: path.to_owned(),
-            reason,
+            path: name.to_owned(),
+            reason: text.clone().map_or(reason, |text| format!("it is {text}")),
         };
         let read = move || {
             let mut bounded = Bounded::new(file);
@@ -96,8 +104,11 @@ impl Iso {
             .join()
             .map_err(|_| unreadable("its folders are damaged".to_owned()))?;
         let root = read.map_err(unreadable)?;
-        let path = path.to_owned();
-        Ok(Self { path, root })
+        Ok(Self {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            root,
+        })
     }
 
     /// Whether there is such a file.
@@ -136,7 +147,7 @@ impl Iso {
         // A symbolic link comes as a file without content.
         if size == 0 || size > most {
             return Err(IsoError::Size {
-                path: self.path.clone(),
+                path: self.name.clone(),
                 wanted: wanted.to_owned(),
                 size: ByteSize(size),
             });
@@ -186,7 +197,7 @@ impl Iso {
         there.sort();
         there.truncate(12);
         Err(IsoError::Absent {
-            path: self.path.clone(),
+            path: self.name.clone(),
             wanted: wanted.to_owned(),
             there,
         })
@@ -272,14 +283,14 @@ mod tests {
     #[test]
     fn folders_that_contain_themselves_or_are_monsters_are_refused() {
         let circle = image(18, 2048);
-        let error = Iso::open(circle.path()).unwrap_err().to_string();
-        assert!(error.ends_with("a folder in it contains itself"), "{error}");
+        let error = Iso::open(circle.path(), circle.path()).unwrap_err().to_string();
+        assert!(error.contains("a folder in it contains itself; "), "{error}");
         let monster = image(19, u32::MAX);
-        let error = Iso::open(monster.path()).unwrap_err().to_string();
-        assert!(error.ends_with("larger than any real one"), "{error}");
+        let error = Iso::open(monster.path(), monster.path()).unwrap_err().to_string();
+        assert!(error.contains("larger than any real one; "), "{error}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "no image").unwrap();
-        let error = Iso::open(file.path()).unwrap_err().to_string();
+        let error = Iso::open(file.path(), file.path()).unwrap_err().to_string();
         assert!(error.contains("is not an ISO image"), "{error}");
     }
 }

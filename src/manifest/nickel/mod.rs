@@ -21,7 +21,7 @@ use self::exchange::{Answer, Report, Request, TextKind};
 use super::error::{ManifestErrors, ProblemKind, Problems};
 use super::overrides::Override;
 use super::parse::Node;
-use super::sources::Sources;
+use super::sources::{COMMAND_LINE, Sources};
 use crate::host::process::{Cmd, ProcessError, status_text};
 
 pub use self::evaluate::serve;
@@ -31,6 +31,8 @@ pub const VERB: &str = "evaluate-nickel";
 /// How long an evaluation may compute, in seconds; the largest manifests take a fraction of one.
 const SECONDS: &str = "PIPELINE_NICKEL_SECONDS";
 const DEFAULT_SECONDS: u64 = 20;
+/// Asks this program for completions; a child of one that was asked does its own work.
+const COMPLETE: &str = "COMPLETE";
 /// The clock on the wall may run this much longer, for hosts that are busy with other things.
 const PATIENCE: u32 = 5;
 /// How often the parent looks: short compared with an evaluation.
@@ -85,7 +87,7 @@ pub fn evaluate(
         let name = match text.kind {
             TextKind::Manifest => path.display().to_string(),
             TextKind::Library => exchange::LIBRARY_NAME.to_owned(),
-            TextKind::CommandLine => "the command line".to_owned(),
+            TextKind::CommandLine => COMMAND_LINE.to_owned(),
             TextKind::Import => {
                 let beside = text.path.strip_prefix(folder).map(|rest| shown.join(rest));
                 let name = beside.as_deref().unwrap_or(&text.path).display().to_string();
@@ -140,7 +142,7 @@ fn ask(request: &Request) -> Result<Answer, Stopped> {
     let temporary = || tempfile::tempfile().map_err(Stopped::broken);
     let (mut output, mut talk) = (temporary()?, temporary()?);
     let to = |file: &File| file.try_clone().map(Stdio::from).map_err(Stopped::broken);
-    let command = Cmd::new(OURSELVES).arg(VERB).stdin(question);
+    let command = Cmd::new(OURSELVES).without(COMPLETE).arg(VERB).stdin(question);
     let mut running = command.spawn(to(&output)?, to(&talk)?).map_err(Stopped::broken)?;
     let limit = Duration::from_secs(request.seconds).saturating_mul(PATIENCE);
     let began = Instant::now();

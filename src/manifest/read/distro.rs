@@ -42,9 +42,10 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
     let known = family.zip(version.as_deref());
     let known = known.and_then(|(family, version)| reading.tables.installer(&family.name, version));
     let mut source_templates = Vec::new();
-    let source = table
-        .get(&DISTRO.source)
-        .and_then(|cell| read_source(reading, &cell, family, known, &mut source_templates));
+    let source_cell = table.get(&DISTRO.source);
+    let source = source_cell
+        .as_ref()
+        .and_then(|cell| read_source(reading, cell, family, known, &mut source_templates));
     let usual_disk = match &source {
         Some(Source::Bootstrap(_)) => Some(BOOTSTRAP_DISK),
         Some(Source::Installer(source)) => Some(source.installer.disk),
@@ -96,6 +97,7 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         memory_span: place(memory.as_deref()),
         cpus_span: place(cpus.as_deref()),
         answers_span: place(answers.as_deref()),
+        source_span: place(source_cell.as_deref()),
         source_templates,
     })
 }

@@ -80,6 +80,8 @@ pub struct DistroDraft {
     pub cpus_span: Span,
     /// `answers`, where written.
     pub answers_span: Span,
+    /// `source`, where written.
+    pub source_span: Span,
     /// Templates in its source: what is typed, arguments of a kernel.
     pub source_templates: Vec<Spot>,
 }

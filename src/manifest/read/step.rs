@@ -8,7 +8,7 @@ use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::{Extent, FileError};
 use crate::manifest::model::{AnsibleStep, CopyStep, EnvValue, RunStep, Step, StepKind};
 use crate::manifest::parse::Value;
-use crate::manifest::{builtin, script, suggest};
+use crate::manifest::{builtin, script, shell, suggest};
 
 use super::{FlavorDraft, Reading, Spot, check};
 use crate::syntax::secret::read_secret;
@@ -80,6 +80,8 @@ fn read_run(reading: Reading<'_>, table: &Fields<'_>, env: &mut Vec<Spot>) -> Op
     let script = read_script(reading, &cell, &origin)?;
     if let Some(fault) = script::fault(&script, rest.interpreter.as_deref()) {
         cell.bad(format!("`{origin}` {fault}"), script::remedy(&origin));
+    } else if let Some(fault) = shell::fault(&script, rest.interpreter.as_deref()) {
+        cell.bad(format!("`{origin}` {fault}"), shell::remedy(&origin));
     }
     let label = origin.clone();
     Some((
@@ -98,6 +100,8 @@ fn read_inline(reading: Reading<'_>, table: &Fields<'_>, env: &mut Vec<Spot>) ->
     let script = cell.read()?;
     if let Some(fault) = script::fault(&script, rest.interpreter.as_deref()) {
         cell.bad(format!("this script {fault}"), script::REMEDY_INLINE);
+    } else if let Some(fault) = shell::fault(&script, rest.interpreter.as_deref()) {
+        cell.bad(format!("this script {fault}"), shell::REMEDY_INLINE);
     }
     let first = script.trim().lines().next().unwrap_or_default();
     let label = first.chars().take(LABEL_WIDTH).collect();

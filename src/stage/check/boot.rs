@@ -14,6 +14,7 @@ use crate::machine::door::{ADDRESS, BOOT_SCRIPT, Content, Door, REPORTS, Visit};
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Accel, Disk, Forward, MachineSpec};
 use crate::machine::ssh::Key;
+use crate::machine::systemd::root_key;
 use crate::stage::Site;
 use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;
@@ -30,8 +31,6 @@ const STARTER_UP: [(Accel, Duration); 2] = [
     (Accel::Kvm, Duration::from_secs(12)),
     (Accel::Tcg, Duration::from_secs(40)),
 ];
-/// The credential that puts a key into root's authorized_keys (systemd.system-credentials(7)).
-const CREDENTIAL: &str = "ssh.authorized_keys.root";
 
 /// A boot to be made.
 #[derive(Debug)]
@@ -140,9 +139,7 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
             Some(door)
         }
         Way::Key { key, .. } => {
-            // Under a name of its own: this key is no trace of the build.
-            let words: Vec<_> = key.public().split(' ').take(2).collect();
-            spec.credentials = vec![(CREDENTIAL.to_owned(), words.join(" ") + " pipeline-check")];
+            spec.credentials = vec![root_key(key, "pipeline-check")];
             None
         }
         Way::Unit | Way::None => None,

@@ -9,33 +9,18 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::boot::Way;
 use super::plan::CheckWork;
-use crate::machine::disk::{self, FileSystem, Put};
+use crate::machine::disk::{self, Put};
 use crate::machine::spec::{Disk, DiskFormat};
 use crate::machine::ssh::Key;
-use crate::platform::Hardware;
+use crate::machine::systemd::Inside;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 
-/// First systemd that takes root's key as a credential, and credentials over SMBIOS (its NEWS).
-const CREDENTIALS_SINCE: u32 = 252;
-/// Folders in which distributions keep systemd's own library, whose name has its version, next to Debian's multiarch one.
-const LIBRARIES: [&str; 3] = ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"];
 /// Lines around the answers on the console.
 const BEGIN: &str = "pipeline-check-begin";
 const END: &str = "pipeline-check-end";
 /// Where the unit's script lies in the guest.
 const SCRIPT: &str = "/pipeline-check";
-
-/// What can be seen of a guest while it is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Inside {
-    /// Its file system is not ext: nothing.
-    Closed,
-    /// A systemd, and whether there is an sshd.
-    Systemd { version: u32, has_sshd: bool },
-    /// No systemd.
-    Other,
-}
 
 /// Which way in is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +46,9 @@ pub fn prepare(
     let (raw, offset) = copy(work, base, name, site)?;
     let disk = Disk::new(&raw, DiskFormat::Raw);
     let hardware = work.machine.computer.platform.hardware();
-    match look(&raw, offset, hardware, site)? {
+    match Inside::look(&raw, offset, hardware, &site.cancel)? {
         Inside::Closed => Ok((disk, by_key(script, false, site)?)),
-        Inside::Systemd {
-            version,
-            has_sshd: true,
-        } if version >= CREDENTIALS_SINCE && door == Door::Key => Ok((disk, by_key(script, true, site)?)),
+        inside if inside.takes_credentials() && door == Door::Key => Ok((disk, by_key(script, true, site)?)),
         Inside::Systemd { .. } => {
             write_unit(&raw, offset, hardware.serial, &script, site)?;
             Ok((disk, Way::Unit))
@@ -86,32 +68,6 @@ fn copy(work: &CheckWork, base: &Path, name: &str, site: &Site) -> Result<(PathB
         })?
         .start;
     Ok((raw, offset))
-}
-
-fn look(raw: &Path, offset: u64, hardware: &Hardware, site: &Site) -> Result<Inside, StageError> {
-    if disk::probe(raw, offset)? != FileSystem::Ext {
-        return Ok(Inside::Closed);
-    }
-    let mut names = Vec::new();
-    let multiarch = format!("/usr/lib/{}/systemd", hardware.library_triplet);
-    for folder in LIBRARIES.into_iter().chain([multiarch.as_str()]) {
-        names.extend(disk::list(raw, offset, folder, &site.cancel)?);
-    }
-    let Some(version) = names.iter().find_map(|name| version(name)) else {
-        return Ok(Inside::Other);
-    };
-    let programs = disk::list(raw, offset, "/usr/sbin", &site.cancel)?;
-    let has_sshd = programs.iter().any(|name| name == "sshd");
-    Ok(Inside::Systemd { version, has_sshd })
-}
-
-/// The version in `libsystemd-shared-252.so`, or `libsystemd-shared-255.4-1ubuntu8.so`.
-fn version(name: &str) -> Option<u32> {
-    let rest = name.strip_prefix("libsystemd-shared-")?;
-    let digits = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .map_or(rest, |end| &rest[..end]);
-    digits.parse().ok()
 }
 
 fn by_key(script: String, takes_unit: bool, site: &Site) -> Result<Way, StageError> {
@@ -164,13 +120,6 @@ pub fn printed(log: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn systemd_tells_its_version_by_its_library() {
-        assert_eq!(version("libsystemd-shared-252.so"), Some(252));
-        assert_eq!(version("libsystemd-shared-255.4-1ubuntu8.so"), Some(255));
-        assert_eq!(version("libsystemd-core-252.so"), None);
-    }
 
     #[test]
     fn answers_are_found_between_what_else_a_console_says() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::host::http::redact;
 use crate::manifest::model::{Media, Proof};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Role, Stage, Take};
@@ -60,8 +61,8 @@ pub enum MediaAt {
         /// Whether the manifest says so, or the file itself said so when this was planned.
         declared: bool,
     },
-    /// The file of the result in this role.
-    Fetched(Role),
+    /// The file of the result in this role, which came from this URL.
+    Fetched { role: Role, url: String },
 }
 
 /// What stands for a medium in the key of the node that takes it.
@@ -79,7 +80,15 @@ impl MediaAt {
     pub fn wanted(&self) -> Option<(&Digest, bool)> {
         match self {
             Self::Local { digest, declared, .. } => digest.as_ref().map(|digest| (digest, *declared)),
-            Self::Fetched(_) => None,
+            Self::Fetched { .. } => None,
+        }
+    }
+
+    /// What messages call it: what the manifest names, not a file of the store.
+    pub fn name(&self) -> PathBuf {
+        match self {
+            Self::Local { path, .. } => path.clone(),
+            Self::Fetched { url, .. } => url.into(),
         }
     }
 }
@@ -126,7 +135,9 @@ pub(in crate::stage) fn medium(
             let fetch = nodes.add_download(draft, work, urls.clone());
             takes.push(role.of(fetch));
             let key = nodes.key(fetch).to_owned();
-            (MediaAt::Fetched(role.clone()), MediaInput::Fetch(key))
+            let url = redact(urls.first().map_or("", String::as_str));
+            let role = role.clone();
+            (MediaAt::Fetched { role, url }, MediaInput::Fetch(key))
         }
         Media::Path { path, digest } => {
             let declared = digest.is_some();

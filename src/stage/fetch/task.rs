@@ -1,16 +1,21 @@
 //! How a download is a stage.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{FetchWork, Spec, fetch, look_up};
+use crate::host::cancel::Cancel;
+use crate::host::http::{Client, Get, Limits, redact};
 use crate::manifest::model::Proof;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::result::Taken;
-use crate::stage::task::{File, Made, Task};
+use crate::stage::task::{File, Finding, Made, Task};
 
+/// Time for a question before a run: a fetch itself has more patience.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The medium.
 pub const MEDIA: &str = "media";
 
@@ -26,6 +31,36 @@ impl Task for FetchWork {
             Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
             Proof::List(_) | Proof::Digest(_) => Vec::new(),
         }
+    }
+
+    fn asks(&self) -> Option<String> {
+        Some(self.urls.join(" "))
+    }
+
+    /// Only where no source has the file: everything else a fetch tries again, and reports better.
+    fn probe(&self, cancel: &Cancel) -> Vec<Finding> {
+        let client = Client {
+            limits: Limits {
+                connect: PATIENCE,
+                silence: PATIENCE,
+                ..Limits::default()
+            },
+            ..Client::default()
+        };
+        let is_gone = |url: &String| {
+            url.starts_with("http")
+                && client
+                    .head(&Get::new(url), cancel)
+                    .is_ok_and(|head| matches!(head.status, 404 | 410))
+        };
+        if !self.urls.iter().all(is_gone) {
+            return Vec::new();
+        }
+        let urls: Vec<_> = self.urls.iter().map(|url| redact(url)).collect();
+        vec![Finding::Absent(format!(
+            "{}: not found; check the URL: files move when a new release comes out",
+            urls.join(", ")
+        ))]
     }
 
     fn files(&self) -> &'static [File] {

@@ -1,6 +1,7 @@
 //! A Debian or Ubuntu disk without an installer and without a machine: packages and boot loader into a folder, the folder
 //! into a file system, the file system into a partition. Nothing is mounted on the host.
 
+mod archive;
 mod plan;
 
 use std::fs;
@@ -54,6 +55,23 @@ impl Task for BootstrapWork {
         obstacles
             .map(|obstacle| Finding::Missing(lacks(obstacle.cause)))
             .collect()
+    }
+
+    fn asks(&self) -> Option<String> {
+        let (uri, suite) = (&self.mirror.uri, &self.suite);
+        Some(format!(
+            "{uri} {suite} {} {}",
+            self.components.join(","),
+            self.named.join(",")
+        ))
+    }
+
+    fn probe(&self, cancel: &Cancel) -> Vec<Finding> {
+        archive::probe(self, cancel)
+    }
+
+    fn largest_file(&self) -> u64 {
+        self.disk
     }
 
     fn is_isolated(&self) -> bool {

@@ -11,17 +11,43 @@ use super::{DISK, FILES};
 use crate::host::fs::hash_file;
 use crate::machine::disk;
 use crate::machine::spec::DiskFormat;
+use crate::manifest::model::Compression;
 use crate::size::{ByteSize, GIB};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::fetch::{MEDIA, MediaAt};
-use crate::stage::package::unpack_at_most;
+use crate::stage::package::{detect, unpack_at_most};
 use crate::stage::result::Taken;
-use crate::stage::task::{File, Made, Task};
+use crate::stage::task::{File, Finding, Made, Memo, Task};
 
 impl Task for DiskWork {
     fn programs(&self) -> Vec<&'static str> {
         vec!["qemu-img"]
+    }
+
+    /// What a local file says of itself: it is there, so nothing has to be built to find it out.
+    fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
+        let MediaAt::Local { path, .. } = &self.media else {
+            return Vec::new();
+        };
+        let found = detect(path).map_err(StageError::from).and_then(|compression| {
+            if compression != Compression::None {
+                return Ok(());
+            }
+            let info = disk::look(path, path)?;
+            if info.virtual_size.0 > self.largest {
+                return Err(too_small(info.virtual_size, self));
+            }
+            match info.format {
+                DiskFormat::Raw => Ok(disk::must_be_whole(path, path)?),
+                DiskFormat::Qcow2 => Ok(()),
+            }
+        });
+        found
+            .err()
+            .map(|error| Finding::Medium(error.to_string()))
+            .into_iter()
+            .collect()
     }
 
     fn is_isolated(&self) -> bool {
@@ -38,11 +64,19 @@ impl Task for DiskWork {
     }
 }
 
+fn too_small(have: ByteSize, work: &DiskWork) -> StageError {
+    StageError::LargerThanImages {
+        path: work.media.name(),
+        have,
+        largest: ByteSize(work.largest),
+    }
+}
+
 /// Where a medium is.
 pub(super) fn media_at(media: &MediaAt, taken: &Taken) -> Result<PathBuf, StageError> {
     match media {
         MediaAt::Local { path, .. } => Ok(path.clone()),
-        MediaAt::Fetched(role) => taken.path(role, MEDIA),
+        MediaAt::Fetched { role, .. } => taken.path(role, MEDIA),
     }
 }
 
@@ -60,13 +94,11 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
     unpack_at_most(media, &plain, most, &site.cancel, &mut |done, total| {
         emit.bytes(done, total);
     })?;
-    let info = disk::look(&plain, media)?;
+    let name = &work.media.name();
+    let info = disk::look(&plain, name)?;
     // Before the disk is written out: a small file may stand for any size.
     if info.virtual_size.0 > work.largest {
-        return Err(StageError::TooSmall {
-            have: info.virtual_size,
-            wanted: ByteSize(work.largest),
-        });
+        return Err(too_small(info.virtual_size, work));
     }
     let raw = match info.format {
         DiskFormat::Raw => plain,
@@ -78,10 +110,10 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
             raw
         }
     };
-    disk::must_be_whole(&raw, media)?;
+    disk::must_be_whole(&raw, name)?;
     let table = disk::read_table(&raw, &site.cancel)?;
-    disk::must_start(&raw, &table, &work.platforms).map_err(|error| error.of(media))?;
-    must_grow_to(&raw, media, ByteSize(work.largest.max(work.disk)), site)?;
+    disk::must_start(&raw, &table, &work.platforms).map_err(|error| error.of(name))?;
+    must_grow_to(&raw, name, ByteSize(work.largest.max(work.disk)), site)?;
     site.emit.phase("turning it into qcow2");
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
     if work.disk > info.virtual_size.0 {

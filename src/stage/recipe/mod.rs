@@ -77,7 +77,9 @@ pub fn build(manifest: &Manifest, selected: &[usize], inputs: &Inputs<'_>) -> Re
     for image in selected.iter().filter_map(|&i| manifest.images.get(i)) {
         images.push(planner.image(image)?);
     }
-    Ok(planner.nodes.into_plan(&manifest.name, images))
+    Ok(planner
+        .nodes
+        .into_plan(&manifest.name, manifest.history(), images))
 }
 
 struct Planner<'a> {

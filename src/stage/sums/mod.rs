@@ -4,6 +4,7 @@ mod list;
 mod plan;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use super::result::{Given, Taken};
 use super::task::{File, Finding, Made, Memo, Stored, Task};
 use super::{Site, package};
 use crate::digest::{Algorithm, Digest};
-use crate::host::fs::{self as host_fs, Stamp};
+use crate::host::fs::{self as host_fs, FsError, Stamp};
 
 /// Facts of a delivery: the image's own file, and those published with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,6 +80,11 @@ impl Task for SumsWork {
     fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
         let folders = self.parts.iter().filter_map(|part| {
             let path = self.output.join(&part.path);
+            if path.is_dir() {
+                return Some(FsError::at("put an image in the place of", &path)(
+                    ErrorKind::IsADirectory.into(),
+                ));
+            }
             host_fs::can_fill(path.parent().unwrap_or(&self.output)).err()
         });
         folders.map(Finding::Output).collect()

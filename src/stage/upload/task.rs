@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use serde::{Deserialize, Serialize};
 
 use super::UploadWork;
-use crate::digest::Algorithm;
+use crate::digest::{Algorithm, Digest};
+use crate::emit::Emitter;
 use crate::event::Outcome;
+use crate::host::cancel::Cancel;
 use crate::places::retry::Policy;
 use crate::places::{Around, Item, Metadata, Receipt, Target, upload};
 use crate::stage::Site;
@@ -52,6 +55,47 @@ impl Task for UploadWork {
         match self.target.to.check(&self.target) {
             Ok(warnings) => warnings.into_iter().map(Finding::Warning).collect(),
             Err(error) => vec![Finding::Target(error.to_string())],
+        }
+    }
+
+    fn asks(&self) -> Option<String> {
+        Some(format!("publish.{} {}", self.target.name, self.target.identity()))
+    }
+
+    /// Whether the place answers, and knows us: by the question that the upload itself begins with.
+    fn probe(&self, cancel: &Cancel) -> Vec<Finding> {
+        let Some((part, place)) = self.parts.first().zip(self.target.to.open(&self.target).ok()) else {
+            return Vec::new();
+        };
+        let nothing = Digest {
+            algorithm: Algorithm::Sha512,
+            hex: "0".repeat(128),
+        };
+        let item = Item {
+            path: Path::new(""),
+            name: &part.path,
+            bytes: 0,
+            sha512: &nothing,
+            metadata: &Metadata::new(),
+            listed: false,
+        };
+        let around = Around {
+            cancel,
+            emit: &Emitter::new(mpsc::channel().0),
+            state: Path::new(""),
+            policy: Policy::default(),
+        };
+        match place.look(&item, &around) {
+            Err(error) if error.is_cancelled() => Vec::new(),
+            Err(error) => {
+                let text = format!("`publish.{}`: {error}", self.target.name);
+                vec![if error.is_transient() {
+                    Finding::Unreachable(text)
+                } else {
+                    Finding::Target(text)
+                }]
+            }
+            Ok(_) => Vec::new(),
         }
     }
 

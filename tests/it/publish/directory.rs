@@ -62,8 +62,11 @@ fn images_are_put_into_a_folder_once_and_listed_with_all_that_is_known() {
 fn what_is_not_built_is_named_and_a_share_that_is_not_mounted_stays_one() {
     let bench = bench(TARGET, 1000);
     let failed = bench.run(&["upload", "m.toml"]);
-    assert_eq!(failed.code, 1, "{}", failed.all());
-    says(&failed, &["share", "could not publish into"]);
+    assert_eq!(failed.code, 2, "{}", failed.all());
+    says(
+        &failed,
+        &["there is no folder", "mount the", "nothing was started"],
+    );
     assert!(!bench.path("share").exists());
     assert!(listed(&bench).is_empty());
     let text = bench.read("m.toml").replace("\"20G\"", "\"21G\"");

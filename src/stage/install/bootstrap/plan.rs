@@ -50,6 +50,8 @@ pub struct BootstrapWork {
     pub components: Vec<String>,
     /// All packages, kernel included.
     pub packages: Vec<String>,
+    /// Those of them that the manifest names. No part of the key.
+    pub named: Vec<String>,
     /// Keyring that signs the archive; absent: what the host trusts.
     pub keyring: Option<PathBuf>,
     /// The setup script with [`BUILD_KEY`] where the build key will stand.
@@ -152,6 +154,7 @@ pub(in crate::stage) fn plan(
         mirror: mirror.clone(),
         components: source.components.clone(),
         packages: packages.clone(),
+        named: source.kernel.iter().chain(&source.packages).cloned().collect(),
         keyring: source.keyring.clone(),
         setup: setup.clone(),
         root_uuid,

@@ -62,11 +62,11 @@ pub(super) fn find(
         } => {
             let path = at(iso)?;
             site.emit.phase("taking kernel and initrd out of the ISO");
-            let image = Iso::open(&path)?;
+            let image = Iso::open(&path, &iso.name())?;
             let in_treeinfo = treeinfo.as_ref().and_then(|arch| of_treeinfo(&image, arch));
             let (kernel_in, initrd_in) = in_treeinfo
                 .or_else(|| images.clone())
-                .ok_or_else(|| StageError::NoInstallerImages { path: path.clone() })?;
+                .ok_or_else(|| StageError::NoInstallerImages { path: iso.name() })?;
             image.take(&kernel_in, &kernel, &site.cancel)?;
             image.take(&initrd_in, &initrd, &site.cancel)?;
             Ok(Found::Kernel {

@@ -22,6 +22,7 @@ use super::{DISK, FILES, KEY};
 use crate::boot_command;
 use crate::host::syslog::Syslog;
 use crate::machine::disk;
+use crate::machine::media::iso::Iso;
 use crate::machine::qemu::Machine;
 use crate::machine::spec::{Boot, Disk, DiskFormat, MachineSpec};
 use crate::machine::ssh::Key;
@@ -52,7 +53,13 @@ impl Task for InstallerWork {
                 self.file
             ))
         });
-        password.into_iter().chain(silent).collect()
+        let unfit = self.boot.local_iso().and_then(|path| Iso::open(path, path).err());
+        let unfit = unfit.map(|error| Finding::Medium(error.to_string()));
+        password.into_iter().chain(silent).chain(unfit).collect()
+    }
+
+    fn largest_file(&self) -> u64 {
+        self.disk
     }
 
     fn secrets(&self) -> Vec<&Secret> {

@@ -1,6 +1,8 @@
 //! Plans the installation of a distro by its own installer: media, answers and boot line, with stand-ins for what only
 //! a run knows. Pure.
 
+use std::path::Path;
+
 use petgraph::graph::NodeIndex;
 use saphyr_parser::Parser;
 use serde::{Deserialize, Serialize};
@@ -101,6 +103,19 @@ pub enum InstallerBoot {
         /// Initial RAM disk.
         initrd: MediaAt,
     },
+}
+
+impl InstallerBoot {
+    /// The ISO that it starts from, where that is a file of this host.
+    pub(super) fn local_iso(&self) -> Option<&Path> {
+        match self {
+            Self::Iso { iso, .. } | Self::Typed { iso, .. } => match iso {
+                MediaAt::Local { path, .. } => Some(path),
+                MediaAt::Fetched { .. } => None,
+            },
+            Self::Netboot { .. } => None,
+        }
+    }
 }
 
 /// What the key of an installation is made of.
