@@ -7,6 +7,7 @@ RELEASE = target/release/pipeline
 DEBUG = target/debug/pipeline
 MANIFEST ?= pipelines/quickstart.toml
 OUT ?= out
+PREFIX ?= /usr/local
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Stories at once. Most of those with guests wait for the images that all share, or for their turn, while others run; how many
 # guests run at once is decided in tests/it/support/line.rs.
@@ -30,10 +31,11 @@ TARGET ?=
 SECONDS ?= 600
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick test-install chaos bench fuzz check docs setup toolchain clean
+.PHONY: help demo install test quick test-install chaos bench fuzz check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
+	@echo 'make install [PREFIX=/usr/local] [DESTDIR=]   program, man pages, completions for bash, zsh and fish'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first; with REAL=1: restore no guest)'
 	@echo 'make quick   the same without the stories that need a full guest'
 	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE next to the'
@@ -55,6 +57,18 @@ demo: toolchain
 		echo "checking $(OUT)/$$file"; "$$program" -c "$$file" || exit 1; \
 	done
 	@echo 'the images:'; find $(OUT) -type f ! -name '*.txt' -exec ls -lh {} +
+
+# As a plain user into a home: make install PREFIX=$$HOME/.local. Built first where that was not done, so that
+# `sudo make install` needs no compiler of root's.
+install:
+	@[ -x $(RELEASE) ] && [ "$$(id -u)" = 0 ] || $(CARGO) build --release --locked
+	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/pipeline
+	$(RELEASE) man $(DESTDIR)$(PREFIX)/share/man/man1
+	@for to in bash:bash-completion/completions/pipeline zsh:zsh/site-functions/_pipeline \
+		fish:fish/vendor_completions.d/pipeline.fish; do \
+		file="$(DESTDIR)$(PREFIX)/share/$${to#*:}"; mkdir -p "$${file%/*}" && \
+		$(RELEASE) completions "$${to%%:*}" > "$$file" && echo "$$file" || exit 1; \
+	done
 
 test: setup
 ifneq ($(REAL),1)
