@@ -5,3 +5,4 @@ pub mod agent;
 pub mod calm;
 pub mod image;
 pub mod keys;
+pub mod login;

@@ -11,8 +11,10 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap_complete::ArgValueCandidates;
 use jiff::Zoned;
 
+use super::complete;
 use super::exit::Exit;
 use super::report_error::{fail, out, talk};
 use super::target::{DefineArgs, StoreArgs};
@@ -30,6 +32,7 @@ use start::{BootSetup, Started};
     pipeline boot disk.qcow2 --vnc --detach              in the background, with a screen\n  \
     pipeline boot disk.qcow2.gz --secure-boot --tpm      as UEFI computers of today start it\n  \
     pipeline boot images.toml debian12-50G-vm-bootstrap --bootstrap setup.sh --wait\n\n\
+    No image has a password or a key of its own unless a step made one; --ssh and --detach make a key for this machine.\n\
     In the console, Ctrl-A X ends the machine and Ctrl-A H tells the other keys. Nothing that the guest does stays,\n\
     unless --write is given. Whatever can be reached from this host is on 127.0.0.1 only.")]
 pub struct Args {
@@ -37,12 +40,13 @@ pub struct Args {
     #[arg(value_name = "IMAGE|MANIFEST")]
     image: PathBuf,
     /// Of a manifest: the id of one of its images, or a pattern that only one matches
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::images))]
     id: Option<String>,
     /// Keep what the guest writes in the image file, instead of throwing it away
     #[arg(long)]
     write: bool,
-    /// Log in by SSH as soon as the guest answers, and end the machine after that
+    /// Log in by SSH as soon as the guest answers, and end the machine after that; a throw-away key lets you in, except with
+    /// --write
     #[arg(long, value_name = "USER", num_args = 0..=1, require_equals = true, default_missing_value = "root",
         conflicts_with_all = ["detach", "wait"])]
     ssh: Option<String>,
@@ -134,6 +138,11 @@ impl Args {
             secure_boot: self.secure_boot || usual_secure,
             tpm: self.tpm || usual.tpm,
         })
+    }
+
+    /// Who logs in.
+    fn user(&self) -> &str {
+        self.ssh.as_deref().unwrap_or("root")
     }
 }
 

@@ -68,6 +68,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 } = listing;
                 check_url(*target, url, name, want, &session.cancel, emit)
             },
+            UploadError::is_cancelled,
+            UploadError::verdict,
             |()| (Outcome::Present, None),
         );
         if session.cancel.is_cancelled() {
@@ -83,7 +85,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             ));
         }
     }
-    Ok(match (session.finish(), bad) {
+    Ok(match (session.finish().0, bad) {
         (true, _) => Exit::Interrupted,
         (false, 0) => Exit::Ok,
         (false, _) => Exit::Failed,

@@ -12,6 +12,8 @@ pub enum Exit {
     Usage = 2,
     /// The host lacks something (a tool, memory, disk); nothing was started.
     Host = 3,
+    /// Of `plan --detailed-exitcode`: a run would do something.
+    Todo = 4,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
 }

@@ -79,8 +79,8 @@ struct Last {
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (target, nodes) = args.target.part_nodes();
     let (manifest, selected) = target.load()?;
-    let store = Store::peek(&args.store.folder());
-    let wanted = wanted(&args.checks, &args.upload);
+    let store = args.store.look()?;
+    let wanted = wanted(&args.checks, &args.upload)?;
     let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false, &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let chosen = choose(&prepared, &nodes, !args.target.is_all())?;
@@ -150,7 +150,7 @@ fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<Nod
 fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: NodeIndex) -> Explained<'a> {
     let node = prepared.plan.node(index);
     let verdict = &prepared.verdicts[&index];
-    let latest = store.latest(&prepared.plan.pipeline, node.stage.name, &node.subject);
+    let latest = store.latest(&prepared.plan.history, node.stage.name, &node.subject);
     let of_now = node.work.texts();
     let known = |digest: &str| {
         let now = of_now.iter().find(|(known, _)| known == digest);

@@ -31,17 +31,21 @@ const KEEP_RUNS: usize = 5;
     pipeline gc --older-than 30d --keep-runs 3\n\n\
     What a run that goes on, a pin (pipeline store pin) or a kept VM needs is never removed, and a run may start at any \
     moment. Published images are not touched: they lie in output folders. Without any of the three limits, --keep-runs \
-    is 5: what the last 5 runs of each pipeline needed stays.")]
+    is 5: what the last 5 runs of each manifest needed stays, and the last good result of each of its images.")]
 pub struct Args {
     /// Remove the least recently used results until they take no more than this
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
-    /// Remove logs of all but the newest N runs of each pipeline, and results that none of those needs; what they need stays
+    /// Remove logs of all but the newest N runs of each manifest, and results that neither those nor the newest run of all
+    /// images need; the last good result of every image stays
     #[arg(long, value_name = "N")]
     keep_runs: Option<usize>,
     /// Remove results that no run needed for this long, and logs that old: 12h, 30d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     older_than: Option<Duration>,
+    /// Remove results of another version's format too, which stay otherwise
+    #[arg(long)]
+    other_versions: bool,
     /// Only show what would go
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -66,7 +70,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         OutputFormat::Json => out(&json(doomed, args.dry_run)),
     };
     let doomed = if args.dry_run {
-        let doomed = select(&Store::peek(&folder).inventory(), policy);
+        let doomed = select(&args.store.look()?.inventory(), policy);
         show(&doomed);
         doomed
     } else {
@@ -81,6 +85,12 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             Err(error) => return Err(failed(&error)),
         }
     };
+    if doomed.others > 0 {
+        talk(&format!(
+            "{} in the format of another version of pipeline left alone; --other-versions removes them\n",
+            counted(doomed.others, "result")
+        ));
+    }
     if doomed.over > 0 {
         let over = ByteSize(doomed.over);
         talk(&format!(
@@ -100,12 +110,14 @@ fn policy(args: &Args, now: Timestamp) -> Policy {
         keep_runs: args.keep_runs.or(if limited { None } else { Some(KEEP_RUNS) }),
         unused_since: since,
         max_bytes: args.max_size.map(|size| size.0),
+        other_versions: args.other_versions,
     }
 }
 
 fn word(why: Why) -> &'static str {
     match why {
         Why::Broken => "not whole",
+        Why::Other => "another version's format",
         Why::Unneeded => "no kept run needs it",
         Why::Unused => "not used for long",
         Why::Space => "least recently used",
@@ -180,7 +192,8 @@ fn json(doomed: &Doomed, dry: bool) -> String {
         .map(|kept| json!({ "run": kept.run, "node": kept.node, "bytes": kept.bytes }))
         .collect();
     let all = json!({
-        "version": 1, "dry_run": dry, "bytes": doomed.bytes(), "over_bytes": doomed.over, "results": results,
+        "version": 1, "dry_run": dry, "bytes": doomed.bytes(), "over_bytes": doomed.over,
+        "other_versions": doomed.others, "results": results,
         "runs": runs, "kept": kept,
     });
     format!("{all:#}\n")

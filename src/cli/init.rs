@@ -78,7 +78,9 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             _ => failed(path, &error.error),
         })?;
     talk(&format!(
-        "wrote {shown}\n\n  pipeline plan {shown}    what would be done, and why\n  pipeline run {shown}     do it\n"
+        "wrote {shown}\n\n  pipeline plan {shown}    what would be done, and why\n  pipeline run {shown}     do it\n  \
+        pipeline boot {shown} ID --ssh    log in to an image, by a key made for that\n\n\
+        An image has no account unless a step makes one; the manifest says how.\n"
     ));
     Ok(Exit::Ok)
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, thread};
 
+use clap_complete::ArgValueCandidates;
 use globset::GlobSet;
 use jiff::tz::TimeZone;
 
+use super::complete;
 use super::exit::Exit;
 use super::report_error::{fail, out, talk};
 use super::runs::{JOURNAL, Run, numbers, read};
@@ -40,8 +42,10 @@ const LABEL: usize = 10;
     less \"$(pipeline logs --path)\"/*/*/console.log")]
 pub struct Args {
     /// A run, or the beginning of its id [default: the newest]
+    #[arg(add = ArgValueCandidates::new(complete::runs_and_nodes))]
     run: Option<String>,
     /// A node as in provision/debian12-base, or a pattern
+    #[arg(add = ArgValueCandidates::new(complete::nodes))]
     node: Option<String>,
     /// Go on telling what happens until the run ends
     #[arg(long, short)]
@@ -55,7 +59,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
-    let store = Store::peek(&args.store.folder());
+    let store = args.store.look()?;
     let (folder, node) = find(&store, args)?;
     if args.path {
         out(&format!("{}\n", folder.path.display()));
@@ -89,7 +93,11 @@ fn find(store: &Store, args: &Args) -> Result<(RunFolder, Option<String>), Exit>
         Some((Some(position), node)) => Ok((runs.swap_remove(position), node)),
         Some((None, _)) => Err(fail(
             Exit::Failed,
-            miette::miette!("no run has left logs in {}", store.root().display()),
+            miette::miette!(
+                help = "`pipeline run` leaves some; where it used another store, name that: --store or PIPELINE_STORE",
+                "no run has left logs in {}",
+                store.root().display()
+            ),
         )),
         None => {
             let run = args.run.as_deref().unwrap_or_default();

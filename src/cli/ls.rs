@@ -5,13 +5,15 @@ use jiff::Timestamp;
 
 use super::exit::Exit;
 use super::matrix::{Spot, causes, legend, matrix};
-use super::report_error::{fail, note, out};
+use super::report_error::{fail, note, out, talk};
 use super::show::OutputFormat;
 use super::table::{Table, overflows_stdout, stdout_style, stdout_width};
 use super::target::{Selection, StoreArgs};
 use super::time::age;
+use crate::manifest::Manifest;
 use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
+use crate::run::outputs::orphans;
 use crate::run::prepare::prepare;
 use crate::size::ByteSize;
 use crate::stage::recipe::Wanted;
@@ -36,6 +38,9 @@ const FRAME: usize = 4;
 pub struct Args {
     #[command(flatten)]
     target: Selection,
+    /// List the files in the output folder that belong to no image of the manifest any more, instead of the images
+    #[arg(long)]
+    orphans: bool,
     /// Only images in this state
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<ImageState>,
@@ -64,7 +69,11 @@ fn states() -> impl TypedValueParser<Value = ImageState> {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
-    let store = Store::peek(&args.store.folder());
+    let store = args.store.look()?;
+    if args.orphans {
+        let selecting = !args.target.is_all();
+        return list_orphans(&manifest, &store, args.format, selecting);
+    }
     let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let mut images = images(&prepared, &store);
@@ -98,6 +107,51 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         out(&table(&images).render(style, stdout_width()));
     }
     out(&format!("\n{}\n", totals(&images)));
+    Ok(Exit::Ok)
+}
+
+fn list_orphans(
+    manifest: &Manifest,
+    store: &Store,
+    format: OutputFormat,
+    selecting: bool,
+) -> Result<Exit, Exit> {
+    if selecting {
+        let error = miette::miette!(
+            help = "leave the selectors out",
+            "--orphans is about files without an image, so none can be selected"
+        );
+        return Err(fail(Exit::Usage, error));
+    }
+    let orphans = orphans(manifest, store);
+    if format == OutputFormat::Json {
+        let all = serde_json::json!({
+            "version": 1, "pipeline": manifest.name, "output": manifest.output, "orphans": orphans,
+        });
+        out(&format!("{all:#}\n"));
+        return Ok(Exit::Ok);
+    }
+    if orphans.is_empty() {
+        out("no orphans\n");
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new(&["file", "size", "changed"], 3);
+    let now = Timestamp::now();
+    for orphan in &orphans {
+        let changed = orphan
+            .changed
+            .map_or_else(String::new, |at| format!("{} ago", age(at, now)));
+        let cells = [
+            orphan.path.display().to_string(),
+            ByteSize(orphan.bytes).to_string(),
+            changed,
+        ];
+        table.row(cells.map(|text| (Role::Plain, text)).to_vec());
+    }
+    out(&table.render(stdout_style(), stdout_width()));
+    talk(
+        "\nno image of the manifest has them; what you remove, the next run takes out of the checksum files\n",
+    );
     Ok(Exit::Ok)
 }
 

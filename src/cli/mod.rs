@@ -2,7 +2,9 @@
 
 mod attach;
 pub mod boot;
+pub mod check;
 pub mod check_urls;
+mod complete;
 pub mod doctor;
 mod exit;
 mod explain;
@@ -11,6 +13,7 @@ pub mod gc;
 #[cfg(feature = "import-packer")]
 pub mod import;
 pub mod init;
+mod located;
 pub mod logs;
 pub mod ls;
 mod matrix;
@@ -37,17 +40,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 
 use self::exit::Exit;
 use crate::machine::door::relay;
 #[cfg(feature = "nickel")]
 use crate::manifest::nickel;
+use crate::report::style::{self, Choice};
 use crate::run::process;
 
 /// Builds VM images from one manifest: one install for each distro, every size derived from it, nothing done twice.
 #[derive(Debug, Parser)]
-#[command(name = "pipeline", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "pipeline", version = env!("PIPELINE_VERSION"), propagate_version = true, max_term_width = 100)]
 struct Cli {
+    /// When to use colours [auto: on a terminal, unless NO_COLOR says no or FORCE_COLOR or CLICOLOR_FORCE says yes]
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Choice::Auto, hide_default_value = true)]
+    color: Choice,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -107,6 +115,8 @@ enum Verb {
     #[cfg(feature = "nickel")]
     #[command(name = nickel::VERB, hide = true)]
     EvaluateNickel,
+    /// Boot an image from anywhere, and check what an image must do
+    Check(check::Args),
     /// Start an image in a machine of its own, to look at it or to see its boot script run
     Boot(boot::Args),
     /// Look whether this host can build images, and print what to do where it cannot
@@ -122,16 +132,19 @@ enum Verb {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // Asked by a shell, this answers and ends the process.
+    CompleteEnv::with_factory(Cli::command).complete();
     let arguments = std::env::args_os();
     #[cfg(feature = "import-packer")]
     let arguments = import::with_two_dashes(arguments);
     let cli = Cli::parse_from(arguments);
+    style::choose(cli.color);
     let done = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Ls(args) => ls::run(&args),
-        Verb::Runs(args) => Ok(runs::run(&args)),
+        Verb::Runs(args) => runs::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
         Verb::Store(args) => store::run(&args),
@@ -153,9 +166,10 @@ pub fn main() -> ExitCode {
         // The parent reads standard error where the answer is not whole.
         #[cfg(feature = "nickel")]
         Verb::EvaluateNickel => Ok(nickel::serve().map_or(Exit::Failed, |()| Exit::Ok)),
+        Verb::Check(args) => check::run(&args),
         Verb::Boot(args) => boot::run(&args),
         Verb::Doctor(args) => Ok(doctor::run(&args)),
-        Verb::Completions(args) => Ok(reference::completions(&args, &mut Cli::command())),
+        Verb::Completions(args) => Ok(reference::completions(&args)),
         Verb::Man(args) => Ok(reference::man(&args, Cli::command())),
         Verb::Reference => Ok(reference::reference(&mut Cli::command())),
     };

@@ -9,7 +9,6 @@ use crate::plan::assess::{LastFailure, State};
 use crate::plan::show::{dot, json, text, totals, totals_text};
 use crate::report::style::wrap;
 use crate::run::prepare::Prepared;
-use crate::store::Store;
 
 /// Arguments of `pipeline plan`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +26,9 @@ pub struct Args {
     rebuild: RebuildArgs,
     #[command(flatten)]
     checks: CheckArgs,
+    /// Exit with 4 if a run would do something, and with 0 only if there is nothing to do
+    #[arg(long)]
+    detailed_exitcode: bool,
     /// Only the numbers, by distro and flavor [default: where the tree is longer than the terminal]
     #[arg(long, conflicts_with = "full")]
     summary: bool,
@@ -63,8 +65,8 @@ pub enum Length {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
-    let store = Store::peek(&args.store.folder());
-    let wanted = wanted(&args.checks, &args.upload);
+    let store = args.store.look()?;
+    let wanted = wanted(&args.checks, &args.upload)?;
     let prepared = args.rebuild.prepare(&manifest, &selected, &store, wanted)?;
     let length = match (args.summary, args.full) {
         (true, _) => Length::Summary,
@@ -72,7 +74,10 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         _ => Length::Fitting,
     };
     print(&prepared, args.format, length)?;
-    Ok(Exit::Ok)
+    Ok(match prepared.todo().next() {
+        Some(_) if args.detailed_exitcode => Exit::Todo,
+        _ => Exit::Ok,
+    })
 }
 
 /// Prints a prepared plan on stdout.

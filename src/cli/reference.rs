@@ -7,9 +7,13 @@ use std::path::PathBuf;
 
 use clap::{Arg, Command};
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
 use super::exit::Exit;
 use super::report_error::{fail, out};
+
+/// The program.
+const NAME: &str = "pipeline";
 
 /// Arguments of `pipeline completions`.
 #[derive(Debug, clap::Args)]
@@ -32,12 +36,19 @@ pub struct Man {
     folder: PathBuf,
 }
 
-/// Prints a shell's completions.
-pub(super) fn completions(args: &Completions, command: &mut Command) -> Exit {
+/// Prints what makes a shell ask this program for completions.
+pub(super) fn completions(args: &Completions) -> Exit {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, command, "pipeline", &mut text);
-    out(&String::from_utf8_lossy(&text));
-    Exit::Ok
+    let shells = Shells::builtins();
+    let shell = shells.completer(&args.shell.to_string());
+    let written = shell.map(|shell| shell.write_registration("COMPLETE", NAME, NAME, NAME, &mut text));
+    match written {
+        Some(Ok(())) => {
+            out(&String::from_utf8_lossy(&text));
+            Exit::Ok
+        }
+        _ => unreachable!("memory can be written to, and every shell that is known is built in"),
+    }
 }
 
 /// Writes a page for the program and one for each verb.
@@ -65,10 +76,13 @@ pub(super) fn reference(command: &mut Command) -> Exit {
     for verb in verbs(command) {
         section(&mut text, verb, "pipeline", 2);
     }
+    text.push_str("## Options of every verb\n\n| argument | meaning |\n| --- | --- |\n");
+    let global = command.get_arguments().filter(|arg| arg.is_global_set()).map(row);
+    text.extend(global);
     text.push_str(
-        "## Exit codes\n\n| code | meaning |\n| --- | --- |\n| 0 | everything asked for is done |\n| 1 | something failed |\n\
+        "\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n| 0 | everything asked for is done |\n| 1 | something failed |\n\
          | 2 | the command line or the manifest is wrong; nothing was started |\n\
-         | 3 | the host lacks something; nothing was started |\n| 130 | interrupted |\n",
+         | 3 | the host lacks something; nothing was started |\n| 4 | `plan --detailed-exitcode`: a run would do something |\n| 130 | interrupted |\n",
     );
     out(&text);
     Exit::Ok
@@ -114,7 +128,9 @@ fn section(text: &mut String, command: &Command, parent: &str, level: usize) {
 }
 
 fn arguments(text: &mut String, command: &Command) {
-    let shown = |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str());
+    let shown = |arg: &&Arg| {
+        !arg.is_hide_set() && !arg.is_global_set() && !["help", "version"].contains(&arg.get_id().as_str())
+    };
     let rows: Vec<_> = command.get_arguments().filter(shown).map(row).collect();
     if !rows.is_empty() {
         let _ = write!(text, "| argument | meaning |\n| --- | --- |\n{}\n", rows.concat());

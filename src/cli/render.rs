@@ -9,7 +9,6 @@ use crate::run::prepare::prepare;
 use crate::stage::guest::seed;
 use crate::stage::install::{self, BUILD_KEY};
 use crate::stage::recipe::Wanted;
-use crate::store::Store;
 
 /// Arguments of `pipeline render`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +28,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 /// The answers of the selected images' distros, with a head line each where there are several.
 fn render(args: &Args) -> Result<String, Exit> {
     let (manifest, selected) = args.target.load()?;
-    let store = Store::peek(&args.store.folder());
+    let store = args.store.look()?;
     let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let nodes: Vec<_> = prepared.plan.nodes().map(|(_, node)| node).collect();

@@ -6,6 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, Report};
 
 use super::exit::Exit;
+use super::located::Located;
+use crate::report::ci::Ci;
+use crate::report::style::{Colour, Style};
 
 /// Width by default.
 const WIDTH: u16 = 100;
@@ -36,7 +39,12 @@ pub fn report_error(error: &dyn Diagnostic) {
     }
     // The frames of blank lines end with blanks, which every diff of a log would show.
     let lines = text.lines().map(str::trim_end);
-    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let mut text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    if Ci::detect(&|name| std::env::var(name).ok()) == Some(Ci::GitHub) {
+        let alone = if parts.is_empty() { Some(error) } else { None };
+        let annotated = parts.iter().copied().chain(alone);
+        text.extend(annotated.map(|part| Located::of(part).annotation()));
+    }
     // There is no one left to say that standard error is gone.
     let _ = io::stderr().write_all(text.as_bytes());
 }
@@ -63,12 +71,10 @@ pub fn note(text: &str) {
 }
 
 fn theme() -> GraphicalTheme {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stderr().is_terminal() && !is_dumb && !no_color {
-        GraphicalTheme::unicode()
-    } else {
-        GraphicalTheme::unicode_nocolor()
+    let style = Style::detect(io::stderr().is_terminal(), |name| std::env::var(name).ok());
+    match style.colour {
+        Colour::On => GraphicalTheme::unicode(),
+        Colour::Off => GraphicalTheme::unicode_nocolor(),
     }
 }
 

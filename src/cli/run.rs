@@ -1,15 +1,16 @@
 //! `pipeline run`: builds what is not built yet.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 
 use super::exit::Exit;
 use super::plan::{Format, Length, print};
-use super::report_error::{fail, report_error, talk};
+use super::report_error::{fail, note, out, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
@@ -24,6 +25,7 @@ use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
+use crate::run::outputs;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
@@ -52,7 +54,8 @@ pub struct Args {
     pub(super) rebuild: RebuildArgs,
     #[command(flatten)]
     pub(super) checks: CheckArgs,
-    /// Write the results of the checks to this file, as JUnit's XML
+    /// Write the results to this file, as JUnit's XML: a suite for each image, with its checks and with what kept it from
+    /// being built
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) junit: Option<PathBuf>,
     /// Nodes at once [default: as many as there are CPUs]
@@ -127,8 +130,8 @@ pub(super) fn run_scope(args: &Args, scope: Scope) -> Result<Exit, Exit> {
 
 fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let (manifest, selected) = args.target.load()?;
+    let wanted = wanted(&args.checks, &args.upload)?;
     let prepare = |store: &Store| {
-        let wanted = wanted(&args.checks, &args.upload);
         let mut prepared = args.rebuild.prepare(&manifest, &selected, store, wanted)?;
         if scope == Scope::Uploads {
             prepared.only_uploads().map_err(|error| refuse(&error))?;
@@ -137,7 +140,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     };
     let folder = args.store.folder();
     if args.dry_run {
-        let prepared = prepare(&Store::peek(&folder))?;
+        let prepared = prepare(&args.store.look()?)?;
         return print(&prepared, Format::Text, Length::Fitting).map(|()| Tally::default());
     }
     if let Some(path) = &args.junit {
@@ -155,7 +158,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     };
     let held = gate()?;
     let mut prepared = prepare(&store)?;
-    let warnings = preflight(&prepared).map_err(|error| refuse(&error))?;
+    let warnings = look_before(args, &manifest, &selected, &prepared, &store)?;
 
     let id = run_id();
     let logs = store.run_folder(&id);
@@ -215,11 +218,52 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     if let (Some(path), Some(summary)) = (&args.junit, &summary) {
         write_junit(path, summary)?;
     }
+    if let Some(summary) = &summary {
+        tell_programs(summary, args.show.is_text());
+    }
     result.map_err(|error| refuse(&error))
 }
 
+/// Paths of the images that are as the manifest has them, for what reads standard output; the summary as Markdown for GitHub.
+fn tell_programs(summary: &RunSummary, is_text: bool) {
+    // On a terminal the table has them.
+    if is_text && !std::io::stdout().is_terminal() {
+        summary
+            .good_images()
+            .for_each(|image| out(&format!("{}\n", image.path)));
+    }
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        if let Err(error) = file.and_then(|mut file| file.write_all(summary.markdown().as_bytes())) {
+            talk(&format!(
+                "warning: cannot write the step summary {}: {error}\n",
+                path.display()
+            ));
+        }
+    }
+}
+
+/// What can be found wrong before anything starts; gives warnings. A report has whatever was refused.
+fn look_before(
+    args: &Args,
+    manifest: &Manifest,
+    selected: &[usize],
+    prepared: &Prepared,
+    store: &Store,
+) -> Result<Vec<String>, Exit> {
+    let checked = preflight(prepared, store, &note);
+    if let (Err(error), Some(path)) = (&checked, &args.junit) {
+        let ids = selected.iter().filter_map(|&index| manifest.images.get(index));
+        let ids = ids.map(|image| image.id.as_str());
+        write_report(path, &junit::refused(ids, &error.to_string(), Timestamp::now()))?;
+    }
+    let mut warnings = checked.map_err(|error| refuse(&error))?;
+    warnings.extend(outputs::claim(manifest, selected, store));
+    Ok(warnings)
+}
+
 /// Makes sure, before an hour of work, that the file can be written after it.
-fn ready_for_junit(path: &Path) -> Result<(), Exit> {
+pub(super) fn ready_for_junit(path: &Path) -> Result<(), Exit> {
     let refused = |cause: &str| {
         fail(
             Exit::Usage,
@@ -235,8 +279,12 @@ fn ready_for_junit(path: &Path) -> Result<(), Exit> {
     }
 }
 
-fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
-    write_atomic(path, junit::render(summary).as_bytes()).map_err(|error| {
+pub(super) fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
+    write_report(path, &junit::render(summary))
+}
+
+fn write_report(path: &Path, xml: &str) -> Result<(), Exit> {
+    write_atomic(path, xml.as_bytes()).map_err(|error| {
         fail(
             Exit::Failed,
             miette::miette!("--junit {}: {error}", path.display()),
@@ -282,6 +330,7 @@ fn carry(
         attend: &shell::show,
         logs: &logs,
         pipeline: &manifest.name,
+        history: &prepared.plan.history,
         manifest: &path,
         accel: (&accel).into(),
         cpus: budget.cpus,
@@ -330,11 +379,16 @@ fn refuse(error: &RunError) -> Exit {
         | RunError::NotText { .. }
         | RunError::Output(_)
         | RunError::TooLarge(_)
+        | RunError::FileTooLarge { .. }
         | RunError::Store(_)
         | RunError::Sockets(_)
         | RunError::Signals(_) => Exit::Host,
         RunError::NotBuilt { .. } => Exit::Failed,
-        RunError::Secret(_) | RunError::Target(_) | RunError::NoTarget | RunError::Plan(_) => Exit::Usage,
+        RunError::Secret(_)
+        | RunError::Target(_)
+        | RunError::Medium(_)
+        | RunError::NoTarget
+        | RunError::Plan(_) => Exit::Usage,
     }
 }
 

@@ -157,8 +157,8 @@ pub(super) fn read(folder: &RunFolder) -> Run {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Exit {
-    let store = Store::peek(&args.store.folder());
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    let store = args.store.look()?;
     let manifest = args
         .manifest
         .as_ref()
@@ -180,7 +180,7 @@ pub fn run(args: &Args) -> Exit {
             "{:#}\n",
             serde_json::json!({ "version": 1, "runs": runs })
         ));
-        return Exit::Ok;
+        return Ok(Exit::Ok);
     }
     if runs.is_empty() {
         let any = all.is_empty();
@@ -189,7 +189,7 @@ pub fn run(args: &Args) -> Exit {
         } else {
             "no such run has left logs here\n"
         });
-        return Exit::Ok;
+        return Ok(Exit::Ok);
     }
     let mut table = Table::new(
         &[
@@ -217,7 +217,7 @@ pub fn run(args: &Args) -> Exit {
         ]);
     }
     out(&table.render(stdout_style(), stdout_width()));
-    Exit::Ok
+    Ok(Exit::Ok)
 }
 
 /// Why nodes failed, by run.

@@ -10,10 +10,10 @@ use super::show::ShowArgs;
 use crate::emit::Emitter;
 use crate::event::{EVENTS_VERSION, FailureInfo, NodeInfo, Outcome, What};
 use crate::host::cancel::Cancel;
-use crate::places::UploadError;
 use crate::report::summary::RunSummary;
 use crate::report::{self, Verbosity};
 use crate::run::signals::{self, Listening};
+use crate::verdict::Verdict;
 
 /// The work under way.
 pub struct Session {
@@ -67,23 +67,25 @@ impl Session {
         })
     }
 
-    /// Does one of the things. `well` tells how a success ended, and what is said of it.
+    /// Does one of the things. `is_cancelled` tells whether it only was asked to stop, `well` how a success ended, and what is said of it.
     ///
     /// # Errors
     /// What the work gives; it is reported already.
-    pub fn perform<T>(
+    pub fn perform<T, E: std::fmt::Display>(
         &self,
         node: &NodeInfo,
-        work: impl FnOnce(&Emitter) -> Result<T, UploadError>,
+        work: impl FnOnce(&Emitter) -> Result<T, E>,
+        is_cancelled: fn(&E) -> bool,
+        verdict: fn(&E) -> Verdict,
         well: impl FnOnce(&T) -> (Outcome, Option<String>),
-    ) -> Result<T, UploadError> {
+    ) -> Result<T, E> {
         let emit = self.emit.for_node(&node.id);
         emit.emit(What::NodeStarted);
         let started = Instant::now();
         let result = work(&emit);
         let (outcome, message) = match &result {
             Ok(done) => well(done),
-            Err(error) if error.is_cancelled() => (Outcome::Cancelled, None),
+            Err(error) if is_cancelled(error) => (Outcome::Cancelled, None),
             Err(error) => (Outcome::Failed, Some(error.to_string())),
         };
         emit.emit(What::NodeFinished {
@@ -92,7 +94,7 @@ impl Session {
             bytes: None,
             message,
             failure: result.as_ref().err().map(|error| FailureInfo {
-                verdict: error.verdict(),
+                verdict: verdict(error),
                 cause: error.to_string().lines().next().unwrap_or_default().to_owned(),
                 log: String::new(),
                 kept: false,
@@ -101,8 +103,8 @@ impl Session {
         result
     }
 
-    /// Waits until all is shown. True: it was asked to stop.
-    pub fn finish(self) -> bool {
+    /// Waits until all is shown. Tells whether it was asked to stop, and what was seen.
+    pub fn finish(self) -> (bool, Option<RunSummary>) {
         let Self {
             emit,
             cancel,
@@ -110,8 +112,7 @@ impl Session {
             reader,
         } = self;
         drop((listening, emit));
-        // The verb itself says what it would sum up.
-        drop(reader.join());
-        cancel.is_cancelled()
+        let summary = reader.join().ok();
+        (cancel.is_cancelled(), summary)
     }
 }

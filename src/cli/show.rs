@@ -1,5 +1,8 @@
 //! How verbs that take their time show what happens: options that they share.
 
+use clap_complete::ArgValueCandidates;
+
+use super::complete;
 use crate::report::{Format, Options, Progress, Verbosity};
 
 /// What goes to standard output, and what to standard error meanwhile.
@@ -9,7 +12,7 @@ pub struct ShowArgs {
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     pub format: OutputFormat,
     /// How to show progress on standard error [auto: bars on a terminal, plain lines elsewhere, none with --format json]
-    #[arg(long, value_name = "auto|bars|plain|none", default_value = "auto")]
+    #[arg(long, value_name = "auto|bars|plain|none", default_value = "auto", add = ArgValueCandidates::new(complete::progress))]
     pub progress: Progress,
 }
 

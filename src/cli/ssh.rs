@@ -5,6 +5,9 @@ mod kept;
 use std::path::Path;
 
 use super::attach::{Left, attach};
+use clap_complete::ArgValueCandidates;
+
+use super::complete;
 use super::exit::Exit;
 use super::report_error::{fail, out, report_error, talk};
 use super::table::{Table, stdout_style, stdout_width};
@@ -31,6 +34,7 @@ const SSH_FAILED: i32 = 255;
     --on-error=keep left is started again, and powered off when you leave it; what you do in it stays.")]
 pub struct Args {
     /// A node as in install/debian12, or a pattern that only one VM's node matches; may be left out where there is one VM
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     node: Option<String>,
     /// A command to run there instead of a shell
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "console")]
@@ -39,7 +43,7 @@ pub struct Args {
     #[arg(long)]
     console: bool,
     /// Only VMs of this run
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
     run: Option<String>,
     /// Print the VMs that can be entered, and enter none
     #[arg(long, conflicts_with_all = ["console", "command"])]
@@ -96,7 +100,7 @@ fn table(all: &[Found]) -> Table<'static> {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
-    let store = Store::peek(&args.store.folder());
+    let store = args.store.look()?;
     let all = find(&store, args)?;
     if args.list {
         if all.is_empty() {
@@ -120,6 +124,24 @@ fn find(store: &Store, args: &Args) -> Result<Vec<Found>, Exit> {
             .map_err(|cause| fail(Exit::Usage, miette::miette!("`{text}` is not a pattern: {cause}")))
     };
     let glob = args.node.as_deref().map(glob).transpose()?;
+    let mut found = all(store);
+    found.retain(|one| {
+        let node = one.node();
+        let subject = node.split_once('/').map_or(node, |(_, subject)| subject);
+        let fits = glob
+            .as_ref()
+            .is_none_or(|glob| glob.is_match(node) || glob.is_match(subject));
+        fits && args.run.as_deref().is_none_or(|run| run == one.run())
+    });
+    Ok(found)
+}
+
+/// The nodes whose VMs can be entered.
+pub(super) fn nodes(store: &Store) -> Vec<String> {
+    all(store).iter().map(|found| found.node().to_owned()).collect()
+}
+
+fn all(store: &Store) -> Vec<Found> {
     let scratch = store.root().join("scratch");
     let mut found = Vec::new();
     let mut runs = folders(&scratch);
@@ -137,15 +159,7 @@ fn find(store: &Store, args: &Args) -> Result<Vec<Found>, Exit> {
             found.push(Found::Kept(folder, Box::new(one)));
         }
     }
-    found.retain(|one| {
-        let node = one.node();
-        let subject = node.split_once('/').map_or(node, |(_, subject)| subject);
-        let fits = glob
-            .as_ref()
-            .is_none_or(|glob| glob.is_match(node) || glob.is_match(subject));
-        fits && args.run.as_deref().is_none_or(|run| run == one.run())
-    });
-    Ok(found)
+    found
 }
 
 fn folders(folder: &Path) -> Vec<String> {

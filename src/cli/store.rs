@@ -5,6 +5,9 @@ mod pin;
 mod target;
 mod verify;
 
+use clap_complete::ArgValueCandidates;
+
+use super::complete;
 use super::exit::Exit;
 use super::report_error::out;
 use super::show::OutputFormat;
@@ -36,7 +39,7 @@ enum Verb {
     #[command(after_help = "A run reads back what it builds from by itself, and rebuilds a damaged result.")]
     Verify {
         /// Results, as in install/debian12 or install/3f9a…; all when absent
-        #[arg(value_name = "RESULT")]
+        #[arg(value_name = "RESULT", add = ArgValueCandidates::new(complete::results))]
         results: Vec<String>,
         /// Take damaged ones out, so that the next run rebuilds them
         #[arg(long)]
@@ -51,7 +54,7 @@ enum Verb {
     /// Print the folder of a result, or of the store
     Path {
         /// A result, as in package/debian12-50G-base or install/3f9a…; the store itself when absent
-        #[arg(value_name = "RESULT")]
+        #[arg(value_name = "RESULT", add = ArgValueCandidates::new(complete::results))]
         result: Option<String>,
         #[command(flatten)]
         store: StoreArgs,
@@ -61,20 +64,16 @@ enum Verb {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     match &args.verb {
-        Verb::Ls { format, store } => ls::run(&peek(store), *format),
+        Verb::Ls { format, store } => ls::run(&store.look()?, *format),
         Verb::Verify {
             results,
             remove,
             store,
-        } => verify::run(&peek(store), results, *remove),
+        } => verify::run(&store.look()?, results, *remove),
         Verb::Pin(args) => pin::pin(args),
         Verb::Unpin(args) => pin::unpin(args),
-        Verb::Path { result, store } => path(&peek(store), result.as_deref()),
+        Verb::Path { result, store } => path(&store.look()?, result.as_deref()),
     }
-}
-
-fn peek(store: &StoreArgs) -> Store {
-    Store::peek(&store.folder())
 }
 
 fn path(store: &Store, result: Option<&str>) -> Result<Exit, Exit> {

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap_complete::ArgValueCandidates;
 use globset::GlobSet;
 
+use super::complete;
 use super::exit::Exit;
 use super::report_error::{fail, note};
 use crate::host::process::{shell_quote, withhold};
+use crate::manifest::ManifestErrors;
 use crate::manifest::load::{load_with, open};
 use crate::manifest::model::Manifest;
 use crate::manifest::overrides::Override;
@@ -33,7 +36,7 @@ pub struct DefineArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub struct ManifestArgs {
     /// The manifest: images.toml or, in Nickel, images.ncl
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", add = complete::manifests())]
     manifest: PathBuf,
     #[command(flatten)]
     define: DefineArgs,
@@ -45,16 +48,16 @@ pub struct Selection {
     #[command(flatten)]
     source: ManifestArgs,
     /// Images: ids or globs, as in 'debian12-50G-*', or terms, as in size=50G; all when absent
-    #[arg(value_name = "SELECTOR")]
+    #[arg(value_name = "SELECTOR", add = ArgValueCandidates::new(complete::images))]
     selectors: Vec<String>,
     /// Only images of this distro
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::distros))]
     distro: Vec<String>,
     /// Only images of this size
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", add = ArgValueCandidates::new(complete::sizes))]
     size: Vec<String>,
     /// Only images of this flavor
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::flavors))]
     flavor: Vec<String>,
 }
 
@@ -70,8 +73,23 @@ pub struct StoreArgs {
 #[derive(Debug, clap::Args)]
 pub struct UploadArgs {
     /// Publish the images to every [publish.…] place of the manifest too; UPLOAD=yes in the environment means the same
-    #[arg(long, env = "UPLOAD", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = UPLOAD, value_parser = yes_or_no)]
     pub upload: bool,
+}
+
+/// The variable that asks for publication.
+const UPLOAD: &str = "UPLOAD";
+
+/// A value of [`UPLOAD`]: a path, say, must not mean yes.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "true" | "on" | "1" => Ok(true),
+        "" | "no" | "n" | "false" | "off" | "0" => Ok(false),
+        _ => Err(
+            "the variable UPLOAD in the environment must be yes or no; set it to one of them, or unset it"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Which nodes to build whatever the store has.
@@ -79,7 +97,7 @@ pub struct UploadArgs {
 pub struct RebuildArgs {
     /// Build this again and what depends on it: a node as in install/debian12, an image, a pattern of either, or a term as in
     /// distro=debian12
-    #[arg(long, value_name = "SELECTOR")]
+    #[arg(long, value_name = "SELECTOR", add = ArgValueCandidates::new(complete::images_and_nodes))]
     rebuild: Vec<String>,
 }
 
@@ -87,16 +105,35 @@ pub struct RebuildArgs {
 #[derive(Debug, Default, clap::Args)]
 pub struct CheckArgs {
     /// Leave the checks out: images appear without having been booted (never to be published)
-    #[arg(long, conflicts_with = "upload")]
+    #[arg(long)]
     no_check: bool,
 }
 
 /// What is asked for beyond images in the output folder.
-pub fn wanted(checks: &CheckArgs, upload: &UploadArgs) -> Wanted {
-    Wanted {
+///
+/// # Errors
+/// [`Exit::Usage`], after saying so: what is not checked is not published.
+pub fn wanted(checks: &CheckArgs, upload: &UploadArgs) -> Result<Wanted, Exit> {
+    if checks.no_check && upload.upload {
+        let is_typed = std::env::args_os().any(|arg| arg == "--upload");
+        let (what, help) = if is_typed {
+            ("--upload", "leave one of them out")
+        } else {
+            (
+                "UPLOAD=yes in the environment",
+                "unset UPLOAD, or leave --no-check out",
+            )
+        };
+        let error = miette::miette!(
+            help = help,
+            "--no-check and {what} exclude each other: an image is checked before it is published"
+        );
+        return Err(fail(Exit::Usage, error));
+    }
+    Ok(Wanted {
         checks: !checks.no_check,
         upload: upload.upload,
-    }
+    })
 }
 
 impl DefineArgs {
@@ -116,6 +153,19 @@ impl ManifestArgs {
     /// As [`DefineArgs::load`].
     pub fn load(&self) -> Result<Manifest, Exit> {
         self.define.load(&self.manifest)
+    }
+
+    /// Loads it, and says nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn try_load(&self) -> Result<Manifest, ManifestErrors> {
+        load_with(&self.manifest, &self.define.define)
+    }
+
+    /// The manifest as the user named it.
+    pub fn path(&self) -> &Path {
+        &self.manifest
     }
 
     /// Reads, or evaluates, and checks it, and gives its data.
@@ -188,6 +238,29 @@ impl StoreArgs {
             return folder.clone();
         }
         default_store()
+    }
+
+    /// The store, to look into.
+    ///
+    /// # Errors
+    /// [`Exit::Host`], after saying why: a store that cannot be read must not look like an empty one.
+    pub fn look(&self) -> Result<Store, Exit> {
+        let folder = self.folder();
+        for part in ["", "results", "runs"].map(|part| folder.join(part)) {
+            if let Err(error) = part.read_dir()
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                let help =
+                    "read it as the user that it belongs to, or name another one: --store or PIPELINE_STORE";
+                let error = miette::miette!(
+                    help = help,
+                    "the store {} cannot be read: {error}",
+                    part.display()
+                );
+                return Err(fail(Exit::Host, error));
+            }
+        }
+        Ok(Store::peek(&folder))
     }
 }
 

@@ -72,6 +72,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let sent = session.perform(
         &file,
         |emit| send(args, &place, &metadata, &session.cancel, emit),
+        UploadError::is_cancelled,
+        UploadError::verdict,
         |(line, sent)| {
             let outcome = if *sent { Outcome::Built } else { Outcome::Present };
             (outcome, Some(line.url.clone()))

@@ -1,42 +1,77 @@
 //! `pipeline validate`.
 
-use std::io::Write;
-
-use crate::manifest::Manifest;
+use miette::Diagnostic;
+use serde_json::json;
 
 use super::exit::Exit;
-use super::report_error::report_error;
+use super::located::Located;
+use super::report_error::{out, report_error};
+use super::show::OutputFormat;
 use super::table::counted;
 use super::target::ManifestArgs;
+use crate::manifest::Manifest;
 
 /// Arguments of `pipeline validate`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pipeline validate images.toml\n  pipeline validate --strict images.toml\n  \
+    pipeline validate images.toml --format json | jq -r '.problems[] | \"\\(.file):\\(.line): \\(.message)\"'\n\n\
+    On GitHub (GITHUB_ACTIONS=true) every verb annotates the lines that are wrong."
+)]
 pub struct Args {
     #[command(flatten)]
     source: ManifestArgs,
     /// Print the id of every image instead of a summary, one a line
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     list: bool,
+    /// Exit with 2 on warnings too
+    #[arg(long)]
+    strict: bool,
+    /// How to print what is wrong: json is one object on standard output, with file, line and column of each mistake
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
-    let manifest = args.source.load()?;
+    let loaded = args.source.try_load();
+    let warned = loaded
+        .as_ref()
+        .is_ok_and(|manifest| !manifest.warnings.is_empty());
+    let exit = match &loaded {
+        Err(_) => Exit::Usage,
+        Ok(_) if warned && args.strict => Exit::Usage,
+        Ok(_) => Exit::Ok,
+    };
+    if args.format == OutputFormat::Json {
+        let problems: Vec<_> = match &loaded {
+            Ok(manifest) => manifest.warnings.iter().map(|one| Located::of(one)).collect(),
+            Err(errors) => errors.problems().iter().map(|one| Located::of(one)).collect(),
+        };
+        let images = loaded.as_ref().map_or(0, |manifest| manifest.images.len());
+        let all = json!({
+            "version": 1, "manifest": args.source.path(), "images": images, "problems": problems,
+        });
+        out(&format!("{all:#}\n"));
+        return Ok(exit);
+    }
+    let manifest = match loaded {
+        Ok(manifest) => manifest,
+        Err(errors) => {
+            report_error(&errors as &dyn Diagnostic);
+            return Ok(exit);
+        }
+    };
     for warning in &manifest.warnings {
         report_error(warning);
     }
-    let text = if args.list {
-        manifest
-            .images
-            .iter()
-            .map(|image| format!("{}\n", image.id))
-            .collect()
+    if args.list {
+        let ids = manifest.images.iter().map(|image| format!("{}\n", image.id));
+        out(&ids.collect::<String>());
     } else {
-        summary(&manifest)
-    };
-    // A closed pipe (`| head`) is no mistake of the manifest.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(Exit::Ok)
+        out(&summary(&manifest));
+    }
+    Ok(exit)
 }
 
 fn summary(manifest: &Manifest) -> String {

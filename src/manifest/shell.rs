@@ -53,7 +53,7 @@ fn refused(text: &str, options: &[&str]) -> Option<String> {
     let command = command.env("LC_ALL", "C.UTF-8").without("BASH_ENV").stdin(text);
     let mut last = Vec::new();
     let run = command.run(&Cancel::default(), Some(LIMIT), &mut |_, line| {
-        last.push(line.to_owned())
+        last.push(line.to_owned());
     });
     match run {
         // 2 is bash's code for scripts that it cannot read.

@@ -15,8 +15,10 @@ use crate::digest::Algorithm;
 /// A plan: nodes in a directed graph, edges from what is needed to what needs it.
 #[derive(Clone, Debug)]
 pub struct Plan<W> {
-    /// Name of the pipeline: what "last built" is remembered under.
+    /// Name of the pipeline.
     pub pipeline: String,
+    /// What "last built" is remembered under.
+    pub history: String,
     /// The selected images in manifest order.
     pub images: Vec<PlannedImage>,
     nodes: Nodes<W>,
@@ -164,9 +166,10 @@ impl<W> Nodes<W> {
     }
 
     /// The plan with these nodes.
-    pub fn into_plan(self, pipeline: &str, images: Vec<PlannedImage>) -> Plan<W> {
+    pub fn into_plan(self, pipeline: &str, history: String, images: Vec<PlannedImage>) -> Plan<W> {
         Plan {
             pipeline: pipeline.to_owned(),
+            history,
             images,
             nodes: self,
         }

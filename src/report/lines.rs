@@ -21,6 +21,9 @@ const TELL_AFTER: Duration = Duration::from_secs(10);
 /// or when it moved at all within this time, so that something slow does not look dead.
 const TELL_SLOW: Duration = Duration::from_secs(60);
 
+/// Nodes that a heartbeat names.
+const BEATING: usize = 4;
+
 /// Turns events into lines.
 #[derive(Debug)]
 pub struct Lines {
@@ -132,6 +135,26 @@ impl Lines {
             .into_iter()
             .chain(lines.map(|line| format!("{:9}  {line}", "").trim_end().to_owned()))
             .collect()
+    }
+
+    /// What goes on, for a long silence; none where nothing runs.
+    pub fn heartbeat(&self, board: &Board, now: Timestamp) -> Option<String> {
+        let running = board.nodes.iter().filter_map(|node| match &node.state {
+            State::Running(work) => {
+                let phase = work.phase.as_deref().unwrap_or("started");
+                let time = show_seconds(since(work.since, now).as_secs_f64());
+                Some(format!("{}: {phase} ({time})", node.title()))
+            }
+            _ => None,
+        });
+        let mut running: Vec<_> = running.collect();
+        let more = running.len().saturating_sub(BEATING);
+        running.truncate(BEATING);
+        if more > 0 {
+            running.push(format!("and {more} more"));
+        }
+        let clock = now.to_zoned(self.zone.clone()).strftime("%H:%M:%S");
+        (!running.is_empty()).then(|| format!("{clock} still running: {}", running.join("; ")))
     }
 
     fn run_started(&self, at: Timestamp, run: &str, folder: &str, nodes: &[NodeInfo]) -> Vec<String> {

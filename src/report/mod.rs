@@ -4,6 +4,7 @@
 mod bars;
 pub mod board;
 mod causes;
+pub mod ci;
 pub mod journal;
 pub mod json;
 pub mod junit;
@@ -20,14 +21,16 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::event::{Event, What};
 use crate::host::terminal;
 use crate::report::bars::Bars;
 use crate::report::board::Board;
+use crate::report::ci::Ci;
 use crate::report::journal::Journal;
 use crate::report::lines::Lines;
 use crate::report::style::Style;
@@ -35,6 +38,8 @@ use crate::report::summary::RunSummary;
 
 /// How often bars are drawn: often enough for a clock and a spinner, seldom enough for a slow line.
 const REDRAW: Duration = Duration::from_millis(125);
+/// The usual [`Options::heartbeat`]: CI systems end jobs that are silent.
+const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// What is shown while a run goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +103,10 @@ pub struct Options {
     pub style: Style,
     /// Clock of the plain lines.
     pub zone: TimeZone,
+    /// The CI system whose log the plain lines are in, where it is one that folds.
+    pub ci: Option<Ci>,
+    /// After how long a silence plain lines say that the run goes on.
+    pub heartbeat: Duration,
     /// Where plain lines go. (Bars always go to standard error.)
     pub out: Box<dyn Write + Send>,
     /// Where events go as JSON, where they are wanted.
@@ -135,11 +144,14 @@ impl Options {
             (Progress::Auto, Format::Text, false) => Progress::Plain,
             (asked, _, _) => asked,
         };
+        let ci = Ci::detect(&env);
         let stdout = || -> Box<dyn Write + Send> { Box::new(std::io::stdout()) };
         Self {
             progress,
             verbosity,
             style: Style::detect(terminal, env),
+            ci,
+            heartbeat: HEARTBEAT,
             zone: TimeZone::system(),
             out: Box::new(std::io::stderr()),
             events: (format == Format::Json).then(stdout),
@@ -157,6 +169,7 @@ pub fn run(receiver: &Receiver<Event>, options: Options) -> RunSummary {
             Ok(event) => {
                 let last = matches!(event.what, What::RunFinished { .. });
                 reporter.take(&event);
+                reporter.beat();
                 if last {
                     break;
                 }
@@ -176,6 +189,10 @@ struct Reporter {
     journal: Option<Journal>,
     /// What could not be shown while the terminal was lent.
     held: Vec<Event>,
+    ci: Option<Ci>,
+    heartbeat: Duration,
+    /// When a plain line was last written.
+    said: Instant,
 }
 
 enum Screen {
@@ -191,6 +208,8 @@ impl Reporter {
             verbosity,
             style,
             zone,
+            ci,
+            heartbeat,
             out,
             events,
             journal,
@@ -206,6 +225,9 @@ impl Reporter {
             events,
             journal: journal.map(Journal::create),
             held: Vec::new(),
+            ci,
+            heartbeat,
+            said: Instant::now(),
         }
     }
 
@@ -261,8 +283,17 @@ impl Reporter {
         match &mut self.screen {
             Screen::Bars(bars) => bars.event(&self.board, event),
             Screen::Lines(lines, out) => {
+                // What is no run is short, and has no summary.
+                let ci = self.ci.filter(|_| !self.board.folder.is_empty());
+                if let (Some(ci), What::RunStarted { run, .. }) = (ci, &event.what) {
+                    write_line(out, &ci.open(&format!("run {run}"), event.at));
+                }
                 for line in lines.event(&self.board, event) {
                     write_line(out, &line);
+                    self.said = Instant::now();
+                }
+                if let (Some(ci), What::RunFinished { .. }) = (ci, &event.what) {
+                    write_line(out, &ci.close(event.at));
                 }
             }
             Screen::Dark => {}
@@ -276,6 +307,19 @@ impl Reporter {
         self.show_held();
         if let Screen::Bars(bars) = &mut self.screen {
             bars.draw(&self.board);
+        }
+        self.beat();
+    }
+
+    /// Says what goes on where nothing was said for long.
+    fn beat(&mut self) {
+        if let Screen::Lines(lines, out) = &mut self.screen
+            && self.said.elapsed() >= self.heartbeat
+        {
+            if let Some(line) = lines.heartbeat(&self.board, Timestamp::now()) {
+                write_line(out, &line);
+            }
+            self.said = Instant::now();
         }
     }
 

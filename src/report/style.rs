@@ -1,5 +1,7 @@
 //! Colours, characters and widths of text on a screen. Knows nothing of events.
 
+use std::sync::OnceLock;
+
 use unicode_width::UnicodeWidthChar as _;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -10,6 +12,22 @@ pub struct Style {
     pub colour: Colour,
     /// Which characters are used.
     pub glyphs: Glyphs,
+}
+
+/// When colours are used, as the user says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+static CHOICE: OnceLock<Choice> = OnceLock::new();
+
+/// Decides for this process; only the first decision counts.
+pub fn choose(choice: Choice) {
+    let _ = CHOICE.set(choice);
 }
 
 /// Whether colours are used.
@@ -55,11 +73,19 @@ impl Style {
         glyphs: Glyphs::Ascii,
     };
 
-    /// The style for a stream: colours on a terminal unless `NO_COLOR` is set (<https://no-color.org>), characters
-    /// by the locale's character set (POSIX: `LC_ALL` over `LC_CTYPE` over `LANG`).
+    /// The style for a stream: colours as [`choose`] says; else not where `NO_COLOR` is set (<https://no-color.org>), always
+    /// where `FORCE_COLOR` or `CLICOLOR_FORCE` is (<https://force-color.org>), and on terminals. Characters by the locale's
+    /// character set (POSIX: `LC_ALL` over `LC_CTYPE` over `LANG`).
     pub fn detect(terminal: bool, env: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
-        let plain = !terminal || set("NO_COLOR").is_some() || set("TERM").is_none_or(|term| term == "dumb");
+        let forced = |name: &str| set(name).is_some_and(|value| value != "0");
+        let plain = match CHOICE.get().copied().unwrap_or_default() {
+            Choice::Always => false,
+            Choice::Never => true,
+            Choice::Auto if set("NO_COLOR").is_some() => true,
+            Choice::Auto if forced("FORCE_COLOR") || forced("CLICOLOR_FORCE") => false,
+            Choice::Auto => !terminal || set("TERM").is_none_or(|term| term == "dumb"),
+        };
         let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
         let utf8 = locale.is_some_and(|locale| {
             let locale = locale.to_ascii_lowercase();
@@ -237,6 +263,14 @@ mod tests {
         assert_eq!(Style::detect(true, env(consent)), Style::PLAIN);
         let locale = &[("LC_ALL", "C"), ("LANG", "fr_FR.UTF-8")];
         assert_eq!(Style::detect(true, env(locale)).glyphs, Glyphs::Ascii);
+        let forced = &[("FORCE_COLOR", "1"), ("TERM", "dumb")];
+        assert_eq!(Style::detect(false, env(forced)).colour, Colour::On);
+        let both = &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")];
+        assert_eq!(Style::detect(false, env(both)).colour, Colour::Off);
+        assert_eq!(
+            Style::detect(false, env(&[("FORCE_COLOR", "0")])).colour,
+            Colour::Off
+        );
         assert_eq!(RICH.paint(Role::Good, "ok"), "\u{1b}[32mok\u{1b}[0m");
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::event::{CheckOutcome, ImageInfo, Outcome, WantedImage};
 use crate::host::process::shell_quote;
 use crate::report::causes;
-use crate::report::node::{Node, State};
+use crate::report::node::{Done, Node, State};
 use crate::report::style::{Role, Style, columns, pad};
 use crate::size::{ByteSize, show_seconds};
 
@@ -85,6 +85,55 @@ impl RunSummary {
         }
         lines.extend(self.next_step());
         lines.join("\n") + "\n"
+    }
+
+    /// The images that are in the output folder as the manifest has them: not those that an earlier run left there and this one
+    /// could not replace.
+    pub fn good_images(&self) -> impl Iterator<Item = &ImageInfo> {
+        let bad: Vec<_> = self
+            .ended_badly()
+            .map(|(node, _)| node.info.subject.as_str())
+            .collect();
+        self.images
+            .iter()
+            .filter(move |image| !bad.contains(&image.id.as_str()))
+    }
+
+    /// The same for a page: which images there are, and what failed.
+    pub fn markdown(&self) -> String {
+        let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+        let mut text = format!("### {}\n\n", self.totals(Style::PLAIN));
+        let images: Vec<_> = self.good_images().collect();
+        if !images.is_empty() {
+            text += "| image | size | disk | | file |\n| --- | --- | --- | --- | --- |\n";
+        }
+        for image in images {
+            text += &format!(
+                "| {} | {} | {} | {} | `{}` |\n",
+                cell(&image.id),
+                ByteSize(image.bytes),
+                ByteSize(image.disk_bytes),
+                if image.built { "new" } else { "unchanged" },
+                cell(&image.path),
+            );
+        }
+        for (node, done) in self.ended_badly() {
+            if done.outcome == Outcome::Failed {
+                let message = done.message.as_deref().unwrap_or_default().replace("```", "~~~");
+                text += &format!("\n**{}** failed:\n\n```\n{message}\n```\n", node.title());
+            }
+        }
+        text + "\n"
+    }
+
+    fn ended_badly(&self) -> impl Iterator<Item = (&Node, &Done)> {
+        self.nodes.iter().filter_map(|node| match &node.state {
+            State::Done(done) => match done.outcome {
+                Outcome::Failed | Outcome::Skipped | Outcome::Cancelled => Some((node, done)),
+                Outcome::Built | Outcome::Shared | Outcome::Present => None,
+            },
+            _ => None,
+        })
     }
 
     fn images_table(&self, style: Style, lines: &mut Vec<String>) {

@@ -54,7 +54,7 @@ pub(super) fn probe(prepared: &Prepared, say: &dyn Fn(&str)) -> Vec<(Finding, Ve
         loop {
             match answers.recv_timeout(LONG) {
                 Ok((findings, ids)) => {
-                    found.extend(findings.into_iter().map(|finding| (finding, ids.clone())))
+                    found.extend(findings.into_iter().map(|finding| (finding, ids.clone())));
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return found,
                 Err(mpsc::RecvTimeoutError::Timeout) if has_said => {}

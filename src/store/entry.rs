@@ -15,7 +15,7 @@ use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
 use crate::host::fs::FsError;
 
-/// Format revision of `entry.json`; an entry of another revision counts as absent.
+/// Format revision of `entry.json`; an entry of another revision counts as absent, and is left alone.
 const VERSION: u32 = 1;
 /// Name of the record in its folder.
 pub(super) const RECORD: &str = "entry.json";
@@ -36,6 +36,19 @@ struct Seen {
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
+}
+
+/// What is read of a record of whatever version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// The format of a result that another version of the program made.
+pub(super) fn other_version(folder: &Path) -> Option<u32> {
+    let text = fs::read(folder.join(RECORD)).ok()?;
+    let found: Versioned = serde_json::from_slice(&text).ok()?;
+    (found.version != VERSION).then_some(found.version)
 }
 
 /// A file of a result.

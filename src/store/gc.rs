@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::inventory::{Inventory, KeptFolder, RunFolder, Stored};
+use super::inventory::{Condition, Inventory, KeptFolder, RunFolder, Stored};
 use super::lease::Address;
 use super::{Store, StoreError, pins, slot};
 use crate::host::cancel::Cancel;
@@ -36,12 +36,15 @@ const FRESH: Duration = Duration::from_secs(24 * 3600);
 /// What is to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Logs of all but so many runs of each pipeline, and results that none of those needs; what they need stays.
+    /// Logs of all but so many runs of each manifest, and results that none of those needs; what they need stays, and so do
+    /// the newest run of all images and the last good result of each image.
     pub keep_runs: Option<usize>,
     /// What was not used since then.
     pub unused_since: Option<Timestamp>,
     /// After that the least recently used results, until the results take no more than this, in bytes.
     pub max_bytes: Option<u64>,
+    /// Results in the format of another version of the program, which stay otherwise.
+    pub other_versions: bool,
 }
 
 /// Why something goes.
@@ -49,6 +52,8 @@ pub struct Policy {
 pub enum Why {
     /// Its record or its files are not whole: no run would take it.
     Broken,
+    /// Another version of the program made it.
+    Other,
     /// No kept run needs it.
     Unneeded,
     /// It was not used for long.
@@ -67,6 +72,8 @@ pub struct Doomed {
     pub kept: Vec<KeptFolder>,
     /// Bytes by which the rest is still larger than was asked for: all of that is needed.
     pub over: u64,
+    /// How many results of another version's format are left alone.
+    pub others: usize,
 }
 
 impl Doomed {
@@ -108,18 +115,25 @@ pub fn select(inventory: &Inventory, policy: Policy) -> Doomed {
     if policy.keep_runs.is_some() {
         held.extend(&of_kept_runs);
     }
+    let is_good =
+        |result: &Stored| policy.keep_runs != Some(0) && inventory.last_good.contains(&result.address);
 
     let why = |result: &Stored| match policy {
-        _ if !result.whole => Some(Why::Broken),
+        _ if result.condition == Condition::Broken => Some(Why::Broken),
+        _ if result.condition == Condition::Other => policy.other_versions.then_some(Why::Other),
         Policy {
             keep_runs: Some(_), ..
-        } if !of_kept_runs.contains(&result.address) => Some(Why::Unneeded),
+        } if !of_kept_runs.contains(&result.address) && !is_good(result) => Some(Why::Unneeded),
         Policy {
             unused_since: Some(since),
             ..
         } if result.used < since => Some(Why::Unused),
         _ => None,
     };
+    let others = inventory
+        .results
+        .iter()
+        .filter(|result| result.condition == Condition::Other);
     let free = inventory
         .results
         .iter()
@@ -133,7 +147,8 @@ pub fn select(inventory: &Inventory, policy: Policy) -> Doomed {
         let gone: u64 = results.iter().map(|(result, _)| result.own_bytes).sum();
         let mut left = inventory.result_bytes() - gone;
         // The least recently used are first.
-        for result in free.filter(|result| why(result).is_none()) {
+        let ours = free.filter(|result| result.condition != Condition::Other);
+        for result in ours.filter(|result| why(result).is_none()) {
             if left <= most {
                 break;
             }
@@ -147,6 +162,7 @@ pub fn select(inventory: &Inventory, policy: Policy) -> Doomed {
         runs: old_runs.into_iter().cloned().collect(),
         kept,
         over,
+        others: if policy.other_versions { 0 } else { others.count() },
     }
 }
 
@@ -154,15 +170,25 @@ fn results_of(run: &RunFolder) -> impl Iterator<Item = &Address> {
     run.needs.iter().flat_map(|needs| &needs.results)
 }
 
-/// The runs that stay and those that go. What says of no pipeline that it is its run (a `pipeline boot`) is
-/// counted as of one.
+/// The runs that stay and those that go. What says of no manifest that it is its run (a `pipeline boot`) is
+/// counted as of one. A run of some images makes none of all images old.
 fn part_runs(inventory: &Inventory, policy: Policy) -> (Vec<&RunFolder>, Vec<&RunFolder>) {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, bool), usize> = BTreeMap::new();
     inventory.runs.iter().partition(|run| {
-        let pipeline = run.needs.as_ref().map_or("", |needs| needs.pipeline.as_str());
-        let number = seen.entry(pipeline).or_default();
+        let (history, whole) = match &run.needs {
+            // Older versions noted the name of the pipeline alone.
+            Some(needs) if needs.history.is_empty() => (needs.pipeline.as_str(), false),
+            Some(needs) => (needs.history.as_str(), needs.whole.is_some()),
+            None => ("", false),
+        };
+        let number = seen.entry((history, false)).or_default();
         *number += 1;
-        let within = policy.keep_runs.is_none_or(|count| *number <= count);
+        let mut within = policy.keep_runs.is_none_or(|count| *number <= count);
+        if whole {
+            let wholes = seen.entry((history, true)).or_default();
+            *wholes += 1;
+            within |= *wholes == 1 && policy.keep_runs.is_some_and(|count| count > 0);
+        }
         let young = policy.unused_since.is_none_or(|since| run.changed >= since);
         let pinned = inventory.pins.contains_key(&pins::of_run(&run.id));
         run.running || pinned || (within && young)
@@ -187,8 +213,7 @@ impl Store {
         let doomed = select(&inventory, policy);
         let mut away = Vec::new();
         for (result, _) in &doomed.results {
-            let Address { stage, key } = &result.address;
-            away.extend(self.put_away(&self.result_folder(stage, key))?);
+            away.extend(self.put_away(&result.path)?);
         }
         for folder in doomed
             .runs
@@ -318,158 +343,4 @@ fn read_all(folder: &Path, text: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::lease::Needs;
-    use super::super::{Claim, Scratch};
-    use super::*;
-
-    fn address(name: &str) -> Address {
-        Address::new("size", name)
-    }
-
-    fn build(store: &Store, scratch: &Scratch, name: &str) {
-        let cancel = Cancel::default();
-        let claim = store.claim("size", name, scratch, false, &cancel, &mut || {});
-        let Claim::Miss(slot) = claim.unwrap() else {
-            panic!("nothing was built yet")
-        };
-        fs::write(slot.path("disk"), vec![7; 8192]).unwrap();
-        slot.commit(json!({}), json!({}), &cancel).unwrap();
-    }
-
-    fn declare(store: &Store, run: &str, names: &[&str]) {
-        let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
-        let needs = Needs {
-            pipeline: "p".to_owned(),
-            results: names.iter().map(|name| address(name)).collect(),
-        };
-        store.declare(&gate, run, &needs).unwrap();
-    }
-
-    fn collect(store: &Store, policy: Policy) -> Vec<String> {
-        let doomed = store
-            .collect(policy, &Cancel::default(), &mut || {}, &mut |_| {})
-            .unwrap();
-        let mut names: Vec<_> = doomed
-            .results
-            .into_iter()
-            .map(|(result, _)| result.address.key)
-            .collect();
-        names.sort();
-        names
-    }
-
-    /// Three results: one that a living run needs, one that is pinned, one that is free to go.
-    #[test]
-    fn what_a_living_run_or_a_pin_needs_stays_whatever_is_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let living = store.scratch("1-living").unwrap();
-        for name in ["needed", "pinned", "free"] {
-            build(&store, &living, name);
-        }
-        declare(&store, "1-living", &["needed", "tocome"]);
-        let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
-        store.pin(&gate, "mine", &[address("pinned")].into()).unwrap();
-        drop(gate);
-        let all = Policy {
-            max_bytes: Some(0),
-            keep_runs: Some(0),
-            unused_since: Some(Timestamp::MAX),
-        };
-        assert_eq!(collect(&store, all), ["free"]);
-        assert!(store.lookup("size", "needed").is_some() && store.lookup("size", "pinned").is_some());
-        assert_eq!(store.runs().len(), 1, "logs of a living run stay");
-        assert!(store.unpin("mine").unwrap() && !store.unpin("mine").unwrap());
-        drop(living);
-        assert_eq!(collect(&store, all), ["needed", "pinned"]);
-        assert!(
-            store.runs().is_empty()
-                && fs::read_dir(folder.path().join("scratch"))
-                    .unwrap()
-                    .next()
-                    .is_none()
-        );
-    }
-
-    #[test]
-    fn the_least_recently_used_go_first_and_kept_runs_hold_what_they_need() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let scratch = store.scratch("9-build").unwrap();
-        for (name, age) in [("a", 30), ("b", 20), ("c", 10)] {
-            build(&store, &scratch, name);
-            let record = store.result_folder("size", name).join("entry.json");
-            let used = SystemTime::now() - Duration::from_secs(age * 3600);
-            fs::File::open(record).unwrap().set_modified(used).unwrap();
-        }
-        drop(scratch);
-        let each = store.results()[0].own_bytes;
-        assert!(each >= 8192);
-        declare(&store, "1-old", &["b"]);
-        declare(&store, "2-new", &["a"]);
-        let order: Vec<_> = store
-            .results()
-            .into_iter()
-            .map(|result| result.address.key)
-            .collect();
-        assert_eq!(order, ["c", "b", "a"], "declaring is using");
-        let room = |bytes| Policy {
-            max_bytes: Some(bytes),
-            ..Policy::default()
-        };
-        let plan = select(&store.inventory(), room(each));
-        assert_eq!(plan.results.len(), 2);
-        let kept = Policy {
-            keep_runs: Some(1),
-            ..room(0)
-        };
-        let plan = select(&store.inventory(), kept);
-        assert_eq!((plan.results.len(), plan.runs.len(), plan.over), (2, 1, each));
-        assert_eq!(collect(&store, room(each)), ["b", "c"]);
-    }
-
-    /// Whoever looks up and declares under the gate finds afterwards what it found before.
-    #[test]
-    fn a_run_that_starts_during_clean_ups_keeps_what_it_saw() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let everything = Policy {
-                    max_bytes: Some(0),
-                    keep_runs: Some(0),
-                    ..Policy::default()
-                };
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    collect(&store, everything);
-                }
-            });
-            let mut seen = 0;
-            for round in 0..40 {
-                let run = format!("{round}-run");
-                let scratch = store.scratch(&run).unwrap();
-                if store.lookup("size", "x").is_none() {
-                    declare(&store, &run, &["x"]);
-                    build(&store, &scratch, "x");
-                }
-                let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
-                let there = store.lookup("size", "x").is_some();
-                let needs = Needs {
-                    pipeline: "p".to_owned(),
-                    results: [address("x")].into(),
-                };
-                store.declare(&gate, &run, &needs).unwrap();
-                drop(gate);
-                std::thread::sleep(Duration::from_millis(2));
-                seen += usize::from(there);
-                assert_eq!(store.lookup("size", "x").is_some(), there, "round {round}");
-            }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(seen > 0);
-        });
-    }
-}
+mod tests;

@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
-use super::entry::{Entry, RECORD};
+use super::entry::{Entry, RECORD, other_version};
 use super::lease::{Address, Needs, needs_in};
-use super::{Store, kept};
+use super::{OWN_VERSION, Store, kept};
 
 /// A result, as it lies there.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +26,21 @@ pub struct Stored {
     pub created: Option<Timestamp>,
     /// When a run last needed it.
     pub used: Timestamp,
-    /// Whether its record can be read and its files have their sizes.
-    pub whole: bool,
+    pub condition: Condition,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// Whether a run could take a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Its record can be read, and its files have their sizes.
+    Whole,
+    /// No: something is missing or has another size.
+    Broken,
+    /// Another version of the program made it, in a format of its own. It is not ours to judge, or to remove unasked.
+    Other,
 }
 
 /// The folder of a run, or of a `pipeline boot`.
@@ -69,6 +83,8 @@ pub struct Inventory {
     pub kept: Vec<KeptFolder>,
     /// Pins by name, with what they hold.
     pub pins: BTreeMap<String, BTreeSet<Address>>,
+    /// The last good results of the images of every manifest that is still there.
+    pub last_good: BTreeSet<Address>,
 }
 
 impl Inventory {
@@ -87,12 +103,44 @@ impl Inventory {
 impl Store {
     /// Looks at everything.
     pub fn inventory(&self) -> Inventory {
+        let runs = self.runs();
         Inventory {
             results: self.results(),
-            runs: self.runs(),
+            last_good: self.last_good(&runs),
             kept: kept::folders_of(self),
             pins: self.pins(),
+            runs,
         }
+    }
+
+    /// What was last built for each image of each manifest. Which images a manifest has, its newest run of all of them tells;
+    /// without one, all that was built for it counts.
+    fn last_good(&self, runs: &[RunFolder]) -> BTreeSet<Address> {
+        let mut manifests: BTreeMap<&str, Option<&BTreeSet<String>>> = BTreeMap::new();
+        // The newest are first.
+        for needs in runs.iter().filter_map(|run| run.needs.as_ref()) {
+            if needs.manifest.as_ref().is_some_and(|path| path.exists()) {
+                let known = manifests.entry(&needs.history).or_default();
+                *known = known.or(needs.whole.as_ref());
+            }
+        }
+        let mut good = BTreeSet::new();
+        for (history, nodes) in manifests {
+            for (stage, folder) in folders(&self.root.join("latest").join(history)) {
+                for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+                    let name = file.file_name().to_string_lossy().into_owned();
+                    let Some(subject) = name.strip_suffix(".json") else {
+                        continue;
+                    };
+                    if nodes.is_none_or(|nodes| nodes.contains(&format!("{stage}/{subject}")))
+                        && let Some(latest) = self.latest(history, &stage, subject)
+                    {
+                        good.insert(Address::new(&stage, &latest.key));
+                    }
+                }
+            }
+        }
+        good
     }
 
     /// The results, least recently used first.
@@ -100,7 +148,8 @@ impl Store {
         let stages = folders(&self.root.join("results"));
         let all = stages.iter().flat_map(|(stage, path)| {
             let keys = folders(path).into_iter();
-            keys.filter_map(move |(key, path)| {
+            keys.filter_map(move |(name, path)| {
+                let key = name.strip_suffix(OWN_VERSION).unwrap_or(&name);
                 let address = format!("{stage}/{key}").parse().ok()?;
                 Some(stored(address, &path))
             })
@@ -145,7 +194,12 @@ fn stored(address: Address, path: &Path) -> Stored {
         own_bytes: own_bytes(path),
         created: entry.as_ref().map(|entry| entry.latest().created),
         used,
-        whole: entry.is_some_and(|entry| entry.is_whole()),
+        condition: match &entry {
+            Some(entry) if entry.is_whole() => Condition::Whole,
+            None if other_version(path).is_some() => Condition::Other,
+            _ => Condition::Broken,
+        },
+        path: path.to_owned(),
         address,
     }
 }

@@ -24,8 +24,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fs`].
     pub fn hold_for_kept(&self, folder: &Path, results: BTreeSet<Address>) -> Result<(), StoreError> {
-        let pipeline = String::new();
-        write_needs(folder, &Needs { pipeline, results })
+        let needs = Needs {
+            results,
+            ..Needs::default()
+        };
+        write_needs(folder, &needs)
     }
 
     /// Claims a kept machine; nothing when it is in use.

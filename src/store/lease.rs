@@ -2,7 +2,7 @@
 //! locks; nothing of what makes a run need a result.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 use std::{fmt, fs};
@@ -39,6 +39,15 @@ pub struct AddressError(String);
 pub struct Needs {
     /// Name of the pipeline.
     pub pipeline: String,
+    /// Its manifest, absolute; absent for what has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PathBuf>,
+    /// What its results are remembered under; empty for what has no manifest.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub history: String,
+    /// Of a run of all images the ids of all its nodes; absent for a run of some of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<BTreeSet<String>>,
     /// Every result that it takes from the store or builds.
     pub results: BTreeSet<Address>,
 }

@@ -5,7 +5,7 @@
 //! STORE/CACHEDIR.TAG                    so that backups leave it out (bford.info/cachedir)
 //! STORE/results/<stage>/<key>/          entry.json and the files it lists; whole or absent, never half;
 //!                                       read-back.json: when they were last read and found as written
-//! STORE/latest/<pipeline>/<stage>/<subject>.json   the key last built for a subject: reasons and expected times
+//! STORE/latest/<history>/<stage>/<subject>.json    the key last built for a subject of a manifest: reasons, times, what stays
 //! STORE/locks/<stage>-<key>.lock        held while a node is being built
 //! STORE/scratch/<run>/                  work in progress; removed when its run is gone
 //! STORE/runs/<run>/                     events.jsonl, logs, what it needs; boot-… of a `pipeline boot`: logs only
@@ -29,13 +29,14 @@ mod secret;
 mod slot;
 mod texts;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use attempts::Attempt;
 pub use entry::{Entry, Latest};
 pub use error::StoreError;
-pub use inventory::{Inventory, KeptFolder, RunFolder, Stored};
+pub use inventory::{Condition, Inventory, KeptFolder, RunFolder, Stored};
 pub use lease::{Address, Gate, Needs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,9 @@ use crate::host::{fs as host_fs, namespace};
 /// The signature line that the CACHEDIR.TAG convention asks for.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # Results of pipeline, addressed by key. Safe to delete: the next run builds what it needs again.\n";
+
+/// Behind the key in the name of a result whose usual place is taken by one of another format.
+const OWN_VERSION: &str = ".own";
 
 /// An open store.
 #[derive(Clone, Debug)]
@@ -95,8 +99,13 @@ impl Store {
         self.root.join("runs").join(run)
     }
 
+    /// The folder of a result of this version's format. Where one of another format has the usual place, it stays there.
     fn result_folder(&self, stage: &str, key: &str) -> PathBuf {
-        self.root.join("results").join(stage).join(key)
+        let usual = self.root.join("results").join(stage).join(key);
+        match entry::other_version(&usual) {
+            Some(_) => usual.with_file_name(format!("{key}{OWN_VERSION}")),
+            None => usual,
+        }
     }
 
     /// The result of this key, if it is there. Checks that its files exist with their sizes; [`Entry::verify`] checks
@@ -105,20 +114,24 @@ impl Store {
         Entry::load(&self.result_folder(stage, key)).filter(Entry::is_whole)
     }
 
-    /// What was last built for a subject.
-    pub fn latest(&self, pipeline: &str, stage: &str, subject: &str) -> Option<Latest> {
-        let text = fs::read(self.latest_path(pipeline, stage, subject)).ok()?;
-        serde_json::from_slice(&text).ok()
+    /// What was last built for a subject, as remembered under this name. Older versions had names without the digest of the
+    /// manifest's path.
+    pub fn latest(&self, history: &str, stage: &str, subject: &str) -> Option<Latest> {
+        histories(history).find_map(|name| {
+            let text = fs::read(self.latest_path(name, stage, subject)).ok()?;
+            serde_json::from_slice(&text).ok()
+        })
     }
 
-    /// What was last built by a stage for each subject of a pipeline.
-    pub fn latest_of(&self, pipeline: &str, stage: &str) -> Vec<(String, Latest)> {
-        let folder = self.root.join("latest").join(pipeline).join(stage);
-        let files = fs::read_dir(folder).into_iter().flatten().flatten();
-        let subjects =
-            files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned()));
-        let latest = |subject: String| Some((subject.clone(), self.latest(pipeline, stage, &subject)?));
-        subjects.filter_map(latest).collect()
+    /// What was last built by a stage for each subject, as remembered under this name.
+    pub fn latest_of(&self, history: &str, stage: &str) -> Vec<(String, Latest)> {
+        let folders = histories(history).map(|name| self.root.join("latest").join(name).join(stage));
+        let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let subjects: BTreeSet<String> = files
+            .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+            .collect();
+        let latest = |subject: String| Some((subject.clone(), self.latest(history, stage, &subject)?));
+        subjects.into_iter().filter_map(latest).collect()
     }
 
     /// Remembers what was last built for a subject.
@@ -127,12 +140,12 @@ impl Store {
     /// [`StoreError::Fs`].
     pub fn set_latest(
         &self,
-        pipeline: &str,
+        history: &str,
         stage: &str,
         subject: &str,
         latest: &Latest,
     ) -> Result<(), StoreError> {
-        let path = self.latest_path(pipeline, stage, subject);
+        let path = self.latest_path(history, stage, subject);
         if let Some(folder) = path.parent() {
             host_fs::private_dir(folder)?;
         }
@@ -141,10 +154,10 @@ impl Store {
         Ok(())
     }
 
-    fn latest_path(&self, pipeline: &str, stage: &str, subject: &str) -> PathBuf {
+    fn latest_path(&self, history: &str, stage: &str, subject: &str) -> PathBuf {
         self.root
             .join("latest")
-            .join(pipeline)
+            .join(history)
             .join(stage)
             .join(format!("{subject}.json"))
     }
@@ -218,6 +231,12 @@ impl Store {
         };
         Ok(secret::fingerprint(key.as_deref(), secret))
     }
+}
+
+/// A history, and the one under the name alone.
+fn histories(history: &str) -> impl Iterator<Item = &str> {
+    let older = history.rsplit_once('.').map(|(name, _)| name);
+    std::iter::once(history).chain(older)
 }
 
 pub use slot::Scratch;

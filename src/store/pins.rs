@@ -32,8 +32,8 @@ impl Store {
         let new = !path.exists();
         host_fs::private_dir(&self.root.join("pins"))?;
         let needs = Needs {
-            pipeline: String::new(),
             results: results.clone(),
+            ..Needs::default()
         };
         let text = serde_json::to_vec_pretty(&needs).map_err(|e| StoreError::io("write", &path, e.into()))?;
         host_fs::write_atomic(&path, &text)?;

@@ -121,6 +121,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
         attend: &|_, _| {},
         logs: &store.run_folder("fill"),
         pipeline: &manifest.name,
+        history: &plan.history,
         manifest: &manifest.path,
         accel: Accel::Tcg,
         cpus: 1,

@@ -8,6 +8,7 @@ mod firmware;
 mod installer;
 mod kills;
 mod lockout;
+mod login;
 mod plain_boot;
 mod quickstart;
 mod rebuild;

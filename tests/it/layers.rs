@@ -44,8 +44,8 @@ const LAYERS: [(&str, &[&str]); 14] = [
     (
         "cli",
         &[
-            "boot", "host", "import", "machine", "manifest", "places", "plan", "report", "run", "stage",
-            "store",
+            "boot", "checks", "host", "import", "machine", "manifest", "places", "plan", "report", "run",
+            "stage", "store",
         ],
     ),
 ];

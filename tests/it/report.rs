@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -44,6 +45,8 @@ fn options(progress: Progress, verbosity: Verbosity, paper: &Paper) -> Options {
         verbosity,
         style: Style::PLAIN,
         zone: TimeZone::UTC,
+        ci: None,
+        heartbeat: Duration::MAX,
         out: Box::new(paper.clone()),
         events: None,
         journal: None,
@@ -464,6 +467,30 @@ fn check(name: &str, outcome: CheckOutcome, seen: &str, cached: bool) -> What {
 }
 
 /// One image passed in an earlier run, one fails, one was never built, one could not be looked at.
+#[test]
+fn a_run_that_is_silent_for_long_says_what_it_does() {
+    let paper = Paper::default();
+    let options = Options {
+        heartbeat: Duration::from_millis(50),
+        ..options(Progress::Plain, Verbosity::Normal, &paper)
+    };
+    let (sender, receiver) = mpsc::channel();
+    let reader = std::thread::spawn(move || report::run(&receiver, options));
+    for one in [
+        event(0, "", started(vec![node("size/x", false), node("size/y", false)])),
+        event(0, "size/x", What::NodeStarted),
+        event(0, "size/x", phase("converting")),
+    ] {
+        sender.send(one).unwrap();
+    }
+    while !paper.text().contains("still running: size x: converting (") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(sender);
+    reader.join().unwrap();
+    assert!(!paper.text().contains("size y"), "{}", paper.text());
+}
+
 fn a_run_with_checks() -> Vec<Event> {
     let images = ["old", "bad", "unbuilt", "broken"];
     let nodes = images.map(|name| node(&format!("check/{name}"), name == "old"));

@@ -1,5 +1,6 @@
 //! How to get into a machine: in words, and by SSH for the user.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::start::{BootSetup, Started};
@@ -46,8 +47,9 @@ pub(super) fn text(
         text += &format!("  {}{value}\n", style.paint(Role::Dim, &pad(label, LABEL)));
     };
     if let Some(port) = machine.ssh_port() {
-        let user = args.ssh.as_deref().unwrap_or("root");
-        line("ssh", &ssh_words(port, user).join(" "));
+        let words = ssh_words(port, args.user(), started.key.as_deref());
+        let words: Vec<_> = words.iter().map(|word| shell_quote(word)).collect();
+        line("ssh", &words.join(" "));
     }
     if let Some(screen) = &started.screen {
         line(
@@ -100,7 +102,7 @@ pub(super) fn text(
 
 /// The command that logs in. A guest that was made a minute ago has a new host key each time; on loopback there is
 /// no one in between.
-fn ssh_words(port: u16, user: &str) -> Vec<String> {
+fn ssh_words(port: u16, user: &str, key: Option<&Path>) -> Vec<String> {
     let words = [
         "ssh",
         "-p",
@@ -109,13 +111,17 @@ fn ssh_words(port: u16, user: &str) -> Vec<String> {
         "NoHostAuthenticationForLocalhost=yes",
     ];
     let mut words: Vec<_> = words.map(str::to_owned).to_vec();
+    if let Some(key) = key {
+        words.extend(["-o", "IdentitiesOnly=yes", "-i"].map(str::to_owned));
+        words.push(key.display().to_string());
+    }
     words.push(format!("{user}@127.0.0.1"));
     words
 }
 
 /// Waits until sshd greets, and gives the terminal to ssh.
 pub(super) fn log_in(args: &Args, started: &mut Started, setup: &BootSetup) -> Result<Exit, Exit> {
-    let user = args.ssh.as_deref().unwrap_or("root");
+    let user = args.user();
     talk("waiting for the guest's sshd…\n");
     match started
         .machine
@@ -125,14 +131,19 @@ pub(super) fn log_in(args: &Args, started: &mut Started, setup: &BootSetup) -> R
         Err(MachineError::Cancelled) => return Ok(Exit::Interrupted),
         Err(error) => return Err(started.give_up("", error)),
     }
-    let words = ssh_words(started.machine.ssh_port().unwrap_or_default(), user);
+    let port = started.machine.ssh_port().unwrap_or_default();
+    let words = ssh_words(port, user, started.key.as_deref());
     let ssh = Cmd::new(tools::path("ssh")).args(&words[1..]);
     let status = ssh.lend_terminal(&setup.cancel).map_err(failed)?;
     if status.code() != Some(SSH_FAILED) {
         return Ok(Exit::Ok);
     }
-    let help = "give a user that the image knows (--ssh=USER), and the key or password that it accepts; \
-                `pipeline boot` without --ssh shows the console";
+    let help = if started.key.is_some() {
+        "its sshd took no key of this user: is there such a user (--ssh=USER), and may they log in? `pipeline boot` without \
+         --ssh shows the console"
+    } else {
+        "with --write no key is put into the image: use one that it knows, or leave --write out"
+    };
     Err(fail(
         Exit::Failed,
         miette::miette!(help = help, "ssh could not log in as {user}"),

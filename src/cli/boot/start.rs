@@ -11,6 +11,7 @@ use super::target::ImageFile;
 use super::{Args, console, failed, refuse};
 use crate::boot::agent;
 use crate::boot::image::{self, Bootable, ImageError, Writes};
+use crate::boot::login::{self, Login};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, talk};
 use crate::cli::run::run_id;
@@ -19,6 +20,7 @@ use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::private_dir;
 use crate::host::{facts, terminal, tools};
+use crate::machine::disk::{DiskError, is_locked};
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
 use crate::machine::error::MachineError;
@@ -57,6 +59,8 @@ pub(super) struct Started {
     pub machine: Machine,
     pub name: String,
     pub image: Bootable,
+    /// The private key that lets the user in, where one was made.
+    pub key: Option<PathBuf>,
     pub screen: Option<Screen>,
     pub cpus: u32,
     /// Why it has to be started again, if it has.
@@ -96,6 +100,15 @@ impl BootSetup {
                     miette::miette!(help = help, "this host lacks {program}"),
                 ));
             }
+        }
+        if let Some(memory) = facts::memory().filter(|memory| args.memory.0 > memory.available) {
+            let error = miette::miette!(
+                help = "ask for less: --memory; nothing was started",
+                "--memory asks for {}, and this host has {} to give",
+                args.memory,
+                ByteSize(memory.available)
+            );
+            return Err(fail(Exit::Host, error));
         }
         let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
         private::place().map_err(|error| host(&error))?;
@@ -161,7 +174,8 @@ pub(super) fn start(
         },
     );
     progress.end();
-    let image = prepared.map_err(|error| refuse_image(&error))?;
+    let mut image = prepared.map_err(|error| refuse_image(&error))?;
+    let login = way_in(args, &mut image, &scratch, setup)?;
     let received = content.as_ref().and_then(|content| content.received.clone());
     let (sender, visits) = mpsc::channel();
     let door = content.map(|content| {
@@ -188,6 +202,10 @@ pub(super) fn start(
     spec.forwards.clone_from(&args.forward);
     spec.door = door.as_ref().map(|door| door.relay(&program));
     spec.vnc = args.vnc;
+    spec.credentials = login
+        .as_ref()
+        .map(|login| login.credentials.clone())
+        .unwrap_or_default();
     if args.write {
         spec.disk_mode = DiskMode::Plain;
     }
@@ -196,7 +214,7 @@ pub(super) fn start(
         None => Box::new(std::io::sink()),
     };
     let machine = Machine::start_seen(&spec, &setup.logs, sink, &setup.emit, &setup.cancel);
-    let mut machine = machine.map_err(failed)?;
+    let mut machine = machine.map_err(|error| refuse_machine(error, &target.file))?;
     let screen = args
         .vnc
         .then(|| machine.open_screen())
@@ -206,6 +224,7 @@ pub(super) fn start(
         machine,
         name: target.name.clone(),
         image,
+        key: login.map(|login| login.key.path().to_owned()),
         screen,
         cpus: spec.cpus,
         broke_down: None,
@@ -213,6 +232,21 @@ pub(super) fn start(
         visits,
         _door: door,
     })
+}
+
+/// A key for who wants to log in. None where changes are kept: it would stay in the image.
+fn way_in(
+    args: &Args,
+    image: &mut Bootable,
+    scratch: &Path,
+    setup: &BootSetup,
+) -> Result<Option<Login>, Exit> {
+    if args.write || (args.ssh.is_none() && args.supervise.is_none()) {
+        return Ok(None);
+    }
+    let hardware = setup.computer.platform.hardware();
+    let login = login::open(image, args.user(), scratch, hardware, &setup.cancel);
+    login.map(Some).map_err(|error| refuse_image(&error.into()))
 }
 
 /// What is behind the door; nothing where none was asked for.
@@ -285,6 +319,18 @@ pub(super) fn stop(args: &Args, started: &mut Started, setup: &BootSetup) {
             "warning: the guest did not power off; what it had not written to its disk is lost, and its file system \
              will be checked at its next boot\n",
         );
+    }
+}
+
+/// Why there is no machine. An image that another one runs from is known by what qemu says of its lock.
+fn refuse_machine(error: MachineError, image: &Path) -> Exit {
+    match error {
+        MachineError::StartFailed { stderr, .. } if stderr.lines.iter().any(|line| is_locked(line)) => {
+            failed(DiskError::InUse {
+                path: image.to_owned(),
+            })
+        }
+        error => failed(error),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::cli::table::{Table, counted, stdout_style, stdout_width};
 use crate::cli::time::age;
 use crate::report::style::Role;
 use crate::size::ByteSize;
-use crate::store::{Inventory, Store};
+use crate::store::{Condition, Inventory, Store};
 
 /// A result. The serialised form is an interface.
 #[derive(Serialize)]
@@ -24,6 +24,7 @@ struct Listed<'a> {
     created: Option<Timestamp>,
     used: Timestamp,
     whole: bool,
+    condition: Condition,
     pins: Vec<&'a str>,
 }
 
@@ -51,7 +52,8 @@ fn json(store: &Store, inventory: &Inventory) {
                 own_bytes: result.own_bytes,
                 created: result.created,
                 used: result.used,
-                whole: result.whole,
+                whole: result.condition == Condition::Whole,
+                condition: result.condition,
                 pins: inventory.pins_of(&result.address).collect(),
             }
         })
@@ -75,7 +77,8 @@ fn text(store: &Store, inventory: &Inventory) {
             .as_ref()
             .map_or(("", ""), |(p, s)| (p.as_str(), s.as_str()));
         let note = match inventory.pins_of(&result.address).next() {
-            _ if !result.whole => (Role::Bad, "not whole".to_owned()),
+            _ if result.condition == Condition::Broken => (Role::Bad, "not whole".to_owned()),
+            _ if result.condition == Condition::Other => (Role::Dim, "other version".to_owned()),
             Some(_) => (Role::Good, "pinned".to_owned()),
             None => plain(""),
         };

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use clap_complete::ArgValueCandidates;
+
 use super::target;
+use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, out, talk};
 use crate::cli::target::StoreArgs;
@@ -17,7 +20,7 @@ use crate::store::{Address, Store, StoreError};
     pipeline store pin 20261124-091254-3f9a41c0      a run: its logs, and every result that it took or built")]
 pub struct Args {
     /// A result, as in install/debian12 or install/3f9a…, or the id of a run
-    #[arg(value_name = "RESULT|RUN", required = true)]
+    #[arg(value_name = "RESULT|RUN", required = true, add = ArgValueCandidates::new(complete::results_and_runs))]
     targets: Vec<String>,
     #[command(flatten)]
     store: StoreArgs,
@@ -47,7 +50,7 @@ pub(super) fn pin(args: &Args) -> Result<Exit, Exit> {
 }
 
 pub(super) fn unpin(args: &Args) -> Result<Exit, Exit> {
-    let store = Store::peek(&args.store.folder());
+    let store = args.store.look()?;
     let mut exit = Exit::Ok;
     for wanted in all(&store, args)? {
         if store.unpin(&wanted.name).map_err(|error| host(&error))? {

@@ -11,10 +11,13 @@ use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::run::signals;
 use crate::size::ByteSize;
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{Condition, Store, StoreError, Stored};
 
 pub(super) fn run(store: &Store, wanted: &[String], remove: bool) -> Result<Exit, Exit> {
-    let all = store.results();
+    let mut all = store.results();
+    let before = all.len();
+    all.retain(|result| result.condition != Condition::Other);
+    let others = before - all.len();
     let chosen: Vec<&Stored> = if wanted.is_empty() {
         all.iter().collect()
     } else {
@@ -59,6 +62,12 @@ pub(super) fn run(store: &Store, wanted: &[String], remove: bool) -> Result<Exit
         counted(chosen.len(), "result"),
         ByteSize(bytes)
     ));
+    if others > 0 && wanted.is_empty() {
+        talk(&format!(
+            "{} in the format of another version of pipeline not read\n",
+            counted(others, "result")
+        ));
+    }
     match bad {
         0 => return Ok(Exit::Ok),
         _ if remove => {
