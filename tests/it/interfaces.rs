@@ -121,7 +121,7 @@ fn a_failed_run_in_ci_is_one_group_with_a_summary_page() {
     };
     assert!(at("::group::run ") < at("provision tiny-base: "), "{}", ran.all());
     assert!(
-        at("::endgroup::") < at("logs: "),
+        at("::endgroup::") < at("FAILED kernel panic: "),
         "the summary is not folded: {}",
         ran.all()
     );
