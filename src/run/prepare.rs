@@ -250,6 +250,9 @@ pub fn preflight(prepared: &Prepared, store: &Store, say: &dyn Fn(&str)) -> Resu
     Ok(warnings)
 }
 
+/// From more servers than these on that do not answer, one of them is named for all.
+const MUTE_SHOWN: usize = 3;
+
 /// Asks the servers that the nodes to run depend on, and gives warnings about those that do not answer.
 fn ask_servers(prepared: &Prepared, say: &dyn Fn(&str)) -> Result<Vec<String>, RunError> {
     let (mut absent, mut targets) = (Vec::new(), Vec::new());
@@ -270,11 +273,20 @@ fn ask_servers(prepared: &Prepared, say: &dyn Fn(&str)) -> Result<Vec<String>, R
     if !absent.is_empty() {
         return Err(RunError::Medium(absent.join("\n")));
     }
+    let servers = mute.len();
     let warning = |(text, mut nodes): (String, Vec<String>)| {
         nodes.sort();
         format!("{text} (wanted by {})", nodes.join(", "))
     };
-    Ok(mute.into_iter().map(warning).collect())
+    let mut warnings: Vec<_> = mute.into_iter().map(warning).collect();
+    if servers > MUTE_SHOWN {
+        warnings.truncate(1);
+        warnings = vec![format!(
+            "{servers} servers do not answer, the first of them: {}",
+            warnings.concat()
+        )];
+    }
+    Ok(warnings)
 }
 
 /// Makes a file as large as the largest that the run will make, all of it a hole: a file system has a limit of its own.

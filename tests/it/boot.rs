@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -132,7 +132,11 @@ fn what_cannot_be_booted_is_told_with_the_remedy() {
             2,
             "has no serial port",
         ),
-        (&["disk.raw.gz", "--memory", "900T"], 1, "qemu did not start"),
+        (
+            &["disk.raw.gz", "--memory", "900T"],
+            3,
+            "--memory asks for 900 TiB",
+        ),
     ] {
         let ran = bench.run(&[&["boot"], args].concat());
         assert_eq!(ran.code, code, "{args:?}: {}", ran.all());
@@ -390,7 +394,9 @@ fn a_detached_machine_lives_on_is_reached_by_loopback_only_and_ends_when_told() 
     );
 
     // One that cannot start says so at once.
-    let ran = bench.run(&["boot", "disk.raw", "--memory", "900T", "--detach"]);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let forward = format!("{}:80", taken.local_addr().unwrap().port());
+    let ran = bench.run(&["boot", "disk.raw", "--forward", &forward, "--detach"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.all());
     assert!(ran.stderr.contains("qemu did not start"), "{}", ran.all());
 }

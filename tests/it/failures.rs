@@ -103,30 +103,21 @@ fn what_a_mirror_does_not_have_is_no_failure_of_a_tool() {
              [[images]]\ndistro = \"{name}\"\nflavor = \"base\"\nsizes = [\"3G\"]\n"
         )
     };
-    let text = format!(
-        "{}{}[flavors.base]\n",
-        distro("suite", &server.url("/none")),
-        distro("port", &plain_http())
-    );
-    bench.write("m.toml", text);
-    let found = failures(&bench, &["run", "m.toml", "--format=json"]);
-    let (suite, port) = (&found["install/suite"], &found["install/port"]);
-    assert_eq!(suite["verdict"], "no_such_suite", "{suite}");
+    let base = |distro: String| format!("{distro}[flavors.base]\n");
+    bench.write("suite.toml", base(distro("suite", &server.url("/none"))));
+    let suite = bench.run(&["run", "suite.toml"]);
+    assert_eq!(suite.code, 2, "{}", suite.all());
     assert!(
-        suite["cause"]
-            .as_str()
-            .unwrap()
-            .contains("bookwurm Release' does not have"),
-        "{suite}"
+        suite.stderr.contains("has no suite `bookwurm`"),
+        "{}",
+        suite.all()
     );
+    bench.write("port.toml", base(distro("port", &plain_http())));
+    let found = failures(&bench, &["run", "port.toml", "--format=json"]);
+    let port = &found["install/port"];
     assert_eq!(port["verdict"], "plain_http", "{port}");
-    assert!(
-        suite["log"]
-            .as_str()
-            .unwrap()
-            .ends_with("/install-suite/mmdebstrap.log"),
-        "{suite}"
-    );
+    let log = port["log"].as_str().unwrap();
+    assert!(log.ends_with("/install-port/mmdebstrap.log"), "{port}");
 }
 
 /// Media that cannot be fetched or used: each for a reason of its own.

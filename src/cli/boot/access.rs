@@ -18,6 +18,8 @@ use crate::stage::guest::scaled;
 const LABEL: usize = 9;
 /// How long a guest may show no sign of life before its sshd is no longer waited for, under KVM.
 const SILENCE: Duration = Duration::from_secs(3 * 60);
+/// How long a login may take, under KVM.
+const LOGIN: Duration = Duration::from_secs(30);
 /// Exit code of ssh itself (ssh(1)).
 const SSH_FAILED: i32 = 255;
 
@@ -119,6 +121,17 @@ fn ssh_words(port: u16, user: &str, key: Option<&Path>) -> Vec<String> {
     words
 }
 
+/// Whether sshd lets the user in by this key.
+fn is_accepted(port: u16, user: &str, key: &Path, setup: &BootSetup) -> bool {
+    let words = ssh_words(port, user, Some(key));
+    let asked = Cmd::new(tools::path("ssh"))
+        .args(["-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+        .args(&words[1..])
+        .arg("true")
+        .run(&setup.cancel, Some(scaled(setup.accel, LOGIN)), &mut |_, _| {});
+    asked.is_ok()
+}
+
 /// Waits until sshd greets, and gives the terminal to ssh.
 pub(super) fn log_in(args: &Args, started: &mut Started, setup: &BootSetup) -> Result<Exit, Exit> {
     let user = args.user();
@@ -132,7 +145,10 @@ pub(super) fn log_in(args: &Args, started: &mut Started, setup: &BootSetup) -> R
         Err(error) => return Err(started.give_up("", error)),
     }
     let port = started.machine.ssh_port().unwrap_or_default();
-    let words = ssh_words(port, user, started.key.as_deref());
+    // A guest that took no key of ours may know one of the user's own.
+    let key = started.key.as_deref();
+    let key = key.filter(|key| is_accepted(port, user, key, setup));
+    let words = ssh_words(port, user, key);
     let ssh = Cmd::new(tools::path("ssh")).args(&words[1..]);
     let status = ssh.lend_terminal(&setup.cancel).map_err(failed)?;
     if status.code() != Some(SSH_FAILED) {

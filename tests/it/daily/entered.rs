@@ -88,14 +88,18 @@ fn a_failed_step_lends_the_terminal_to_a_shell_in_its_machine() {
     let mut keys = run.stdin.take().unwrap();
     let mut screen = run.stdout.take().unwrap();
     let mut seen = String::new();
+    let mut read = 0;
     let mut wait_for = |words: &str| {
-        let begin = seen.len();
-        while !seen[begin..].contains(words) {
+        // What comes behind these words may have come with them.
+        read = loop {
+            if let Some(at) = seen[read..].find(words) {
+                break read + at + words.len();
+            }
             let mut bytes = [0; 4096];
             let count = screen.read(&mut bytes).unwrap();
             assert!(count > 0, "it ended without `{words}`:\n{seen}");
             seen += &String::from_utf8_lossy(&bytes[..count]);
-        }
+        };
     };
     wait_for("This is a shell in its VM, as root");
     wait_for("# ");
