@@ -377,7 +377,7 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found: Vec<_> = walk(&src)
         .into_iter()
-        .filter(|path| asks(&fs::read_to_string(path).unwrap()))
+        .filter(|path| !path.ends_with("tests.rs") && asks(&fs::read_to_string(path).unwrap()))
         .map(|path| path.strip_prefix(&src).unwrap().display().to_string())
         .collect();
     found.sort();
@@ -393,6 +393,7 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
         "emit.rs",
         "places/deliver.rs",
         "report/bars.rs",
+        "report/mod.rs",
         "run/bundle.rs",
         "run/workers.rs",
         "stage/check/boot.rs",
