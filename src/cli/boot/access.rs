@@ -7,7 +7,7 @@ use super::start::{BootSetup, Started};
 use super::{Args, Mode, failed, mode};
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, talk};
-use crate::host::process::{Cmd, shell_quote};
+use crate::host::process::{Cmd, ProcessError, shell_quote};
 use crate::host::tools;
 use crate::machine::error::MachineError;
 use crate::machine::qemu::CONSOLE_LOG;
@@ -129,7 +129,14 @@ fn is_accepted(port: u16, user: &str, key: &Path, setup: &BootSetup) -> bool {
         .args(&words[1..])
         .arg("true")
         .run(&setup.cancel, Some(scaled(setup.accel, LOGIN)), &mut |_, _| {});
-    asked.is_ok()
+    // What the account's shell makes of the command does not matter.
+    !matches!(
+        asked,
+        Err(ProcessError::Failed {
+            code: Some(SSH_FAILED),
+            ..
+        })
+    )
 }
 
 /// Waits until sshd greets, and gives the terminal to ssh.
