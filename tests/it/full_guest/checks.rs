@@ -267,9 +267,10 @@ fn try_case(case: &Case, base: &Path) -> Result<(), String> {
         Some(error) => {
             let text = error.to_string();
             let head = format!(
-                "{} of {} checks failed\n  {}\n  expected  ",
+                "{} of {} checks failed: {}\n  {}\n  expected  ",
                 wanted.len(),
                 results.len(),
+                wanted.join(", "),
                 case.fails[0].0
             );
             if !text.starts_with(&head) || !text.contains("\n  seen      ") {

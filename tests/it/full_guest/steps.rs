@@ -47,7 +47,7 @@ steps = [
         "by /usr/bin/perl:",
         "daemon in /usr/sbin, /usr/sbin: it's me",
         "step slow failed; trying again (attempt 2 of 2): step `slow` did not end within 15s",
-        "trying again (attempt 2 of 2): step `site/site.yml`: `ansible-playbook` exited with code 2",
+        "trying again (attempt 2 of 2): step `ansible site/site.yml`: `ansible-playbook` exited with code 2",
         "out of coffee",
         "640 root",
         "644 daemon",
