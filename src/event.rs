@@ -1,6 +1,8 @@
 //! What happens in a run, as data. Stages send, readers (bars, lines, JSON, the journal) receive; neither knows the
 //! other. No stage prints.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -213,6 +215,15 @@ pub enum What {
     Warning {
         /// In words, with the remedy.
         text: String,
+    },
+    /// What a node's work has come to is kept as a layer: a later build with the same beginning goes on from there.
+    Layer {
+        /// Its key.
+        key: String,
+        /// Steps that are done in it.
+        steps: usize,
+        /// Its file.
+        file: PathBuf,
     },
     /// A machine in which something failed is held for a shell, until that is left (`--on-error=shell`).
     MachineHeld {

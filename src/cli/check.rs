@@ -124,6 +124,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 key: id.clone(),
                 before: None,
                 earlier: Vec::new(),
+                keeps_layers: false,
                 order: Arc::new(Order::default()),
             };
             check_image(args, work, &site)

@@ -62,6 +62,8 @@ struct Explained<'a> {
     failed: Option<&'a LastFailure>,
     /// What differs from that; empty where nothing does, and where nothing was built.
     changes: Vec<Change>,
+    /// Steps that are done in the layer that it goes on from; 0: it begins at its beginning.
+    layer: usize,
     inputs: Value,
     #[serde(skip)]
     stage: Stage,
@@ -175,6 +177,7 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
         reason: &verdict.reason,
         key: &node.key,
         failed: verdict.failed.as_ref(),
+        layer: verdict.layer,
         changes: latest.as_ref().map(differs).unwrap_or_default(),
         last: latest.map(|latest| Last {
             key: latest.key,
@@ -212,6 +215,9 @@ fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
         let why = style.paint(role, &failed.why());
         text += &format!("  {}  {when}{changed}: {why}\n", style.paint(role, "failed"));
         text += &format!("  see     pipeline logs {} {}\n", failed.run, one.id);
+    }
+    if one.layer > 0 {
+        text += &format!("  layer   it starts from the layer after step {}\n", one.layer);
     }
     if !with_parts && one.changes.is_empty() {
         return text;

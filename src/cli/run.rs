@@ -61,6 +61,9 @@ pub struct Args {
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) jobs: Option<u32>,
+    /// Run all steps of a guest from the first one, and keep no layers to start from later
+    #[arg(long)]
+    pub(super) no_layers: bool,
     #[command(flatten)]
     pub(super) failure: FailureArgs,
     /// What to do with a VM whose step failed (VMs of installers and checks cannot be kept)
@@ -327,6 +330,8 @@ fn carry(
         scratch,
         run: id,
         on_error,
+        layers: !args.no_layers,
+        reread: manifest.resources.reread.unwrap_or(REREAD),
         attend: &shell::show,
         logs: &logs,
         pipeline: &manifest.name,

@@ -39,6 +39,7 @@ pub fn run(args: Args) -> Result<Exit, Exit> {
         checks: CheckArgs::default(),
         junit: None,
         jobs: args.jobs,
+        no_layers: false,
         failure: args.failure,
         on_error: AfterError::Abort,
         show: args.show,

@@ -259,6 +259,18 @@ impl Machine {
         Ok(())
     }
 
+    /// From now on the guest writes its first disk to this file, a layer over the one that it wrote to until now.
+    ///
+    /// # Errors
+    /// [`MachineError::Qmp`].
+    pub fn continue_on(&mut self, layer: &Path) -> Result<(), MachineError> {
+        let arguments = json!({
+            "device": "disk0", "snapshot-file": layer, "format": "qcow2", "mode": "existing"
+        });
+        self.qmp.command("blockdev-snapshot-sync", arguments, ANSWER)?;
+        Ok(())
+    }
+
     /// What stops every wait of ours.
     pub(super) fn cancel(&self) -> &Cancel {
         &self.cancel

@@ -1,7 +1,7 @@
 //! What a manifest says, as plain data: the only form in which the rest of the program sees it.
 //! Built by the loader when everything was found right, so every name in here resolves and every file was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -241,6 +241,8 @@ pub struct Flavor {
     pub name: String,
     /// Steps in order.
     pub steps: Vec<Step>,
+    /// After how many of them a flavor ends that others extend: this one, or one that it extends.
+    pub ends: BTreeSet<usize>,
 }
 
 /// One thing done in the guest.
@@ -253,6 +255,8 @@ pub struct Step {
     pub timeout: Duration,
     /// Further attempts after a failed one.
     pub retries: u32,
+    /// Whether the guest's disk is kept as it is after it, however short it took.
+    pub checkpoint: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -119,6 +119,12 @@ impl<'a> Rules<'a> {
     fn resolve_flavors(&self) -> Vec<Flavor> {
         let mut in_circles = BTreeSet::new();
         let mut flavors = Vec::new();
+        let parents = self
+            .draft
+            .flavors
+            .iter()
+            .filter_map(|flavor| flavor.extends.as_ref());
+        let extended: BTreeSet<_> = parents.map(|parent| parent.text.as_str()).collect();
         for draft in &self.draft.flavors {
             let chain = self.chain(&draft.name);
             if let Some(parent) = &draft.extends {
@@ -139,10 +145,17 @@ impl<'a> Rules<'a> {
                 let problems = self.reading.problems;
                 problems.add_pair((first, "from here"), &parent.span, ProblemKind::Cycle(path));
             }
-            let steps = chain.iter().rev().flat_map(|flavor| flavor.steps.iter().cloned());
+            let (mut steps, mut ends) = (Vec::new(), BTreeSet::new());
+            for flavor in chain.iter().rev() {
+                steps.extend(flavor.steps.iter().cloned());
+                if extended.contains(flavor.name.as_str()) {
+                    ends.insert(steps.len());
+                }
+            }
             flavors.push(Flavor {
                 name: draft.name.clone(),
-                steps: steps.collect(),
+                steps,
+                ends,
             });
         }
         flavors

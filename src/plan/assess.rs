@@ -21,6 +21,8 @@ pub trait Lookup<W> {
     fn last(&self, node: &Node<W>) -> Option<LastBuild>;
     /// How long it may take.
     fn expected(&self, node: &Node<W>) -> Option<Expected>;
+    /// After how many steps a layer is there that its work can go on from; 0: it begins at its beginning.
+    fn layer(&self, plan: &Plan<W>, index: NodeIndex) -> usize;
     /// Why the last attempt to build it failed, if it did.
     fn failed(&self, node: &Node<W>) -> Option<LastFailure>;
 }
@@ -78,6 +80,8 @@ pub struct Verdict {
     pub reason: String,
     /// How long it may take, where earlier runs tell.
     pub expected: Option<Expected>,
+    /// Steps that are done in the layer that it goes on from; 0: it begins at its beginning.
+    pub layer: usize,
     /// Why the last attempt failed; only of a node that must run.
     pub failed: Option<LastFailure>,
     /// Bytes that an earlier build wrote.
@@ -146,6 +150,10 @@ pub fn assess<W>(
                     || outdated.contains(&index)
                     || matches!(present[&index], Err(Some(_))),
                 reason,
+                layer: match state {
+                    State::Todo if !forced[&index] => lookup.layer(plan, index),
+                    _ => 0,
+                },
                 expected: lookup.expected(node).or(took),
                 failed: (state == State::Todo).then(|| lookup.failed(node)).flatten(),
                 bytes: last.map(|last| last.bytes),

@@ -95,6 +95,9 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
                 if !node.downloads.is_empty() {
                     let _ = write!(out, "; from {}", sources(&node.downloads));
                 }
+                if verdict.layer > 0 {
+                    let _ = write!(out, "; from layer: step {}", verdict.layer);
+                }
                 if let Some(failed) = &verdict.failed {
                     let _ = write!(out, "; the last attempt failed: {}", failed.why());
                 }
@@ -175,12 +178,20 @@ struct JsonNode<'a> {
     needs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_seconds: Option<f64>,
+    /// Steps that are done in the layer that it goes on from.
+    #[serde(skip_serializing_if = "is_zero")]
+    layer: usize,
     /// Why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<&'a LastFailure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<&'a str>,
     cost: Cost,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize)]
@@ -206,6 +217,7 @@ pub fn json<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Result<String, serde_json
         reason: &verdicts[&index].reason,
         needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
         expected_seconds: verdicts[&index].expected.map(|expected| expected.seconds),
+        layer: verdicts[&index].layer,
         failed: verdicts[&index].failed.as_ref(),
         urls: node.downloads.iter().map(String::as_str).collect(),
         cost: node.cost,

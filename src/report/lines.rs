@@ -95,6 +95,10 @@ impl Lines {
                 }
                 lines
             }
+            What::Layer { steps, .. } => match self.verbosity {
+                Verbosity::Normal => Vec::new(),
+                Verbosity::Verbose => vec![format!("a layer is kept after step {steps}")],
+            },
             // The phase before it says so.
             What::MachineHeld { .. } => Vec::new(),
             // The verb itself says why, with all that belongs to it.

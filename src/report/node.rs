@@ -154,6 +154,7 @@ impl Node {
             | What::RunFinished { .. }
             | What::RunRefused { .. }
             | What::Warning { .. }
+            | What::Layer { .. }
             | What::MachineHeld { .. } => {}
         }
     }

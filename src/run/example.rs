@@ -58,6 +58,8 @@ impl House {
             scratch: &scratch,
             run: "run",
             on_error: OnError::Abort,
+            layers: false,
+            reread: std::time::Duration::ZERO,
             attend: &|_, _| {},
             logs: &self.store.run_folder("run"),
             pipeline: "m",

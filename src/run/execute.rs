@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 
 use super::error::NodeError;
+use super::layers::Layers;
 use super::look::{as_given, given};
 use super::process::{self, Attend};
 use crate::digest::Algorithm;
@@ -37,6 +39,10 @@ pub struct Shared<'a> {
     pub run: &'a str,
     /// What becomes of a machine that failed.
     pub on_error: OnError,
+    /// Whether layers are gone on from and kept.
+    pub layers: bool,
+    /// How long what was read back is not read again.
+    pub reread: Duration,
     /// What is done with one that is held.
     pub attend: &'a Attend<'a>,
     /// Folder of the run's logs.
@@ -108,6 +114,7 @@ pub fn execute(
         lasting: shared.store.root().join("scratch"),
         before: None,
         earlier: Vec::new(),
+        keeps_layers: shared.layers,
         order: Arc::clone(shared.order),
     };
     let mut ran = publish(plan, index, rebuild, shared, &mut site);
@@ -182,7 +189,14 @@ fn publish(
             }
             let taken = taken(plan, node, shared.store)?;
             let made = if node.work.is_isolated() {
-                process::ask(&node.work, &taken, slot.folder().to_owned(), site, shared.attend)?
+                let emit = site.emit.clone();
+                let (mut layers, below) = Layers::begin(node, &taken, rebuild, shared, &emit)?;
+                if !below.is_empty() {
+                    site.earlier = below;
+                }
+                let mut keep = |key: &str, steps: usize, file: &Path| layers.keep(key, steps, file);
+                let out = slot.folder().to_owned();
+                process::ask(&node.work, &taken, out, site, &mut keep, shared.attend)?
             } else {
                 node.work.run(&taken, slot.folder(), site)?
             };

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use petgraph::graph::NodeIndex;
 
+use super::layers;
+
 use crate::plan::assess::{LastBuild, LastFailure, Lookup};
 use crate::plan::node::Role;
-use crate::stage::result::{Given, GivenFile};
+use crate::stage::result::{Given, GivenFile, Taken};
 use crate::stage::task::{Memo, Stored};
 use crate::stage::{Node, Plan, Work};
 use crate::store::{Attempt, Entry, Store};
@@ -83,6 +85,15 @@ impl Lookup<Work> for Look<'_> {
 
     fn expected(&self, node: &Node) -> Option<Expected> {
         self.times.expected(node.job())
+    }
+
+    fn layer(&self, plan: &Plan, index: NodeIndex) -> usize {
+        let node = plan.node(index);
+        let takes = node.takes.iter();
+        let taken =
+            takes.filter_map(|take| Some((take.role.clone(), given(self.store, plan.node(take.node))?)));
+        let taken: Taken = taken.collect();
+        layers::steps(&layers::find(self.store, node.work.checkpoints(), &taken))
     }
 
     fn failed(&self, node: &Node) -> Option<LastFailure> {

@@ -7,6 +7,7 @@ pub mod error;
 mod example;
 pub mod execute;
 pub mod images;
+mod layers;
 pub mod look;
 mod media;
 pub mod mirrors;

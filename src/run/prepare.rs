@@ -25,7 +25,7 @@ use crate::size::{ByteSize, GIB, MIB};
 use crate::stage::recipe::{Inputs, Wanted, build};
 use crate::stage::task::{Finding, Memo};
 use crate::stage::{Node, Plan};
-use crate::store::{Address, Needs, Store, StoreError};
+use crate::store::{Address, LAYER, Needs, Store, StoreError};
 
 /// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
 const HOST_MEMORY: u64 = 512 * MIB;
@@ -58,6 +58,9 @@ impl Prepared {
             .plan
             .nodes()
             .filter(|(index, _)| self.verdicts[index].state != State::Unneeded);
+        // Layers are used while a node is built, and the first to go after that.
+        let layers = self.todo().flat_map(|(_, node)| node.work.checkpoints());
+        let layers = layers.map(|checkpoint| Address::new(LAYER, &checkpoint.key));
         let whole = self
             .whole
             .then(|| self.plan.nodes().map(|(_, node)| node.id()).collect());
@@ -68,6 +71,7 @@ impl Prepared {
             whole,
             results: used
                 .map(|(_, node)| Address::new(node.stage.name, &node.key))
+                .chain(layers)
                 .collect(),
         }
     }

@@ -12,6 +12,7 @@ use super::distro::MachineWish;
 use super::error::StageError;
 use super::guest::GuestDisk;
 use crate::host::fs::private_dir;
+use crate::machine::disk;
 use crate::machine::qemu::{Machine, SCREEN_FILE};
 use crate::machine::spec::{Boot, Disk, DiskFormat, DiskMode, MachineSpec};
 use crate::machine::ssh::{KEY_NAME, Key, Ssh};
@@ -65,6 +66,8 @@ struct KeptKernel {
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub disk: GuestDisk,
+    /// What the layers below that disk lie over, where it is one of several.
+    pub base: Option<PathBuf>,
     pub boot: Boot,
     pub wish: MachineWish,
 }
@@ -105,6 +108,9 @@ pub(super) fn keep(
         }),
         Boot::Disk | Boot::Cdrom => None,
     };
+    if let Some(base) = &origin.base {
+        disk::rebase(&origin.disk.path, base, &site.cancel)?;
+    }
     let (memory, cpus) = site.grant(origin.wish);
     let kept = Kept {
         node: site.emit.node().unwrap_or_default().to_owned(),

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::sha256_hex;
@@ -37,6 +37,8 @@ while [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ]
 done
 exit $code
 ";
+/// Longest time for the guest to write out what it has in memory, under KVM.
+const SYNC: Duration = Duration::from_secs(60);
 /// How often a machine that is held looks whether it may go.
 const HELD_POLL: Duration = Duration::from_millis(100);
 /// How much slower everything is without KVM.
@@ -144,6 +146,7 @@ impl<'a> Session<'a> {
         let origin = Origin {
             disk: disk.clone(),
             boot: boot.clone(),
+            base: None,
             wish,
         };
         let mut spec = MachineSpec::with_disk(
@@ -173,6 +176,35 @@ impl<'a> Session<'a> {
             hidden: Vec::new(),
             work: Work::default(),
         })
+    }
+
+    /// The disk is the uppermost of several layers over this one.
+    #[must_use]
+    pub fn over(mut self, base: &Path) -> Self {
+        self.origin.base = Some(base.to_owned());
+        self
+    }
+
+    /// Has the guest write out what it has in memory.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn sync(&mut self) -> Result<(), StageError> {
+        let limit = Some(scaled(self.site.accel, SYNC));
+        let ran = self
+            .ssh()?
+            .run("sync", Vec::new(), limit, &self.site.cancel, &mut |_, _| {});
+        ran.map(drop).map_err(|error| self.explain(error))
+    }
+
+    /// From now on the guest writes to this file, a layer over the one that it wrote to until now.
+    ///
+    /// # Errors
+    /// [`StageError::Machine`].
+    pub fn continue_on(&mut self, layer: &Path) -> Result<(), StageError> {
+        self.machine.continue_on(layer)?;
+        layer.clone_into(&mut self.origin.disk.path);
+        Ok(())
     }
 
     /// Waits until the guest lets us in.

@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod guest;
 pub mod index;
 pub mod install;
+pub mod layer;
 pub mod package;
 pub mod part;
 pub mod presence;

@@ -2,6 +2,7 @@
 //! where the store is, and how it finds them, is not known here.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::StageError;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, sha256_hex};
 use crate::plan::node::Role;
 
 /// A result that a node is given.
@@ -144,6 +145,25 @@ impl Taken {
     /// [`StageError::NoResult`], [`StageError::NoFile`].
     pub fn path(&self, role: &Role, file: &str) -> Result<PathBuf, StageError> {
         self.get(role)?.path(file)
+    }
+
+    /// A digest over the bytes of all their files.
+    pub fn fingerprint(&self) -> String {
+        let files = self.0.iter().flat_map(|(role, given)| {
+            given
+                .files
+                .iter()
+                .map(move |(name, file)| (role.name(), name.as_str(), file))
+        });
+        let mut text = String::new();
+        for (role, name, file) in files {
+            let sha256 = file
+                .digests
+                .iter()
+                .find(|digest| digest.algorithm == Algorithm::Sha256);
+            let _ = writeln!(text, "{role} {name} {sha256:?}");
+        }
+        sha256_hex(text.as_bytes())
     }
 
     /// The folders of all of them.

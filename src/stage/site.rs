@@ -46,8 +46,11 @@ pub struct Site {
     pub lasting: PathBuf,
     /// The result that an earlier run left under this key, of stages whose results lie outside the store.
     pub before: Option<Given>,
-    /// What the same stage made last for this and other subjects of the pipeline, for work that looks back.
+    /// What the same stage made last for this and other subjects of the pipeline, for work that looks back; of work with
+    /// checkpoints the layers to go on from, the lowest first.
     pub earlier: Vec<Given>,
+    /// Whether layers are kept.
+    pub keeps_layers: bool,
     /// The images of the whole manifest.
     pub order: Arc<Order>,
 }

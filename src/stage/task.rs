@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Site;
 use super::error::StageError;
+use super::layer::Checkpoint;
 use super::result::{Given, Taken};
 use crate::digest::Digest;
 use crate::event::{Outcome, What};
@@ -109,6 +110,12 @@ pub trait Task: fmt::Debug {
     /// Whether it goes faster with what the same stage made before: see [`Site::earlier`].
     fn looks_back(&self) -> bool {
         false
+    }
+
+    /// The points on its way at which its work can be kept, so that it, or other work with the same beginning, goes on from
+    /// there. In order.
+    fn checkpoints(&self) -> &[Checkpoint] {
+        &[]
     }
 
     /// Why a machine of it that failed cannot be kept or entered, whatever the user asked for.

@@ -31,7 +31,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
             return FsError::at(action, path)(source).into();
         }

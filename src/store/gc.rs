@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use super::inventory::{Condition, Inventory, KeptFolder, RunFolder, Stored};
 use super::lease::Address;
-use super::{Store, StoreError, pins, slot};
+use super::{LAYER, Store, StoreError, pins, slot};
 use crate::host::cancel::Cancel;
 use crate::host::{fs as host_fs, namespace, random};
 
@@ -146,9 +146,14 @@ pub fn select(inventory: &Inventory, policy: Policy) -> Doomed {
     if let Some(most) = policy.max_bytes {
         let gone: u64 = results.iter().map(|(result, _)| result.own_bytes).sum();
         let mut left = inventory.result_bytes() - gone;
-        // The least recently used are first.
+        // Layers only save time: they go before results that an image needs. Then the least recently used are first.
         let ours = free.filter(|result| result.condition != Condition::Other);
-        for result in ours.filter(|result| why(result).is_none()) {
+        let (layers, others): (Vec<_>, Vec<_>) = ours.partition(|result| result.address.stage == LAYER);
+        for result in layers
+            .into_iter()
+            .chain(others)
+            .filter(|result| why(result).is_none())
+        {
             if left <= most {
                 break;
             }

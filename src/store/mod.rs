@@ -49,6 +49,9 @@ use crate::host::{fs as host_fs, namespace};
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # Results of pipeline, addressed by key. Safe to delete: the next run builds what it needs again.\n";
 
+/// The stage of results that only save time: the first to go when room is needed.
+pub const LAYER: &str = "layer";
+
 /// Behind the key in the name of a result whose usual place is taken by one of another format.
 const OWN_VERSION: &str = ".own";
 
@@ -195,6 +198,20 @@ impl Store {
         on_wait: &mut dyn FnMut(),
     ) -> Result<Claim, StoreError> {
         slot::claim(self, stage, key, scratch, rebuild, cancel, on_wait)
+    }
+
+    /// The same without waiting; none: another run, or another node of this one, builds it.
+    ///
+    /// # Errors
+    /// [`StoreError::Fs`].
+    pub fn try_claim(
+        &self,
+        stage: &str,
+        key: &str,
+        scratch: &Scratch,
+        rebuild: bool,
+    ) -> Result<Option<Claim>, StoreError> {
+        slot::try_claim(self, stage, key, scratch, rebuild)
     }
 
     /// Takes an entry out of the way, because its bytes are not what was written.

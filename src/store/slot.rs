@@ -125,11 +125,11 @@ pub(super) fn claim(
     cancel: &Cancel,
     on_wait: &mut dyn FnMut(),
 ) -> Result<Claim, StoreError> {
-    let path = store.root.join("locks").join(format!("{stage}-{key}.lock"));
     let mut waited = false;
-    let lock = loop {
-        if let Some(lock) = host_fs::try_lock(&path)? {
-            break lock;
+    loop {
+        // Whoever forced a rebuild and had to wait for another run takes what that run has just built.
+        if let Some(claim) = try_claim(store, stage, key, scratch, rebuild && !waited)? {
+            return Ok(claim);
         }
         if !waited {
             on_wait();
@@ -138,26 +138,39 @@ pub(super) fn claim(
         if cancel.sleep(POLL) {
             return Err(StoreError::Cancelled);
         }
+    }
+}
+
+/// The same without waiting; none: somewhere else it is being built.
+pub(super) fn try_claim(
+    store: &Store,
+    stage: &str,
+    key: &str,
+    scratch: &Scratch,
+    rebuild: bool,
+) -> Result<Option<Claim>, StoreError> {
+    let path = store.root.join("locks").join(format!("{stage}-{key}.lock"));
+    let Some(lock) = host_fs::try_lock(&path)? else {
+        return Ok(None);
     };
-    // Whoever forced a rebuild and had to wait for another run takes what that run has just built.
-    if !rebuild || waited {
+    if !rebuild {
         refresh(store, stage, key)?;
         if let Some(entry) = store.lookup(stage, key) {
-            return Ok(Claim::Hit(entry));
+            return Ok(Some(Claim::Hit(entry)));
         }
     }
     let name = format!("{stage}-{key}.new");
     // What an earlier attempt of this run left is no part of the result.
     drop(namespace::remove_tree(&scratch.folder(&name)?));
     let folder = scratch.folder(&name)?;
-    Ok(Claim::Miss(Slot {
+    Ok(Some(Claim::Miss(Slot {
         folder,
         target: store.result_folder(stage, key),
         record: Record::new(stage, key),
         digests: BTreeMap::new(),
         started: Instant::now(),
         _lock: lock,
-    }))
+    })))
 }
 
 /// Makes what other hosts did in a shared folder seen. A client of NFS remembers for up to a minute that a name was not

@@ -118,6 +118,8 @@ fn fill(folder: &Path, name: &str, text: &str) {
         scratch: &scratch,
         run: "fill",
         on_error: OnError::Abort,
+        layers: false,
+        reread: Duration::ZERO,
         attend: &|_, _| {},
         logs: &store.run_folder("fill"),
         pipeline: &manifest.name,

@@ -3,6 +3,7 @@
 
 mod documents;
 mod entered;
+mod layered;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -40,6 +40,30 @@ pub fn create_overlay(
         .map_err(DiskError::tool("making the overlay", path))
 }
 
+/// Makes a qcow2 over another one of this name in the same folder. It names that by its name alone: the two stay together when
+/// they are linked into another folder.
+///
+/// # Errors
+/// [`DiskError::Tool`].
+pub fn create_layer(below: &str, path: &Path, cancel: &Cancel) -> Result<(), DiskError> {
+    let format = DiskFormat::Qcow2.name();
+    let cmd = tool("qemu-img").args(["create", "-q", "-f", format, "-F", format, "-b", below, "--"]);
+    let done = cmd.arg(path).read(cancel);
+    done.map(drop).map_err(DiskError::tool("making the layer", path))
+}
+
+/// Takes into a qcow2 what the layers between it and `base` have, so that it lies over that alone.
+///
+/// # Errors
+/// [`DiskError::Tool`].
+pub fn rebase(path: &Path, base: &Path, cancel: &Cancel) -> Result<(), DiskError> {
+    let format = DiskFormat::Qcow2.name();
+    let cmd = tool("qemu-img").args(["rebase", "-q", "-f", format, "-F", format, "-b"]);
+    let done = cmd.arg(base).arg("--").arg(path).read(cancel);
+    done.map(drop)
+        .map_err(DiskError::tool("joining the layers of", path))
+}
+
 /// Writes the disk to another file: without a base, and without what is zero.
 ///
 /// # Errors

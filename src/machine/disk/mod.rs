@@ -27,7 +27,7 @@ pub use filesystem::{
 use filesystem::{device, must_be_clean_ext};
 pub use foreign::text_in;
 pub use grub::write_grub;
-pub use image::{check_image, convert, create_overlay, create_raw, resize};
+pub use image::{check_image, convert, create_layer, create_overlay, create_raw, rebase, resize};
 pub use inside::{Put, list, put};
 pub use layers::{Image, Layer, Layers};
 pub use look::{look, look_as};

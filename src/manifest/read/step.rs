@@ -49,6 +49,7 @@ fn read_step(reading: Reading<'_>, cell: &Cell<'_, In<StepKeys>>, env: &mut Vec<
     let table = cell.fields()?;
     let timeout = table.read_or_default(&STEP.timeout);
     let retries = table.read_or_default(&STEP.retries);
+    let checkpoint = table.read(&STEP.checkpoint).is_some();
     let name = table.read(&STEP.name);
     let (key, _) = table.one_of::<StepKey>()?;
     let (label, kind) = match key {
@@ -69,6 +70,7 @@ fn read_step(reading: Reading<'_>, cell: &Cell<'_, In<StepKeys>>, env: &mut Vec<
         kind,
         timeout,
         retries,
+        checkpoint,
     })
 }
 

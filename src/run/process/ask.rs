@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
@@ -35,7 +35,10 @@ const FAULTS: [i32; 7] = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGT
 /// Shows a machine that a failed node holds, and what went wrong; comes back when it may go.
 pub type Attend<'a> = dyn Fn(&Presence, &str) + Sync + 'a;
 
-/// Does a node's work in a process of its own. `attend` is called for a machine that is held after a failure.
+/// Stores a layer that a node has made: its key, the steps that are done in it, its file.
+pub type Keep<'a> = dyn FnMut(&str, usize, &Path) + 'a;
+
+/// Does a node's work in a process of its own. `keep` is called for each layer that it makes, and `attend` is called for a machine that is held after a failure.
 ///
 /// # Errors
 /// As the work itself; [`NodeError::Crashed`], [`NodeError::Killed`] and [`NodeError::HostMemory`] when the process ends
@@ -45,6 +48,7 @@ pub fn ask(
     taken: &Taken,
     out: PathBuf,
     site: &Site,
+    keep: &mut Keep<'_>,
     attend: &Attend<'_>,
 ) -> Result<Made, NodeError> {
     let request = request(work, taken, out, site);
@@ -74,7 +78,12 @@ pub fn ask(
     loop {
         match lines.recv_timeout(if gone { LAST_WORDS } else { POLL }) {
             Ok((Output::Stdout, line)) => match serde_json::from_str(&line) {
-                Ok(Said::Event(event)) => pass_on(*event, site, attend, input.as_mut()),
+                Ok(Said::Event(event)) => {
+                    if let What::Layer { key, steps, file } = &event.what {
+                        keep(key, *steps, file);
+                    }
+                    pass_on(*event, site, attend, input.as_mut());
+                }
                 Ok(Said::Made(made)) => answer = Some(Ok(*made)),
                 Ok(Said::Failed(failure)) => answer = Some(Err(failure)),
                 Err(_) => keep_tail(&mut tail, line),
@@ -118,6 +127,8 @@ fn request(work: &Work, taken: &Taken, out: PathBuf, site: &Site) -> Request {
         work: work.clone(),
         taken: taken.clone(),
         before: site.before.clone(),
+        earlier: site.earlier.clone(),
+        keeps_layers: site.keeps_layers,
         order: Order::clone(&site.order),
         out,
         scratch: site.scratch.clone(),

@@ -31,7 +31,7 @@ use crate::verdict::Verdict;
 /// The hidden verb of the command line that runs [`serve`].
 pub const VERB: &str = "execute-node";
 /// Version of request and answers. A process refuses a request of another version: raise it when a field changes.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 /// The line that lets a held machine go.
 const RELEASED: &str = "released";
 
@@ -50,6 +50,10 @@ struct Request {
     taken: Taken,
     /// The result that an earlier run left under this key, of stages whose results lie outside the store.
     before: Option<Given>,
+    /// The layers that it goes on from, the lowest first.
+    earlier: Vec<Given>,
+    /// Whether it keeps layers.
+    keeps_layers: bool,
     /// The images of the whole manifest.
     order: Order,
     /// Where the files of its result go.
@@ -143,10 +147,10 @@ mod tests {
         let refused = |line: &str| Request::read(line).err().unwrap();
         let why = refused("{\"protocol\": 99, \"what\": \"unknown\"}");
         assert!(
-            why.contains("version 2, this one has version 99; both sides"),
+            why.contains("version 3, this one has version 99; both sides"),
             "{why}"
         );
-        let why = refused("{\"protocol\": 2}");
+        let why = refused("{\"protocol\": 3}");
         assert!(
             why.contains("cannot read its request: missing field `node`"),
             "{why}"

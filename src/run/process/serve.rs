@@ -58,8 +58,8 @@ pub fn serve() -> io::Result<()> {
         key: request.key,
         lasting: request.lasting,
         before: request.before,
-        // What works in a process of its own does not look back.
-        earlier: Vec::new(),
+        earlier: request.earlier,
+        keeps_layers: request.keeps_layers,
         order: Arc::new(request.order),
     };
     let over = Cancel::default();

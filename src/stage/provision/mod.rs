@@ -2,6 +2,7 @@
 //! leaves a disk of its own. Where root only grows mounted, sealing is left to the size stage, which has to enter it.
 
 pub mod ansible;
+mod layers;
 mod plan;
 mod step;
 mod steps;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::layers::KeptLayers;
 pub(super) use self::plan::plan;
 pub use self::plan::{Action, PlannedStep, ProvisionWork, TERM};
 use crate::digest::sha256_hex;
@@ -28,7 +30,8 @@ use crate::stage::distro::GuestLogin;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_login, scaled};
 use crate::stage::install::{self, KEY};
-use crate::stage::result::Taken;
+use crate::stage::layer::Checkpoint;
+use crate::stage::result::{Given, Taken};
 use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
 
 /// Longest time for one question, under KVM.
@@ -139,6 +142,10 @@ impl Task for ProvisionWork {
         scripts.collect()
     }
 
+    fn checkpoints(&self) -> &[Checkpoint] {
+        &self.checkpoints
+    }
+
     fn logs(&self) -> &'static [(&'static str, &'static str)] {
         &[("ansible.log", "what ansible said")]
     }
@@ -146,7 +153,7 @@ impl Task for ProvisionWork {
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
         let base = taken.get(&BASE)?;
         let key = || base.path(KEY);
-        let facts = provision(self, &base.path(install::DISK)?, &key, site, &out.join(DISK))?;
+        let facts = provision(self, base, &key, site, &out.join(DISK))?;
         Ok(Made::with(&facts))
     }
 }
@@ -157,25 +164,25 @@ impl Task for ProvisionWork {
 /// [`StageError`]; a failed step names itself and shows its last lines.
 pub fn provision(
     work: &ProvisionWork,
-    base: &Path,
+    base: &Given,
     installed_key: &dyn Fn() -> Result<PathBuf, StageError>,
     site: &Site,
     result: &Path,
 ) -> Result<Provisioned, StageError> {
-    let layer = site.scratch.join("layer.qcow2");
-    disk::create_overlay(base, DiskFormat::Qcow2, &layer, None, &site.cancel)?;
+    let mut layers = KeptLayers::begin(&work.checkpoints, base, site)?;
     let (key, seed) = open_login(&work.guest, installed_key, site)?;
     let disk = GuestDisk {
-        path: layer.clone(),
+        path: layers.top(),
         format: DiskFormat::Qcow2,
         seed,
     };
     let session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
+    let session = session.over(&base.path(install::DISK)?);
     let mut facts = Provisioned::default();
     session.through(|session| {
         session.enter(&key, &work.guest.user)?;
         session.settle(&work.guest)?;
-        steps::run_all(&work.steps, session, &key, site)?;
+        steps::run_all(&work.steps, &mut layers, session, &key, site)?;
         facts.root = root(session, site)?;
         // Cloud-init lets in each new seed, but would keep the key of this one.
         facts.sealed = work.guest.login == GuestLogin::Given(Access::CloudInit)
@@ -191,8 +198,14 @@ pub fn provision(
     })?;
     let raw = site.scratch.join("disk.raw");
     site.emit.phase("unfolding the disk");
-    disk::convert(&layer, DiskFormat::Qcow2, &raw, DiskFormat::Raw, &site.cancel)?;
-    drop(std::fs::remove_file(&layer));
+    disk::convert(
+        &layers.top(),
+        DiskFormat::Qcow2,
+        &raw,
+        DiskFormat::Raw,
+        &site.cancel,
+    )?;
+    layers.remove();
     flatten(&raw, &facts, result, &site.emit, &site.cancel)?;
     Ok(facts)
 }

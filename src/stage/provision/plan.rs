@@ -10,12 +10,14 @@ use super::BASE;
 use super::step::{StepInput, plan_step};
 use crate::digest::sha256_hex;
 use crate::guest;
-use crate::manifest::model::{AnsibleStep, CopyStep, Distro, Flavor, Secret};
+use crate::manifest::model::{AnsibleStep, CopyStep, Distro, EnvValue, Flavor, Secret, Step, StepKind};
 use crate::plan::graph::{Draft, Nodes};
+use crate::plan::key;
 use crate::plan::node::{Cost, Input, Named, Results, Stage};
 use crate::platform::Computer;
 use crate::stage::Work;
 use crate::stage::distro::{GuestAccess, MachineWish, access, data_bound, user, wish};
+use crate::stage::layer::Checkpoint;
 use crate::stage::recipe::PlanError;
 
 /// Runs a flavor's steps on a distro's disk and seals it.
@@ -43,6 +45,8 @@ const STEPS: Named = Named {
 
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 3;
+/// Revision of layers: see [`checkpoints`].
+const LAYER_REVISION: u32 = 1;
 
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ pub struct ProvisionWork {
     pub guest: GuestAccess,
     /// Steps in order.
     pub steps: Vec<PlannedStep>,
+    /// Where its work can be kept.
+    pub checkpoints: Vec<Checkpoint>,
     /// The VM.
     pub machine: MachineWish,
 }
@@ -106,6 +112,44 @@ struct Inputs<'a> {
     computer: Option<Computer>,
 }
 
+/// What the key of a layer is made of.
+#[derive(Serialize)]
+struct LayerInputs<'a> {
+    revision: u32,
+    install: &'a str,
+    user: &'a str,
+    steps: &'a [StepInput<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    computer: Option<Computer>,
+}
+
+/// One after each step, up to the first that is given a secret: what a step did with it, and deleted, could still be in
+/// the free blocks of a layer.
+fn checkpoints(distro: &Distro, flavor: &Flavor, inputs: &[StepInput<'_>], install: &str) -> Vec<Checkpoint> {
+    let is_open = |step: &&Step| match &step.kind {
+        StepKind::Run(run) => !run.env.values().any(|value| matches!(value, EnvValue::Secret(_))),
+        _ => true,
+    };
+    let open = flavor.steps.iter().take_while(is_open).zip(1..);
+    let checkpoint = |(step, steps): (&Step, usize)| {
+        let inputs = LayerInputs {
+            revision: LAYER_REVISION,
+            install,
+            user: user(distro),
+            steps: inputs.get(..steps)?,
+            computer: distro.computer().unusual(),
+        };
+        let shared = flavor.ends.contains(&steps);
+        Some(Checkpoint {
+            key: key::of(&serde_json::to_value(inputs).ok()?),
+            steps,
+            always: step.checkpoint,
+            shared,
+        })
+    };
+    open.filter_map(checkpoint).collect()
+}
+
 /// The node that makes a flavor of a distro. `fingerprint` gives what stands for a secret.
 pub(in crate::stage) fn plan(
     nodes: &mut Nodes<Work>,
@@ -121,12 +165,13 @@ pub(in crate::stage) fn plan(
         planned.push(step);
         steps.push(input);
     }
+    let installed = nodes.key(install).to_owned();
     let work = ProvisionWork {
         guest: access(distro),
+        checkpoints: checkpoints(distro, flavor, &steps, &installed),
         steps: planned,
         machine: wish(distro),
     };
-    let installed = nodes.key(install).to_owned();
     let draft = Draft {
         stage: STAGE,
         revision: REVISION,
@@ -148,4 +193,59 @@ pub(in crate::stage) fn plan(
     };
     let node = nodes.add(draft, work);
     Ok(nodes.known_as(node, TERM, flavor.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::load::load_text;
+    use crate::stage::recipe::testing::planned;
+
+    const FLAVORS: &str = r#"
+[distros.tiny]
+family = "debian"
+version = "12"
+source = { disk = { path = "tiny.raw", user = "root" } }
+[flavors.base]
+steps = [{ inline = "one" }, { inline = "two" }]
+[flavors.app]
+extends = "base"
+steps = [
+  { inline = "three", checkpoint = true },
+  { inline = "four", env = { TOKEN = { env = "TOKEN" } } },
+  { inline = "five" },
+]
+[flavors.other]
+extends = "base"
+steps = [{ inline = "THREE" }]
+[[images]]
+distro = "tiny"
+flavor = ["base", "app", "other"]
+sizes = ["3G"]
+"#;
+
+    #[test]
+    fn flavors_share_the_checkpoints_of_their_first_steps_and_none_follows_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tiny.raw"), vec![0; 1 << 20]).unwrap();
+        let plan = planned(&load_text(&folder.path().join("m.toml"), FLAVORS).unwrap());
+        let of = |flavor: &str| {
+            let mut nodes = plan.nodes().map(|(_, node)| node);
+            let id = format!("provision/tiny-{flavor}");
+            nodes
+                .find(|node| node.id() == id)
+                .unwrap()
+                .work
+                .checkpoints()
+                .to_vec()
+        };
+        let (base, app, other) = (of("base"), of("app"), of("other"));
+        assert_eq!(app[..2], base);
+        assert_eq!(other[..2], base);
+        assert_ne!(app[2].key, other[2].key);
+        let found: Vec<_> = app
+            .iter()
+            .map(|one| (one.steps, one.shared, one.always))
+            .collect();
+        assert_eq!(found, [(1, false, false), (2, true, false), (3, false, true)]);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event::{Unit, What};
 use crate::guest;
@@ -13,6 +13,7 @@ use crate::manifest::model::CopyStep;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::guest::Session;
+use crate::stage::provision::layers::KeptLayers;
 use crate::stage::provision::{Action, PlannedStep, ansible};
 
 /// Pause before another attempt at a failed step.
@@ -20,22 +21,24 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Folder in the guest for what steps bring along; sealing empties it.
 const GUEST_FOLDER: &str = "/tmp/pipeline-step";
 
-/// Runs all of them.
+/// Runs those that the layers below do not have, and keeps layers of what they do.
 ///
 /// # Errors
 /// [`StageError`] of the first step that fails for good.
 pub fn run_all(
     steps: &[PlannedStep],
+    layers: &mut KeptLayers<'_>,
     session: &mut Session<'_>,
     key: &Key,
     site: &Site,
 ) -> Result<(), StageError> {
-    for (number, step) in steps.iter().enumerate() {
-        let total = steps.len();
+    let total = steps.len();
+    for (number, step) in steps.iter().enumerate().skip(layers.done()) {
         site.emit
             .phase(format!("step {}/{total}: {}", number + 1, step.label));
         session.begin_step(&step.label);
         let mut attempt = 0;
+        let started = Instant::now();
         loop {
             match run_and_look(step, session, key, site) {
                 Ok(()) => break,
@@ -55,6 +58,7 @@ pub fn run_all(
                 Err(error) => return Err(error),
             }
         }
+        layers.after_step(number + 1, started.elapsed(), session, site)?;
         site.emit.emit(What::Progress {
             done: number as u64 + 1,
             total: total as u64,

@@ -18,6 +18,29 @@ fn build(store: &Store, scratch: &Scratch, name: &str) {
     slot.commit(json!({}), json!({}), &cancel).unwrap();
 }
 
+/// A layer only saves time, however recently it was used.
+#[test]
+fn layers_go_before_what_images_are_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let scratch = store.scratch("1-build").unwrap();
+    build(&store, &scratch, "old");
+    let claim = store.try_claim(LAYER, "new", &scratch, false).unwrap();
+    let Some(Claim::Miss(slot)) = claim else {
+        panic!("nothing was built yet")
+    };
+    assert!(store.try_claim(LAYER, "new", &scratch, true).unwrap().is_none());
+    fs::write(slot.path("disk"), vec![7; 8192]).unwrap();
+    slot.commit(json!({}), json!({}), &Cancel::default()).unwrap();
+    drop(scratch);
+    let room = Policy {
+        max_bytes: Some(store.results()[0].own_bytes),
+        ..Policy::default()
+    };
+    assert_eq!(collect(&store, room), ["new"]);
+    assert!(store.lookup("size", "old").is_some());
+}
+
 fn declare(store: &Store, run: &str, names: &[&str]) {
     let gate = store.gate(&Cancel::default(), &mut || {}).unwrap();
     let needs = Needs {

@@ -103,6 +103,11 @@ fn every_kind() -> Vec<What> {
         },
         What::Check { result, cached: true },
         What::Warning { text: text() },
+        What::Layer {
+            key: text(),
+            steps: 2,
+            file: "layer-1.qcow2".into(),
+        },
         What::MachineHeld {
             machine: text(),
             error: text(),
@@ -145,6 +150,7 @@ fn every_kind() -> Vec<What> {
             | What::Line { .. }
             | What::Check { .. }
             | What::Warning { .. }
+            | What::Layer { .. }
             | What::MachineHeld { .. }
             | What::NodeFinished { .. }
             | What::RunRefused { .. }

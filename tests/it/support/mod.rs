@@ -123,6 +123,7 @@ impl Bench {
             lasting: self.path("scratch"),
             before: None,
             earlier: Vec::new(),
+            keeps_layers: false,
             order: Arc::default(),
         };
         (site, events)

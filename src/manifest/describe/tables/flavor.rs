@@ -53,6 +53,8 @@ table! {
     name: Text = "\"upgrade\"", "what reports call it";
     timeout: Time = "\"10m\"", "longest time for one attempt".default("\"30m\"").goes_with(TRIED);
     retries: Whole<u32, 0, 100> = "1", "how often it is tried again".default("0").goes_with(TRIED);
+    checkpoint: Yes = "true", "`true`: keeps the guest's disk as it is after this step, for later builds to start from"
+        .default("kept after two seconds of work");
 }
 
 one_of! {
