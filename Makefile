@@ -30,6 +30,12 @@ export PIPELINE_TEST_REAL := $(REAL)
 TARGET ?=
 SECONDS ?= 600
 
+# Where the words of tests/words.txt are looked for; consoles of installers, inputs of users and recorded runs say what they say.
+OURS = src docs guest templates pipelines tests README.md ARCHITECTURE.md SECURITY.md CHANGELOG.md Makefile \
+	Cargo.toml build.rs .ci
+NOT_OURS = --exclude-dir=corpus --exclude-dir=artifacts --exclude-dir=target --exclude-dir=runs --exclude-dir=fixtures \
+	--exclude=*.snap --exclude=*.txt --exclude=Cargo.lock
+
 .DELETE_ON_ERROR:
 .PHONY: help demo install test quick test-install chaos bench fuzz check docs setup toolchain clean
 
@@ -41,7 +47,7 @@ help:
 	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE next to the'
 	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
-	@echo 'make check   formatting, lints, shell scripts'
+	@echo 'make check   formatting, lints, shell scripts, words'
 	@echo 'make bench   measure: ratios to gzip and pigz (from nothing, and with an earlier package), planning, a run with nothing to do'
 	@echo 'make docs    write docs/cli.md and docs/manifest.md, from the program itself'
 	@echo 'make fuzz TARGET=packer SECONDS=600   look for input that breaks a reader (needs cargo-fuzz; not in CI); targets:'
@@ -124,6 +130,8 @@ setup: toolchain
 	@command -v cloud-init >/dev/null || [ -e /etc/cloud/cloud-init.disabled ] || \
 		$(SUDO) sh -c 'mkdir -p /etc/cloud && : > /etc/cloud/cloud-init.disabled'
 	@$(call set_up,$(DEBUG),--tests)
+	@! grep -rniwE -f tests/words.txt $(NOT_OURS) $(OURS) || { \
+		echo 'make: say these in the words of CONTRIBUTING.md, "Words"'; exit 1; } >&2
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { \

@@ -206,7 +206,7 @@ impl Schedule {
             )
         };
         if free.jobs == 0 {
-            Some(format!("a job: all {} are busy", all.jobs))
+            Some(format!("jobs: all {} are in use", all.jobs))
         } else if cost.memory > free.memory {
             Some(sized("memory", cost.memory, free.memory, all.memory))
         } else if cost.cpus > free.cpus {
@@ -334,7 +334,7 @@ mod tests {
         let budget = Budget { jobs: 1, ..BUDGET };
         let mut schedule = Schedule::new(jobs, budget).unwrap();
         assert_eq!(schedule.start(), [1]);
-        assert_eq!(schedule.waiting(), [(0, "a job: all 1 are busy".to_owned())]);
+        assert_eq!(schedule.waiting(), [(0, "jobs: all 1 are in use".to_owned())]);
     }
 
     #[test]

@@ -128,7 +128,11 @@ pub fn carry_out(
                     made.insert(index);
                 }
                 let well = matches!(outcome, Outcome::Built | Outcome::Shared | Outcome::Present);
-                let why = format!("{} did not end well", node.id());
+                let end = match outcome {
+                    Outcome::Failed => "failed",
+                    _ => "was stopped",
+                };
+                let why = format!("{} {end}", node.id());
                 skip(&mut tally, &todo, &schedule.finish(job, well), &why, emit);
                 if outcome == Outcome::Failed && on_failure == OnFailure::FailFast {
                     stopped = true;

@@ -150,7 +150,7 @@ pub fn size(
     let info = disk::look_as(provisioned, DiskFormat::Qcow2)?;
     must_not_shrink(work, info.virtual_size)?;
     let raw = site.scratch.join("disk.raw");
-    site.emit.phase("unfolding the disk");
+    site.emit.phase("writing the disk out as raw");
     disk::convert(
         provisioned,
         DiskFormat::Qcow2,

@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 /// Name of the record in its folder.
 pub(super) const RECORD: &str = "entry.json";
 
-/// Name of the note beside it that the files were read back.
+/// Name of the note next to it that the files were read back.
 const READ_BACK: &str = "read-back.json";
 
 /// When the files of a result were last read and found as they were written, and which files those were.

@@ -19,12 +19,12 @@ pub const NAME: &str = "disk";
 
 /// Makes the input where it is not there yet, and tells what it is made of.
 pub fn made(folder: &Path, plan: &Plan) -> String {
-    let (path, told) = (folder.join(NAME), folder.join("disk.told"));
-    if !told.exists() {
+    let (path, note) = (folder.join(NAME), folder.join("disk.digests"));
+    if !note.exists() {
         eprintln!("making the input");
-        fs::write(&told, make(&path, plan.mib << 20)).unwrap();
+        fs::write(&note, make(&path, plan.mib << 20)).unwrap();
     }
-    fs::read_to_string(told).unwrap()
+    fs::read_to_string(note).unwrap()
 }
 
 /// Makes a disk that differs from the input as one of another size does: a cluster more in front, and one of so many has

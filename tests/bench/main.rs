@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(WORSE.load(Ordering::Relaxed)))
 }
 
-/// What stands beside a figure that was to be so good; the program ends with 1 when one was not.
+/// What stands next to a figure that was to be so good; the program ends with 1 when one was not.
 fn verdict(good: bool) -> &'static str {
     if good {
         return "ok";

@@ -70,7 +70,7 @@ impl Dice {
     }
 }
 
-/// How long things take when nobody disturbs them.
+/// How long things take when nothing disturbs them.
 pub struct Calm {
     pub took: Duration,
     /// From the start of the program to its first node.
@@ -150,7 +150,7 @@ pub struct Quota {
 
 impl Quota {
     /// Which node is to be hit next, and when in its life: the one at the front. Of the kills that are left each stage gets
-    /// its part, those that cost much time fewer; the nodes of a stage mostly run beside each other. The last but one hits
+    /// its part, those that cost much time fewer; the nodes of a stage mostly run next to each other. The last but one hits
     /// the storing of a result, the last one its end: so each node does end. None: nothing is left to do.
     fn next(&mut self, todo: &[String], calm: &Calm, left: u32, dice: &mut Dice) -> Option<(String, Moment)> {
         let front = todo.first()?;
@@ -221,7 +221,7 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
         finished: Vec::new(),
     };
     let (mut wanted, mut until) = (None, None);
-    // Known only when the plan is told; a kill before that is decided before.
+    // Known only when the plan is announced; a kill before that is decided before.
     if dice.unit() < 0.05 {
         until = Some(began + dice.within(calm.start));
         wanted = Some(Moment::Starting);
@@ -237,7 +237,7 @@ pub fn once(house: &House, calm: &Calm, quota: &mut Quota, left: u32, dice: &mut
                 assert!(until.is_some(), "a run says nothing any more");
                 run.child.kill().unwrap();
                 hit.killed = true;
-                // What it still had to say counts: a result that it told of must be there.
+                // What it still had to say counts: a result that it reported must be there.
                 while let Some(said) = run.next(LONG) {
                     note(&said, &mut hit);
                 }
@@ -291,13 +291,13 @@ fn note(said: &Said, hit: &mut Hit) {
     }
 }
 
-/// Whether a node's result lies in the store; others are looked at anew in each run.
+/// Whether a node's result lies in the store; others are looked at again in each run.
 fn is_in_store(node: &str) -> bool {
     let stage = node.split('/').next().unwrap_or_default();
     !["sums", "upload", "index"].contains(&stage)
 }
 
-/// A run that nobody kills.
+/// A run that is not killed.
 pub struct Ended {
     pub code: Option<i32>,
     pub said: String,

@@ -122,7 +122,7 @@ pub fn leftovers(house: &House) -> Vec<String> {
     }
     let scratch = entries(&house.folder.join("store/scratch"));
     left.extend(scratch.iter().map(|path| path.display().to_string()));
-    // Every byte of every result, by somebody else's reckoning.
+    // Every byte of every result, as another program computes it.
     for stage in entries(&house.folder.join("store/results")) {
         for entry in entries(&stage) {
             let record: Value = serde_json::from_slice(&fs::read(entry.join("entry.json")).unwrap()).unwrap();

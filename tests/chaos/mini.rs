@@ -110,7 +110,7 @@ fn provision(house: &House) {
         .claim("provision", key, &scratch, true, &cancel, &mut || {})
         .unwrap()
     else {
-        panic!("nobody has built it")
+        panic!("it is not built yet")
     };
     let root = house.folder.join("root");
     std::fs::create_dir_all(&root).unwrap();

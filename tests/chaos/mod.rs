@@ -81,13 +81,13 @@ impl House {
 }
 
 /// Kills runs in `house` so many times, then lets one end, and looks at everything. `calm` is the same pipeline, which is
-/// run once without a kill, to know how long its nodes take. `told` hears what goes on.
-pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, told: &mut dyn FnMut(&str)) -> Report {
-    told(&format!(
+/// run once without a kill, to know how long its nodes take. `say` hears what goes on.
+pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, say: &mut dyn FnMut(&str)) -> Report {
+    say(&format!(
         "seed {seed}: first a run without a kill, to know how long things take"
     ));
     let calm = Calm::measure(calm);
-    told(&format!("it took {:.0?}", calm.took));
+    say(&format!("it took {:.0?}", calm.took));
     let began = Instant::now();
     let mut dice = Dice::new(seed);
     let mut report = Report {
@@ -126,7 +126,7 @@ pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, told: &mut dy
         report.halves.extend(now.halves(house, &before));
         before = now;
         if report.kills.is_multiple_of(20) && killed {
-            told(&format!(
+            say(&format!(
                 "{} of {kills} kills in {:.0?}; {} results finished; the last one hit {place}, {moment}",
                 report.kills,
                 began.elapsed(),
@@ -134,7 +134,7 @@ pub fn unleash(house: &House, calm: &House, kills: u32, seed: u64, told: &mut dy
             ));
         }
     }
-    told("now one run to its end");
+    say("now one run to its end");
     let ended = kill::to_the_end(house);
     assert_eq!(
         ended.code,

@@ -5,8 +5,8 @@
 
 Installer components (udebs) follow the kernel of the installer, and a mirror may lag behind it, or have its index and not
 its files. This one passes on what the host's own mirror has and puts the rest together: the kernel's modules from the
-kernel's package, other components from the packages whose programs they are. The list of components is made anew and
-signed by nobody; all else is passed on as it is, signatures included.
+kernel's package, other components from the packages whose programs they are. The list of components is written again and
+not signed; all else is passed on as it is, signatures included.
 
 Prints `hostname`, `kernel` and `initrd` as one line of JSON when it is ready, and serves until it is ended. What it has
 fetched stays in FOLDER. Needs apt's configuration and dpkg-deb.
@@ -48,7 +48,7 @@ MODULES = {
     "sata-modules": [],
     "scsi-modules": ["drivers/scsi/*scsi*", "drivers/scsi/sd_mod*", "drivers/block/virtio_blk*"],
 }
-# Asked for by components that do without: nobody has an NTFS to be made smaller here.
+# Asked for by components that do without: no guest here has an NTFS to shrink.
 SPARE = ["ntfs-3g-udeb"]
 LIBRARIES = ["usr/lib/x86_64-linux-gnu/*.so.*"]
 # Components that are made from ordinary packages where the mirror has them not.
@@ -160,7 +160,7 @@ class Mirror:
             "Package": f"modules-{version}-di",
             "Version": "1",
             "Architecture": "amd64",
-            "Maintainer": "nobody <nobody@example.com>",
+            "Maintainer": "tests <tests@example.com>",
             "Provides": ", ".join(MODULES),
             "Section": "debian-installer",
             "Priority": "standard",
@@ -207,7 +207,7 @@ class Mirror:
         for each in [*made, modules]:
             offered[each["Package"]] = each
 
-        # What needs something that nobody has would fail when it is set up.
+        # What needs something that is missing would fail when it is set up.
         while True:
             everybody = [*offered.values(), *inside]
             known = {name for each in everybody for name in [each["Package"], *names(each.get("Provides", ""))]}

@@ -4,7 +4,7 @@
 #
 #   tests/install/run.sh PIPELINE FOLDER [bare]
 #
-# The mirror is mirror.py's, beside this file: what the host's own has, and what it lacks for this installer.
+# The mirror is mirror.py's, next to this file: what the host's own has, and what it lacks for this installer.
 #
 # With `bare`, the same installer with the same answers also runs in a plain qemu, started at the same moment so that both
 # meet the same host, and the times are compared: what the program adds to an installation. Wants two idle cores.
@@ -30,7 +30,7 @@ until [ -s "$folder/mirror.json" ]; do
 done
 field() { sed -n "s/.*\"$1\": *\"\\([^\"]*\\)\".*/\\1/p" "$folder/mirror.json"; }
 
-# The list of installer components is signed by nobody there.
+# The list of installer components is not signed there.
 cat > "$folder/unsigned.cfg.j2" <<'CFG'
 {% extends "preseed-debian.cfg.j2" %}
 {% block head %}

@@ -167,7 +167,7 @@ fn a_guest_that_never_asks_for_its_boot_script_is_not_waited_for_without_end() {
     }
 }
 
-/// A terminal that somebody sits at.
+/// A terminal as a user has it.
 struct Terminal {
     socket: String,
 }
@@ -255,7 +255,7 @@ fn the_console_is_on_the_terminal_which_is_given_back_on_every_exit() {
     terminal.shows("code 0");
     assert_eq!(bench.read("before"), bench.read("after"));
 
-    // Told to stop from outside, once, and twice in a row.
+    // Asked to stop from outside, once, and twice in a row.
     for signals in [1, 2] {
         terminal.type_line("clear");
         wait_until("an empty screen", SOON, || !terminal.screen().contains("talk"));
@@ -310,7 +310,7 @@ fn addresses(table: &str, inodes: &BTreeSet<String>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A machine in the background; told to stop when dropped.
+/// A machine in the background; asked to stop when dropped.
 struct Kept(u32);
 
 impl Drop for Kept {
@@ -378,7 +378,7 @@ fn a_detached_machine_lives_on_is_reached_by_loopback_only_and_ends_when_told() 
     assert_eq!(&greeting, b"RFB ");
 
     drop(kept);
-    // A link that a dead process has not, also while nobody has asked for its exit code.
+    // A link that a dead process has not, also while its exit code has not been asked for.
     wait_until("the end of it", SOON, || {
         fs::read_link(format!("/proc/{pid}/exe")).is_err()
     });
@@ -404,7 +404,7 @@ fn a_detached_machine_lives_on_is_reached_by_loopback_only_and_ends_when_told() 
 #[test]
 fn a_machine_whose_qemu_breaks_down_is_started_again_but_not_for_ever() {
     let bench = Bench::new();
-    disk(&bench, "disk.raw", "nobody comes in here\n", Then::Halt);
+    disk(&bench, "disk.raw", "no login here\n", Then::Halt);
     let mut command = bench.command(&["boot", "disk.raw", "--memory", "32M", "--ssh"]);
     let mut child = command
         .stdout(Stdio::null())
@@ -435,7 +435,7 @@ fn a_machine_whose_qemu_breaks_down_is_started_again_but_not_for_ever() {
 #[test]
 fn a_machine_as_an_orchestrator_has_it_is_seen_by_its_screen() {
     let bench = Bench::new();
-    disk(&bench, "disk.raw", "on a port that nobody has\n", Then::PowerOff);
+    disk(&bench, "disk.raw", "on a port of its own\n", Then::PowerOff);
     let ran = bench.run(&[
         "boot",
         "disk.raw",

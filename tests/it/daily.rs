@@ -46,14 +46,14 @@ fn run(bench: &Bench, args: &[&str]) -> Ran {
 }
 
 /// Runs what must go well, and gives what it printed.
-fn told(bench: &Bench, args: &[&str]) -> String {
+fn printed(bench: &Bench, args: &[&str]) -> String {
     let ran = run(bench, args);
     assert_eq!(ran.code, 0, "{args:?}\n{}", ran.all());
     ran.stdout
 }
 
 fn json(bench: &Bench, args: &[&str]) -> Value {
-    serde_json::from_str(&told(bench, &[args, &["--format", "json"]].concat())).unwrap()
+    serde_json::from_str(&printed(bench, &[args, &["--format", "json"]].concat())).unwrap()
 }
 
 /// The failing half of the manifest, run to its end.
@@ -63,7 +63,7 @@ fn fail(bench: &Bench, more: &[&str]) -> Ran {
     ran
 }
 
-/// The other half, up to where its guest waits for somebody to type.
+/// The other half, up to where its guest waits for input.
 fn start(bench: &Bench) -> (Child, BufReader<ChildStdout>) {
     let args = ["run", "m.toml", "--distro", "echo", "--format=json"];
     let mut command = command(bench, &args);
@@ -96,7 +96,7 @@ fn a_run_is_looked_into_from_another_terminal() {
     );
     // (A guest may be quicker to say something than its machine is to be listed.)
     wait_until("it to be listed", Duration::from_secs(20), || {
-        let list = told(&bench, &["ssh", "--list"]);
+        let list = printed(&bench, &["ssh", "--list"]);
         list.contains("\nprovision/echo-base") && list.contains("running (provision)")
     });
 
@@ -117,15 +117,15 @@ fn a_run_is_looked_into_from_another_terminal() {
         }
     };
     read_until("type and I repeat");
-    keyboard.write_all(b"anybody there?\n").unwrap();
-    read_until("anybody there?");
+    keyboard.write_all(b"who is there?\n").unwrap();
+    read_until("who is there?");
     drop(keyboard);
     assert!(console.wait().unwrap().success());
 
     // Its log has what was typed; a clean-up of everything leaves what it needs.
-    // (A line is told once it has ended; what stands on the screen may not have yet.)
+    // (A line is shown once it has ended; what stands on the screen may not have yet.)
     wait_until("the line in the log", Duration::from_secs(20), || {
-        told(&bench, &["logs", "provision/echo-base"]).contains("provision echo-base: | anybody there?")
+        printed(&bench, &["logs", "provision/echo-base"]).contains("provision echo-base: | who is there?")
     });
     let gone = json(&bench, &["gc", "--max-size", "0", "--keep-runs", "0"]);
     assert_eq!(
@@ -155,19 +155,19 @@ fn a_run_is_looked_into_from_another_terminal() {
         (&"run_finished".into(), &true.into())
     );
     assert_eq!(json(&bench, &["runs"])["runs"][0]["outcome"], "interrupted");
-    let folder = told(&bench, &["logs", "--path"]);
+    let folder = printed(&bench, &["logs", "--path"]);
     let folder = folder.trim().replace("[ROOT]/", "");
     assert!(
         bench
             .read(&format!("{folder}/events.jsonl"))
             .ends_with(&format!("{last_line}\n"))
     );
-    let nobody = run(&bench, &["ssh", "echo-base"]);
-    assert_eq!(nobody.code, 1, "{}", nobody.all());
+    let absent = run(&bench, &["ssh", "echo-base"]);
+    assert_eq!(absent.code, 1, "{}", absent.all());
     assert!(
-        nobody.stderr.contains("no VM of `echo-base` runs"),
+        absent.stderr.contains("no VM of `echo-base` runs"),
         "{}",
-        nobody.all()
+        absent.all()
     );
 }
 
@@ -189,7 +189,7 @@ fn a_failed_vm_is_kept_where_that_is_asked_for_and_goes_with_its_run() {
         &bench.path(""),
     );
     assert_eq!(key.trim(), "600");
-    let list = told(&bench, &["ssh", "--list"]);
+    let list = printed(&bench, &["ssh", "--list"]);
     assert!(list.contains("kept: the guest's kernel panicked"), "{list}");
 
     // Started again, it does the same again, on the console of whoever looks.
@@ -236,17 +236,17 @@ fn the_store_is_listed_verified_pinned_and_cleaned_up() {
         (&"install".into(), &"panics".into())
     );
     let key = result["key"].as_str().unwrap();
-    let path = told(&bench, &["store", "path", "install/panics"]);
+    let path = printed(&bench, &["store", "path", "install/panics"]);
     assert_eq!(
         path,
-        told(&bench, &["store", "path", &format!("install/{}", &key[..6])])
+        printed(&bench, &["store", "path", &format!("install/{}", &key[..6])])
     );
     assert!(
         path.ends_with(&format!("store/results/install/{key}\n")),
         "{path}"
     );
 
-    told(&bench, &["store", "pin", "install/panics"]);
+    printed(&bench, &["store", "pin", "install/panics"]);
     let everything = ["gc", "--max-size", "0", "--keep-runs", "0"];
     let dry = json(&bench, &[&everything[..], &["--dry-run"]].concat());
     assert_eq!(
@@ -260,11 +260,11 @@ fn the_store_is_listed_verified_pinned_and_cleaned_up() {
     );
     let gone = json(&bench, &everything);
     assert_eq!(gone["results"], Value::Array(vec![]), "it is pinned");
-    assert!(told(&bench, &["store", "ls"]).contains("pinned"));
+    assert!(printed(&bench, &["store", "ls"]).contains("pinned"));
 
-    told(&bench, &["store", "unpin", "install/panics"]);
+    printed(&bench, &["store", "unpin", "install/panics"]);
 
-    let whole = told(&bench, &["store", "verify"]);
+    let whole = printed(&bench, &["store", "verify"]);
     assert!(whole.starts_with("1 of 1 result as written"), "{whole}");
     let disk = format!("store/results/install/{key}/disk");
     let mut bytes = std::fs::read(bench.path(&disk)).unwrap();
@@ -286,14 +286,14 @@ fn the_store_is_listed_verified_pinned_and_cleaned_up() {
         .as_str()
         .unwrap()
         .to_owned();
-    told(&bench, &["store", "pin", &id]);
+    printed(&bench, &["store", "pin", &id]);
     let gone = json(&bench, &everything);
     assert_eq!(
         (&gone["results"], &gone["runs"]),
         (&Value::Array(vec![]), &Value::Array(vec![]))
     );
-    told(&bench, &["store", "unpin", &id]);
-    let text = told(&bench, &everything);
+    printed(&bench, &["store", "unpin", &id]);
+    let text = printed(&bench, &everything);
     assert!(
         text.contains("no kept run needs it") && text.contains("freed: 1 result, logs of 1 run"),
         "{text}"
@@ -310,7 +310,7 @@ fn a_key_is_explained_by_what_changed_in_which_file() {
     let bench = bench();
     let before = json(&bench, &["explain", "m.toml", "provision/panics-base"]);
     assert_eq!(before["nodes"][0]["reason"], "never built");
-    let parts = told(&bench, &["explain", "m.toml", "provision/panics-base"]);
+    let parts = printed(&bench, &["explain", "m.toml", "provision/panics-base"]);
     for part in [
         "steps.update.sh.script",
         "steps.update.sh.environment.TOKEN",
@@ -321,7 +321,7 @@ fn a_key_is_explained_by_what_changed_in_which_file() {
     assert!(!parts.contains("hunter2") && !before.to_string().contains("hunter2"));
 
     fail(&bench, &[]);
-    let cached = told(&bench, &["explain", "m.toml", "install/panics"]);
+    let cached = printed(&bench, &["explain", "m.toml", "install/panics"]);
     assert!(cached.starts_with("install/panics  in the store\n"), "{cached}");
     let text = bench
         .read("m.toml")
@@ -335,7 +335,7 @@ fn a_key_is_explained_by_what_changed_in_which_file() {
     );
     let change = serde_json::json!([{ "file": "m.toml", "field": "disk", "old": 0, "new": 536_870_912 }]);
     assert_eq!(node["changes"], change);
-    let text = told(&bench, &["explain", "m.toml", "--distro", "panics"]);
+    let text = printed(&bench, &["explain", "m.toml", "--distro", "panics"]);
     assert!(text.contains("m.toml: disk  0 B -> 512 MiB"), "{text}");
 
     let ran = run(&bench, &["explain", "m.toml", "install/panic"]);
@@ -350,7 +350,7 @@ fn a_key_is_explained_by_what_changed_in_which_file() {
 #[test]
 fn images_are_listed_and_what_is_asked_for_anew_is_built_anew() {
     let bench = bench();
-    let listed = told(&bench, &["ls", "m.toml"]);
+    let listed = printed(&bench, &["ls", "m.toml"]);
     insta::assert_snapshot!(listed, @r"
     image           state    disk   checks
     echo-1G-base    missing  1 GiB  none

@@ -1,4 +1,4 @@
-//! Somebody asks whether a host can build images, and what to type where it cannot.
+//! A user asks whether a host can build images, and what to type where it cannot.
 
 use std::process::Command;
 
@@ -45,7 +45,7 @@ fn missing_programs_are_named_with_what_they_are_for() {
         });
         assert!(named, "{tool}: {}", ran.stdout);
     }
-    // What only some manifests need is a warning, and what only our tests need is nobody's concern.
+    // What only some manifests need is a warning, and what only our tests need is no concern of a user.
     assert!(
         ran.stdout.contains("\nwarn     ansible-playbook "),
         "{}",

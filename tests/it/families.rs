@@ -1,4 +1,4 @@
-//! Families and installers of the user's own, in files beside the manifest.
+//! Families and installers of the user's own, in files next to the manifest.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What runs inside guests, as far as it can be told without a VM.
+//! What runs inside guests, as far as that is seen without a VM.
 
 mod agent;
 mod reporting;

@@ -1,4 +1,4 @@
-//! Somebody has Packer templates and a playbook, and wants a manifest. The fixtures are whole templates of every shape
+//! A user has Packer templates and a playbook, and wants a manifest. The fixtures are whole templates of every shape
 //! that is recognised; what comes of them is in `snapshots/`.
 
 use std::collections::BTreeMap;
@@ -182,7 +182,7 @@ fn nothing_that_is_there_is_replaced_and_nothing_is_written_unasked() {
     );
     assert_eq!(bench.read("mine.toml"), "mine\n");
 
-    // Nor are the answers beside it, whatever they were.
+    // Nor are the answers next to it, whatever they were.
     bench.write("preseed-debian.cfg.j2", "mine\n");
     let refused = bench.run(&["import", "packer", "debian12.json", "-o", "new.toml"]);
     assert_eq!(refused.code, 2);

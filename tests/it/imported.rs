@@ -116,11 +116,11 @@ fn answers_that_are_lost_stop_every_build_until_they_are_written() {
         "http_content = { \"/ks.cfg\" = templatefile(\"ks.tpl\", { who = 1 }) }",
     );
     bench.write("a.pkr.hcl", house(&source, ""));
-    bench.write("ks.tpl", "lang ${nobody}\n");
+    bench.write("ks.tpl", "lang ${absent}\n");
     let report = undecided(&bench, &["a.pkr.hcl"], "TODO-house.j2");
     has(
         &report,
-        &["the template `ks.tpl` cannot be evaluated: `nobody` is not known here"],
+        &["the template `ks.tpl` cannot be evaluated: `absent` is not known here"],
     );
 }
 
@@ -179,7 +179,7 @@ fn sources_and_builds_are_those_that_packer_means() {
     );
     let build = "  provisioner \"shell\" {\n    only = [\"qemu.web\"]\n    inline = [\"install nginx\"]\n  }\n  \
                  provisioner \"shell\" {\n    except = [\"qemu.web\"]\n    inline = [\"install ${source.name}\"]\n  }\n  \
-                 provisioner \"shell\" {\n    only = [\"virtualbox-iso.box\"]\n    inline = [data.nobody.x]\n  }\n";
+                 provisioner \"shell\" {\n    only = [\"virtualbox-iso.box\"]\n    inline = [data.absent.x]\n  }\n";
     let two = format!(
         "variable \"which\" {{ default = \"house\" }}\n{}",
         house(&source, build).replace(

@@ -183,7 +183,7 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
     bench.write("images.toml", manifest(&distros.concat(), &names));
     let ran = bench.run(&["run", "images.toml", "--progress=plain"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    let told = |distro: &str| {
+    let message = |distro: &str| {
         let start = format!(" fetch {distro}: FAILED");
         let line = ran.stderr.lines().find(|line| line.contains(&start));
         line.unwrap_or_else(|| panic!("{distro}: {}", ran.all()))
@@ -196,12 +196,12 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
     }
     for bad in ["forged", "without"] {
         assert!(
-            told(bad).contains("the signature of the checksum file"),
+            message(bad).contains("the signature of the checksum file"),
             "{}",
-            told(bad)
+            message(bad)
         );
     }
-    let ambiguous = told("ambiguous");
+    let ambiguous = message("ambiguous");
     assert!(
         ambiguous.contains("no line fits") && ambiguous.contains("./edu/netinst.iso, ./mini/netinst.iso"),
         "{}",
@@ -360,7 +360,7 @@ fn the_end_of_an_installer_is_judged_and_a_good_one_leaves_a_disk() {
 }
 
 /// What stands in the place of an installer: takes its answers as one does, shows them (so that all of them is on the console),
-/// prints what it is told to, and in a good ending runs the last command of the answers, traced.
+/// prints what it is asked to, and in a good ending runs the last command of the answers, traced.
 const STAND_IN: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev

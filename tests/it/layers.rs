@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Plain values that anybody may use.
+/// Plain values that every layer may use.
 const VALUES: [&str; 14] = [
     "boot_command",
     "checksum_list",
@@ -23,7 +23,7 @@ const VALUES: [&str; 14] = [
     "verdict",
 ];
 
-/// Each module with what it may import beside the values and itself; below first.
+/// Each module with what it may import in addition to the values and itself; below first.
 const LAYERS: [(&str, &[&str]); 14] = [
     ("host", &[]),
     ("store", &["host"]),

@@ -433,14 +433,14 @@ fn a_program_killed_with_kill_9_leaves_no_qemu() {
         return;
     }
     // Complete once it ends with a newline.
-    let told = bench.path("pid");
+    let pid_file = bench.path("pid");
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
             "machine::a_program_killed_with_kill_9_leaves_no_qemu",
             "--nocapture",
         ])
-        .env(HOLD, &told)
+        .env(HOLD, &pid_file)
         // What it leaves behind goes with our folder.
         .env("TMPDIR", bench.path(""))
         .stdout(Stdio::piped())
@@ -449,7 +449,7 @@ fn a_program_killed_with_kill_9_leaves_no_qemu() {
         .unwrap();
     let mut qemu = 0;
     soon("the start of qemu", || {
-        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
         qemu = text.strip_suffix('\n').map_or(0, |pid| pid.parse().unwrap());
         qemu != 0
     });

@@ -39,4 +39,3 @@ mod run;
 mod schema;
 mod support;
 mod survive;
-mod words;

@@ -235,7 +235,7 @@ fn the_command_line_overrides_both_languages_alike() {
     let (nickel, toml) = (exported("images.ncl", &given), exported("images.toml", &given));
     assert_eq!(nickel, toml);
     assert_eq!(nickel["resources"]["cpus"], 2);
-    // Nickel computes what hangs on it again.
+    // Nickel computes what depends on it again.
     let sizes = &exported("images.ncl", &["vars.smallest=5G"])["images"][0]["sizes"];
     assert_eq!(sizes.to_string(), "[\"5G\"]");
     for (name, manifest, value) in [

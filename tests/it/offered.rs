@@ -96,13 +96,13 @@ fn an_image_that_names_files_of_the_host_is_refused_with_their_names() {
     );
     let words = ["names another file of this host as its external data file: [ROOT]/secret.raw"];
     refused(&bench, &words);
-    let told = ["names another file of this host as its external data file: "];
+    let message = ["names another file of this host as its external data file: "];
     // Nor is it booted, with or without its changes kept, packed or not.
     for args in [&["boot", "evil.qcow2"][..], &["boot", "--write", "evil.qcow2"]] {
-        said(&bench.run(args), &told);
+        said(&bench.run(args), &message);
     }
     tool("gzip", &["-k", "evil.qcow2"], &bench.path(""));
-    said(&bench.run(&["boot", "evil.qcow2.gz"]), &told);
+    said(&bench.run(&["boot", "evil.qcow2.gz"]), &message);
 
     // The name alone, as in an image that was made to look harmless: QEMU reads it where another bit of the header is set.
     let mut header = fs::read(bench.path("evil.qcow2")).unwrap();
@@ -277,12 +277,12 @@ fn what_is_no_disk_image_is_refused_with_its_name_and_the_command_that_makes_one
         ),
     ];
     shell("head -c 1M /dev/zero > offered.raw");
-    for (make, told) in cases {
+    for (make, message) in cases {
         shell(make);
         let ran = bench.run(&["run", "m.toml"]);
         // What is packed shows itself when it is unpacked.
         assert!([1, 2].contains(&ran.code), "{make}\n{}", ran.all());
-        said(&ran, &[told]);
+        said(&ran, &[message]);
     }
     // Half a GPT is enough: sfdisk restores the other half.
     shell("cp disk.raw offered && dd if=/dev/zero of=offered bs=512 seek=1 count=1 conv=notrunc status=none");
@@ -372,7 +372,7 @@ fn a_disk_whose_root_cannot_grow_is_refused_at_its_install_and_one_that_keeps_it
     bench.write("m.toml", grown);
     let root = "/usr/sbin/mke2fs -q -F -t ext4 -E offset=1048576 offered 4096k && echo / > fstab && \
                 printf 'mkdir etc\\nwrite fstab etc/fstab\\n' | /usr/sbin/debugfs -w -f - 'offered?offset=1048576' 2>&1";
-    for (table, more, told) in [
+    for (table, more, message) in [
         (
             "label: gpt\\nstart=2048,size=8192\\ntype=S\\n",
             "true",
@@ -394,7 +394,7 @@ fn a_disk_whose_root_cannot_grow_is_refused_at_its_install_and_one_that_keeps_it
         shell(more);
         let ran = bench.run(&["run", "m.toml"]);
         assert_eq!(ran.code, 1, "{}", ran.all());
-        said(&ran, &["[ROOT]/offered", told]);
+        said(&ran, &["[ROOT]/offered", message]);
         assert!(!bench.path("store/results/provision").exists());
     }
     // With a swap behind root and no larger image, nothing has to grow.

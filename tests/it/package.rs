@@ -162,7 +162,7 @@ fn the_output_depends_on_the_input_and_on_nothing_else() {
     );
 }
 
-/// Packages `disk`, with an index beside it, and gives both as what a later package may take from.
+/// Packages `disk`, with an index next to it, and gives both as what a later package may take from.
 fn indexed(bench: &Bench, disk: &[u8], name: &str, earlier: &[Earlier]) -> (Packaged, Earlier) {
     let input = bench.write("disk.img", disk);
     let [package_file, index] = ["gz", "pieces"].map(|end| bench.path(&format!("{name}.{end}")));
@@ -417,9 +417,9 @@ fn a_full_disk_is_told_with_what_is_needed() {
         .args(["-c", limited, "sh"])
         .arg(std::env::current_exe().unwrap());
     let child = as_child(shell, "package", &bench).output().unwrap();
-    let told = String::from_utf8_lossy(&child.stderr).into_owned();
-    assert!(told.contains("disk.img.part: File too large"), "{told}");
-    assert!(told.contains("ulimit -f"), "{told}");
+    let printed = String::from_utf8_lossy(&child.stderr).into_owned();
+    assert!(printed.contains("disk.img.part: File too large"), "{printed}");
+    assert!(printed.contains("ulimit -f"), "{printed}");
     assert!(!bench.path("store/disk.img.part").exists());
 }
 
@@ -550,7 +550,7 @@ fn runs_at_the_same_time_lose_no_line_of_each_other() {
     assert_eq!(bench.read("out/MD5SUM.txt"), expected);
 }
 
-/// What a run does with one image: package beside, then deliver, then list.
+/// What a run does with one image: package next to it, then deliver, then list.
 fn publish(folder: &Path) -> Result<(), PackageError> {
     let part = folder.join("store/disk.img.part");
     fs::create_dir_all(part.parent().unwrap()).unwrap();
@@ -590,9 +590,9 @@ fn kill_when(mut command: Command, mut now: impl FnMut() -> bool) {
     while !now() {
         if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
             drop(child.kill());
-            let mut told = String::new();
-            child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
-            panic!("the child never came to the place where it was to be killed: {told}");
+            let mut printed = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+            panic!("the child never came to the place where it was to be killed: {printed}");
         }
         thread::sleep(Duration::from_millis(1));
     }

@@ -175,7 +175,7 @@ fn equal_local_media_give_equal_keys_on_every_host() {
 }
 
 /// A root that only grows mounted leaves its guest unsealed: the size stage enters it once more, by the key that the install node
-/// keeps beside its disk. Clean-ups may take that away before the provisioned disk.
+/// keeps next to its disk. Clean-ups may take that away before the provisioned disk.
 #[test]
 fn an_unsealed_guest_is_installed_and_provisioned_again_when_the_key_to_it_has_gone() {
     let bench = bench(MANIFEST);

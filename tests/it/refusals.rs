@@ -311,7 +311,7 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
             &work(size),
             &disk,
             &Provisioned::default(),
-            &|| panic!("nobody enters it"),
+            &|| panic!("it is not entered"),
             &site,
             &result,
         )
@@ -322,11 +322,11 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
         grow(MIB / 2),
         "the disk to grow is 1 MiB already, larger than the 512 KiB asked for; ask for a larger size in `sizes`"
     );
-    let told = grow(2 * MIB);
+    let message = grow(2 * MIB);
     assert!(
-        told.starts_with("reading the partitions of `")
-            && told.contains("does not contain a recognized partition table"),
-        "{told}"
+        message.starts_with("reading the partitions of `")
+            && message.contains("does not contain a recognized partition table"),
+        "{message}"
     );
     // Two ext4, both empty: only the guest knows which one was its root.
     tool(
@@ -340,7 +340,7 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
         &bench.path(""),
     );
     let sized = |start, size| {
-        let told = Provisioned {
+        let provisioned = Provisioned {
             root: Some(Root {
                 start,
                 file_system: "ext4".to_owned(),
@@ -352,22 +352,22 @@ fn a_disk_of_a_wrong_size_or_of_no_partitions_is_told_before_it_is_grown() {
         size::size(
             &work(size),
             &disk,
-            &told,
-            &|| panic!("nobody enters it"),
+            &provisioned,
+            &|| panic!("it is not entered"),
             &site,
             &result,
         )
         .map_err(|e| e.to_string())
     };
-    let told = sized(MIB, 128 * MIB).unwrap_err();
+    let message = sized(MIB, 128 * MIB).unwrap_err();
     assert!(
-        told.contains("partition 2 (ext4) lies behind partition 1, the root"),
-        "{told}"
+        message.contains("partition 2 (ext4) lies behind partition 1, the root"),
+        "{message}"
     );
-    let told = sized(3 * MIB, 3 << 40).unwrap_err();
+    let message = sized(3 * MIB, 3 << 40).unwrap_err();
     assert!(
-        told.contains("are in a DOS table, which ends at 2.0 TiB, and 3 TiB was asked for"),
-        "{told}"
+        message.contains("are in a DOS table, which ends at 2.0 TiB, and 3 TiB was asked for"),
+        "{message}"
     );
     sized(3 * MIB, 128 * MIB).unwrap();
     sized(MIB, 8 * MIB).unwrap();

@@ -220,7 +220,7 @@ fn a_good_run() -> Vec<Event> {
     ]
 }
 
-/// A step fails; what hangs on it never starts; the other image was there already.
+/// A step fails; what depends on it never starts; the other image was there already.
 fn a_failing_run() -> Vec<Event> {
     let nodes = vec![
         node("provision/debian12-base", false),
@@ -446,12 +446,12 @@ fn a_journal_that_cannot_be_written_is_a_warning_and_nothing_more() {
     let summary = watch(&a_good_run(), options);
 
     assert_eq!(summary.built, 3);
-    let told = summary
+    let shown = summary
         .warnings
         .iter()
         .filter(|text| text.contains("the run's journal"))
         .count();
-    assert_eq!(told, 1, "{:?}", summary.warnings);
+    assert_eq!(shown, 1, "{:?}", summary.warnings);
     assert!(paper.text().contains("the run goes on"), "{}", paper.text());
 }
 
@@ -566,8 +566,8 @@ fn checks_are_told_as_they_end_and_summed_up() {
         &a_run_with_checks(),
         options(Progress::Plain, Verbosity::Normal, &paper),
     );
-    let told: Vec<_> = paper.text().lines().skip(2).take(6).map(str::to_owned).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    let shown: Vec<_> = paper.text().lines().skip(2).take(6).map(str::to_owned).collect();
+    insta::assert_snapshot!(shown.join("\n"), @r#"
     04:05:09 check bad: network ok
     04:05:09 check bad: no-failed-units FAILED
                expected no <failed> unit

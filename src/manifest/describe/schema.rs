@@ -115,7 +115,7 @@ fn key_schema(key: &Key) -> Value {
         text.push_str(&format!("\n\nDefault: {default}."));
     }
     let kind = kind_schema(&key.kind);
-    // Beside a reference, draft 7 ignores every other word.
+    // Next to a reference, draft 7 ignores every other word.
     let mut schema = if kind.get("$ref").is_some() {
         json!({ "allOf": [kind] })
     } else {

@@ -104,7 +104,7 @@ pub fn disk(work: &DiskWork, media: &Path, site: &Site, result: &Path) -> Result
         DiskFormat::Raw => plain,
         DiskFormat::Qcow2 => {
             let raw = site.scratch.join("media.raw");
-            site.emit.phase("unfolding the disk");
+            site.emit.phase("writing the disk out as raw");
             disk::convert(&plain, info.format, &raw, DiskFormat::Raw, &site.cancel)?;
             fs::remove_file(&plain).map_err(|e| StageError::file("remove", &plain, e))?;
             raw

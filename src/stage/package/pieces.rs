@@ -1,6 +1,6 @@
 //! Pieces of earlier packages: where the deflated form of a piece lies that is to be deflated again.
 //!
-//! An index lies beside each package. It names each piece by a digest of all that its deflated form depends on, and has
+//! An index lies next to each package. It names each piece by a digest of all that its deflated form depends on, and has
 //! the place of that form in the package with a digest of its own: what is taken is known to be what was written, whatever
 //! happened to the file since. There is no second copy of anything.
 //!

@@ -197,7 +197,7 @@ pub fn provision(
         session.stays_up()
     })?;
     let raw = site.scratch.join("disk.raw");
-    site.emit.phase("unfolding the disk");
+    site.emit.phase("writing the disk out as raw");
     disk::convert(
         &layers.top(),
         DiskFormat::Qcow2,
@@ -211,7 +211,7 @@ pub fn provision(
 }
 
 /// Makes the result of a raw disk. What each of its sizes would have to do is done here once: the file system is checked,
-/// what is free in it is no part of the result, and what growing reads of it is noted beside it.
+/// what is free in it is no part of the result, and what growing reads of it is noted next to it.
 ///
 /// # Errors
 /// [`StageError::Disk`], [`StageError::File`].

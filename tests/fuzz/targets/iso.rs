@@ -1,4 +1,4 @@
-//! An ISO image. The input is what follows its first 16 sectors, which nobody looks at; the image has room behind it.
+//! An ISO image. The input is what follows its first 16 sectors, which are not read; the image has room behind it.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ static HOOK: Once = Once::new();
 fuzz_target!(|bytes: &[u8]| {
     HOOK.call_once(|| {
         // The library that reads folders may panic over damaged ones. It does so on a thread of its own, where that is
-        // caught and told as damage: only what reaches this thread is a mistake.
+        // caught and reported as damage: only what reaches this thread is a mistake.
         let (here, usual) = (thread::current().id(), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
             if thread::current().id() == here {

@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// What a manifest copies into a guest is digested, however much it is. Where that is somebody's whole disk, it takes as
+/// What a manifest copies into a guest is digested, however much it is. Where that is a whole disk of the host, it takes as
 /// long as a disk does, which is no mistake of the reader.
 fn leaves_the_folder(text: &str) -> bool {
     let at_the_root = |quote: char| {

@@ -77,7 +77,7 @@ fuzz_target!(|bytes: &[u8]| {
                 panic!("the manifest is no TOML: {error}\n{}", imported.manifest);
             }
             for name in imported.files.keys() {
-                // They are written beside the manifest.
+                // They are written next to the manifest.
                 let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
                 assert!(plain, "a file of the name {name:?} would be written");
             }

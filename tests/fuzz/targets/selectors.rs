@@ -1,4 +1,4 @@
-//! What somebody writes to say which images are meant: a line each, `-d`, `-s` and `-f` in front of the options' values.
+//! What a user writes to say which images are meant: a line each, `-d`, `-s` and `-f` in front of the options' values.
 
 #![no_main]
 

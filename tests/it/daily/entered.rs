@@ -8,7 +8,7 @@ use crate::support::Bench;
 use crate::support::small_guest::small_disk;
 use crate::support::vm::processes_naming;
 
-/// Waits for somebody who comes in, and fails.
+/// Waits for a login, and fails.
 const STEP: &str =
     "touch /root/waiting; until [ -e /root/go ]; do sleep 1; done; echo lesson > /root/learned; exit 3";
 

@@ -17,9 +17,9 @@ fn a_file_arrives_whole_and_nothing_is_left_beside_it() {
     let (bench, content) = (Bench::new(), bytes(3 * MIB + 5));
     let server = Server::start(content.clone()).etag("\"v1\"");
     let part = bench.path("part");
-    let told = fetch(&[server.url("/disk.img")], &sha256(&content), &part);
-    assert_eq!(told.ok().bytes, content.len() as u64);
-    assert_eq!(told.ok().url_used, Some(server.url("/disk.img")));
+    let fetched = fetch(&[server.url("/disk.img")], &sha256(&content), &part);
+    assert_eq!(fetched.ok().bytes, content.len() as u64);
+    assert_eq!(fetched.ok().url_used, Some(server.url("/disk.img")));
     assert!(std::fs::read(&part).unwrap() == content);
     assert_eq!(std::fs::read_dir(part.parent().unwrap()).unwrap().count(), 1);
     let asked = &server.asked()[0];
@@ -27,14 +27,14 @@ fn a_file_arrives_whole_and_nothing_is_left_beside_it() {
     assert!(asked.header("user-agent").unwrap().starts_with("pipeline/"));
     assert_eq!(asked.header("range"), None);
     let total = content.len() as u64;
-    let last = told.events.last().map(|e| format!("{:?}", e.what));
+    let last = fetched.events.last().map(|e| format!("{:?}", e.what));
     let done = What::Progress {
         done: total,
         total,
         unit: Unit::Bytes,
     };
     assert_eq!(last, Some(format!("{done:?}")));
-    // A run that was killed between the last byte and the store finds it complete, and asks nobody.
+    // A run that was killed between the last byte and the store finds it complete, and asks no server.
     assert_eq!(
         fetch(&["http://127.0.0.1:1/gone".into()], &sha256(&content), &part)
             .ok()
@@ -71,21 +71,22 @@ fn the_next_run_transfers_only_the_rest() {
 fn a_line_that_is_cut_every_few_mebibytes_still_carries_it_over() {
     let (bench, content) = (Bench::new(), bytes(8 * MIB));
     let server = Server::start(content.clone()).always(Fault::CutAfter(MIB as u64 + 4096));
-    let told = fetch(&[server.url("/a")], &sha256(&content), &bench.path("part"));
-    told.ok();
+    let fetched = fetch(&[server.url("/a")], &sha256(&content), &bench.path("part"));
+    fetched.ok();
     assert_eq!((server.asked().len(), server.sent()), (8, content.len() as u64));
     assert_eq!(
-        told.warnings()[0],
+        fetched.warnings()[0],
         "http://127.0.0.1:[PORT]/a: the connection was cut after 1.0 MiB of 8 MiB; trying again in 0.0s (attempt 2 of 3)"
     );
-    // But not where every attempt begins anew.
+    // But not where every attempt begins again.
     let server = Server::start(content.clone()).always(Fault::WholeCutAfter(3 * MIB as u64));
-    let told = fetch(&[server.url("/a")], &sha256(&content), &bench.path("other"));
+    let fetched = fetch(&[server.url("/a")], &sha256(&content), &bench.path("other"));
     assert!(
-        told.error()
+        fetched
+            .error()
             .contains("the connection was cut after 3 MiB of 8 MiB;"),
         "{}",
-        told.error()
+        fetched.error()
     );
     assert!(server.asked().len() <= 4, "{}", server.asked().len());
 }
@@ -97,8 +98,8 @@ fn one_mirror_completes_what_another_began() {
     let first = Server::start(content.clone()).etag("\"one\"").faults(faults);
     let second = Server::start(content.clone()).etag("\"two\"");
     let urls = [first.url("/a"), second.url("/b")];
-    let told = fetch(&urls, &sha256(&content), &bench.path("part"));
-    assert_eq!(told.ok().url_used.as_ref(), Some(&urls[1]));
+    let fetched = fetch(&urls, &sha256(&content), &bench.path("part"));
+    assert_eq!(fetched.ok().url_used.as_ref(), Some(&urls[1]));
     assert_eq!(second.sent(), MIB as u64);
     assert_eq!(second.asked()[0].header("if-range"), None);
 }
@@ -135,10 +136,10 @@ fn bytes_that_do_not_fit_are_thrown_away_once() {
     let story = |left: Vec<u8>, fault: Option<Fault>| {
         let (bench, server) = (Bench::new(), Server::start(content.clone()).faults(fault));
         let part = bench.write("part", left);
-        let told = fetch(&[server.url("/a")], &digest, &part);
-        told.ok();
+        let fetched = fetch(&[server.url("/a")], &digest, &part);
+        fetched.ok();
         assert!(std::fs::read(&part).unwrap() == content);
-        (told.warnings().join("\n"), server.asked().len(), server.sent())
+        (fetched.warnings().join("\n"), server.asked().len(), server.sent())
     };
     // Junk that is shorter than the file: the digest finds it out at the end.
     let (warning, asked, sent) = story(vec![7; 300_000], None);
@@ -168,9 +169,9 @@ fn a_server_that_recovers_is_asked_again() {
         Fault::Mute(Duration::ZERO),
     ];
     let server = Server::start(content.clone()).faults(faults);
-    let told = fetch(&[server.url("/a")], &sha256(&content), &bench.path("part"));
-    told.ok();
-    insta::assert_snapshot!(told.warnings().join("\n"), @r"
+    let fetched = fetch(&[server.url("/a")], &sha256(&content), &bench.path("part"));
+    fetched.ok();
+    insta::assert_snapshot!(fetched.warnings().join("\n"), @r"
     http://127.0.0.1:[PORT]/a: the server has a problem of its own (HTTP 503); trying again in 0.2s (attempt 2 of 3)
     http://127.0.0.1:[PORT]/a: lost 127.0.0.1:[PORT] (it closed the connection without an answer); trying again in 0.0s (attempt 3 of 3)
     ");

@@ -1,4 +1,4 @@
-//! Stories about downloads, told with a real server on loopback: what arrives, what is asked for again after a cut,
+//! Stories about downloads, with a real server on loopback: what arrives, what is asked for again after a cut,
 //! and what the user reads when it fails. Here is what they share.
 
 mod arrive;
@@ -64,12 +64,12 @@ fn fetcher(proxies: &[(&str, String)]) -> Fetcher {
 }
 
 /// What came of a fetch.
-struct Told {
+struct Attempt {
     result: Result<Fetched, FetchError>,
     events: Vec<Event>,
 }
 
-impl Told {
+impl Attempt {
     fn ok(&self) -> &Fetched {
         self.result.as_ref().unwrap_or_else(|e| panic!("{e}"))
     }
@@ -110,7 +110,7 @@ fn without_ports(text: &str) -> String {
     clean
 }
 
-fn fetch_with(fetcher: &Fetcher, urls: &[String], digest: &Digest, part: &Path) -> Told {
+fn fetch_with(fetcher: &Fetcher, urls: &[String], digest: &Digest, part: &Path) -> Attempt {
     let (sender, events) = mpsc::channel();
     let spec = Spec {
         urls: urls.to_vec(),
@@ -119,13 +119,13 @@ fn fetch_with(fetcher: &Fetcher, urls: &[String], digest: &Digest, part: &Path) 
     let emit = Emitter::new(sender).for_node("fetch/test");
     let result = fetcher.fetch(&spec, part, &Cancel::default(), &emit);
     drop(emit);
-    Told {
+    Attempt {
         result,
         events: events.iter().collect(),
     }
 }
 
-fn fetch(urls: &[String], digest: &Digest, part: &Path) -> Told {
+fn fetch(urls: &[String], digest: &Digest, part: &Path) -> Attempt {
     fetch_with(&fetcher(&[]), urls, digest, part)
 }
 
@@ -143,8 +143,8 @@ fn a_process_of_its_own() {
         },
         ..fetcher(&[])
     };
-    let told = fetch_with(&settings, &[var("STORY_URL")], &digest, Path::new(&part));
-    let outcome = told
+    let fetched = fetch_with(&settings, &[var("STORY_URL")], &digest, Path::new(&part));
+    let outcome = fetched
         .result
         .map_or_else(|e| without_ports(&e.to_string()), |_| "fetched".to_owned());
     std::fs::write(format!("{part}.outcome"), outcome).unwrap();

@@ -38,14 +38,14 @@ fn proxies_are_used_as_the_environment_says() {
     assert_eq!(proxy.asked().len(), 1);
 
     let message = |variable: &str, proxy: &str, url: &str| {
-        let told = fetch_with(
+        let fetched = fetch_with(
             &fetcher(&[(variable, proxy.to_owned())]),
             &[url.to_owned()],
             &digest,
             &bench.path("four"),
         );
-        assert!(!told.everything().contains("s3cret"));
-        told.error()
+        assert!(!fetched.everything().contains("s3cret"));
+        fetched.error()
     };
     let (without, wrong) = (proxy.url(""), with_password.replace("joe", "ann"));
     insta::assert_snapshot!(message("http_proxy", &without, &url[0]), @"could not fetch http://mirror.invalid:8080/a?b=…: the proxy wants a user and password (HTTP 407); put them into the proxy variable as http://user:password@proxy:3128");

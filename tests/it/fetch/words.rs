@@ -1,4 +1,4 @@
-//! What the user reads when it fails, and what nobody may ever read.
+//! What the user reads when it fails, and what must never be shown.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::support::http::{DeadPort, Fault, Server};
 /// Fetches some bytes from a server that misbehaves, and gives the message.
 fn failure(server: Server) -> String {
     let bench = Bench::new();
-    let told = fetch(
+    let fetched = fetch(
         &[server.url("/disk.img")],
         &sha256(&bytes(MIB)),
         &bench.path("part"),
     );
-    told.error()
+    fetched.error()
 }
 
 #[test]
@@ -50,13 +50,13 @@ fn a_server_that_says_nothing_is_given_up() {
     let server = Server::start(b"").always(mute);
     let mut hasty = fetcher(&[]);
     hasty.client.limits.silence = Duration::from_millis(400);
-    let told = fetch_with(
+    let fetched = fetch_with(
         &hasty,
         &[server.url("/disk.img")],
         &sha256(b"x"),
         &bench.path("part"),
     );
-    insta::assert_snapshot!(told.error(), @"could not fetch http://127.0.0.1:[PORT]/disk.img: 127.0.0.1:[PORT] sent nothing for 0.4s; try again later or use another mirror");
+    insta::assert_snapshot!(fetched.error(), @"could not fetch http://127.0.0.1:[PORT]/disk.img: 127.0.0.1:[PORT] sent nothing for 0.4s; try again later or use another mirror");
     assert_eq!(server.asked().len(), 3);
 }
 
@@ -95,8 +95,8 @@ fn all_mirrors_are_reported_together() {
         wrong.url("/a"),
         format!("http://127.0.0.1:{}/a", dead.port()),
     ];
-    let told = fetch(&urls, &sha256(&bytes(MIB)), &bench.path("part"));
-    insta::assert_snapshot!(told.error(), @r"
+    let fetched = fetch(&urls, &sha256(&bytes(MIB)), &bench.path("part"));
+    insta::assert_snapshot!(fetched.error(), @r"
     could not fetch sha256:f29fb072131fcfc725b5ec446ad19960b2b1b4fd78a3cbf5867009111fe602e0: all 3 sources failed
       http://127.0.0.1:[PORT]/a: not found (HTTP 404); check the URL: files move when a new release comes out
       http://127.0.0.1:[PORT]/a: the bytes are not those expected
@@ -105,7 +105,7 @@ fn all_mirrors_are_reported_together() {
         if the file changed on purpose, put the new digest into the manifest; if not, do not trust this source
       http://127.0.0.1:[PORT]/a: 127.0.0.1:[PORT] refused the connection; check that the server runs and the port is right
     ");
-    insta::assert_snapshot!(told.warnings().join("\n"), @r"
+    insta::assert_snapshot!(fetched.warnings().join("\n"), @r"
     http://127.0.0.1:[PORT]/a: not found (HTTP 404); trying the next source
     http://127.0.0.1:[PORT]/a: received sha256:b1982ab92bfd10ed22d49c0cb92089987e0b6a82e4c68cb61bf83307266d651f instead of sha256:f29fb072131fcfc725b5ec446ad19960b2b1b4fd78a3cbf5867009111fe602e0; trying the next source
     http://127.0.0.1:[PORT]/a: 127.0.0.1:[PORT] refused the connection; trying again in 0.0s (attempt 2 of 3)
@@ -121,15 +121,15 @@ fn a_server_cannot_fill_the_disk() {
     let digest = sha256(&content);
     let server = Server::start(content.clone()).always(Fault::Longer(MIB));
     let part = bench.write("part", &content[..1000]);
-    let told = fetch(&[server.url("/a")], &digest, &part);
-    insta::assert_snapshot!(told.error(), @"could not fetch http://127.0.0.1:[PORT]/a: the server sends more than the 1 MiB that it announced; use another mirror");
+    let fetched = fetch(&[server.url("/a")], &digest, &part);
+    insta::assert_snapshot!(fetched.error(), @"could not fetch http://127.0.0.1:[PORT]/a: the server sends more than the 1 MiB that it announced; use another mirror");
     let server = Server::start(content).always(Fault::NoLength);
     let stingy = Fetcher {
         unannounced_limit: 1000,
         ..fetcher(&[])
     };
-    let told = fetch_with(&stingy, &[server.url("/a")], &digest, &bench.path("other"));
-    insta::assert_snapshot!(told.error(), @"could not fetch http://127.0.0.1:[PORT]/a: the server sends more than the 1000 B that any image may have; use another mirror");
+    let fetched = fetch_with(&stingy, &[server.url("/a")], &digest, &bench.path("other"));
+    insta::assert_snapshot!(fetched.error(), @"could not fetch http://127.0.0.1:[PORT]/a: the server sends more than the 1000 B that any image may have; use another mirror");
     // More than is free is refused before the first byte.
     let server = Server::start(b"").always(Fault::Announce(1 << 60));
     let error = fetch(&[server.url("/a")], &digest, &bench.path("third")).error();
@@ -137,12 +137,12 @@ fn a_server_cannot_fill_the_disk() {
     // And a disk that fills up meanwhile says so, whatever the number of mirrors.
     std::os::unix::fs::symlink("/dev/full", bench.path("full")).unwrap();
     let server = Server::start(bytes(MIB));
-    let told = fetch(
+    let fetched = fetch(
         &[server.url("/a"), server.url("/b")],
         &digest,
         &bench.path("full"),
     );
-    let error = told
+    let error = fetched
         .error()
         .replace(&bench.path("full").display().to_string(), "[PART]");
     insta::assert_snapshot!(error, @"no space left for [PART]; free some, or put the store on another disk (PIPELINE_STORE)");
@@ -155,9 +155,13 @@ fn secrets_in_urls_are_used_and_never_shown() {
     let elsewhere = Server::start(content.clone()).always(Fault::CutAfter(1000));
     let server = Server::start(b"").always(Fault::Redirect(elsewhere.url("/b?sig=s3cret")));
     let url = format!("http://joe:s3cret@127.0.0.1:{}/a?token=s3cret", server.port());
-    let told = fetch(&[url], &sha256(&content), &bench.path("part"));
-    insta::assert_snapshot!(told.error(), @"could not fetch http://***@127.0.0.1:[PORT]/a?token=…: the connection was cut after 2.9 KiB of 1 MiB; run again to fetch the rest");
-    assert!(!told.everything().contains("s3cret"), "{}", told.everything());
+    let fetched = fetch(&[url], &sha256(&content), &bench.path("part"));
+    insta::assert_snapshot!(fetched.error(), @"could not fetch http://***@127.0.0.1:[PORT]/a?token=…: the connection was cut after 2.9 KiB of 1 MiB; run again to fetch the rest");
+    assert!(
+        !fetched.everything().contains("s3cret"),
+        "{}",
+        fetched.everything()
+    );
     let left = std::fs::read_dir(bench.path(""))
         .unwrap()
         .map(|f| std::fs::read(f.unwrap().path()).unwrap());

@@ -32,7 +32,7 @@ case $case in
     exit 1
     ;;
 4)
-    # What the host offers beside the script.
+    # What the host offers next to the script.
     curl -fsS http://10.0.2.100/motd || wget -qO- http://10.0.2.100/motd
     echo "starter: $(systemctl is-active vm-bootstrap.timer) $([ -x /usr/sbin/cron ] && echo cron)"
     exit 0
@@ -62,20 +62,20 @@ fn drive(bench: &Bench, image: &str) -> Ran {
 fn went_by_the_contract(ran: &Ran, starter: &str, crashes: bool) {
     assert_eq!(ran.code, 0, "{}", ran.all());
     let lines = ran.stderr.lines().filter_map(|line| line.split_once("  "));
-    let told: Vec<_> = lines.map(|(_, what)| what).collect();
-    let first = told
+    let reports: Vec<_> = lines.map(|(_, what)| what).collect();
+    let first = reports
         .iter()
         .find_map(|what| what.strip_prefix("run ")?.strip_suffix(" of at most 10 begins"));
     let first: u32 = first.unwrap_or_else(|| panic!("{}", ran.all())).parse().unwrap();
     let max = if crashes { first + 5 } else { 10 };
     let failed = format!(" of at most {max} exited with 3; the agent tries again in a minute");
-    let second = told
+    let second = reports
         .iter()
         .find_map(|what| what.strip_prefix("run ")?.strip_suffix(&failed));
     let second: u32 = second.unwrap_or_else(|| panic!("{}", ran.all())).parse().unwrap();
     assert_eq!(second > first, crashes, "{}", ran.all());
     let (third, last) = (second + 1, second + 2);
-    let mut told = told.into_iter();
+    let mut reports = reports.into_iter();
     let mut crash = vec![
         format!("run {first} of at most 10 begins"),
         "the guest restarts".to_owned(),
@@ -91,7 +91,7 @@ fn went_by_the_contract(ran: &Ran, starter: &str, crashes: bool) {
     ];
     for expected in crash.into_iter().chain(rest) {
         assert!(
-            told.any(|what| what.starts_with(&expected)),
+            reports.any(|what| what.starts_with(&expected)),
             "no `{expected}`, or out of order: {}",
             ran.all()
         );

@@ -1,4 +1,4 @@
-//! The other way in: a disk image that somebody else made, with cloud-init in it. Its root is btrfs, so that each size of
+//! The other way in: a disk image that another tool made, with cloud-init in it. Its root is btrfs, so that each size of
 //! it is grown by booting it.
 
 use std::fs;

@@ -52,7 +52,7 @@ format   = "raw"
     );
     let ran = bench.run(&["run", "firmware.toml", "--verbose"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    // Each computer is told by the kernel of the guest in it.
+    // Each computer is reported by the kernel of the guest in it.
     for check in [
         "started-by",
         "started-by (uefi)",

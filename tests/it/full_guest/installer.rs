@@ -8,7 +8,7 @@ use crate::support::debian_installer::{HalfMirror, netboot};
 use crate::support::tool;
 use crate::support::vm::{is_real, story, wait_until};
 
-/// Longest time until an installer does something, with others beside it, under emulation.
+/// Longest time until an installer does something, with others next to it, under emulation.
 const GUEST: Duration = Duration::from_secs(600);
 
 /// Real installers: one that cannot get its own parts from its mirror, and one that has its answers in its initial RAM disk and
@@ -145,7 +145,7 @@ fn the_real_installer_takes_its_answers_and_its_end_is_understood_in_seconds() {
     let took = at(end).duration_since(at(prompt.unwrap()));
     assert!(
         took < jiff::SignedDuration::from_secs(20),
-        "the failure took {took:?} to be told"
+        "the failure took {took:?} to be reported"
     );
     // What was served had the key of the build in it, and the manifest's own words.
     let served = fs::read_to_string(run.join("install-plain/preseed.cfg")).unwrap();

@@ -74,7 +74,7 @@ fn images_boot_from_bios_with_their_whole_root_and_an_identity_of_their_own() {
         assert!(root > (gib << 30) / 100 * 93, "{id}: root is only {root} bytes");
         assert_eq!(fact("build-keys"), "0", "{id}");
         assert_eq!(fact("failed"), "", "{id}");
-        assert_ne!(fact("sshd"), "0", "{id}: nobody listens at port 22");
+        assert_ne!(fact("sshd"), "0", "{id}: nothing listens at port 22");
         assert!(
             fact("cmdline").contains("root=UUID="),
             "{id}: {}",

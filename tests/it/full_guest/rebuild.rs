@@ -1,4 +1,4 @@
-//! What a change costs: what hangs on it and nothing else, as the plan said before.
+//! What a change costs: what depends on it and nothing else, as the plan said before.
 
 use serde_json::Value;
 

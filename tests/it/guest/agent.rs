@@ -216,7 +216,7 @@ fn a_script_that_does_not_arrive_whole_is_a_failed_run_with_curl_and_both_wgets(
 #[test]
 fn without_a_server_it_gives_up_at_the_maximum_and_says_so() {
     let mut guest = Guest::with_max(Answer::Absent, "2");
-    // Nobody listens on port 1 of loopback.
+    // Nothing listens on port 1 of loopback.
     "http://127.0.0.1:1/vm-bootstrap".clone_into(&mut guest.server.url);
     guest.minute();
     assert!(!guest.retired());

@@ -1,4 +1,4 @@
-//! What stands in for the boot script while somebody waits for its outcome: run by the real agent in a private root,
+//! What stands in for the boot script while a user waits for its outcome: run by the real agent in a private root,
 //! against the real door.
 
 use std::net::{Shutdown, TcpListener, TcpStream};

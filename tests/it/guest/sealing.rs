@@ -235,10 +235,10 @@ fn the_build_key_goes_out_of_every_file_that_has_it_and_the_check_looks_in_every
     );
     let url = body.replace('/', "%2F").replace('+', "%2B");
     bench.write("etc/app.conf", format!("a = 1\nkey = {url}\n"));
-    let told = ask(&bench, &key).1;
+    let answer = ask(&bench, &key).1;
     assert!(
-        told.contains("/var/lib/deploy/.ansible/tmp: files of Ansible"),
-        "{told}"
+        answer.contains("/var/lib/deploy/.ansible/tmp: files of Ansible"),
+        "{answer}"
     );
     for path in alone.iter().chain(&[
         "var/lib/cloud/seed/nocloud/user-data",
@@ -246,8 +246,8 @@ fn the_build_key_goes_out_of_every_file_that_has_it_and_the_check_looks_in_every
         "etc/app.conf",
     ]) {
         assert!(
-            told.contains(&format!("/{path}: the build key\n")),
-            "{path}: {told}"
+            answer.contains(&format!("/{path}: the build key\n")),
+            "{path}: {answer}"
         );
     }
 
@@ -419,8 +419,8 @@ fn the_check_of_identity_finds_private_keys_by_what_they_are() {
         "A key begins with -----BEGIN PRIVATE KEY-----.\n",
     );
     bench.write("var/lib/docker/overlay2/1/diff/test.key", pem);
-    let told = ask(&bench, BUILD_KEY).0;
-    let found: Vec<_> = told
+    let answer = ask(&bench, BUILD_KEY).0;
+    let found: Vec<_> = answer
         .lines()
         .filter_map(|line| match line.split(' ').next()? {
             "secret" => Some(line.splitn(3, ' ').nth(2).unwrap().to_owned()),
@@ -438,7 +438,7 @@ fn the_check_of_identity_finds_private_keys_by_what_they_are() {
             "/etc/wireguard/wg0.conf",
             "/var/lib/app/tls/site.pem",
         ],
-        "{told}"
+        "{answer}"
     );
 }
 

@@ -44,7 +44,7 @@ fn a_preseed_means_what_it_meant() {
     );
     lacks(&(answers + &report + &bench.read("images.toml")), &["lily"]);
 
-    // What is no longer encrypted has to be decided; a plain partition in place of volumes is told.
+    // What is no longer encrypted has to be decided; a plain partition in place of volumes is reported.
     bench.write(
         "http/p.cfg",
         format!("{start}d-i partman-auto/method string crypto\n"),

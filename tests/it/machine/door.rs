@@ -50,8 +50,8 @@ impl House {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Who came, as the user is told.
-    fn told(&self) -> Vec<String> {
+    /// Who came, as the user sees it.
+    fn visits(&self) -> Vec<String> {
         let folder = self.bench.path("").display().to_string();
         let visits = self.visits.lock().unwrap();
         visits
@@ -94,9 +94,9 @@ fn a_guest_gets_what_is_behind_its_door_and_nothing_else() {
         house.curl(&["http://10.0.2.100/vm-bootstrap"]),
         "echo changed\n200"
     );
-    soon("the last visit", || house.told().len() == 10);
+    soon("the last visit", || house.visits().len() == 10);
     assert_eq!(
-        house.told()[..3],
+        house.visits()[..3],
         [
             "GET /vm-bootstrap: 200, 11 bytes",
             "GET /data: 200, 16 bytes",
@@ -188,7 +188,7 @@ fn the_relay_passes_a_connection_on_and_ends_with_it() {
     );
     assert!(relay.wait().unwrap().success());
 
-    // Nobody listens any more: no word, only a code.
+    // Nothing listens any more: no word, only a code.
     let gone = house.door.socket().to_owned();
     drop(house);
     let output = Command::new(program)
@@ -223,7 +223,7 @@ fn garbage_and_crowds_hurt_nobody() {
     });
     assert!(
         house
-            .told()
+            .visits()
             .contains(&"a request that is no HTTP: 400".to_owned())
     );
 }

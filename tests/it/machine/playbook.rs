@@ -32,7 +32,7 @@ fn a_playbook_keeps_one_connection_and_leaves_none() {
         "play/site.yml",
         format!("- hosts: all\n  gather_facts: false\n  become: false\n  tasks:\n{tasks}"),
     );
-    // A configuration of the user's beside it is not lost, and its name for connections is no danger.
+    // A configuration of the user's next to it is not lost, and its name for connections is no danger.
     let step = AnsibleStep {
         playbook,
         args: vec![

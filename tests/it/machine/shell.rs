@@ -176,7 +176,7 @@ fn a_wrong_key_is_refused_and_a_closed_port_is_something_else() {
     assert!(own.to_string().contains("bad permissions"), "{own}");
     std::fs::set_permissions(right.path(), PermissionsExt::from_mode(0o600)).unwrap();
 
-    // A port that nobody else gets meanwhile, as it is bound; nobody listens there.
+    // A port that no other process gets meanwhile, as it is bound; nothing listens there.
     use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
     let closed = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(
@@ -262,7 +262,7 @@ fn files_and_trees_arrive_as_they_are() {
         ]
     );
 
-    // Nobody reads what is written there.
+    // Nothing reads what is written there.
     let stuck = bench.path("guest/stuck");
     tool("mkfifo", &["guest/stuck.part"], &bench.path(""));
     let late = ssh.put_bytes(vec![0], stuck.to_str().unwrap(), 0o644, None, MOMENT, &cancel);
@@ -437,9 +437,9 @@ fn copy_over_a_tree((bench, _sshd, ssh): (Bench, Sshd, Ssh)) {
     assert!(lines.contains(&format!(". 755 {me}:{group}")), "{lines:?}");
 
     // An owner that the guest does not have is an error before anything is written.
-    let nobody = Some("no-such-user");
+    let unknown = Some("no-such-user");
     let error = ssh
-        .put_tree(&overlay, &format!("{to}/opt"), None, nobody, LONG, &cancel)
+        .put_tree(&overlay, &format!("{to}/opt"), None, unknown, LONG, &cancel)
         .unwrap_err();
     assert!(
         error

@@ -43,7 +43,7 @@ pub fn disk(text: &str, then: Then) -> Vec<u8> {
     // Behind the text, a table with one partition from the third sector on, and the sign of a file system in it.
     assert!(
         TEXT_AT + text.len() + 2 <= 446,
-        "the text does not fit beside a partition table"
+        "the text does not fit next to a partition table"
     );
     disk[446..462].copy_from_slice(&[0x80, 0, 0, 0, 0x83, 0, 0, 0, 2, 0, 0, 0, 0xfe, 7, 0, 0]);
     disk[1024..1028].copy_from_slice(b"XFSB");

@@ -123,7 +123,7 @@ fn a_program_without_a_signature_starts_by_uefi_and_is_refused_by_secure_boot() 
         "{text}"
     );
     drop(machine);
-    // Nothing that this machine was told stays for the next one.
+    // Nothing that this machine was given stays for the next one.
     assert!(!socket.parent().unwrap().exists());
 
     let (machine, _events) = start(&bench, &spec(&raw, true));

@@ -254,7 +254,7 @@ fn passwords_and_tokens_let_us_in_and_are_seen_nowhere_else() {
     }
 }
 
-/// Loopback is never asked for through a proxy, so this is told of the client alone.
+/// Loopback is never asked for through a proxy, so this is shown of the client alone.
 #[test]
 fn through_a_proxy_only_the_request_line_changes() {
     let proxy = Shelf::start();

@@ -127,12 +127,12 @@ fn a_small_object_goes_whole_and_a_bucket_that_is_not_there_is_told() {
     well(&ran);
     assert_eq!(listed(&bench), [SMALL, LARGE]);
     let object = format!("Bucket='images', Key='nightly/{}'", file(LARGE));
-    let told = boto(
+    let printed = boto(
         &moto,
         &format!("print(c.head_object({object})['Metadata']['sha512'])"),
         &bench,
     );
-    assert_eq!(told.trim(), catalog(&bench)[1]["digests"]["sha512"]);
+    assert_eq!(printed.trim(), catalog(&bench)[1]["digests"]["sha512"]);
     // Another object of the same size under that name is found out by what the store says of it.
     boto(
         &moto,

@@ -203,7 +203,7 @@ fn one_file_by_hand_is_on_the_wire_what_the_reference_uploader_sends() {
 }
 
 /// The golden vector: a body that the reference client sent, whose key is thrown away. (That we write the same body is
-/// tested beside the code.)
+/// tested in the same file as the code.)
 #[test]
 fn the_golden_vector_verifies() {
     let folder = golden("");

@@ -1,4 +1,4 @@
-//! What a manifest may say about places to publish to, and what it is told where it says something else. Plans, too.
+//! What a manifest may say about places to publish to, and what is reported where it says something else. Plans, too.
 
 use super::{bench, manifest};
 use crate::support::Bench;

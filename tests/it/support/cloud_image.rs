@@ -1,5 +1,5 @@
-//! Somebody else's disk image, as distros publish them for clouds: cloud-init in it, nothing of ours, and btrfs, which
-//! nobody can grow while it is not mounted. Made without a guest, by Debian's own tools.
+//! A disk image of another maker, as distros publish them for clouds: cloud-init in it, nothing of ours, and btrfs, which
+//! grows only while it is mounted. Made without a guest, by Debian's own tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -72,7 +72,7 @@ fn fetch(folder: &Path) {
 }
 
 /// A mirror on loopback, like a real one that a transfer left half done: it lists the one installer component that the
-/// kernel needs, and does not have it. Nobody signed its lists. Listens at 10.0.2.2 for a guest.
+/// kernel needs, and does not have it. Its lists are not signed. Listens at 10.0.2.2 for a guest.
 pub struct HalfMirror {
     pub server: Daemon,
     log: PathBuf,
@@ -87,7 +87,7 @@ impl HalfMirror {
         let component = format!(
             "Package: {package}\nVersion: 1\nArchitecture: amd64\nProvides: loop-modules\nSection: debian-installer\n\
              Priority: standard\nKernel-Version: {version}\nFilename: pool/{package}.udeb\nSize: 1000\n\
-             SHA256: {}\nMaintainer: Nobody <nobody@example.com>\nDescription: listed and absent\n",
+             SHA256: {}\nMaintainer: Tests <tests@example.com>\nDescription: listed and absent\n",
             "0".repeat(64)
         );
         bench.write(&format!("{lists}/{part}"), component);

@@ -1,6 +1,6 @@
 //! The line in which stories wait for leave to run guests, first come first served. An emulated guest's clock goes on while
-//! it waits for a processor, so each guest too many costs the others: beside four of them a boot takes twice the processor
-//! time that it takes beside one. One more than there are processors fills the time in which a guest waits for something.
+//! it waits for a processor, so each guest too many costs the others: with four others a boot takes twice the processor
+//! time that it takes with one. One more than there are processors fills the time in which a guest waits for something.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};

@@ -64,7 +64,7 @@ impl Bench {
         }
     }
 
-    /// For a story with full guests, beside the quickstart so that large files are shared with it.
+    /// For a story with full guests, next to the quickstart so that large files are shared with it.
     pub fn lasting(limit: Duration) -> Self {
         let folder = tempfile::Builder::new()
             .prefix(&format!("{STORY_PREFIX}{}-", std::process::id()))

@@ -14,7 +14,7 @@ use super::{Bench, debian_mirror, tool};
 
 const SCRIPT: &str = include_str!("small_guest.sh");
 
-/// Its raw disk, which nobody may write to.
+/// Its raw disk, which must not be written to.
 fn disk() -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-guest");
     fs::create_dir_all(&all).unwrap();
@@ -35,7 +35,7 @@ fn disk() -> PathBuf {
     folder.join("disk.raw")
 }
 
-/// A copy of it as `NAME.raw` in the story's folder, which lets in the owner of `NAME-key`, made beside it.
+/// A copy of it as `NAME.raw` in the story's folder, which lets in the owner of `NAME-key`, made next to it.
 pub fn small_disk(bench: &Bench, name: &str) -> PathBuf {
     let raw = bench.path(&format!("{name}.raw"));
     let words = [

@@ -1,4 +1,4 @@
-//! How machines end, told apart: a run whose guests go wrong in different ways, and a host without memory.
+//! How machines end: a run whose guests go wrong in different ways, and a host without memory.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -27,8 +27,8 @@ const LONG: Duration = Duration::from_secs(90);
 static KILLS: Mutex<()> = Mutex::new(());
 
 /// Five images that come to nothing: one panics, one switches itself off, one has nothing to start, one has a boot loader
-/// that asks for commands, one is killed from outside. Each failure is told apart, and each has a folder with all that is known. A qemu that breaks down is no
-/// failure: its node begins anew.
+/// that asks for commands, one is killed from outside. Each failure has a kind of its own, and each has a folder with all that is known. A qemu that breaks down is no
+/// failure: its node begins again.
 #[test]
 fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
     let _alone = KILLS.lock();
@@ -67,7 +67,7 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let node = event["node"].as_str().unwrap_or_default().to_owned();
         if node == "provision/killed-base" && event["text"] == "hello from the guest" {
-            let signal = signals.next().expect("it begins anew once");
+            let signal = signals.next().expect("it begins again once");
             tool(
                 "kill",
                 &[signal, &qemu_of(&bench, "provision-killed-base")],
@@ -108,7 +108,7 @@ fn five_ways_to_fail_have_their_verdicts_and_a_folder_each() {
         all.contains("found nothing to boot: the boot loader asks for commands (grub>)"),
         "{all}"
     );
-    // Neither was the memory's fault, and nobody says so.
+    // Neither was the memory's fault, and no message says so.
     assert!(!all.contains("memory"), "{all}");
 
     let runs = fs::read_dir(bench.path("store/runs")).unwrap();
@@ -287,7 +287,7 @@ fn a_machine_that_the_host_killed_for_want_of_memory_is_told_from_one_that_someb
         }
     } else {
         // Past the capture of the tests' output: whoever runs them should see it.
-        let seen = "no control group can be made here: seen is only that a plain kill is no want of memory";
+        let seen = "no control group can be made here: seen is only that a plain kill is no lack of memory";
         std::io::Write::write_all(&mut std::io::stderr(), format!("{seen}\n").as_bytes()).unwrap();
         assert_eq!(error.verdict(), Verdict::GuestDied, "{text}");
         assert!(
@@ -318,11 +318,11 @@ fn a_machine_starts_although_the_folder_for_temporary_files_has_a_long_path() {
     // As far as the guest goes: it came up, and switched itself off.
     let ran = run(&["run", "m.toml"]);
     assert!(ran.stderr.contains("guest died: provision x-f"), "{}", ran.all());
-    let told = run(&["doctor"]);
-    let line = told.stdout.lines().find(|line| line.contains(" sockets "));
+    let doctor = run(&["doctor"]);
+    let line = doctor.stdout.lines().find(|line| line.contains(" sockets "));
     assert!(
         line.is_some_and(|line| line.starts_with("ok ") && line.ends_with("below /tmp")),
         "{}",
-        told.stdout
+        doctor.stdout
     );
 }

@@ -1,4 +1,4 @@
-//! Bits that flip, results that go, clocks that jump, runs beside each other: on a pipeline without machines.
+//! Bits that flip, results that go, clocks that jump, runs next to each other: on a pipeline without machines.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -112,7 +112,7 @@ fn a_flipped_bit_is_found_where_it_would_be_built_upon_and_built_anew() {
     assert!(ran.stderr.contains("it is removed and rebuilt"), "{}", ran.stderr);
     good(&house, &SIZES);
 
-    // In what is published: its owner is told by the digests, and a run puts it right.
+    // In what is published: its owner sees it by the digests, and a run puts it right.
     let published = house
         .folder
         .join(mini::packed(SIZES[1]).replace("out/", "share/"));
@@ -237,7 +237,7 @@ fn what_goes_from_store_or_output_comes_back_also_while_a_run_goes_on() {
     well(&run(&house, &[]));
     good(&house, &SIZES);
 
-    // Sizes are built anew, and go the moment they are there: the run says so, or was quicker.
+    // Sizes are built again, and go the moment they are there: the run says so, or was quicker.
     for stage in ["size", "package"] {
         // A packaged image needs no size to be put where it belongs.
         let _ = fs::remove_dir_all(house.folder.join("store/results").join(stage));
@@ -439,9 +439,9 @@ fn five_runs_at_once_on_one_store_and_one_output_build_everything_once() {
         for child in children {
             let output = child.wait_with_output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
-            let told = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(output.status.code(), Some(0), "{said}\n{told}");
-            for line in told.lines() {
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{said}\n{printed}");
+            for line in printed.lines() {
                 let event: Value = serde_json::from_str(line).unwrap();
                 let node = event["node"].as_str().unwrap_or_default();
                 if event["outcome"] == "built" && (node.starts_with("size/") || node.starts_with("package/"))

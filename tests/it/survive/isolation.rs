@@ -61,7 +61,7 @@ fn signal(signal: &str, process: &Path) {
     tool("kill", &[signal, id], Path::new("/"));
 }
 
-/// Four guests run at once. The processes of three nodes are killed, crash, and are told to stop from outside: their machines go
+/// Four guests run at once. The processes of three nodes are killed, crash, and are asked to stop from outside: their machines go
 /// with them, the fourth guest is not touched and its node ends by itself. On the way a secret is in no command line and in
 /// no environment.
 #[test]

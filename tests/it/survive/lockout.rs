@@ -1,4 +1,4 @@
-//! Guests that nobody can log in to: how soon that is known, and the word for it. Those that take a whole Debian are in
+//! Guests that take no login: how soon that is known, and the word for it. Those that take a whole Debian are in
 //! `full_guest::lockout`.
 
 use serde_json::Value;

@@ -34,7 +34,7 @@ pub enum Fault {
     IgnoreRange,
     /// A 206 that begins this many bytes too early.
     EarlierRange(u64),
-    /// A 206 although nobody asked for a range.
+    /// A 206 although no request asked for a range.
     UnaskedRange,
     /// Neither length nor end mark: the close ends it.
     NoLength,
@@ -194,7 +194,7 @@ impl Drop for Server {
     }
 }
 
-/// A loopback port on which nobody listens, and nobody else can while this is held.
+/// A loopback port on which nothing listens, and nothing can while this is held.
 #[derive(Debug)]
 pub struct DeadPort(rustix::fd::OwnedFd);
 
