@@ -25,7 +25,7 @@ pub const TIB: u64 = 1024 * GIB;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
     /// Not `<number><suffix>`.
-    #[error("`{0}` is not a size; write a number and K, M, G or T, as in \"50G\" (50 GiB) or \"50000M\"")]
+    #[error("`{0}` is not a size; write a number and K, M, G or T, as in {example}", example = example(.0))]
     Size(String),
     /// The number does not fit 64 bits of bytes.
     #[error("`{0}` is larger than any disk")]
@@ -33,6 +33,19 @@ pub enum SizeError {
     /// Not `<number><unit>`.
     #[error("`{0}` is not a duration; write a number and s, m, h or d, as in \"90s\" or \"15m\"")]
     Duration(String),
+}
+
+/// What was most likely meant by this.
+fn example(text: &str) -> String {
+    let number: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let unit = text
+        .chars()
+        .map(|c| c.to_ascii_uppercase())
+        .find(|c| "KMGT".contains(*c));
+    match (number.as_str(), unit.unwrap_or('G')) {
+        ("", _) => "\"50G\" (50 GiB)".to_owned(),
+        (number, unit) => format!("\"{number}{unit}\" ({number} {unit}iB)"),
+    }
 }
 
 /// Reads a size that a table has as text.
@@ -172,6 +185,14 @@ mod tests {
         assert_eq!("512".parse(), Ok(ByteSize(512)));
         for bad in ["", "G", "50 G", "50X", "-1G", "1.G", ".5G", "1.2.3G"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+        for (bad, example) in [
+            ("3GB", "\"3G\" (3 GiB)"),
+            ("20 tb", "\"20T\""),
+            ("much", "\"50G\""),
+        ] {
+            let error = bad.parse::<ByteSize>().unwrap_err().to_string();
+            assert!(error.contains(example), "{error}");
         }
         assert_eq!(
             "99999999T".parse::<ByteSize>(),

@@ -146,6 +146,5 @@ fn store() -> Store {
         .windows(2)
         .filter(|two| two[0] == "--store")
         .map(|two| PathBuf::from(&two[1]));
-    let by_variable = || std::env::var_os("PIPELINE_STORE").map(PathBuf::from);
-    Store::peek(&named.next().or_else(by_variable).unwrap_or_else(default_store))
+    Store::peek(&named.next().unwrap_or_else(default_store))
 }

@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     format: OutputFormat,
     /// Folder of the store, whose disk is looked at
-    #[arg(long, env = "PIPELINE_STORE", value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
     /// The os-release file to go by; for tests, which pretend to be on another distribution
     #[arg(

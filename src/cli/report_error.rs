@@ -4,6 +4,8 @@
 use std::io::{self, IsTerminal, Write};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, Report};
+use textwrap::core::Word;
+use textwrap::{WordSeparator, WordSplitter};
 
 use super::exit::Exit;
 use super::located::Located;
@@ -20,6 +22,10 @@ pub fn report_error(error: &dyn Diagnostic) {
     let handler = GraphicalReportHandler::new_themed(theme())
         .with_width(width().into())
         .with_links(false)
+        // What is to be pasted stays whole; a terminal wraps it where it is too long.
+        .with_break_words(false)
+        .with_word_separator(WordSeparator::Custom(words))
+        .with_word_splitter(WordSplitter::NoHyphenation)
         // Every message names its cause itself.
         .without_cause_chain();
     let mut text = String::new();
@@ -70,6 +76,24 @@ pub fn note(text: &str) {
     talk(&format!("{text}\n"));
 }
 
+/// What a line may be broken between: words, of which a command in backticks is one.
+fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
+    if !line.matches('`').count().is_multiple_of(2) {
+        return WordSeparator::AsciiSpace.find_words(line);
+    }
+    let (mut words, mut start, mut is_quoted, mut before) = (Vec::new(), 0, false, ' ');
+    for (at, character) in line.char_indices() {
+        if before == ' ' && character != ' ' && !is_quoted && at > start {
+            words.push(Word::from(&line[start..at]));
+            start = at;
+        }
+        is_quoted ^= character == '`';
+        before = character;
+    }
+    words.push(Word::from(&line[start..]));
+    Box::new(words.into_iter())
+}
+
 fn theme() -> GraphicalTheme {
     let style = Style::detect(io::stderr().is_terminal(), |name| std::env::var(name).ok());
     match style.colour {
@@ -86,4 +110,31 @@ fn width() -> u16 {
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     let width = terminal.or_else(columns).unwrap_or(WIDTH);
     width.clamp(*BOUNDS.start(), *BOUNDS.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn a_line_is_broken_at_spaces_but_not_inside_what_is_quoted() {
+        let of = |line| words(line).map(|word| word.word.to_owned()).collect::<Vec<_>>();
+        let line = "run `pipeline ssh a/b --store /x` or  look at /var/lib-x/y";
+        let expected = [
+            "run",
+            "`pipeline ssh a/b --store /x`",
+            "or",
+            "look",
+            "at",
+            "/var/lib-x/y",
+        ];
+        assert_eq!(of(line), expected);
+        assert_eq!(of("one ` alone").len(), 3);
+        assert_eq!(
+            words(line)
+                .map(|word| word.word.len() + word.whitespace.len())
+                .sum::<usize>(),
+            line.len()
+        );
+    }
 }

@@ -64,8 +64,9 @@ pub struct Selection {
 /// Where results are kept.
 #[derive(Debug, clap::Args)]
 pub struct StoreArgs {
-    /// Folder of the store [default: $XDG_CACHE_HOME/pipeline or ~/.cache/pipeline]
-    #[arg(long, value_name = "DIR", env = STORE_VARIABLE)]
+    /// Folder of the store [default: $PIPELINE_STORE, $XDG_CACHE_HOME/pipeline or ~/.cache/pipeline]
+    // Not by clap: where the variable is set, its errors would show a usage with this option in it.
+    #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 }
 
@@ -223,21 +224,15 @@ impl Selection {
 impl StoreArgs {
     /// What another command needs to find the same store: ` --store DIR` where that was given with this one.
     pub fn as_typed(&self) -> String {
-        let from_environment = std::env::var_os(STORE_VARIABLE).map(PathBuf::from);
-        match &self.store {
-            Some(folder) if from_environment.as_ref() != Some(folder) => {
-                format!(" --store {}", shell_quote(&folder.to_string_lossy()))
-            }
-            _ => String::new(),
-        }
+        let store = self.store.as_ref();
+        store.map_or_else(String::new, |folder| {
+            format!(" --store {}", shell_quote(&folder.to_string_lossy()))
+        })
     }
 
     /// The store's folder.
     pub fn folder(&self) -> PathBuf {
-        if let Some(folder) = &self.store {
-            return folder.clone();
-        }
-        default_store()
+        self.store.clone().unwrap_or_else(default_store)
     }
 
     /// The store, to look into.
@@ -264,13 +259,16 @@ impl StoreArgs {
     }
 }
 
-/// Where the store is by default (XDG base directory specification).
+/// Where the store is where no option names one (XDG base directory specification).
 pub fn default_store() -> PathBuf {
     let from = |name: &str| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())
             .map(PathBuf::from)
     };
+    if let Some(store) = from(STORE_VARIABLE) {
+        return store;
+    }
     let cache = from("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let cache = cache.or_else(|| from("HOME").map(|home| home.join(".cache")));
     cache

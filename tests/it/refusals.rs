@@ -163,6 +163,9 @@ fn words_of_no_meaning_are_refused_with_those_that_have_one() {
         2,
         &["`loud` is not a kind of progress", "auto, bars, plain or none"],
     );
+    // Whatever the environment sets, a usage has what is to be typed.
+    let ran = bench.run(&["run"]);
+    assert_said(&ran, 2, &["Usage: pipeline run <MANIFEST> [SELECTOR]..."]);
     let text = bench.read("m.toml").replace("\"3G\"", "\"99999999T\"");
     bench.write("m.toml", text);
     let ran = bench.run(&["validate", "m.toml"]);
