@@ -254,6 +254,9 @@ pub enum What {
         manifest: String,
         /// Why, with the remedy.
         error: String,
+        /// Whether it was asked to stop.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        interrupted: bool,
     },
     /// Last event of a run.
     RunFinished {

@@ -10,7 +10,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::exit::Exit;
 use super::plan::{Format, Length, print};
-use super::report_error::{fail, note, out, report_error, talk};
+use super::report_error::{fail, out, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
@@ -31,7 +31,7 @@ use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
 use crate::stage::Order;
 use crate::stage::aftermath::OnError;
-use crate::store::{Gate, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Arguments of `pipeline run`.
 #[derive(Debug, clap::Args)]
@@ -161,17 +161,11 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     };
     let held = gate()?;
     let mut prepared = prepare(&store)?;
-    let warnings = look_before(args, &manifest, &selected, &prepared, &store)?;
 
     let id = run_id();
     let logs = store.run_folder(&id);
     private_dir(&logs).map_err(|error| refuse(&RunError::Store(error.into())))?;
     let scratch = store.scratch(&id).map_err(|error| refuse(&error.into()))?;
-    let declare = |held: Gate, prepared: &Prepared| {
-        let declared = store.declare(&held, &id, &prepared.needs());
-        declared.map_err(|error| refuse(&error.into()))
-    };
-    declare(held, &prepared)?;
     let (sender, receiver) = mpsc::channel();
     let emit = Emitter::new(sender);
     let listening = signals::listen(&cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
@@ -186,27 +180,30 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let style = options.style;
     let reader = thread::spawn(move || report::run(&receiver, options));
 
-    for warning in warnings {
-        emit.warn(warning);
-    }
-    let mut sound = false;
     let reread = manifest.resources.reread.unwrap_or(REREAD);
-    for _ in 0..PLANS {
-        sound = verify_inputs(&prepared, &store, reread, &cancel, &emit).map_err(|error| refuse(&error))?;
-        if sound {
-            break;
+    let go = || -> Result<Tally, Stop> {
+        look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
+        store.declare(&held, &id, &prepared.needs())?;
+        drop(held);
+        let mut sound = false;
+        for _ in 0..PLANS {
+            sound = verify_inputs(&prepared, &store, reread, &cancel, &emit)?;
+            if sound {
+                break;
+            }
+            let held = gate()?;
+            prepared = prepare(&store)?;
+            store.declare(&held, &id, &prepared.needs())?;
         }
-        let held = gate()?;
-        prepared = prepare(&store)?;
-        declare(held, &prepared)?;
-    }
-    if !sound {
-        emit.warn("store entries keep failing verification; check the disk");
-    }
-    let result = carry(
-        args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,
-    );
-    if let Err(error) = &result {
+        if !sound {
+            emit.warn("store entries keep failing verification; check the disk");
+        }
+        Ok(carry(
+            args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,
+        )?)
+    };
+    let result = go();
+    if let Err(Stop::Refused(error)) = &result {
         emit.emit(refusal(&manifest, error));
     }
     drop(listening);
@@ -224,7 +221,36 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     if let Some(summary) = &summary {
         tell_programs(summary, args.show.is_text());
     }
-    result.map_err(|error| refuse(&error))
+    result.map_err(|stop| match stop {
+        Stop::Refused(error) => refuse(&error),
+        Stop::Reported(exit) => exit,
+    })
+}
+
+/// Why a run did not begin.
+enum Stop {
+    /// To be shown, and kept in the run's journal.
+    Refused(RunError),
+    /// Shown already.
+    Reported(Exit),
+}
+
+impl From<RunError> for Stop {
+    fn from(error: RunError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Exit> for Stop {
+    fn from(exit: Exit) -> Self {
+        Self::Reported(exit)
+    }
 }
 
 /// Paths of the images that are as the manifest has them, for what reads standard output; the summary as Markdown for GitHub.
@@ -246,23 +272,30 @@ fn tell_programs(summary: &RunSummary, is_text: bool) {
     }
 }
 
-/// What can be found wrong before anything starts; gives warnings. A report has whatever was refused.
+/// Finds what is wrong before anything starts, and warns. A report has whatever is refused.
 fn look_before(
     args: &Args,
     manifest: &Manifest,
     selected: &[usize],
     prepared: &Prepared,
     store: &Store,
-) -> Result<Vec<String>, Exit> {
-    let checked = preflight(prepared, store, &note);
+    cancel: &Cancel,
+    emit: &Emitter,
+) -> Result<(), RunError> {
+    let checked = preflight(prepared, store, cancel, emit);
     if let (Err(error), Some(path)) = (&checked, &args.junit) {
         let ids = selected.iter().filter_map(|&index| manifest.images.get(index));
         let ids = ids.map(|image| image.id.as_str());
-        write_report(path, &junit::refused(ids, &error.to_string(), Timestamp::now()))?;
+        // What the run was refused for says more than why no report has it.
+        let _ = write_report(path, &junit::refused(ids, &error.to_string(), Timestamp::now()));
     }
-    let mut warnings = checked.map_err(|error| refuse(&error))?;
-    warnings.extend(outputs::claim(manifest, selected, store));
-    Ok(warnings)
+    for warning in checked?
+        .into_iter()
+        .chain(outputs::claim(manifest, selected, store))
+    {
+        emit.warn(warning);
+    }
+    Ok(())
 }
 
 /// Makes sure, before an hour of work, that the file can be written after it.
@@ -357,6 +390,7 @@ fn refusal(manifest: &Manifest, error: &RunError) -> What {
         pipeline: manifest.name.clone(),
         manifest: absolute(&manifest.path).display().to_string(),
         error: error.to_string(),
+        interrupted: matches!(error, RunError::Store(StoreError::Cancelled)),
     }
 }
 

@@ -120,11 +120,12 @@ pub(super) fn read(folder: &RunFolder) -> Run {
     let past = past::read(&folder.path.join(JOURNAL));
     let outcome = match past.end {
         _ if folder.running => Outcome::Running,
+        None if past.interrupted => Outcome::Interrupted,
         None if past.refused.is_some() => Outcome::Refused,
         Some(end) if end.interrupted => Outcome::Interrupted,
         Some(end) if end.failed + end.skipped > 0 => Outcome::Failed,
         Some(_) => Outcome::Done,
-        None if past.started.is_none() && folder.needs.is_none() => Outcome::Machine,
+        None if past.last.is_none() && folder.needs.is_none() => Outcome::Machine,
         None => Outcome::Killed,
     };
     let Past {

@@ -33,6 +33,17 @@ struct Cause<'a> {
     images: BTreeSet<usize>,
 }
 
+impl Cause<'_> {
+    /// A node whose machine was kept.
+    fn kept(&self) -> Option<&Node> {
+        let is_kept = |node: &&&Node| match &node.state {
+            State::Done(done) => done.failure.as_ref().is_some_and(|failure| failure.kept),
+            _ => false,
+        };
+        self.nodes.iter().find(is_kept).copied()
+    }
+}
+
 /// The lines about failures; none where nothing failed.
 pub(super) fn lines(nodes: &[Node], wanted: &[WantedImage], folder: &str, page: &Page) -> Vec<String> {
     let causes = fold(nodes, wanted);
@@ -48,7 +59,9 @@ pub(super) fn lines(nodes: &[Node], wanted: &[WantedImage], folder: &str, page: 
     if let Some(more) = causes.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         lines.push(format!("… and {more} more causes"));
     }
-    if let (false, Some(first)) = (in_full, causes.first()) {
+    // Into a machine that was kept, where there is one.
+    let first = causes.iter().find(|cause| cause.kept().is_some());
+    if let (false, Some(first)) = (in_full, first.or(causes.first())) {
         lines.push(detail("logs", folder));
         lines.push(detail("next", &next(first, page)));
     }
@@ -102,7 +115,7 @@ fn full(cause: &Cause<'_>, of: usize, wanted: &[WantedImage], page: &Page, lines
     lines.push(format!("{INDENT}{}", style.paint(Role::Strong, &cause.text)));
     lines.extend(excerpt(cause, of, page));
     let remedy = cause.verdict.map_or("", Verdict::remedy);
-    if !remedy.is_empty() {
+    if !remedy.is_empty() && !cause.text.contains(remedy) {
         lines.push(detail("help", remedy));
     }
     if !cause.images.is_empty() {
@@ -186,14 +199,9 @@ fn mark(style: Style) -> &'static str {
 
 /// The command that shows more of it: into the machine where one was kept.
 fn next(cause: &Cause<'_>, page: &Page) -> String {
-    let is_kept = |node: &&&Node| match &node.state {
-        State::Done(done) => done.failure.as_ref().is_some_and(|failure| failure.kept),
-        _ => false,
-    };
-    let kept = cause.nodes.iter().find(is_kept);
-    let (verb, node) = match kept {
+    let (verb, node) = match cause.kept() {
         Some(node) => ("ssh", node),
-        None => ("logs", &cause.nodes[0]),
+        None => ("logs", cause.nodes[0]),
     };
     format!("pipeline {verb} {}{}", node.info.id, page.store)
 }

@@ -28,6 +28,8 @@ pub struct Past {
     pub end: Option<End>,
     /// Why it was not started.
     pub refused: Option<String>,
+    /// Whether that is because it was asked to stop.
+    pub interrupted: bool,
 }
 
 impl Past {
@@ -80,10 +82,12 @@ pub fn read(journal: &Path) -> Past {
                     pipeline,
                     manifest,
                     error,
+                    interrupted,
                 } => {
                     past.started = Some(event.at);
                     (past.pipeline, past.manifest) = (pipeline, manifest);
                     past.refused = Some(error);
+                    past.interrupted = interrupted;
                 }
                 _ => {}
             }

@@ -203,12 +203,17 @@ pub fn verify_inputs(
 }
 
 /// Makes sure that all is there that the nodes to run will want: secrets, tools, folders that can be written to, places to
-/// publish to, media, suites and packages. Gives warnings. `say` hears of what takes long.
+/// publish to, media, suites and packages. Gives warnings.
 ///
 /// # Errors
-/// [`RunError::Secret`], [`RunError::Target`], [`RunError::Medium`] and [`RunError::Missing`], with all that is missing;
+/// [`StoreError::Cancelled`] when asked to stop while servers are asked; [`RunError::Secret`], [`RunError::Target`], [`RunError::Medium`] and [`RunError::Missing`], with all that is missing;
 /// [`RunError::Output`], [`RunError::FileTooLarge`].
-pub fn preflight(prepared: &Prepared, store: &Store, say: &dyn Fn(&str)) -> Result<Vec<String>, RunError> {
+pub fn preflight(
+    prepared: &Prepared,
+    store: &Store,
+    cancel: &Cancel,
+    emit: &Emitter,
+) -> Result<Vec<String>, RunError> {
     let memo = Memo::default();
     let mut programs = BTreeSet::new();
     let (mut secrets, mut targets) = (BTreeSet::new(), Vec::new());
@@ -250,7 +255,7 @@ pub fn preflight(prepared: &Prepared, store: &Store, say: &dyn Fn(&str)) -> Resu
     if !all.is_empty() {
         return Err(RunError::Missing { what: all.join(", ") });
     }
-    warnings.extend(ask_servers(prepared, say)?);
+    warnings.extend(ask_servers(prepared, cancel, emit)?);
     Ok(warnings)
 }
 
@@ -258,10 +263,14 @@ pub fn preflight(prepared: &Prepared, store: &Store, say: &dyn Fn(&str)) -> Resu
 const MUTE_SHOWN: usize = 3;
 
 /// Asks the servers that the nodes to run depend on, and gives warnings about those that do not answer.
-fn ask_servers(prepared: &Prepared, say: &dyn Fn(&str)) -> Result<Vec<String>, RunError> {
+fn ask_servers(prepared: &Prepared, cancel: &Cancel, emit: &Emitter) -> Result<Vec<String>, RunError> {
     let (mut absent, mut targets) = (Vec::new(), Vec::new());
     let mut mute = BTreeMap::<String, Vec<String>>::new();
-    for (finding, nodes) in probe(prepared, say) {
+    let found = probe(prepared, cancel, emit);
+    if cancel.is_cancelled() {
+        return Err(StoreError::Cancelled.into());
+    }
+    for (finding, nodes) in found {
         match finding {
             Finding::Unreachable(text) => mute.entry(text).or_default().extend(nodes),
             Finding::Absent(text) => absent.push(format!("{}: {text}", nodes.join(", "))),

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::prepare::Prepared;
+use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::stage::Node;
 use crate::stage::task::Finding;
@@ -17,7 +18,7 @@ const AT_ONCE: usize = 8;
 const LONG: Duration = Duration::from_secs(2);
 
 /// What was found, each with the ids of the nodes that it is about.
-pub(super) fn probe(prepared: &Prepared, say: &dyn Fn(&str)) -> Vec<(Finding, Vec<String>)> {
+pub(super) fn probe(prepared: &Prepared, cancel: &Cancel, emit: &Emitter) -> Vec<(Finding, Vec<String>)> {
     let mut questions: BTreeMap<String, Vec<&Node>> = BTreeMap::new();
     // Where nothing is to be built, an upload itself finds out as soon.
     let only_publishes = prepared.todo().all(|(_, node)| node.work.publishes());
@@ -31,13 +32,15 @@ pub(super) fn probe(prepared: &Prepared, say: &dyn Fn(&str)) -> Vec<(Finding, Ve
     }
     let count = questions.len();
     let queue: Mutex<VecDeque<_>> = Mutex::new(questions.into_values().collect());
-    let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let cancel = Cancel::default();
+    let take = || {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.pop_front().filter(|_| !cancel.is_cancelled())
+    };
     thread::scope(|scope| {
         let (sender, answers) = mpsc::channel();
         for _ in 0..AT_ONCE.min(count) {
             let sender = sender.clone();
-            let (take, cancel) = (&take, &cancel);
+            let take = &take;
             scope.spawn(move || {
                 while let Some(nodes) = take() {
                     let Some(first) = nodes.first() else { continue };
@@ -60,7 +63,7 @@ pub(super) fn probe(prepared: &Prepared, say: &dyn Fn(&str)) -> Vec<(Finding, Ve
                 Err(mpsc::RecvTimeoutError::Timeout) if has_said => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     has_said = true;
-                    say("waiting for answers of mirrors and servers");
+                    emit.phase("waiting for answers of mirrors and servers");
                 }
             }
         }

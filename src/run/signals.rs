@@ -44,7 +44,7 @@ pub fn listen(cancel: &Cancel, emit: &Emitter) -> std::io::Result<Listening> {
                 terminal::restore();
                 signal_hook::low_level::exit(INTERRUPTED);
             }
-            emit.warn("stopping: VMs are shut down in order; press Ctrl-C again to kill them");
+            emit.warn("stopping in order; press Ctrl-C again to kill what still runs");
             cancel.cancel();
         }
     });

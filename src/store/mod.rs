@@ -37,7 +37,7 @@ pub use attempts::Attempt;
 pub use entry::{Entry, Latest};
 pub use error::StoreError;
 pub use inventory::{Condition, Inventory, KeptFolder, RunFolder, Stored};
-pub use lease::{Address, Gate, Needs};
+pub use lease::{Address, Needs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use slot::{Claim, Slot};

@@ -144,8 +144,28 @@ fn media_that_fail_have_a_kind_of_failure_each() {
         )
         .unwrap();
     }
+    write!(
+        text,
+        "[distros.iso]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\ncpus = 1\ndisk = \"3G\"\n\
+         source = {{ iso = {{ url = \"{there}\", sha256 = \"{digest}\" }} }}\n\
+         [[images]]\ndistro = \"iso\"\nflavor = \"base\"\nsizes = [\"3G\"]\n"
+    )
+    .unwrap();
     bench.write("m.toml", text);
     let found = failures(&bench, &["run", "m.toml", "--format=json"]);
+    for (node, words) in [
+        (
+            "fetch/plain",
+            "it speaks plain HTTP there; write http:// instead of https://",
+        ),
+        (
+            "install/iso",
+            &format!("{there} is not an ISO image that can be read: "),
+        ),
+    ] {
+        let cause = found[node]["cause"].as_str().unwrap();
+        assert!(cause.contains(words), "no `{words}` in {cause}");
+    }
     let verdicts: BTreeMap<_, _> = found
         .iter()
         .map(|(node, failure)| {
@@ -158,6 +178,7 @@ fn media_that_fail_have_a_kind_of_failure_each() {
     let expected = [
         ("dead", "server_unreachable"),
         ("differs", "digest_differs"),
+        ("iso", "not_an_iso_image"),
         ("plain", "plain_http"),
     ];
     assert_eq!(verdicts, BTreeMap::from(expected), "{found:#?}");

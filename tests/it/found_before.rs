@@ -171,6 +171,10 @@ fn media_that_are_no_disks_or_too_large_are_refused_before_anything_starts() {
         ],
     );
     assert!(!ran.stderr.contains("install page"), "{}", ran.all());
+    let runs = bench.run(&["runs", "--format", "json"]).stdout;
+    let run = &serde_json::from_str::<serde_json::Value>(&runs).unwrap()["runs"][0];
+    assert_eq!(run["outcome"], "refused", "{runs}");
+    assert!(run["error"].as_str().unwrap().contains("HTML page"), "{runs}");
 }
 
 #[test]

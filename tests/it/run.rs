@@ -2,6 +2,7 @@
 //! comes up, Ctrl-C, a kill. Real qemu, guests of 512 bytes.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
@@ -100,11 +101,38 @@ fn ctrl_c_stops_vms_in_order_and_says_so() {
     assert!(!processes_naming(&bench.path("store")).is_empty(), "a VM runs");
     tool("kill", &["-INT", &child.id().to_string()], &bench.path(""));
     let said = read_until(&mut stderr, "logs: ");
-    assert!(said.contains("stopping: VMs are shut down in order"), "{said}");
+    assert!(said.contains("stopping in order; press Ctrl-C again"), "{said}");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(processes_naming(&bench.path("store")).is_empty());
     let scratch: Vec<_> = std::fs::read_dir(bench.path("store/scratch")).unwrap().collect();
     assert!(scratch.is_empty(), "{scratch:?}");
+}
+
+/// Servers are asked before any node begins; here one takes the question and says nothing.
+#[test]
+fn a_run_that_is_stopped_before_its_first_node_was_interrupted() {
+    let bench = bench();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!(
+        "source = {{ bootstrap = {{ suite = \"bookworm\", mirror = \"http://{}/debian\" }} }}",
+        mute.local_addr().unwrap()
+    );
+    let text = bench.read("m.toml").replace(
+        "source = { disk = { path = \"panics.raw\", user = \"root\" } }",
+        &source,
+    );
+    bench.write("mute.toml", text.replace("1G", "3G"));
+    let (mut child, mut stderr) = start(&bench, &["run", "mute.toml"]);
+    read_until(&mut stderr, "waiting for answers of mirrors and servers");
+    tool("kill", &["-INT", &child.id().to_string()], &bench.path(""));
+    let began = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let runs = bench.run(&["runs", "--format", "json"]).stdout;
+    let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
+    assert_eq!(runs["runs"][0]["outcome"], "interrupted", "{runs:#}");
+    let logs = bench.run(&["logs"]);
+    assert!(logs.stdout.contains(": interrupted"), "{}", logs.all());
 }
 
 /// A node that does not stop when it should, here because its process is frozen.
@@ -122,7 +150,7 @@ fn a_second_ctrl_c_kills_vms_at_once() {
     }
     let interrupt = || tool("kill", &["-INT", &id], &bench.path(""));
     interrupt();
-    read_until(&mut stderr, "stopping: VMs are shut down in order");
+    read_until(&mut stderr, "stopping in order; press Ctrl-C again");
     std::thread::sleep(Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none(), "it waits for its node");
     interrupt();

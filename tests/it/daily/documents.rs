@@ -23,7 +23,7 @@ fn the_reference_of_the_command_line_is_current() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     assert!(
         ran.stdout == document("docs/cli.md"),
-        "docs/cli.md is not what the program says of itself; make it anew with: make docs"
+        "docs/cli.md is not what the program says of itself; make it again with: make docs"
     );
 }
 
@@ -128,6 +128,7 @@ fn every_kind() -> Vec<What> {
             pipeline: text(),
             manifest: text(),
             error: text(),
+            interrupted: true,
         },
         What::RunFinished {
             built: 1,
