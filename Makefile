@@ -37,11 +37,13 @@ NOT_OURS = --exclude-dir=corpus --exclude-dir=artifacts --exclude-dir=target --e
 	--exclude=*.snap --exclude=*.txt --exclude=Cargo.lock
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install test quick test-install chaos bench fuzz check docs setup toolchain clean
+.PHONY: help demo install deb static test quick test-install chaos bench fuzz check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
-	@echo 'make install [PREFIX=/usr/local] [DESTDIR=]   program, man pages, completions for bash, zsh and fish'
+	@echo 'make install [PREFIX=/usr/local] [DESTDIR=]   program, man pages, completions of shells'
+	@echo 'make deb     a Debian package of that (needs cargo-deb)'
+	@echo 'make static  a program without shared libraries (needs the musl target of rustup, and musl-tools)'
 	@echo 'make test    set this host up for the tests and run all of them (with CI=1: check first; with REAL=1: restore no guest)'
 	@echo 'make quick   the same without the stories that need a full guest'
 	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE next to the'
@@ -71,10 +73,20 @@ install:
 	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/pipeline
 	$(RELEASE) man $(DESTDIR)$(PREFIX)/share/man/man1
 	@for to in bash:bash-completion/completions/pipeline zsh:zsh/site-functions/_pipeline \
-		fish:fish/vendor_completions.d/pipeline.fish; do \
+		fish:fish/vendor_completions.d/pipeline.fish nushell:nushell/vendor/autoload/pipeline.nu; do \
 		file="$(DESTDIR)$(PREFIX)/share/$${to#*:}"; mkdir -p "$${file%/*}" && \
 		$(RELEASE) completions "$${to%%:*}" > "$$file" && echo "$$file" || exit 1; \
 	done
+
+deb:
+	@command -v cargo-deb >/dev/null || { \
+		echo 'make: cargo-deb is missing; install it (cargo install cargo-deb --locked) and start again'; exit 3; } >&2
+	rm -rf target/deb
+	$(MAKE) install PREFIX=/usr DESTDIR=target/deb
+	$(CARGO) deb --no-build --no-strip
+
+static: toolchain
+	$(CARGO) build --release --locked --target x86_64-unknown-linux-musl
 
 test: setup
 ifneq ($(REAL),1)
@@ -118,6 +130,8 @@ fuzz: toolchain
 check: toolchain
 	$(CARGO) fmt --check
 	$(LINT)
+	@! grep -rniwE -f tests/words.txt $(NOT_OURS) $(OURS) || { \
+		echo 'make: say these in the words of CONTRIBUTING.md, "Words"'; exit 1; } >&2
 	shellcheck $$(grep -rlE --exclude-dir=corpus --exclude-dir=artifacts --exclude='*.j2' '^#!.*(/| )(sh|bash|dash)( |$$)' .ci guest tests)
 
 docs: toolchain
@@ -130,8 +144,6 @@ setup: toolchain
 	@command -v cloud-init >/dev/null || [ -e /etc/cloud/cloud-init.disabled ] || \
 		$(SUDO) sh -c 'mkdir -p /etc/cloud && : > /etc/cloud/cloud-init.disabled'
 	@$(call set_up,$(DEBUG),--tests)
-	@! grep -rniwE -f tests/words.txt $(NOT_OURS) $(OURS) || { \
-		echo 'make: say these in the words of CONTRIBUTING.md, "Words"'; exit 1; } >&2
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { \

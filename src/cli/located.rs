@@ -8,24 +8,25 @@ use serde::Serialize;
 pub(super) struct Located {
     /// A stable name: `manifest::too_small`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    severity: &'static str,
-    message: String,
+    pub(super) code: Option<String>,
+    /// `error`, `warning` or `note`.
+    pub(super) severity: &'static str,
+    pub(super) message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    help: Option<String>,
+    pub(super) help: Option<String>,
     #[serde(flatten)]
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
 }
 
-/// Lines and columns count from 1; columns count characters.
+/// Lines and columns count from 1; columns count characters, and the last one is the one behind the mistake.
 #[derive(Debug, Serialize)]
-struct Place {
-    file: String,
-    line: usize,
-    column: usize,
-    end_line: usize,
-    end_column: usize,
+pub(super) struct Place {
+    pub(super) file: String,
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) end_line: usize,
+    pub(super) end_column: usize,
 }
 
 impl Located {

@@ -17,12 +17,14 @@ mod located;
 pub mod logs;
 pub mod ls;
 mod matrix;
+mod nushell;
 pub mod plan;
 pub mod reference;
 pub mod render;
 pub mod report_error;
 pub mod run;
 pub mod runs;
+mod sarif;
 pub mod schema;
 mod session;
 mod shell;
@@ -133,7 +135,9 @@ enum Verb {
 /// Runs the program.
 pub fn main() -> ExitCode {
     // Asked by a shell, this answers and ends the process.
-    CompleteEnv::with_factory(Cli::command).complete();
+    CompleteEnv::with_factory(Cli::command)
+        .shells(nushell::SHELLS)
+        .complete();
     let arguments = std::env::args_os();
     #[cfg(feature = "import-packer")]
     let arguments = import::with_two_dashes(arguments);

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command};
-use clap_complete::Shell;
-use clap_complete::env::Shells;
 
 use super::exit::Exit;
+use super::nushell;
 use super::report_error::{fail, out};
 
 /// The program.
@@ -20,11 +20,12 @@ const NAME: &str = "pipeline";
 #[command(after_help = "Examples:\n  \
     source <(pipeline completions bash)                                          in ~/.bashrc\n  \
     pipeline completions zsh > \"${fpath[1]}/_pipeline\"\n  \
-    pipeline completions fish > ~/.config/fish/completions/pipeline.fish")]
+    pipeline completions fish > ~/.config/fish/completions/pipeline.fish\n  \
+    pipeline completions nushell > ~/.local/share/nushell/vendor/autoload/pipeline.nu")]
 pub struct Completions {
     /// The shell
-    #[arg(value_enum)]
-    shell: Shell,
+    #[arg(value_parser = PossibleValuesParser::new(nushell::SHELLS.names()))]
+    shell: String,
 }
 
 /// Arguments of `pipeline man`.
@@ -39,8 +40,7 @@ pub struct Man {
 /// Prints what makes a shell ask this program for completions.
 pub(super) fn completions(args: &Completions) -> Exit {
     let mut text = Vec::new();
-    let shells = Shells::builtins();
-    let shell = shells.completer(&args.shell.to_string());
+    let shell = nushell::SHELLS.completer(&args.shell);
     let written = shell.map(|shell| shell.write_registration("COMPLETE", NAME, NAME, NAME, &mut text));
     match written {
         Some(Ok(())) => {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::located::Located;
 use super::report_error::{out, report_error};
-use super::show::OutputFormat;
+use super::sarif;
 use super::table::counted;
 use super::target::ManifestArgs;
 use crate::manifest::Manifest;
@@ -15,7 +15,8 @@ use crate::manifest::Manifest;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pipeline validate images.toml\n  pipeline validate --strict images.toml\n  \
-    pipeline validate images.toml --format json | jq -r '.problems[] | \"\\(.file):\\(.line): \\(.message)\"'\n\n\
+    pipeline validate images.toml --format json | jq -r '.problems[] | \"\\(.file):\\(.line): \\(.message)\"'\n  \
+    pipeline validate images.toml --format sarif > images.sarif\n\n\
     On GitHub (GITHUB_ACTIONS=true) every verb annotates the lines that are wrong."
 )]
 pub struct Args {
@@ -27,9 +28,20 @@ pub struct Args {
     /// Exit with 2 on warnings too
     #[arg(long)]
     strict: bool,
-    /// How to print what is wrong: json is one object on standard output, with file, line and column of each mistake
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
-    format: OutputFormat,
+    /// How to print what is wrong: json and sarif are one object on standard output, with file, line and column of each mistake
+    #[arg(long, value_enum, default_value_t = ProblemFormat::Text)]
+    format: ProblemFormat,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ProblemFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// SARIF 2.1.0, for code scanning and editors
+    Sarif,
 }
 
 /// Runs the verb.
@@ -43,15 +55,18 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         Ok(_) if warned && args.strict => Exit::Usage,
         Ok(_) => Exit::Ok,
     };
-    if args.format == OutputFormat::Json {
+    if args.format != ProblemFormat::Text {
         let problems: Vec<_> = match &loaded {
             Ok(manifest) => manifest.warnings.iter().map(|one| Located::of(one)).collect(),
             Err(errors) => errors.problems().iter().map(|one| Located::of(one)).collect(),
         };
         let images = loaded.as_ref().map_or(0, |manifest| manifest.images.len());
-        let all = json!({
-            "version": 1, "manifest": args.source.path(), "images": images, "problems": problems,
-        });
+        let all = match args.format {
+            ProblemFormat::Sarif => sarif::log(&problems),
+            ProblemFormat::Text | ProblemFormat::Json => json!({
+                "version": 1, "manifest": args.source.path(), "images": images, "problems": problems,
+            }),
+        };
         out(&format!("{all:#}\n"));
         return Ok(exit);
     }

@@ -72,6 +72,19 @@ fn mistakes_are_data_annotations_and_exit_codes() {
         "{all}"
     );
 
+    let ran = bench.run(&["validate", "m.toml", "--format", "sarif"]);
+    let log: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let result = &log["runs"][0]["results"][0];
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(
+        (ran.code, &log["version"], &result["level"], &result["ruleId"]),
+        (2, &"2.1.0".into(), &"error".into(), &problem["code"]),
+        "{log}"
+    );
+    assert_eq!(place["artifactLocation"]["uri"], "m.toml", "{log}");
+    let region = serde_json::json!({ "startLine": 11, "startColumn": 10, "endLine": 11, "endColumn": 19 });
+    assert_eq!(place["region"], region, "{log}");
+
     let ran = with(&bench, &[("GITHUB_ACTIONS", "true")], &["run", "m.toml"]);
     assert_eq!(ran.code, 2, "{}", ran.all());
     assert!(
@@ -260,6 +273,17 @@ fn a_shell_completes_images_nodes_runs_and_manifests() {
     assert_eq!(
         complete("pipeline run --progress "),
         ["auto", "bars", "plain", "none"]
+    );
+    // Nushell reads JSON.
+    let mut nushell = bench.command(&["--", "pipeline", "run", "m.toml", "ti"]);
+    nushell.env("COMPLETE", "nushell");
+    let ran = bench.finish(nushell);
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(found[0]["value"], "tiny-3G-base", "{}", ran.all());
+    let script = bench.run(&["completions", "nushell"]).stdout;
+    assert!(
+        script.contains("with-env { COMPLETE: nushell } { ^\"pipeline\" -- ...$spans }"),
+        "{script}"
     );
     let verbs = complete("pipeline ");
     assert!(verbs.contains(&"explain".to_owned()), "{verbs:?}");

@@ -20,6 +20,7 @@ mod import;
 #[cfg(feature = "import-packer")]
 mod imported;
 mod init;
+mod installed;
 mod installer;
 mod interfaces;
 mod layers;
