@@ -1,37 +1,41 @@
 #!/bin/sh
-# Captures what docs/failures.md shows, from terminals of 80 columns and 24 lines: tests/screens.sh PROGRAM FOLDER
-# In FOLDER a quickstart is built where there is none, two guests boot, and a file is left for each screen.
+# Captures what README and docs/failures.md show, from a terminal of 80 columns and 24 lines: tests/screens.sh PROGRAM FOLDER
+# FOLDER gets the manifests and a file for each screen; in the caller's store an image is built and checked, and a step fails.
 set -eu
-program=$(realpath "$1")
 mkdir -p "$2"
+ln -sf "$(realpath "$1")" "$2/pipeline"
 cd "$2"
-export PIPELINE_STORE="$PWD/store" NO_COLOR=1
-here=$(dirname "$(realpath "$0")")
+PATH="$PWD:$PATH"
+number=0
 
-# screen NAME WAIT-FOR COMMAND…: the screen when it shows this.
-screen() {
-    name=$1 said=$2
-    shift 2
-    tmux -L "screens-$$" new-session -d -x 80 -y 24 -s "$name" "PS1='$ ' exec sh"
-    tmux -L "screens-$$" send-keys -t "$name" "clear; $*" Enter
-    until tmux -L "screens-$$" capture-pane -p -t "$name" | grep -q -e "$said"; do sleep 0.5; done
-    tmux -L "screens-$$" capture-pane -p -t "$name" > "$name.txt"
-    tmux -L "screens-$$" send-keys -t "$name" C-c
-    until tmux -L "screens-$$" capture-pane -p -t "$name" | tail -n 3 | grep -q '^\$ *$'; do sleep 0.5; done
-    tmux -L "screens-$$" kill-session -t "$name"
+# start COMMAND…: in a terminal of its own.
+start() {
+    number=$((number + 1))
+    terminal="screens-$$-$number"
+    tmux -L "$terminal" new-session -d -x 80 -y 24 "PS1='$ ' NO_COLOR=1 exec sh"
+    tmux -L "$terminal" send-keys "clear; $*" Enter
 }
 
-[ -e quickstart.toml ] || cp "$here/../pipelines/quickstart.toml" .
-"$program" run quickstart.toml --no-check
+# screen NAME WORDS: what is there when these are.
+screen() {
+    until tmux -L "$terminal" capture-pane -p | grep -q -e "$2"; do sleep 0.5; done
+    tmux -L "$terminal" capture-pane -p | sed 's/ *$//' > "$1.txt"
+}
+
+stop() {
+    tmux -L "$terminal" kill-server
+}
+
+[ -e images.toml ] || pipeline init
+start pipeline run images.toml
+screen check 'first boot'
+screen built 'checks passed'
+stop
 
 # A step that fails; three images depend on it.
-cat > web.toml <<'TOML'
-[distros.debian12]
-family  = "debian"
-version = "12"
-source  = { bootstrap = { suite = "bookworm", packages = ["sudo"] } }
-disk    = "2G"
-
+{
+    sed '/^\[flavors/,$d' images.toml
+    cat <<'TOML'
 [flavors.web]
 steps = [
   { inline = "echo web > /etc/role", name = "role" },
@@ -39,19 +43,20 @@ steps = [
 ]
 
 [[images]]
-distro = "debian12"
+distro = ["debian12"]
 flavor = "web"
 sizes  = ["3G", "20G", "50G"]
 TOML
-ln -sf "$program" pipeline
-PATH="$PWD:$PATH"
-screen step 'fix the cause' pipeline run web.toml
+} > web.toml
+start pipeline run web.toml
+screen step 'fix the cause'
+stop
 
 # Three hundred images whose mirror is gone.
 all=
-for number in 0 1 2 3 4 5 6 7 8 9; do
-    all="$all\"debian$number\", "
-    printf '[distros.debian%s]\nfamily = "debian"\nversion = "12"\n' "$number"
+for distro in 0 1 2 3 4 5 6 7 8 9; do
+    all="$all\"debian$distro\", "
+    printf '[distros.debian%s]\nfamily = "debian"\nversion = "12"\n' "$distro"
     printf 'source = { bootstrap = { suite = "bookworm", mirror = "http://127.0.0.1:9/debian" } }\n'
 done > fleet.toml
 for flavor in base web db ci gpu desk; do
@@ -59,9 +64,9 @@ for flavor in base web db ci gpu desk; do
     printf 'distro = [%s]\n' "${all%, }"
     printf 'flavor = "%s"\nsizes = ["3G", "4G", "5G", "6G", "7G"]\n' "$flavor"
 done >> fleet.toml
-screen fleet 'fix the cause' pipeline run fleet.toml
-screen matrix '0 current' pipeline ls fleet.toml
-
-# The first seconds of a check.
-screen check "first boot" pipeline run quickstart.toml
-ls -- *.txt
+start pipeline run fleet.toml
+screen fleet 'fix the cause'
+stop
+start pipeline ls fleet.toml
+screen matrix '0 current'
+stop

@@ -155,14 +155,14 @@ pub fn totals_text(totals: &Totals) -> String {
     if totals.write_bytes > 0 {
         parts.push(format!("about {} to write", ByteSize(totals.write_bytes)));
     }
-    if totals.seconds > 0.0 {
-        parts.push(format!("about {} of work", show_seconds(totals.seconds)));
-    }
-    if totals.unknown > 0 {
-        parts.push(format!(
-            "no time estimate for {} of them (never built)",
-            totals.unknown
-        ));
+    // What is left out may be nearly all of it.
+    let unknown = format!("no time estimate for {} of them (never built)", totals.unknown);
+    let known = show_seconds(totals.seconds);
+    match (totals.seconds, totals.unknown) {
+        (0.0, 0) => {}
+        (_, 0) => parts.push(format!("about {known} of work")),
+        (..1.0, _) => parts.push(unknown),
+        _ => parts.push(format!("more than {known} of work, {unknown}")),
     }
     format!("{}.\n", parts.join("; "))
 }

@@ -1,5 +1,7 @@
 //! What is said when a run is over: which images there are and where, what it took, and last what failed and what to do next.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use crate::event::{CheckOutcome, ImageInfo, Outcome, WantedImage};
@@ -83,7 +85,7 @@ impl RunSummary {
             lines.push(String::new());
             lines.extend(causes);
         }
-        lines.extend(self.next_step());
+        lines.extend(self.next_step(&page.store));
         lines.join("\n") + "\n"
     }
 
@@ -263,7 +265,7 @@ impl RunSummary {
         Some(format!("longest: {}", longest.join(", ")))
     }
 
-    fn next_step(&self) -> Option<String> {
+    fn next_step(&self, store: &str) -> Option<String> {
         if self.failed + self.skipped > 0 {
             let what = if self.failed > 0 {
                 "fix the cause and run"
@@ -275,24 +277,13 @@ impl RunSummary {
             ));
         }
         let image = self.images.iter().find(|image| image.built)?;
-        let path = &shell_quote(&image.path);
-        let unpack = [(".gz", "gzip"), (".zst", "zstd"), (".xz", "xz")]
-            .into_iter()
-            .find_map(|(suffix, program)| Some((image.path.strip_suffix(suffix)?, program)));
-        let (disk, unpack) = match unpack {
-            Some((disk, program)) => (disk, format!("{program} -dk {path} && ")),
-            None => (image.path.as_str(), String::new()),
-        };
-        // qemu takes a doubled comma for one of the path. Without a format it would guess, and a raw disk's guest can
-        // make it guess wrong.
-        let formats = [(".qcow2", "format=qcow2,"), (".raw", "format=raw,")];
-        let format = formats
-            .into_iter()
-            .find_map(|(suffix, format)| disk.ends_with(suffix).then_some(format))
-            .unwrap_or_default();
-        let drive = shell_quote(&format!("if=virtio,{format}file={}", disk.replace(',', ",,")));
+        let here = std::env::current_dir().unwrap_or_default();
+        let manifest = Path::new(&self.manifest);
+        let manifest = manifest.strip_prefix(here).unwrap_or(manifest).to_string_lossy();
         Some(format!(
-            "next: {unpack}qemu-system-x86_64 -m 1G -snapshot -drive {drive}"
+            "next: pipeline boot {} {} --ssh{store}",
+            shell_quote(&manifest),
+            image.id
         ))
     }
 }

@@ -183,6 +183,12 @@ fn a_failed_vm_is_kept_where_that_is_asked_for_and_goes_with_its_run() {
         "{}",
         ran.all()
     );
+    assert!(
+        ran.stderr
+            .contains("\n    next    pipeline ssh provision/panics-base\n"),
+        "{}",
+        ran.all()
+    );
     let key = tool(
         "sh",
         &["-c", "stat -c %a store/kept/*/*/pipeline-build-key"],

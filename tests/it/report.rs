@@ -317,7 +317,7 @@ fn the_summary_says_what_where_how_large_how_long_and_what_next() {
     3 nodes built, 2 from the store, 1 warning, in 2m 28s
     longest: provision debian12-base 2m 05s, size debian12-3G-base 1.5s
     logs: store/runs/20260203-040500
-    next: gzip -dk out/debian12-3G-base/debian12-3G-base.qcow2.gz && qemu-system-x86_64 -m 1G -snapshot -drive if=virtio,format=qcow2,file=out/debian12-3G-base/debian12-3G-base.qcow2
+    next: pipeline boot /srv/images.toml debian12-3G-base --ssh
     ");
     insta::assert_snapshot!(summary(&a_failing_run()), @"
     image              size     disk               file

@@ -37,12 +37,12 @@ pub enum Accelerator {
 
 impl Accelerator {
     /// What the user should know before a machine is started; nothing where it will be quick.
-    pub fn warning(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<&'static str> {
         match self {
             Self::Kvm => None,
-            Self::Tcg { why } => Some(format!(
-                "no KVM ({why}): VMs run in software emulation, ten to thirty times slower"
-            )),
+            Self::Tcg { .. } => {
+                Some("no KVM: VMs are emulated, 10 to 30 times slower (see `pipeline doctor`)")
+            }
         }
     }
 }
