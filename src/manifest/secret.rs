@@ -41,7 +41,8 @@ impl Manifest {
         uses
     }
 
-    /// Every variable of the environment that holds a secret of this manifest: of steps, of answers, of places.
+    /// Every variable of the environment that holds a secret of this manifest: of steps, of answers, of places. Proxies
+    /// are none of them: programs that fetch something depend on these.
     pub fn secret_variables(&self) -> BTreeSet<&str> {
         let steps = self.secrets().into_iter().map(|use_| use_.secret);
         let answers = self.distros.iter().filter_map(|distro| match &distro.source {
@@ -52,10 +53,8 @@ impl Manifest {
         steps
             .chain(answers)
             .chain(places.map(|(_, secret)| secret))
-            .filter_map(|secret| match secret {
-                Secret::Env(name) => Some(name.as_str()),
-                Secret::File(_) => None,
-            })
+            .filter_map(Secret::variable)
+            .filter(|name| !name.to_ascii_lowercase().ends_with("_proxy"))
             .collect()
     }
 }

@@ -7,16 +7,19 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::error::ProblemKind;
+use super::parse::Value;
 use super::reading::Reading;
 use super::row::{Cell, In, Row};
 use super::table::{one_of, table};
-use super::text::{Text, Variable};
+use super::text::{AnyText, Text, Variable};
 
 table! {
     SECRET: SecretKeys = "secret", "Where a secret is; never the secret itself", "{ env = \"TOKEN\" }",
         groups [needed SecretKey];
     env: Variable = "\"TOKEN\"", "an environment variable of the host";
     file: Text = "\"token\"", "a file, whose text it is without its last newline";
+    default: AnyText = "\"\"", "what it is where the variable is not set"
+        .default("none: a run refuses to start").goes_with(|| vec![&SECRET.env.key]);
 }
 
 one_of! {
@@ -29,6 +32,8 @@ one_of! {
 pub enum Secret {
     /// An environment variable of the host.
     Env(String),
+    /// The same; what it is where that is not set.
+    EnvOr(String, String),
     /// A file on the host; its text without the last newline.
     File(PathBuf),
 }
@@ -98,16 +103,25 @@ impl FromIterator<(Secret, SecretValue)> for Secrets {
 }
 
 impl Secret {
+    /// The environment variable that holds it.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Env(name) | Self::EnvOr(name, _) => Some(name),
+            Self::File(_) => None,
+        }
+    }
+
     /// Reads the secret.
     ///
     /// # Errors
     /// When it is not there or is not text.
     pub fn read(&self) -> Result<SecretValue, SecretError> {
         let text = match self {
-            Self::Env(name) => std::env::var(name).map_err(|error| match error {
-                std::env::VarError::NotPresent => SecretError::Unset(name.clone()),
-                std::env::VarError::NotUnicode(_) => SecretError::NotText(name.clone()),
-            })?,
+            Self::Env(name) => of_variable(name)?,
+            Self::EnvOr(name, default) => match of_variable(name) {
+                Err(SecretError::Unset(_)) => default.clone(),
+                read => read?,
+            },
             Self::File(path) => {
                 let mut text = std::fs::read_to_string(path).map_err(|error| SecretError::File {
                     path: path.clone(),
@@ -127,6 +141,13 @@ impl Secret {
     }
 }
 
+fn of_variable(name: &str) -> Result<String, SecretError> {
+    std::env::var(name).map_err(|error| match error {
+        std::env::VarError::NotPresent => SecretError::Unset(name.to_owned()),
+        std::env::VarError::NotUnicode(_) => SecretError::NotText(name.to_owned()),
+    })
+}
+
 /// Reads where a secret is; one that is not there now is only a warning.
 pub fn read_secret(reading: Reading<'_>, cell: &Cell<'_, In<SecretKeys>>) -> Option<Secret> {
     let table = cell.fields()?;
@@ -134,10 +155,19 @@ pub fn read_secret(reading: Reading<'_>, cell: &Cell<'_, In<SecretKeys>>) -> Opt
     let (secret, fault) = match key {
         SecretKey::Env => {
             let name = table.read(&SECRET.env)?;
-            let fault = std::env::var_os(&name)
-                .is_none()
-                .then(|| format!("the environment variable `{name}` is not set"));
-            (Secret::Env(name), fault)
+            let default = table.get(&SECRET.default);
+            let default = default.and_then(|cell| match &cell.node.value {
+                Value::Text(text) => Some(text.clone()),
+                _ => cell.wrong("a text"),
+            });
+            match default {
+                Some(default) => (Secret::EnvOr(name, default), None),
+                None => {
+                    let is_unset = std::env::var_os(&name).is_none();
+                    let fault = is_unset.then(|| format!("the environment variable `{name}` is not set"));
+                    (Secret::Env(name), fault)
+                }
+            }
         }
         SecretKey::File => {
             let name = table.read(&SECRET.file)?;

@@ -102,7 +102,7 @@ fn secrets_are_known_by_place_and_read_only_when_asked_for() {
     let bench = house();
     let text = GOOD.replace(
         "PACKAGES = \"wget {{ editor }}\"",
-        "KEY = { file = \"key\" }, T = { env = \"HOUSE_TOKEN\" }",
+        "KEY = { file = \"key\" }, T = { env = \"HOUSE_TOKEN\" }, Z = { env = \"HOUSE_PROXY\", default = \"none\" }",
     );
     bench.write("images.toml", text);
     bench.write("key", "s3cret\n");
@@ -122,6 +122,9 @@ fn secrets_are_known_by_place_and_read_only_when_asked_for() {
         unset,
         "the environment variable `HOUSE_TOKEN` is not set; export it before the run"
     );
+    assert_eq!(uses[2].secret.read().unwrap().expose(), "none");
+    // Programs that fetch something depend on proxies.
+    assert_eq!(manifest.secret_variables(), ["HOUSE_TOKEN"].into());
     assert!(!format!("{manifest:?}").contains("s3cret"));
 }
 
