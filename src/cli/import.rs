@@ -38,7 +38,7 @@ error, and to the end of the manifest.\n\nExamples:\n  \
     pipeline import packer web.pkr.hcl -var size=20G -o web.toml"
 )]
 struct PackerArgs {
-    /// Templates (*.json, *.pkr.hcl), or folders of them
+    /// Templates (*.json, *.pkr.hcl, *.pkr.json), or folders of them
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The playbook that runs `packer build`: which templates, with which variables, and what is done with the results

@@ -144,9 +144,9 @@ fn values_come_from_where_packer_takes_them() {
     );
 
     let variables = "variable \"release\" { type = string }\nvariable \"file\" { default = env(\"MEDIUM\") }\n\
-                     variable \"proxy\" { default = env(\"HOUSE_PROXY\") }\n";
+                     variable \"proxy\" { default = env(\"HOUSE_PROXY\") }\nlocals { name = env(\"NAME\") == \"\" ? upper(env(\"MEDIUM\")) : \"no\" }\n";
     let source = "iso_url = \"https://mirror.example/${var.file}-${var.release}-amd64-netinst.iso\"\n  iso_checksum = \"none\"\n";
-    let step = "  provisioner \"shell\" {\n    environment_vars = [\"http_proxy=${var.proxy}\"]\n    inline = [\"true\"]\n  }";
+    let step = "  provisioner \"shell\" {\n    environment_vars = [\"http_proxy=${var.proxy}\"]\n    inline = [\"echo ${local.name} at ${var.proxy}\"]\n  }";
     bench.write("a.pkr.hcl", variables.to_owned() + &house(source, step));
     let mut command = bench.command(&["import", "packer", "a.pkr.hcl", "-o", "env.toml"]);
     command.env("PKR_VAR_release", "12.9.0").env("MEDIUM", "debian");
@@ -156,9 +156,27 @@ fn values_come_from_where_packer_takes_them() {
         &bench.read("env.toml"),
         &[
             "url = \"https://mirror.example/debian-12.9.0-amd64-netinst.iso\"",
-            "env = { http_proxy = \"\" }",
+            "echo DEBIAN at ${HOUSE_PROXY}\n",
+            "HOUSE_PROXY = { env = \"HOUSE_PROXY\", default = \"\" }",
+            "checks = [\"standard\"]",
+            "http_proxy = { env = \"HOUSE_PROXY\", default = \"\" }",
         ],
     );
+    // What a password is taken from is one, whatever it is called.
+    let variables =
+        "variable \"word\" { default = \"lily\" }\nlocals { login = \"${var.word}\" }\n".to_owned();
+    let step = "  provisioner \"shell\" { inline = [\"echo ${var.word}\"] }";
+    bench.write(
+        "a.pkr.hcl",
+        variables
+            + &house(
+                &format!("{DEBIAN}  ssh_username = \"ann\"\n  ssh_password = local.login\n"),
+                step,
+            ),
+    );
+    let (manifest, report) = imported(&bench, &["a.pkr.hcl"]);
+    has(&manifest, &["password = { env = \"WORD\" }", "echo ${WORD}"]);
+    lacks(&(manifest + &report), &["lily"]);
     let variable = "variable \"medium\" { default = env(\"MEDIUM\") }\n".to_owned();
     bench.write("a.pkr.hcl", variable + &house("iso_url = var.medium\n", ""));
     let report = refused(&bench, &["a.pkr.hcl"]);
@@ -240,20 +258,23 @@ fn expressions_are_evaluated_or_stop_the_step_that_needs_them() {
     bench.write("who.txt", "ann\n");
     let script = "  provisioner \"shell\" {\n    inline = [<<-EOT\n      # prepares for the platform, before the format\n      \
                   for room in a b; do echo ${local.say}; done\n    EOT\n    ]\n  }\n  provisioner \"shell\" {\n    \
-                  inline = [\"echo ${local.lost}\"]\n  }";
+                  inline = [\"echo ${local.lost}\"]\n  }\n  provisioner \"shell\" {\n    inline = [\"echo ${bcrypt(\"x\")}\"]\n  }";
     let locals = "locals {\n  say = join(\" \", [try(local.other.nope, \"fallback\"), can(local.other.nope) ? \"yes\" : \"no\", \
                   regex(\"[0-9]+\", \"debian-12\"), substr(sha256(\"x\"), 0, 8), trimspace(file(\"who.txt\")), \
                   join(\"\", fileset(\"files\", \"*.sh\")), format(\"%03d-%5.1f\", 7, 2.5), jsondecode(\"{\\\"x\\\":1}\").x, \
-                  base64encode(\"x\"), slice([\"a\", \"b\"], 0, 1)[0], formatlist(\"%s!\", [\"x\"])[0]])\n  other = { x = 1 }\n  \
-                  lost = cidrhost(\"10.0.0.0/8\", 2)\n  unused = data.http.x.body\n}\n";
+                  base64encode(\"x\"), slice([\"a\", \"b\"], 0, 1)[0], formatlist(\"%s!\", [\"x\"])[0], cidrhost(\"10.0.0.0/8\", 2), \
+                  csvdecode(\"a,b\\n1,2\")[0].b, yamldecode(\"x: [3]\").x[0], timeadd(\"2020-02-28T23:30:00Z\", \"24h30m\"), \
+                  formatdate(\"YYYY\", \"2020-02-28T23:30:00Z\"), substr(uuidv5(\"dns\", \"example.com\"), 0, 8)])\n  other = { x = 1 }\n  \
+                  lost = consul_key(\"x\")\n  unused = data.http.x.body\n}\n";
     bench.write("a.pkr.hcl", locals.to_owned() + &house(DEBIAN, script));
     let (manifest, report) = imported(&bench, &["."]);
     has(
         &manifest,
         &[
-            "echo fallback no 12 2d711642 ann one.sh 007-  2.5 1 eA== a x!; done",
+            "echo fallback no 12 2d711642 ann one.sh 007-  2.5 1 eA== a x! 10.0.0.2 2 3 2020-03-01T00:00:00Z 2020 cfbff0d1; done",
             "TODO: shell of a.pkr.hcl:",
-            "inline cannot be known: local.lost: the function `cidrhost` is not known here",
+            "inline cannot be known: local.lost: the function `consul_key` is not known here",
+            "inline cannot be known: bcrypt(): it makes another hash each time",
         ],
     );
     lacks(&report, &["unused"]);
@@ -311,6 +332,30 @@ fn machines_are_what_they_were_or_are_refused() {
         );
         has(&refused(&bench, &["."]), &["a.pkr.hcl:2: build house:", cause]);
     }
+    // A cloud image has its firmware, a TPM, and what cloud-init does by the build's own seed.
+    let source = "iso_url = \"https://mirror.example/debian-12-genericcloud-amd64.qcow2\"\n  iso_checksum = \"none\"\n  \
+                  disk_image = true\n  ssh_username = \"ann\"\n  efi_firmware_vars = \"/x/OVMF_VARS_4M.ms.fd\"\n  vtpm = true\n  \
+                  cd_content = { \"user-data\" = \"#cloud-config\\nusers: [{name: ann, plain_text_passwd: lily}, {name: bob}]\\nruncmd: [x]\\n\" }\n";
+    bench.write("a.pkr.hcl", house(source, ""));
+    let (manifest, report) = imported(&bench, &["."]);
+    has(
+        &manifest,
+        &[
+            "firmware = \"uefi\"\nsecure_boot = true\n",
+            "tpm = true",
+            "(password of ann, user bob, runcmd)",
+        ],
+    );
+    lacks(&(manifest + &report), &["lily"]);
+    let more = "users: [{name: ann, plain_text_passwd: lily}, {name: bob}]\\nruncmd: [x]";
+    bench.write(
+        "a.pkr.hcl",
+        house(
+            &source.replace(more, "hostname: x\\nusers: [default, {name: ann}]"),
+            "",
+        ),
+    );
+    lacks(&imported(&bench, &["."]).0, &["name = \"TODO\""]);
     let (manifest, _) = imported(&bench, &[".", "--system", "rhel:9"]);
     has(&manifest, &["family = \"rhel\"\nversion = \"9\""]);
     has(&refused(&bench, &[".", "--system", "arch"]), &["--system rhel:9"]);
@@ -373,7 +418,12 @@ fn steps_run_as_who_ran_them() {
 fn times_are_those_of_the_build() {
     let bench = Bench::new();
     let build = "  provisioner \"shell\" {\n    inline = [\"echo 'built on ${local.day}' > /etc/built\"]\n  }\n  \
-                 provisioner \"shell\" {\n    inline = [\"echo ${split(\"T\", timestamp())[1]}\"]\n  }";
+                 provisioner \"shell\" {\n    inline = [\"echo ${uuidv4()} > /etc/id\"]\n  }\n  \
+                 provisioner \"shell\" {\n    inline = [\"echo ${split(\"T\", timestamp())[1]}\"]\n  }\n  \
+                 provisioner \"shell\" {\n    inline = [\"echo ${substr(timestamp(), 2, 2)}\"]\n  }\n  \
+                 provisioner \"shell\" {\n    inline = [\"echo ${formatdate(\"YY\", timeadd(timestamp(), \"24h\"))}\"]\n  }\n  \
+                 provisioner \"shell\" {\n    inline = [\"echo ${substr(uuidv4(), 0, 8)}\"]\n  }\n  \
+                 provisioner \"file\" {\n    content = \"${timestamp()}\"\n    destination = \"/etc/built\"\n  }";
     let source = format!("{DEBIAN}  vm_name = \"house-${{local.day}}.qcow2\"\n");
     bench.write(
         "a.pkr.hcl",
@@ -384,13 +434,17 @@ fn times_are_those_of_the_build() {
         &manifest,
         &[
             "echo 'built on '\"$(date -u +'%Y%m%d')\"'' > /etc/built",
+            "echo $(cat /proc/sys/kernel/random/uuid) > /etc/id",
             "/{{ id }}.{{ format }}{{ suffix }}",
-            "name = \"TODO\"",
         ],
     );
+    assert_eq!(manifest.matches("name = \"TODO\"").count(), 5, "{manifest}");
     has(
         &report,
-        &["vm_name", "here it is `house.qcow2`, whenever it is built"],
+        &[
+            "vm_name",
+            "changed with each build; here it is always `house.qcow2`",
+        ],
     );
 }
 
@@ -422,4 +476,63 @@ fn playbooks_are_followed_and_a_missing_template_costs_itself() {
     );
     // A file of tasks is enough.
     imported(&bench, &["sub", "--ansible", "more.yml"]);
+
+    // What make runs.
+    bench.write(
+        "Makefile",
+        "PACKER ?= packer\nexport PKR_VAR_size := $(SIZE)\nall: images\nimages:\n\t$(MAKE) -C sub image OPTIONS=-force\n",
+    );
+    bench.write(
+        "sub/Makefile",
+        "image: ; @$(PACKER) build $(OPTIONS) $@.pkr.hcl\nPACKER = packer\n",
+    );
+    bench.write("sub/image.pkr.hcl", bench.read("sub/a.pkr.hcl"));
+    bench.write("make.yml", "- hosts: localhost\n  tasks:\n    - command: make all SIZE=13G\n    - make: {target: images, params: {SIZE: 14G}}\n");
+    let (manifest, _) = imported(&bench, &["sub/image.pkr.hcl", "--ansible", "make.yml"]);
+    has(&manifest, &["sizes = [\"13G\", \"14G\"]"]);
+}
+
+#[test]
+fn hcl_in_the_form_of_json_is_hcl() {
+    let bench = Bench::new();
+    bench.write(
+        "variables.pkr.json",
+        r#"{ "variable": { "//": "a comment", "size": { "type": "string", "default": "9G" }, "shells": { "type": "list(string)", "default": ["/bin/sh"] } } }"#,
+    );
+    bench.write(
+        "build.pkr.json",
+        r#"{
+  "locals": { "line": "echo '${replace(\"a-b\", \"-\", \"\\\"\")}' $${x}" },
+  "source": { "qemu": { "house": {
+    "iso_url": "https://mirror.example/debian-12.9.0-amd64-netinst.iso",
+    "iso_checksum": "none",
+    "disk_size": "${var.size}"
+  } } },
+  "build": [{
+    "sources": ["source.qemu.house"],
+    "provisioner": [
+      { "shell": { "inline": ["${local.line}", "for x in a b; do\n  echo $x\ndone"] } },
+      { "shell": { "inline": ["${gone}"] } }
+    ]
+  }]
+}"#,
+    );
+    let (manifest, report) = imported(&bench, &["."]);
+    has(
+        &manifest,
+        &[
+            "sizes = [\"9G\"]",
+            "echo 'a\"b' ${x}\nfor x in a b; do\n  echo $x\ndone\n",
+            "TODO: shell of build.pkr.json:12: inline cannot be known: `gone` is not known here",
+        ],
+    );
+    has(&report, &["variables.pkr.json:1 variable shells a list"]);
+    // In a folder with HCL, they are one configuration.
+    bench.write("a.pkr.hcl", "variable \"size\" { default = \"8G\" }\n");
+    has(&imported(&bench, &["."]).1, &["each is a template of its own"]);
+    bench.write("build.pkr.json", "{\n \"build\": {\n  \"name\": \"${x\" } }\n");
+    has(
+        &refused(&bench, &["build.pkr.json"]),
+        &["build.pkr.json:3: this is no HCL"],
+    );
 }

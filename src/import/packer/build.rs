@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::go::{self, Piece, Scope};
-use super::model::{Builder, Fault, Found, LARGEST_FILE, Look, Request, Template};
+use super::model::{Builder, Fault, Found, LARGEST_FILE, Look, Request, Step, Template};
 use crate::import::node::{Node, Place};
 use crate::import::note::{Notes, Weight};
 use crate::import::path;
@@ -102,8 +102,8 @@ pub struct Build<'a> {
     pub builder: &'a Builder,
     /// What its texts may use.
     pub scope: Scope,
-    /// What has to be decided before an image of it is what it was.
-    pub stops: RefCell<Vec<String>>,
+    /// Steps before those of the template: what its answers did, and what has to be decided before an image is what it was.
+    pub first: RefCell<Vec<Step>>,
 }
 
 impl<'a> Build<'a> {
@@ -126,7 +126,7 @@ impl<'a> Build<'a> {
             template,
             builder,
             scope,
-            stops: RefCell::default(),
+            first: RefCell::default(),
         };
         build.scope.build_name = build.lasting("name", &builder.name);
         let written = build
@@ -145,8 +145,7 @@ impl<'a> Build<'a> {
         let (name, has_time) = go::lasting(written, &self.scope);
         if has_time {
             let text = format!(
-                "had the time of the build in it; here it is `{name}`, whenever it is built: what looks for the other name \
-                 has to change"
+                "changed with each build; here it is always `{name}`: what looks for the other name has to change"
             );
             self.note(Weight::Todo, key, text);
         }
@@ -162,7 +161,9 @@ impl<'a> Build<'a> {
     /// Tells something that has to be decided before an image is what it was: until then none is built.
     pub fn stop(&self, key: &str, text: &str) {
         self.note(Weight::Todo, key, text);
-        self.stops.borrow_mut().push(format!("{key}: {text}"));
+        self.first
+            .borrow_mut()
+            .push(Step::todo(&format!("{key}: {text}")));
     }
 
     /// The build's name.
@@ -188,6 +189,12 @@ impl<'a> Build<'a> {
     /// A text of the template, resolved.
     pub fn resolve(&self, text: &str) -> String {
         go::resolve(text, &self.scope)
+    }
+
+    /// Whether a text has something in it that changes with each build.
+    pub fn changes(&self, text: &str) -> bool {
+        let pieces = go::pieces(text, &self.scope);
+        pieces.iter().any(|piece| matches!(piece, Piece::Now(..)))
     }
 
     /// Whether a text has something in it that must not be written down.

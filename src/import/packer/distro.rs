@@ -6,11 +6,11 @@ use regex::Regex;
 use toml_edit::{InlineTable, Value};
 
 use super::build::Build;
-use super::model::{Distro, Found, Keys};
+use super::model::{Distro, Found, Keys, Step};
 use super::options::{self, Fate};
 use super::typed::{self, Start, Words};
-use super::{feed, media, system};
-use crate::import::node::{self, Node};
+use super::{feed, machine, media, seed, system};
+use crate::import::node;
 use crate::import::note::Weight;
 use crate::import::path;
 use crate::platform::Platform;
@@ -89,9 +89,10 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         keys: Vec::new(),
         vars: Vec::new(),
     };
-    machine(build, &mut distro);
+    machine::read(build, &mut distro);
     if is_disk {
         access(build, &mut source);
+        seed::check(build);
         distro.source = source;
         return Some(distro);
     }
@@ -128,78 +129,6 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
     feed::answered(build, known, words, wanted, &mut distro, &mut source);
     distro.source = source;
     Some(distro)
-}
-
-/// Memory and processors.
-fn machine(build: &Build<'_>, distro: &mut Distro) {
-    let (memory, cpus) = arguments(build);
-    if let Some(memory) = memory.or_else(|| build.text("memory")) {
-        let number = memory.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = memory[number.len()..]
-            .trim_end_matches(['b', 'B', 'i'])
-            .to_uppercase();
-        let unit = if unit.is_empty() { "M" } else { &unit };
-        match number.parse::<u64>() {
-            Ok(number) if number >= 10 || unit == "G" => {
-                distro
-                    .keys
-                    .push(("memory", Value::from(format!("{number}{unit}"))));
-            }
-            _ => build.note(
-                Weight::Lost,
-                "memory",
-                "not a number of MiB; the installer's usual memory is taken",
-            ),
-        }
-    } else if build.option("memory").is_none() {
-        let text = "Packer gave the machine 512 MiB and one processor by default; here it gets what its installer needs";
-        build
-            .importer
-            .note(Weight::Decided, Some(build.place()), "memory, cpus", text);
-    }
-    let valid = |text: String| text.parse::<i64>().ok().filter(|n| (1..=512).contains(n));
-    let number = |key: &str| build.text(key).and_then(valid);
-    let product = ["sockets", "cores", "threads"]
-        .iter()
-        .filter_map(|key| number(key))
-        .product::<i64>();
-    let cpus = cpus.and_then(valid).or_else(|| number("cpus"));
-    let cpus = cpus.or((product > 1 && product <= 512).then_some(product));
-    if let Some(cpus) = cpus {
-        distro.keys.push(("cpus", Value::from(cpus)));
-    }
-}
-
-/// Memory and processors that raw arguments of qemu say; all others are reported.
-fn arguments(build: &Build<'_>) -> (Option<String>, Option<String>) {
-    let (mut memory, mut cpus) = (None, None);
-    for argument in build.option("qemuargs").map(Node::items).unwrap_or_default() {
-        let words = argument.items().iter().filter_map(Node::text);
-        let words: Vec<_> = words.map(|word| build.resolve(&word)).collect();
-        let value = words.get(1).map(String::as_str).unwrap_or_default();
-        let of = |key: &str| {
-            let mut parts = value.split(',');
-            let named = parts
-                .clone()
-                .find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
-            named
-                .or_else(|| parts.next().filter(|part| !part.contains('=')))
-                .map(str::to_owned)
-        };
-        match words.first().map(String::as_str) {
-            Some("-m") => memory = of("size"),
-            Some("-smp") => cpus = of("cpus"),
-            _ => {
-                let subject = format!("qemuargs {}", words.join(" "));
-                let text =
-                    "a raw argument of qemu; machines are described by `memory`, `cpus` and `disk` alone";
-                build
-                    .importer
-                    .note(Weight::Lost, Some(&argument.place), subject, text);
-            }
-        }
-    }
-    (memory, cpus)
 }
 
 /// How a build gets into a disk image.
@@ -249,7 +178,7 @@ fn tell(build: &Build<'_>) {
             && matches!(options::of_builder(key), Some(Fate::Taken(_)))
         {
             let text = format!("{key}: its value cannot be known: {cause}");
-            build.stops.borrow_mut().push(text);
+            build.first.borrow_mut().push(Step::todo(&text));
         }
         match options::of_builder(key) {
             Some(Fate::Taken(_)) => {}

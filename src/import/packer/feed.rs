@@ -6,7 +6,7 @@ use toml_edit::{InlineTable, Value};
 
 use super::answers::{self, Answer, Quote};
 use super::build::Build;
-use super::model::{Distro, Found, Keys};
+use super::model::{Distro, Found, Keys, Step};
 use super::typed::Words;
 use super::{go, system};
 use crate::import::node::{self, Node, Place};
@@ -16,12 +16,12 @@ use crate::installer::Installer;
 use crate::manifest::builtin;
 
 /// An answer file.
-struct Answers {
+pub struct Answers {
     /// How it is called, for people.
-    shown: String,
+    pub shown: String,
     /// Name of the file alone.
     name: String,
-    text: String,
+    pub text: String,
     is_file: bool,
     place: Place,
 }
@@ -66,7 +66,10 @@ pub fn answered(
     wanted.dedup();
     wanted.push(known.file.clone());
     let made = match find(build, &wanted) {
-        Ok(found) => converted(build, known, &found, distro),
+        Ok(found) => {
+            served_too(build, &found);
+            converted(build, known, &found, distro)
+        }
         Err(cause) => {
             let cause = cause.unwrap_or_else(|| "no answer file was found".to_owned());
             let subject = format!("builder {}", build.name());
@@ -96,6 +99,9 @@ pub fn answered(
             answers::Converted::default()
         }
     };
+    if made.root_password.unwrap_or(words.root_password) {
+        root_password(build, made.root_password.is_none());
+    }
     let has_password = made.has_password || words.has_password;
     distro.vars.extend(vars(build, made.vars, &words));
     if let Some(mirror) = made.mirror.filter(|url| url.starts_with("http")) {
@@ -116,6 +122,24 @@ pub fn answered(
     let has_user = distro.vars.iter().any(|(name, _)| name == "username");
     if has_user && (has_password || build.option("ssh_password").is_some()) {
         password(build, source);
+    }
+}
+
+/// Stops the build where answers fetch another file of Packer's server.
+fn served_too(build: &Build<'_>, found: &Answers) {
+    let folder = build.text("http_directory").map(|folder| build.find(&folder).1);
+    let Some(Found::Folder(names)) = folder.filter(|_| found.text.contains("http")) else {
+        return;
+    };
+    let is_fetched = |name: &&String| **name != found.name && found.text.contains(&format!("/{name}"));
+    let fetched: Vec<_> = names.iter().filter(is_fetched).map(String::as_str).collect();
+    if !fetched.is_empty() {
+        let text = format!(
+            "the answers name {} of it, and nothing but the answers is served: `copy` it by a step, and run there what the answers did \
+             with it",
+            fetched.join(", ")
+        );
+        build.stop("http_directory", &text);
     }
 }
 
@@ -196,12 +220,27 @@ fn vars(build: &Build<'_>, of_file: Vec<(&'static str, Answer)>, words: &Words) 
         .collect()
 }
 
+/// A step that sets root's password, which is never written into a manifest.
+fn root_password(build: &Build<'_>, was_typed: bool) {
+    if was_typed {
+        build.note(Weight::Todo, "boot_command", answers::ROOT_PASSWORD);
+    }
+    let script = "case $ROOT_PASSWORD in\n  '$'*) hash=-e ;;\nesac\nprintf 'root:%s\\n' \"$ROOT_PASSWORD\" | chpasswd ${hash-}\n";
+    let mut step = Step::of("inline", script);
+    step.keys.push(("name", Value::from("password of root")));
+    let env = InlineTable::from_iter([("ROOT_PASSWORD", secret("ROOT_PASSWORD"))]);
+    step.keys.push(("env", Value::InlineTable(env)));
+    build.first.borrow_mut().push(step);
+}
+
+fn secret(name: &str) -> Value {
+    Value::InlineTable(InlineTable::from_iter([("env", Value::from(name))]))
+}
+
 /// The account's password, which is never written into a manifest.
 fn password(build: &Build<'_>, source: &mut Keys) {
     let name = password_name(build);
-    let mut secret = InlineTable::new();
-    secret.insert("env", Value::from(name.as_str()));
-    source.push(("password", Value::InlineTable(secret), None));
+    source.push(("password", secret(&name), None));
     let text = format!(
         "the account's password stood in the template or its answers; it is a secret now: `export {name}=…` before a run (a \
          password, or its hash as in crypt(5)), or take `password` out, and the account has none"
@@ -233,7 +272,7 @@ fn value(answer: Answer) -> Value {
 }
 
 /// The first answer file that is there, or why there is none, if more than that is known.
-fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<String>> {
+pub fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<String>> {
     for path in wanted {
         for (key, node) in build
             .option("http_content")

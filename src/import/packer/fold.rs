@@ -46,10 +46,9 @@ pub fn made(key: Key, build: &Build<'_>) -> Option<Made> {
     };
     let steps = steps::read(build);
     let size = size(build);
-    let stops = build.stops.borrow();
     Some(Made {
         key,
-        steps: stops.iter().map(|what| Step::todo(what)).chain(steps).collect(),
+        steps: build.first.take().into_iter().chain(steps).collect(),
         distro,
         flavor,
         size,
@@ -256,10 +255,13 @@ fn own_vars(one: &Made, kept: &[(Key, Vec<Kept>)], shared: &[Kept], distro: &mut
 }
 
 fn usual_flavor(steps: &[Step]) -> String {
-    let has_agent = steps
-        .iter()
-        .any(|step| step.keys.iter().any(|(key, _)| *key == "install"));
-    if has_agent { "vm-bootstrap" } else { "base" }.to_owned()
+    if has_agent(steps) { "vm-bootstrap" } else { "base" }.to_owned()
+}
+
+/// Whether the boot-time agent is installed.
+pub fn has_agent(steps: &[Step]) -> bool {
+    let mut keys = steps.iter().flat_map(|step| &step.keys);
+    keys.any(|(key, _)| *key == "install")
 }
 
 /// The flavor with these steps: by its own name, or one with the distro's.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::times::{RFC3339, time};
+use super::uuid::uuid;
 
 /// Variables that refer to each other this deep are going round in a circle.
 const DEEPEST: usize = 8;
@@ -49,7 +50,7 @@ pub struct Scope {
 pub enum Piece {
     /// Known now.
     Text(String),
-    /// Known now, but another one tomorrow: what it is now, and how date(1) would say it.
+    /// Known now, but another one at each build: what it is now, and the shell command that asks for it.
     Now(String, Option<String>),
     /// A variable that the manifest keeps, and filters of minijinja on it.
     Var {
@@ -172,11 +173,18 @@ fn action(raw: &str, scope: &Scope) -> Piece {
 fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
     Some(match words {
         ["user", name] => variable(name, scope)?,
-        ["env", name] => Piece::Env((*name).to_owned()),
-        ["timestamp"] => Piece::Now(scope.now.to_string(), Some("%s".to_owned())),
+        ["env", name] if is_variable(name) => Piece::Env((*name).to_owned()),
+        // No shell can export it.
+        ["env", _] => Piece::Text(String::new()),
+        ["timestamp"] => Piece::Now(scope.now.to_string(), Some("date +%s".to_owned())),
         ["isotime"] => at(scope.now, RFC3339),
         ["isotime", layout] => at(scope.now, layout),
+        // What functions made of one of these; and a random UUID.
         ["pipeline_time", text] => Piece::Now((*text).to_owned(), None),
+        ["uuid"] | ["pipeline_uuid"] => {
+            let command = "cat /proc/sys/kernel/random/uuid".to_owned();
+            Piece::Now(uuid(scope.now.to_string().as_bytes(), 4), Some(command))
+        }
         ["build_name"] | ["build", "Name" | "BuildName"] => Piece::Text(scope.build_name.clone()),
         ["build_type"] => Piece::Text("qemu".to_owned()),
         ["template_dir"] => Piece::Text(scope.template_dir.clone()),
@@ -204,7 +212,7 @@ fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
 
 fn at(now: i64, layout: &str) -> Piece {
     let (text, format) = time(now, layout);
-    Piece::Now(text, Some(format))
+    Piece::Now(text, Some(format!("date -u +'{format}'")))
 }
 
 fn variable(name: &str, scope: &Scope) -> Option<Piece> {
@@ -314,13 +322,17 @@ pub fn jinja(text: &str, scope: &Scope, context: &dyn Fn(&str) -> Option<String>
     let mut result = String::new();
     for piece in pieces(text, scope) {
         match piece {
-            Piece::Text(text) | Piece::Now(text, _) => result.push_str(&escape(&text)),
+            Piece::Text(text) => result.push_str(&escape(&text)),
             Piece::Var { name, filters, .. } => result.push_str(&var(&name, &filters)),
+            Piece::Now(text, _) => return Err(text),
             Piece::Context(name) => match context(&name) {
                 Some(text) => result.push_str(&text),
                 None => return Err(format!("{{{{ {name} }}}}")),
             },
             Piece::Secret(name) => return Err(format!("{{{{user `{name}`}}}}")),
+            Piece::Env(name) if !is_secret_name(&name) => {
+                result.push_str(&escape(&resolved(Piece::Env(name), scope)));
+            }
             Piece::Env(name) => return Err(format!("{{{{env `{name}`}}}}")),
             Piece::Unknown(raw) => return Err(raw),
         }
@@ -390,7 +402,7 @@ pub fn settle(defaults: &[(String, Known)], scope: &Scope) -> BTreeMap<String, K
 /// Whether a name speaks of something that must not be written down.
 pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_lowercase();
-    [
+    ([
         "password",
         "passwd",
         "passphrase",
@@ -404,8 +416,16 @@ pub fn is_secret_name(name: &str) -> bool {
     ]
     .iter()
     .any(|word| name.contains(word))
+        || name.split(['_', '-']).any(|word| matches!(word, "pw" | "pass")))
         && !name.ends_with("_file")
         && !name.ends_with("_path")
+}
+
+/// Whether a variable of the environment can have this name.
+pub fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The variable of the environment that a secret is asked from.
@@ -518,7 +538,7 @@ mod tests {
             pieces("{{isotime `20060102-1504`}}", &scope),
             [Piece::Now(
                 "20231114-2213".to_owned(),
-                Some("%Y%m%d-%H%M".to_owned())
+                Some("date -u +'%Y%m%d-%H%M'".to_owned())
             )]
         );
     }

@@ -13,7 +13,7 @@ use super::{hcl, legacy};
 use crate::import::note::{Notes, Weight};
 use crate::import::path;
 
-const TEMPLATES: &str = "name templates (*.json, *.pkr.hcl), or folders of them";
+const TEMPLATES: &str = "name templates (*.json, *.pkr.hcl, *.pkr.json), or folders of them";
 
 /// One command of Packer's.
 #[derive(Clone, Debug)]
@@ -55,6 +55,11 @@ pub fn input(shown: &str, folder: &str, look: Look<'_>) -> Result<Input, Fault> 
     }
 }
 
+/// Whether a file is one of HCL, in either of its forms.
+fn is_hcl(name: &str) -> bool {
+    name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json")
+}
+
 /// Templates at a path: a file, or a folder of them.
 ///
 /// # Errors
@@ -66,7 +71,7 @@ pub fn configs(shown: &str, folder: &str, look: Look<'_>) -> Result<Vec<Config>,
             remedy: TEMPLATES.to_owned(),
             ..fault
         })?;
-        if !shown.ends_with(".hcl") {
+        if !is_hcl(shown) && !shown.ends_with(".hcl") {
             return Ok(vec![Config::Json(input)]);
         }
         return Ok(vec![Config::Hcl {
@@ -80,12 +85,10 @@ pub fn configs(shown: &str, folder: &str, look: Look<'_>) -> Result<Vec<Config>,
     let plain = shown.trim_end_matches('/');
     for name in names {
         let read = || input(&format!("{plain}/{name}"), folder, look);
-        if name.ends_with(".pkr.hcl") {
+        if is_hcl(&name) {
             files.push(read()?);
         } else if name.ends_with(".auto.pkrvars.hcl") || name.ends_with(".auto.pkrvars.json") {
             auto.push(read()?);
-        } else if name.ends_with(".pkr.json") {
-            configs.push(Config::Json(read()?));
         } else if name.ends_with(".json") {
             // Folders have other JSON too.
             configs.extend(
@@ -108,7 +111,7 @@ pub fn configs(shown: &str, folder: &str, look: Look<'_>) -> Result<Vec<Config>,
         return Err(Fault {
             place: None,
             cause: format!("there are no templates in `{shown}`"),
-            remedy: "templates are *.pkr.hcl, and *.json with `builders`".to_owned(),
+            remedy: "templates are *.pkr.hcl, *.pkr.json, and *.json with `builders`".to_owned(),
         });
     }
     Ok(configs)
@@ -142,15 +145,6 @@ fn apart<'r>(configs: &'r [Config], importer: &Importer<'_>) -> Vec<Cow<'r, Conf
     for config in configs {
         let (folder, files) = match config {
             Config::Hcl { folder, files, .. } => (folder, files),
-            Config::Json(input) if input.path.ends_with(".pkr.json") => {
-                importer.refuse(
-                    None,
-                    &input.shown,
-                    "HCL in the form of JSON is not read",
-                    "write it as HCL",
-                );
-                continue;
-            }
             Config::Json(_) => {
                 all.push(Cow::Borrowed(config));
                 continue;
@@ -165,8 +159,8 @@ fn apart<'r>(configs: &'r [Config], importer: &Importer<'_>) -> Vec<Cow<'r, Conf
             places.0, places.1
         );
         importer.note(Weight::Decided, Some(&places.0), name, text);
-        for file in files {
-            if hcl::has_build(&file.text) {
+        for (file, (name, text)) in files.iter().zip(texts(files)) {
+            if hcl::has_build(&name, &text) {
                 all.push(Cow::Owned(Config::Hcl {
                     shown: file.shown.clone(),
                     folder: folder.clone(),
@@ -214,7 +208,7 @@ pub fn jobs<'r>(
         let mut found: Vec<usize> = Vec::new();
         for path in &command.templates {
             let fits = |(_, (at, _)): &(usize, &(String, _))| {
-                at == path || (path::folder(at) == *path && !at.ends_with(".json"))
+                at == path || (path::folder(at) == *path && (is_hcl(at) || !at.ends_with(".json")))
             };
             found.extend(known.iter().enumerate().filter(fits).map(|(at, _)| at));
             if found.is_empty() && (importer.look)(path) != Found::Missing {

@@ -100,7 +100,17 @@ pub fn read(input: &Input, overrides: &Overrides<'_>, notes: &mut Notes) -> Resu
 }
 
 fn variables(root: &Node, overrides: &Overrides<'_>, notes: &mut Notes) -> Result<Vec<Variable>, Vec<Fault>> {
-    let sensitive = root.texts_of("sensitive-variables");
+    let mut sensitive = root.texts_of("sensitive-variables");
+    let builders = root.get("builders").map(Node::items).unwrap_or_default();
+    let of = |fits: fn(&str) -> bool| {
+        let keys = builders
+            .iter()
+            .flat_map(Node::entries)
+            .filter(move |(key, _)| fits(key));
+        keys.flat_map(|(_, node)| go::users(&node.text().unwrap_or_default()))
+    };
+    let accounts: Vec<_> = of(|key| key == "ssh_username").collect();
+    sensitive.extend(of(go::is_secret_name).filter(|name| !accounts.contains(name)));
     let mut given = Vec::new();
     for file in overrides.files.iter().filter(|file| file.path.ends_with(".json")) {
         given.extend(variable_file(file).map_err(|fault| vec![fault])?);

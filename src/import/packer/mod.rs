@@ -13,16 +13,21 @@ mod go;
 mod hcl;
 mod jobs;
 mod legacy;
+mod machine;
+mod makefile;
+mod matrix;
 mod media;
 mod model;
 mod options;
 mod playbook;
 mod publish;
+mod seed;
 mod shell_words;
 mod steps;
 mod system;
 mod times;
 mod typed;
+mod uuid;
 mod vars;
 mod write;
 
@@ -124,7 +129,7 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
     let fleet = fold::fold(made, kept, &importer);
     let publish = publish::publish(&fleet, &builds, plan.as_ref(), &importer);
     if let Some(plan) = &plan {
-        playbook::compare(plan, &fleet, &importer);
+        matrix::compare(plan, &fleet, &importer);
     }
     let manifest = write::manifest(&fleet, &publish, &importer);
     Ok(Imported {

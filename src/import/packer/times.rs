@@ -46,6 +46,20 @@ pub fn time(now: i64, layout: &str) -> (String, String) {
     (text.unwrap_or_default(), format)
 }
 
+/// A point in time by its text (RFC 3339), in seconds since 1970.
+pub fn seconds(text: &str) -> Result<i64, String> {
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(jiff::Timestamp::as_second)
+        .map_err(|_| format!("`{text}` is no time"))
+}
+
+/// Go's duration in seconds, perhaps a negative one.
+pub fn signed(text: &str) -> Result<i64, String> {
+    let size = duration(text.trim_start_matches('-')).and_then(|size| i64::try_from(size.as_secs()).ok());
+    let size = size.ok_or_else(|| format!("`{text}` is no duration"))?;
+    Ok(if text.starts_with('-') { -size } else { size })
+}
+
 /// Go's duration (`1m30s`, `500ms`, `1.5h`); a bare number is seconds.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut total = 0.0;

@@ -50,6 +50,8 @@ pub struct Words {
     pub kept: Vec<String>,
     /// A password was typed.
     pub has_password: bool,
+    /// One of root's was.
+    pub root_password: bool,
     /// Words with something in them that only Packer knows.
     pub unknown: Vec<String>,
     /// What was typed, for people, without secrets.
@@ -250,6 +252,11 @@ fn on_server(value: &str) -> Option<String> {
 fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
     let (key, value) = word.split_once('=').unwrap_or((word, ""));
     if let Some(path) = on_server(word) {
+        let keys = ["ks", "inst.ks", "url", "preseed/url", "ds", "cloud-config-url"];
+        if !keys.contains(&key) {
+            words.unknown.push(shown(word));
+            return;
+        }
         // `ds=nocloud-net;s=http://…/` names the folder.
         words.answers = Some(if program == "subiquity" {
             format!("{path}user-data")
@@ -264,6 +271,7 @@ fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
     match meaning(&WORDS.typed, key) {
         Some(Meaning::Is(Kind::Nothing)) => {}
         Some(Meaning::Is(Kind::Password)) => words.has_password = true,
+        Some(Meaning::Is(Kind::Root)) => words.root_password = true,
         _ if value.contains(SECRET) => words.has_password = true,
         _ if word.contains([PORT, UNKNOWN]) => words.unknown.push(shown(word)),
         Some(Meaning::Var(name)) => set(words, name, value),
@@ -318,6 +326,12 @@ fn kept(build: &Build<'_>, text: &str, answers: &[String]) -> Start {
             return Start::Nothing;
         }
     };
+    let mut words = made.split_whitespace().filter_map(|word| word.split_once('='));
+    if words.any(|(key, value)| key.contains("passw") && !value.is_empty()) {
+        let text = "a password in it, which must not stand in a manifest; write the line by hand";
+        build.stop("boot_command", text);
+        return Start::Nothing;
+    }
     // Answers are at a place that cannot be guessed, not at the root of a server.
     let server = "http://{{ host.address }}:{{ host.port }}/";
     for answer in answers {

@@ -50,12 +50,12 @@ pub fn keep(builds: &mut [(Key, Build<'_>)], importer: &Importer<'_>) -> Vec<(Ke
             }
             if let Some(env) = &one.env {
                 let text = match importer.request.env.contains_key(env) {
-                    true => {
-                        format!("taken from the environment ({env}), and still is where a step asks for it")
-                    }
+                    true => format!(
+                        "taken from the environment ({env}): now where its value is written down, at each run where a step has it"
+                    ),
                     false => format!(
                         "taken from the environment ({env}), which does not say it now: empty, as in Packer, where its value \
-                         is written down"
+                         is written down; a step takes what is set at each run"
                     ),
                 };
                 importer.note(Weight::Decided, place, subject, text);

@@ -4,14 +4,18 @@
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Formatted, InlineTable, Item, Key, Table, Value};
 
 use super::build::Importer;
+use super::fold::has_agent;
 use super::model::{Config, Distro, Fleet, Publish, Step};
-use crate::import::note::{printable, wrapped};
+use crate::import::note::{Weight, printable, wrapped};
 use crate::import::path;
 
 /// Width of comments.
 const WIDTH: usize = 110;
 
 pub fn manifest(fleet: &Fleet, publish: &Publish, importer: &Importer<'_>) -> String {
+    let text = "Packer took an image as its last step left it; here each is booted before it appears, and must pass the checks \
+                of its flavor: `checks = []` leaves them out";
+    importer.note(Weight::Decided, None, "checks", text);
     let mut document = DocumentMut::new();
     let root = document.as_table_mut();
     root.insert("pipeline", Item::Table(head(importer)));
@@ -167,6 +171,10 @@ fn spread(list: &mut Array) {
 fn flavor(steps: &[Step]) -> Table {
     let mut table = Table::new();
     titled(&mut table, &[]);
+    let sets = ["standard"]
+        .into_iter()
+        .chain(has_agent(steps).then_some("vm-bootstrap"));
+    table.insert("checks", toml_edit::value(sets.collect::<Array>()));
     let mut list = Array::new();
     for step in steps {
         let mut inline = InlineTable::new();

@@ -63,6 +63,31 @@ fn a_preseed_means_what_it_meant() {
         &["To do:", "partman-auto/method lvm the disk had logical volumes"],
     );
     has(&manifest, &["recommends = true"]);
+
+    // Nothing but the answers is served.
+    let fetch = "d-i preseed/late_command string wget -O /target/x http://10.0.2.2:8000/more.sh\n";
+    bench.write("http/p.cfg", format!("{start}{fetch}"));
+    bench.write("http/more.sh", "");
+    let (manifest, _) = imported(&bench, &["a.pkr.hcl"]);
+    has(&manifest, &["the answers name more.sh of it", "name = \"TODO\""]);
+
+    // Root's password is set by a step, where root had one.
+    let root = "d-i passwd/root-password-crypted password $6$lily\n";
+    bench.write("http/p.cfg", format!("{start}{root}"));
+    let (manifest, report) = imported(&bench, &["a.pkr.hcl"]);
+    has(&manifest, &["name = \"password of root\""]);
+    has(
+        &report,
+        &["http/p.cfg:4 passwd/root-password-crypted a password of root's"],
+    );
+    for none in [
+        "d-i passwd/root-login boolean false\n",
+        "d-i passwd/root-password-crypted password !\n",
+    ] {
+        let root = root.replace("$6$lily", if none.contains('!') { "*" } else { "$6$lily" });
+        bench.write("http/p.cfg", format!("{start}{root}{none}"));
+        lacks(&imported(&bench, &["a.pkr.hcl"]).0, &["password of root"]);
+    }
 }
 
 #[test]
@@ -120,7 +145,7 @@ fn a_kickstart_is_read_as_anaconda_reads_it() {
         &[
             "%include /tmp/disk.ks another file",
             "network a fixed address",
-            "rootpw a password for root",
+            "rootpw a password of root's; the first step sets it",
         ],
     );
     let answers = bench.read("house-ks.cfg.j2");
@@ -128,10 +153,12 @@ fn a_kickstart_is_read_as_anaconda_reads_it() {
         &answers,
         &["user --name=bob --groups=backup --password={{ todo_password }}\n"],
     );
-    lacks(
-        &(answers + &report + &bench.read("images.toml")),
-        &["lily", "reboot\n"],
+    let manifest = bench.read("images.toml");
+    has(
+        &manifest,
+        &["name = \"password of root\", env = { ROOT_PASSWORD = { env = \"ROOT_PASSWORD\" } } },\n]"],
     );
+    lacks(&(answers + &report + &manifest), &["lily", "reboot\n"]);
 }
 
 #[test]

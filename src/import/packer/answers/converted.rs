@@ -19,6 +19,10 @@ pub struct Converted {
     pub suite: Option<String>,
     /// It set a password.
     pub has_password: bool,
+    /// Whether root has a password, where it says so.
+    pub root_password: Option<bool>,
+    /// The line that sets it, and its word.
+    root: Option<(usize, String)>,
     /// Blocks of the built-in template with what is added to each.
     pub(super) blocks: Vec<(&'static str, Added)>,
     /// Words about the disk's layout, and the line of the first.
@@ -79,6 +83,7 @@ impl Converted {
             Some(Meaning::Todo(text)) => self.note(Weight::Todo, line, word, text),
             Some(Meaning::Is(Kind::Nothing)) => {}
             Some(Meaning::Is(Kind::Password)) => self.has_password = true,
+            Some(Meaning::Is(Kind::Root)) => self.root(line, word, value),
             Some(Meaning::Is(Kind::Disk)) => {
                 let (_, words) = self.disk.get_or_insert_with(|| (line, BTreeSet::new()));
                 words.insert(word.to_owned());
@@ -87,6 +92,13 @@ impl Converted {
             None => return false,
         }
         true
+    }
+
+    /// Takes a password of root's; one that starts with `!` or `*` is none.
+    pub(super) fn root(&mut self, line: usize, word: &str, password: &str) {
+        let is_locked = password.is_empty() || password.starts_with(['!', '*']);
+        self.root_password = self.root_password.or((!is_locked).then_some(true));
+        self.root = (self.root.take()).or((!is_locked).then(|| (line, word.to_owned())));
     }
 
     /// Adds lines to the end of a block of the built-in template, where there are any.
@@ -125,8 +137,11 @@ impl Converted {
         }
     }
 
-    /// Says what becomes of the disk's layout and of the end, once all words were taken.
+    /// Says what becomes of root's password, of the disk's layout and of the end, once all words were taken.
     pub(super) fn finish(&mut self) {
+        if let Some((line, word)) = self.root.take().filter(|_| self.root_password == Some(true)) {
+            self.note(Weight::Todo, line, word, ROOT_PASSWORD);
+        }
         if let Some((line, words)) = self.disk.take() {
             let words: Vec<_> = words.into_iter().collect();
             let text = "partitions and boot loader are the built-in answers': one ext4 file system, last on the disk, so that every \
@@ -177,6 +192,10 @@ impl Converted {
     }
 }
 
+/// What the report says of root's password.
+pub const ROOT_PASSWORD: &str = "a password of root's; the first step sets it: `export ROOT_PASSWORD=…` before a run (a password, or \
+                                 its hash as in crypt(5)), or take that step out, and root has none";
+
 fn ended(text: &str) -> String {
     let text = text.trim_end_matches('\n');
     format!("{text}\n")
@@ -205,6 +224,9 @@ impl Quote<'_> {
                 let parts = go::pieces(text, scope).into_iter().map(|piece| match piece {
                     Piece::Text(text) | Piece::Unknown(text) => go::escape(&text),
                     Piece::Var { name, filters, .. } => go::var(&name, &filters),
+                    Piece::Env(name) if !go::is_secret_name(&name) => {
+                        go::escape(&go::resolved(Piece::Env(name), scope))
+                    }
                     Piece::Secret(name) | Piece::Env(name) => todo(&name),
                     Piece::Now(..) => todo("time"),
                     Piece::Context(name) => go::escape(&format!("{{{{ {name} }}}}")),
@@ -247,11 +269,12 @@ pub const HIDDEN: char = '\u{e010}';
 
 /// Passwords in options, in the files of cloud-init, and on their way to chpasswd(8); not variables of a script.
 static GIVEN: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    let value = r#"(?:"(?:\$[0-9]|[^"\n$])[^"\n]*"|'[^'\n]*'|(?:\$[0-9]|[^\s,}"'$])[^\s,}"']*)"#;
+    // What begins with two braces is no password, but stands for one.
+    let value = r#"(?:"(?:\$[0-9]|\{[^{\n]|[^"\n${])[^"\n]*"|'(?:\{[^{\n]|[^'\n{])[^'\n]*'|(?:\$[0-9]|\{[^{\s]|[^\s,}"'${])[^\s,}"']*)"#;
     let patterns = [
         format!(r"(?P<start>--(?:[a-z-]*-)?pass(?:word|phrase)?(?:=|[ \t]+)){value}(?P<end>)"),
         format!(r#"(?P<start>\b(?:plain_text_|hashed_)?passw(?:or)?d["']?:[ \t]+){value}(?P<end>)"#),
-        r#"(?P<start>\b(?:echo|printf)\b[^\n|]*?[\w.-]+:)(?:\$[0-9]|[^\s'"|:$])[^\s'"|:]*(?P<end>[^\n]*chpasswd)"#
+        r#"(?P<start>\b(?:echo|printf)\b[^\n|]*?[\w.-]+:)(?:\$[0-9]|\{[^{\s]|[^\s'"|:${])[^\s'"|:]*(?P<end>[^\n]*chpasswd)"#
             .to_owned(),
     ];
     patterns
@@ -280,4 +303,32 @@ pub fn todos(template: &str) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_hidden_and_what_stands_for_them_is_kept() {
+        for (text, hidden) in [
+            ("user --password=lily --x", "user --password=\u{e010} --x"),
+            ("user --password \"$6$li ly\"", "user --password \u{e010}"),
+            ("rootpw --pass '{lily'", "rootpw --pass \u{e010}"),
+            ("passwd: lily, y", "passwd: \u{e010}, y"),
+            ("echo ann:lily | chpasswd", "echo ann:\u{e010} | chpasswd"),
+            ("user --password={{ todo_x }}", "user --password={{ todo_x }}"),
+            ("password: \"{{ todo_x }}\"", "password: \"{{ todo_x }}\""),
+            (
+                "echo ann:{{ todo_x }} | chpasswd",
+                "echo ann:{{ todo_x }} | chpasswd",
+            ),
+            (
+                "echo \"ann:$PASSWORD\" | chpasswd",
+                "echo \"ann:$PASSWORD\" | chpasswd",
+            ),
+        ] {
+            assert_eq!(hide_passwords(text), hidden);
+        }
+    }
 }

@@ -231,11 +231,8 @@ fn taken(made: &mut Converted, number: usize, command: &Command, line: &str, quo
             made.text("keymap", &plain(layout));
         }
         "user" => user(made, command),
-        "rootpw" if command.has("--lock") => {}
-        "rootpw" => {
-            let text = "a password for root; the build logs in as root by a key, and root has no password in the image";
-            made.note(Weight::Lost, number, "rootpw", text);
-        }
+        "rootpw" if command.has("--lock") => made.root_password = Some(false),
+        "rootpw" => made.root(number, name, bare),
         "selinux" => {
             let mode = command
                 .options

@@ -10,7 +10,7 @@ pub mod words;
 use std::collections::BTreeSet;
 
 use self::converted::squeezed;
-pub use self::converted::{Answer, Converted, HIDDEN, Quote, hide_passwords, todos};
+pub use self::converted::{Answer, Converted, HIDDEN, Quote, ROOT_PASSWORD, hide_passwords, todos};
 
 /// Converts the answers of an installer's program. `built_in`: the text of the template that is extended. `user`: the
 /// account that Packer logged in as.

@@ -33,13 +33,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, is
             let parts = value.split(split).map(str::trim).filter(|part| !part.is_empty());
             parts.map(str::to_owned).collect()
         };
-        let layout = match (question.as_str(), value.as_str()) {
-            ("partman-auto/method", "crypto") => Some(Layout::Encrypted),
-            ("partman-auto/method", "raid") => Some(Layout::Raid),
-            ("partman-auto/method", "lvm") => Some(Layout::Lvm),
-            _ => None,
-        };
-        if let Some(layout) = layout {
+        if let Some(layout) = layout(&question, &value) {
             made.layout(entry.line, &format!("{question} {value}"), layout);
         }
         if made.take(&WORDS.preseed, entry.line, &question, &value) {
@@ -83,6 +77,9 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, is
             }
         }
     }
+    if is_admin {
+        made.root_password = Some(false);
+    }
     made.finish();
     made.var("recommends", Answer::Flag(recommends));
     if is_admin {
@@ -105,6 +102,15 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, is
         made.blocks.push(("commands", Added::Command(commands)));
     }
     made
+}
+
+fn layout(question: &str, value: &str) -> Option<Layout> {
+    match (question, value) {
+        ("partman-auto/method", "crypto") => Some(Layout::Encrypted),
+        ("partman-auto/method", "raid") => Some(Layout::Raid),
+        ("partman-auto/method", "lvm") => Some(Layout::Lvm),
+        _ => None,
+    }
 }
 
 fn entries(text: &str) -> Vec<Entry> {

@@ -24,6 +24,8 @@ pub enum Kind {
     Nothing,
     /// Of an account.
     Password,
+    /// Root's password.
+    Root,
     /// Partitions and boot loader.
     Disk,
     /// Of the installation.

@@ -6,7 +6,7 @@ use hcl::edit::expr::Expression;
 use hcl::edit::structure::Block as HclBlock;
 
 use super::format::scalar;
-use super::value::Text;
+use super::value::{Evaluated, Text};
 use super::{Reading, block_place, labels, place};
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::Weight;
@@ -40,11 +40,14 @@ impl Reading<'_> {
                 for item in items {
                     let here = text.place(item.span().map_or(0, |span| span.start));
                     match self.names.raw(item, text) {
-                        Ok((Hcl::Array(names), _)) => {
+                        Ok(Evaluated {
+                            value: Hcl::Array(names),
+                            ..
+                        }) => {
                             let names = names.iter().filter_map(scalar);
                             wanted.extend(names.map(|name| (name, None, here.clone())));
                         }
-                        Ok((name, _)) => wanted.extend(scalar(&name).map(|name| (name, None, here))),
+                        Ok(name) => wanted.extend(scalar(&name.value).map(|name| (name, None, here))),
                         Err(cause) => self.faults.push(Fault::new(
                             &here,
                             cause,
@@ -188,8 +191,8 @@ impl Reading<'_> {
         let source = object(vec![("name", Hcl::from(name)), ("type", Hcl::from(kind))]);
         let of_build = OF_BUILD.map(|key| (key, Hcl::from(format!("{{{{build `{key}`}}}}"))));
         let build = object([vec![("name", Hcl::from(name))], of_build.to_vec()].concat());
-        self.names.declare("source", source.clone(), source);
-        self.names.declare("build", build.clone(), build);
+        self.names.declare("source", source);
+        self.names.declare("build", build);
     }
 
     fn step(&mut self, text: &Text, block: &HclBlock, source: &str) -> Option<Block> {

@@ -1,5 +1,7 @@
 //! What must be known of an expression before it is evaluated, and the calls in it that are evaluated before all others.
 
+use std::collections::BTreeMap;
+
 use hcl::Value as Hcl;
 use hcl::edit::expr::{Expression, ForExpr, FuncCall, Traversal, TraversalOperator};
 use hcl::edit::template::ForDirective;
@@ -7,27 +9,30 @@ use hcl::edit::visit::{self, Visit};
 use hcl::edit::visit_mut::{self, VisitMut};
 use hcl::eval::{Context, Evaluate as _};
 
-use super::format::go_layout;
+use crate::import::packer::go::is_secret_name;
 use crate::import::packer::times;
+use crate::import::packer::uuid::uuid;
 
 /// Functions that [`Early`] evaluates.
-const EARLY: [&str; 8] = [
+const EARLY: [&str; 9] = [
     "can",
+    "env",
     "file",
     "fileexists",
     "fileset",
-    "formatdate",
     "templatefile",
     "timestamp",
     "try",
+    "uuidv4",
 ];
 
 /// Evaluates calls of functions that need more than the values of their arguments, from the inside out: arguments that may
 /// fail, files, the time.
 pub(super) struct Early<'e> {
     pub(super) context: &'e Context<'static>,
-    /// The time, where it is not an action.
+    /// The time, where it and the environment are not actions.
     pub(super) now: Option<i64>,
+    pub(super) env: &'e BTreeMap<String, String>,
     /// Reads a file by a function.
     pub(super) read: &'e dyn Fn(&str, &[Hcl]) -> Option<Hcl>,
     /// Loops around: what depends on their variables cannot be evaluated yet.
@@ -45,22 +50,20 @@ impl Early<'_> {
         match function {
             "try" => args.find_map(Result::ok),
             "can" => Some(args.all(|arg| arg.is_ok()).into()),
-            "timestamp" => self.time(times::RFC3339),
-            "formatdate" => {
-                let args = args.collect::<Result<Vec<_>, _>>().ok()?;
-                // Of another time than now there is no way to know it here.
-                let is_now = args.get(1).cloned() == self.time(times::RFC3339);
-                self.time(&go_layout(args.first()?.as_str()?)).filter(|_| is_now)
+            "timestamp" => self.now.map(|now| times::time(now, times::RFC3339).0.into()),
+            "env" => {
+                let name = args.next()?.ok()?;
+                let name = name
+                    .as_str()
+                    .filter(|name| self.now.is_some() && !is_secret_name(name))?;
+                Some(self.env.get(name).map_or("", String::as_str).into())
             }
+            "uuidv4" => self.now.map(|now| uuid(now.to_string().as_bytes(), 4).into()),
             _ => {
                 let args = args.collect::<Result<Vec<_>, _>>().ok()?;
                 (self.read)(function, &args)
             }
         }
-    }
-
-    fn time(&self, layout: &str) -> Option<Hcl> {
-        self.now.map(|now| times::time(now, layout).0.into())
     }
 }
 
@@ -87,7 +90,7 @@ impl VisitMut for Early<'_> {
     }
 }
 
-/// What an expression has in it: loops within each other, functions of [`Early`], locals.
+/// What an expression has in it: loops within each other, functions of [`Early`], locals, variables.
 #[derive(Default)]
 pub(super) struct Loops {
     open: usize,
@@ -95,6 +98,8 @@ pub(super) struct Loops {
     pub(super) early: bool,
     /// Names of locals.
     pub(super) locals: Vec<String>,
+    /// Names of variables.
+    pub(super) vars: Vec<String>,
 }
 
 impl Loops {
@@ -123,9 +128,12 @@ impl Visit for Loops {
     fn visit_traversal(&mut self, node: &Traversal) {
         if let (Expression::Variable(root), Some(first)) = (&node.expr, node.operators.first())
             && let TraversalOperator::GetAttr(name) = first.value()
-            && root.as_str() == "local"
         {
-            self.locals.push(name.as_str().to_owned());
+            match root.as_str() {
+                "local" => self.locals.push(name.as_str().to_owned()),
+                "var" => self.vars.push(name.as_str().to_owned()),
+                _ => {}
+            }
         }
         visit::visit_traversal(self, node);
     }

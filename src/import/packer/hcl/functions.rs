@@ -3,22 +3,23 @@
 //!
 //! Names and meanings are those of Packer's documentation ("Functions").
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use hcl::Value;
 use hcl::eval::{Context, FuncArgs, FuncDef, ParamType};
 use hcl::value::Map;
 use regex::{Captures, Regex, RegexBuilder};
 
+use super::arguments::{Function, Given, LONGEST, bounded, first, list, object, on_text, text};
 use super::format::{format_text, go_layout, scalar};
-use crate::digest::{Algorithm, Hasher, hex};
-
-type Given = Result<Value, String>;
-type Function = fn(FuncArgs) -> Given;
+use super::{encoded, network};
+use crate::import::packer::times;
 
 /// Declares all of them.
 pub fn declare(context: &mut Context<'_>) {
-    for (name, function) in FUNCTIONS {
+    for (name, function) in FUNCTIONS
+        .iter()
+        .chain(encoded::FUNCTIONS)
+        .chain(network::FUNCTIONS)
+    {
         let mut def = FuncDef::builder();
         def = def.variadic_param(ParamType::Any);
         context.declare_func(hcl::Identifier::sanitized(name), def.build(*function));
@@ -30,21 +31,13 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("abspath", |args| first(&args)),
     ("alltrue", |args| Ok(list(&args, 0)?.iter().all(is_true).into())),
     ("anytrue", |args| Ok(list(&args, 0)?.iter().any(is_true).into())),
-    ("base64decode", |args| {
-        let bytes = BASE64_STANDARD
-            .decode(text(&args, 0)?)
-            .map_err(|e| e.to_string())?;
-        String::from_utf8(bytes)
-            .map(Value::from)
-            .map_err(|_| "not a text".to_owned())
-    }),
-    ("base64encode", |args| {
-        on_text(&args, |text| BASE64_STANDARD.encode(text))
-    }),
     ("basename", |args| {
         on_text(&args, |text| {
             text.rsplit('/').next().unwrap_or_default().to_owned()
         })
+    }),
+    ("bcrypt", |_| {
+        Err("it makes another hash each time: write the hash itself, or let a step make it".to_owned())
     }),
     ("can", |_| Ok(true.into())),
     ("ceil", |args| on_number(&args, f64::ceil)),
@@ -67,6 +60,12 @@ const FUNCTIONS: &[(&str, Function)] = &[
             .find(|v| !v.is_null() && v.as_str() != Some(""))
             .cloned()
             .ok_or("nothing is set".to_owned())
+    }),
+    ("coalescelist", |args| {
+        let found = args
+            .iter()
+            .find(|list| list.as_array().is_some_and(|list| !list.is_empty()));
+        found.cloned().ok_or("all lists are empty".to_owned())
     }),
     ("compact", |args| {
         Ok(list(&args, 0)?
@@ -130,10 +129,11 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("floor", |args| on_number(&args, f64::floor)),
     ("format", |args| format_text(&args.to_vec()).map(Value::from)),
     ("formatdate", |args| {
-        if args.get(1).and_then(Value::as_str) != Some(NOW) {
-            return Err("only the present time is known".to_owned());
+        let layout = go_layout(&text(&args, 0)?);
+        match text(&args, 1)?.as_str() {
+            NOW => Ok(format!("{{{{isotime `{layout}`}}}}").into()),
+            time => Ok(times::time(times::seconds(time)?, &layout).0.into()),
         }
-        Ok(format!("{{{{isotime `{}`}}}}", go_layout(&text(&args, 0)?)).into())
     }),
     ("formatlist", |args| {
         let lists = args.iter().filter_map(Value::as_array).map(Vec::len);
@@ -173,14 +173,6 @@ const FUNCTIONS: &[(&str, Function)] = &[
         }
         Ok(parts.join(&separator).into())
     }),
-    ("jsondecode", |args| {
-        serde_json::from_str::<Value>(&text(&args, 0)?).map_err(|e| e.to_string())
-    }),
-    ("jsonencode", |args| {
-        serde_json::to_string(&first(&args)?)
-            .map(Value::from)
-            .map_err(|e| e.to_string())
-    }),
     ("keys", |args| {
         Ok(object(&args, 0)?
             .keys()
@@ -214,7 +206,6 @@ const FUNCTIONS: &[(&str, Function)] = &[
             .collect())
     }),
     ("max", |args| extreme(&args, |a, b| a > b)),
-    ("md5", |args| digest(&args, Algorithm::Md5)),
     ("merge", |args| {
         let mut merged = Map::new();
         for at in 0..args.len() {
@@ -240,6 +231,10 @@ const FUNCTIONS: &[(&str, Function)] = &[
             .map_err(|e| e.to_string())
     }),
     ("pathexpand", |args| first(&args)),
+    ("pow", |args| {
+        let number = |at: usize| args.get(at).and_then(Value::as_f64).ok_or("no number");
+        Ok(self::number(number(0)?.powf(number(1)?)))
+    }),
     ("range", |args| {
         let numbers: Option<Vec<i64>> = args.iter().map(Value::as_i64).collect();
         let (start, end, step) = match numbers.unwrap_or_default().as_slice() {
@@ -282,6 +277,14 @@ const FUNCTIONS: &[(&str, Function)] = &[
         bounded(text(&args, 0)?.replace(&from, &to))
     }),
     ("reverse", |args| Ok(list(&args, 0)?.into_iter().rev().collect())),
+    ("setintersection", |args| {
+        let mut kept = list(&args, 0)?;
+        for at in 1..args.len() {
+            let other = list(&args, at)?;
+            kept.retain(|item| other.contains(item));
+        }
+        Ok(kept.into())
+    }),
     ("setunion", |args| {
         let lists: Result<Vec<_>, _> = (0..args.len()).map(|at| list(&args, at)).collect();
         let mut seen: Vec<Value> = Vec::new();
@@ -292,11 +295,6 @@ const FUNCTIONS: &[(&str, Function)] = &[
         }
         Ok(seen.into())
     }),
-    ("sha1", |args| {
-        on_text(&args, |text| hex(&<sha1::Sha1 as sha1::Digest>::digest(text)))
-    }),
-    ("sha256", |args| digest(&args, Algorithm::Sha256)),
-    ("sha512", |args| digest(&args, Algorithm::Sha512)),
     ("signum", |args| {
         on_number(&args, |number| if number == 0.0 { 0.0 } else { number.signum() })
     }),
@@ -349,6 +347,10 @@ const FUNCTIONS: &[(&str, Function)] = &[
         Ok(number(numbers.ok_or("not only numbers")?.iter().sum()))
     }),
     ("templatefile", |_| Err(NOT_HERE.to_owned())),
+    ("timeadd", |args| {
+        let sum = times::seconds(&text(&args, 0)?)?.checked_add(times::signed(&text(&args, 1)?)?);
+        Ok(times::time(sum.ok_or("no such time")?, times::RFC3339).0.into())
+    }),
     ("timestamp", |_| Ok(NOW.into())),
     ("title", |args| {
         on_text(&args, |text| {
@@ -395,19 +397,9 @@ const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("try", |args| first(&args)),
     ("upper", |args| on_text(&args, str::to_uppercase)),
-    ("urlencode", |args| {
-        on_text(&args, |text| {
-            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-        })
-    }),
+    ("uuidv4", |_| Ok("{{pipeline_uuid}}".into())),
     ("values", |args| {
         Ok(object(&args, 0)?.into_iter().map(|(_, value)| value).collect())
-    }),
-    // JSON is YAML.
-    ("yamlencode", |args| {
-        serde_json::to_string(&first(&args)?)
-            .map(Value::from)
-            .map_err(|e| e.to_string())
     }),
     ("zipmap", |args| {
         let names: Result<Vec<_>, _> = list(&args, 0)?
@@ -422,42 +414,6 @@ const FUNCTIONS: &[(&str, Function)] = &[
 const NOW: &str = "{{isotime `2006-01-02T15:04:05Z`}}";
 /// Functions that read files are evaluated before their loops are.
 const NOT_HERE: &str = "files are not read within loops";
-
-/// Longest text that a function may make.
-const LONGEST: usize = 64 * 1024;
-
-fn bounded(text: String) -> Given {
-    if text.len() > LONGEST {
-        return Err("the text becomes too long".to_owned());
-    }
-    Ok(text.into())
-}
-
-fn first(args: &FuncArgs) -> Given {
-    args.first()
-        .cloned()
-        .ok_or_else(|| "an argument is missing".to_owned())
-}
-
-fn text(args: &FuncArgs, at: usize) -> Result<String, String> {
-    args.get(at)
-        .and_then(scalar)
-        .ok_or_else(|| format!("argument {} is no text", at + 1))
-}
-
-fn list(args: &FuncArgs, at: usize) -> Result<Vec<Value>, String> {
-    args.get(at)
-        .and_then(Value::as_array)
-        .cloned()
-        .ok_or_else(|| format!("argument {} is no list", at + 1))
-}
-
-fn object(args: &FuncArgs, at: usize) -> Result<Map<String, Value>, String> {
-    args.get(at)
-        .and_then(Value::as_object)
-        .cloned()
-        .ok_or_else(|| format!("argument {} is no map", at + 1))
-}
 
 fn on_number(args: &FuncArgs, change: fn(f64) -> f64) -> Given {
     let given = args.first().and_then(Value::as_f64).ok_or("no number")?;
@@ -478,12 +434,6 @@ fn number(given: f64) -> Value {
 
 fn is_true(value: &Value) -> bool {
     scalar(value).as_deref() == Some("true")
-}
-
-fn digest(args: &FuncArgs, algorithm: Algorithm) -> Given {
-    let mut hasher = Hasher::new(algorithm);
-    hasher.update(text(args, 0)?.as_bytes());
-    Ok(hasher.finish().hex.into())
 }
 
 fn pattern(args: &FuncArgs, at: usize) -> Result<Regex, String> {
@@ -509,10 +459,6 @@ fn captured(pattern: &Regex, found: &Captures<'_>) -> Value {
             )
         }
     }
-}
-
-fn on_text(args: &FuncArgs, change: impl Fn(&str) -> String) -> Given {
-    bounded(change(&text(args, 0)?))
 }
 
 fn extreme(args: &FuncArgs, better: fn(f64, f64) -> bool) -> Given {

@@ -1,10 +1,14 @@
 //! Packer's HCL2 configurations: variables, locals, sources and builds become the same plain template that a JSON one
 //! does. Knows HCL's frame, not the keys of builders and provisioners.
 
+mod arguments;
 mod builds;
 mod early;
+mod encoded;
 mod format;
 mod functions;
+mod json;
+mod network;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +23,7 @@ use hcl::value::Map;
 
 use self::early::Loops;
 use self::format::scalar;
-use self::value::{Files, Names, Text, action, weight};
+use self::value::{Evaluated, Files, Names, Text, action, weight};
 use super::go::{self, Known};
 use super::model::{Fault, Input, Look, Overrides, Template, Variable};
 use crate::import::node::{Node, Place, Value};
@@ -69,8 +73,8 @@ pub fn read(
         notes,
         faults,
     };
-    reading.names.declare("path", path(folder), path(folder));
-    reading.names.declare("packer", packer(), packer());
+    reading.names.declare("path", path(folder));
+    reading.names.declare("packer", packer());
     reading.variables(overrides);
     reading.locals();
     reading.rest();
@@ -96,12 +100,8 @@ pub fn declared_twice(files: &[(Arc<str>, Arc<str>)]) -> Option<(String, (Place,
 }
 
 /// Whether a file says what is built.
-pub fn has_build(text: &str) -> bool {
-    text.lines().any(|line| {
-        line.trim_start()
-            .strip_prefix("build")
-            .is_some_and(|rest| rest.trim_start().starts_with('{'))
-    })
+pub fn has_build(name: &Arc<str>, text: &Arc<str>) -> bool {
+    parse(name, text).is_ok_and(|file| file.body.get_blocks("build").next().is_some())
 }
 
 fn twice(files: &[File]) -> Option<(String, (Place, Place))> {
@@ -149,27 +149,29 @@ fn variable_file(file: &Input) -> Result<Vec<(String, Hcl)>, Fault> {
     let names = Names::new(None, &BTreeMap::new(), 0);
     let values = file.body.attributes().map(|attribute| {
         let value = names.raw(&attribute.value, &file.text);
-        let (value, _) = value
+        let value = value
             .map_err(|cause| Fault::new(&place(&file.text, attribute), cause, "write the value itself"))?;
-        Ok((attribute.key.as_str().to_owned(), value))
+        Ok((attribute.key.as_str().to_owned(), value.value))
     });
     values.collect()
 }
 
 fn parse(name: &Arc<str>, text: &Arc<str>) -> Result<File, Fault> {
-    let lines = Text::new(name, text);
-    let body = hcl::edit::parser::parse_body(text).map_err(|error| {
-        let place = Place {
-            file: Arc::clone(name),
-            line: error.location().line(),
-        };
-        Fault::new(
-            &place,
-            format!("this is no HCL: {}", error.message()),
-            "Packer itself says more: packer validate",
-        )
+    let fault =
+        |place: &Place, cause: String| Fault::new(place, cause, "Packer itself says more: packer validate");
+    let text = if name.ends_with(".json") {
+        let root = crate::import::json::read(name, text);
+        let root = root.map_err(|error| fault(&error.place, format!("this is no JSON: {}", error.cause)))?;
+        let (text, lines) = json::written(&root);
+        Text::new(name, &Arc::from(text)).standing_for(lines)
+    } else {
+        Text::new(name, text)
+    };
+    let body = hcl::edit::parser::parse_body(&text.text).map_err(|error| {
+        let place = text.line(error.location().line());
+        fault(&place, format!("this is no HCL: {}", error.message()))
     })?;
-    Ok(File { text: lines, body })
+    Ok(File { text, body })
 }
 
 fn path(folder: &str) -> Hcl {
@@ -217,6 +219,34 @@ impl<'r> Reading<'r> {
             .collect()
     }
 
+    /// Variables that a key for a password names, by itself or by locals; not those that name the account too.
+    fn passwords(&self) -> BTreeSet<String> {
+        let (mut used, mut accounts) = (Loops::default(), Loops::default());
+        let sources = self.blocks("source");
+        for attribute in sources.iter().flat_map(|(_, source)| source.body.attributes()) {
+            match attribute.key.as_str() {
+                "ssh_username" => accounts.visit_expr(&attribute.value),
+                key if go::is_secret_name(key) => used.visit_expr(&attribute.value),
+                _ => {}
+            }
+        }
+        let blocks = self.blocks("locals");
+        for _ in 0..DEEPEST {
+            let known = used.locals.clone();
+            let locals = blocks.iter().flat_map(|(_, block)| block.body.attributes());
+            locals
+                .filter(|local| known.iter().any(|name| name == local.key.as_str()))
+                .for_each(|local| used.visit_expr(&local.value));
+            used.locals.sort_unstable();
+            used.locals.dedup();
+            if used.locals == known {
+                break;
+            }
+        }
+        let passwords = used.vars.into_iter();
+        passwords.filter(|name| !accounts.vars.contains(name)).collect()
+    }
+
     fn variables(&mut self, overrides: &Overrides<'_>) {
         let mut given: BTreeMap<String, Hcl> = BTreeMap::new();
         for file in overrides.files {
@@ -225,7 +255,8 @@ impl<'r> Reading<'r> {
                 Err(fault) => self.faults.push(fault),
             }
         }
-        let (mut values, mut actions) = (Map::new(), Map::new());
+        let mut values = BTreeMap::new();
+        let passwords = self.passwords();
         for (text, block) in self.blocks("variable") {
             let Some(name) = labels(block).first().map(|name| (*name).to_owned()) else {
                 continue;
@@ -240,26 +271,25 @@ impl<'r> Reading<'r> {
             };
             let default = block.body.get_attribute("default").filter(|_| is_default);
             let default = default.and_then(|default| self.names.raw(&default.value, text).ok());
-            let env = default.and_then(|(_, actions)| match go::lone(actions.as_str()?)?.as_slice() {
+            let env = default.and_then(|default| match go::lone(default.actions.as_str()?)?.as_slice() {
                 [function, name] if function == "env" => Some(name.clone()),
                 _ => None,
             });
-            let action = match self.variable(&name, text, block, &value, env) {
+            let is_password = passwords.contains(&name);
+            let action = match self.variable(&name, text, block, &value, (env, is_password)) {
                 true => Hcl::from(action(&name)),
                 false => value.clone(),
             };
-            actions.insert(name.clone(), action);
-            values.insert(name, value);
+            values.insert(name, Evaluated::new(value, action));
         }
-        self.names
-            .declare("var", Hcl::Object(values), Hcl::Object(actions));
+        self.names.declare("var", Evaluated::object(&values));
     }
 
     /// A plain value that an attribute has.
     fn own(&self, text: &Text, block: &HclBlock, key: &str) -> Option<Hcl> {
         let attribute = block.body.get_attribute(key)?;
         let raw = self.names.raw(&attribute.value, text).ok()?;
-        Some(raw.0)
+        Some(raw.value)
     }
 
     /// The value of a variable: as written on the command line, in a file of variables, or its default.
@@ -278,7 +308,7 @@ impl<'r> Reading<'r> {
             Ok(expression) if !is_text => {
                 let lines = Text::new(&place.file, &Arc::from(text.as_str()));
                 let raw = self.names.raw(&expression, &lines);
-                raw.map_or(Hcl::String(text), |(value, _)| value)
+                raw.map_or(Hcl::String(text), |raw| raw.value)
             }
             _ => Hcl::String(text),
         });
@@ -312,7 +342,7 @@ impl<'r> Reading<'r> {
         text: &Text,
         block: &HclBlock,
         value: &Hcl,
-        env: Option<String>,
+        (env, is_password): (Option<String>, bool),
     ) -> bool {
         let place = block_place(text, block);
         for nested in block.body.blocks() {
@@ -322,7 +352,8 @@ impl<'r> Reading<'r> {
                 .add(Weight::Lost, Some(&block_place(text, nested)), what, meaning);
         }
         let sensitive = self.own(text, block, "sensitive");
-        let secret = go::is_secret_name(name) || sensitive.is_some_and(|value| value.as_bool() == Some(true));
+        let sensitive = sensitive.is_some_and(|value| value.as_bool() == Some(true));
+        let secret = is_password || sensitive || go::is_secret_name(name);
         let plain = scalar(value);
         self.names
             .know(name, plain.as_deref().unwrap_or_default(), secret);
@@ -361,10 +392,9 @@ impl<'r> Reading<'r> {
                 pending.push(((*name).to_owned(), text, &expression.value));
             }
         }
-        let (mut values, mut actions) = (Map::new(), Map::new());
+        let mut values = BTreeMap::new();
         for round in 0..DEEPEST {
-            self.names
-                .declare("local", Hcl::Object(values.clone()), Hcl::Object(actions.clone()));
+            self.names.declare("local", Evaluated::object(&values));
             let names: BTreeSet<String> = pending.iter().map(|(name, ..)| name.clone()).collect();
             let mut left = Vec::new();
             for (name, text, expression) in pending {
@@ -381,9 +411,8 @@ impl<'r> Reading<'r> {
                     continue;
                 }
                 match self.names.raw(expression, text) {
-                    Ok((value, with_actions)) if weight(&value).max(weight(&with_actions)) <= LARGEST => {
-                        actions.insert(name.clone(), with_actions);
-                        values.insert(name, value);
+                    Ok(value) if value.weight() <= LARGEST => {
+                        values.insert(name, self.names.settled(value));
                     }
                     Ok(_) => {
                         self.names.unknown.insert(name, "it is too large".to_owned());
@@ -398,8 +427,7 @@ impl<'r> Reading<'r> {
                 break;
             }
         }
-        self.names
-            .declare("local", Hcl::Object(values), Hcl::Object(actions));
+        self.names.declare("local", Evaluated::object(&values));
         for (name, ..) in pending {
             let cause = "its locals name each other too deep".to_owned();
             self.names.unknown.insert(name, cause);

@@ -1,5 +1,6 @@
-//! HCL expressions evaluated, twice: with the values of the variables, and with actions of Packer's text templates in
-//! their place. Where both agree, the second one is kept: so a text still says which variables are in it.
+//! HCL expressions evaluated, three times: with the values of the variables, with actions of Packer's text templates in
+//! their place, and with the values at another time. Where the first two agree, the second one is kept: so a text still says
+//! which variables are in it. Where the third one differs, it changes with each build, which must not be written down.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub struct Text {
     pub shown: Arc<str>,
     /// Offsets of line ends.
     ends: Vec<usize>,
+    /// Lines of the file that the lines of the text stand for; none: its own.
+    lines: Vec<usize>,
     pub text: Arc<str>,
 }
 
@@ -45,14 +48,29 @@ impl Text {
         Self {
             shown: Arc::clone(shown),
             ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+            lines: Vec::new(),
             text: Arc::clone(text),
         }
     }
 
+    /// A text that stands for another one.
+    pub fn standing_for(self, lines: Vec<usize>) -> Self {
+        Self { lines, ..self }
+    }
+
     pub fn place(&self, offset: usize) -> Place {
+        self.line(self.ends.partition_point(|end| *end < offset) + 1)
+    }
+
+    /// The place of a line, counted from 1.
+    pub fn line(&self, number: usize) -> Place {
         Place {
             file: Arc::clone(&self.shown),
-            line: self.ends.partition_point(|end| *end < offset) + 1,
+            line: self
+                .lines
+                .get(number.saturating_sub(1))
+                .copied()
+                .unwrap_or(number),
         }
     }
 }
@@ -65,9 +83,60 @@ pub struct Files<'f> {
     pub folder: &'f str,
 }
 
+/// A value: by itself, at another time, and with actions of text templates.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    pub value: Hcl,
+    pub later: Hcl,
+    pub actions: Hcl,
+}
+
+impl Evaluated {
+    /// One that does not depend on the time.
+    pub fn new(value: Hcl, actions: Hcl) -> Self {
+        let later = value.clone();
+        Self {
+            value,
+            later,
+            actions,
+        }
+    }
+
+    /// Bytes of the larger form.
+    pub fn weight(&self) -> usize {
+        weight(&self.value).max(weight(&self.actions))
+    }
+
+    /// Values by their names as one.
+    pub fn object(entries: &BTreeMap<String, Self>) -> Self {
+        let of = |part: fn(&Self) -> &Hcl| {
+            let entries = entries
+                .iter()
+                .map(|(name, value)| (name.clone(), part(value).clone()));
+            Hcl::Object(entries.collect())
+        };
+        Self {
+            value: of(|value| &value.value),
+            later: of(|value| &value.later),
+            actions: of(|value| &value.actions),
+        }
+    }
+}
+
+impl From<Hcl> for Evaluated {
+    fn from(value: Hcl) -> Self {
+        Self::new(value.clone(), value)
+    }
+}
+
+/// Another time, in seconds from now: no part of it is the same (year, month, day, weekday, hour, minute, second).
+const LATER: i64 = 397 * 86400 + 13 * 3600 + 17 * 60 + 29;
+
 /// What expressions may refer to.
 pub struct Names<'f> {
     values: Context<'static>,
+    /// At another time.
+    later: Context<'static>,
     /// With actions of text templates.
     actions: Context<'static>,
     /// Values of variables, to see whether both say the same; nothing is secret in it.
@@ -96,6 +165,7 @@ impl<'f> Names<'f> {
         };
         Self {
             actions: values.clone(),
+            later: values.clone(),
             values,
             scope,
             secrets: Vec::new(),
@@ -107,12 +177,14 @@ impl<'f> Names<'f> {
         }
     }
 
-    /// Declares a name with what it is, and what stands for it in texts.
-    pub fn declare(&mut self, name: &str, value: Hcl, actions: Hcl) {
-        self.largest = self.largest.max(weight(&value)).max(weight(&actions));
+    /// Declares a name.
+    pub fn declare(&mut self, name: &str, value: impl Into<Evaluated>) {
+        let value = value.into();
+        self.largest = self.largest.max(value.weight());
         let name = hcl::Identifier::sanitized(name);
-        self.values.declare_var(name.clone(), value);
-        self.actions.declare_var(name, actions);
+        self.values.declare_var(name.clone(), value.value);
+        self.later.declare_var(name.clone(), value.later);
+        self.actions.declare_var(name, value.actions);
     }
 
     /// Tells of a variable's value; `name` is what actions call it.
@@ -153,9 +225,9 @@ impl<'f> Names<'f> {
                 Ok(Node::new(Value::Map(entries), &place))
             }
             other => {
-                let (value, actions) = self.raw(other, text)?;
+                let value = self.raw(other, text)?;
                 let place = self.read_by(other).unwrap_or(place);
-                Ok(self.merged(&value, &actions, &place))
+                Ok(self.merged(&value.value, &value.later, &value.actions, &place))
             }
         }
     }
@@ -224,41 +296,48 @@ impl<'f> Names<'f> {
         }
     }
 
-    /// Both values of an expression.
+    /// All values of an expression.
     ///
     /// # Errors
     /// As [`Names::evaluate`].
-    pub fn raw(&self, expression: &Expression, text: &Text) -> Result<(Hcl, Hcl), String> {
+    pub fn raw(&self, expression: &Expression, text: &Text) -> Result<Evaluated, String> {
         let span = expression.span().unwrap_or_default();
         let mut loops = Loops::default();
         loops.visit_expr(expression);
         self.afford(text.text.get(span).unwrap_or_default(), &loops)?;
-        let value = self.evaluated(expression, loops.early, true)?;
-        let actions = self
-            .evaluated(expression, loops.early, false)
-            .unwrap_or_else(|_| value.clone());
-        Ok((value, actions))
+        let now = self.scope.now;
+        let value = self.evaluated(expression, loops.early, &self.values, Some(now))?;
+        let later = self.evaluated(expression, loops.early, &self.later, Some(now + LATER));
+        let actions = self.evaluated(expression, loops.early, &self.actions, None);
+        Ok(Evaluated {
+            later: later.unwrap_or_else(|_| value.clone()),
+            actions: actions.unwrap_or_else(|_| value.clone()),
+            value,
+        })
     }
 
-    fn evaluated(&self, expression: &Expression, has_early: bool, plain: bool) -> Result<Hcl, String> {
+    /// `now`: the time, where it is not an action.
+    fn evaluated(
+        &self,
+        expression: &Expression,
+        has_early: bool,
+        context: &Context<'static>,
+        now: Option<i64>,
+    ) -> Result<Hcl, String> {
         let mut expression = expression.clone();
         self.cause.take();
         if has_early {
             let mut early = Early {
-                context: self.context(plain),
-                now: plain.then_some(self.scope.now),
+                context,
+                now,
+                env: &self.scope.env,
                 read: &|function, args| self.read(function, args),
                 open: 0,
             };
             early.visit_expr_mut(&mut expression);
         }
-        let made = hcl::Expression::from(expression).evaluate(self.context(plain));
+        let made = hcl::Expression::from(expression).evaluate(context);
         made.map_err(|error| self.cause.take().unwrap_or_else(|| self.why(&error)))
-    }
-
-    /// With the values of variables, or with actions in their place.
-    fn context(&self, plain: bool) -> &Context<'static> {
-        if plain { &self.values } else { &self.actions }
     }
 
     /// Why a value cannot be known, in a few words.
@@ -287,7 +366,7 @@ impl<'f> Names<'f> {
             ..Self::new(self.files, &self.scope.env, self.scope.now)
         };
         for (name, value) in values.as_object().into_iter().flatten() {
-            names.declare(name, value.clone(), value.clone());
+            names.declare(name, value.clone());
         }
         let template = hcl::edit::parser::parse_template(text).map_err(|error| error.to_string())?;
         let mut loops = Loops::default();
@@ -322,53 +401,99 @@ impl<'f> Names<'f> {
         Ok(())
     }
 
-    fn merged(&self, value: &Hcl, actions: &Hcl, place: &Place) -> Node {
-        let merged = match (value, actions) {
-            (Hcl::String(text), _) => match scalar(actions) {
-                Some(with_actions) if self.agree(text, &with_actions) => Value::Text(with_actions),
-                // A part of a time, or one that a function changed: no action says so.
-                Some(with_actions) if with_actions.contains("{{isotime") || has_lone_end(&with_actions) => {
-                    Value::Text(format!("{{{{pipeline_time `{}`}}}}", text.replace('`', "")))
-                }
-                _ => Value::Text(text.clone()),
-            },
-            (Hcl::Null, _) => Value::Null,
-            (Hcl::Bool(flag), _) => Value::Bool(*flag),
-            (Hcl::Number(number), _) => Value::Number(number.to_string()),
-            (Hcl::Array(items), other) => {
-                let others = other.as_array().filter(|others| others.len() == items.len());
-                let pairs = items.iter().enumerate().map(|(at, item)| {
-                    let other = others.and_then(|others| others.get(at)).unwrap_or(item);
-                    self.merged(item, other, place)
+    fn merged(&self, value: &Hcl, later: &Hcl, actions: &Hcl, place: &Place) -> Node {
+        let merged = match value {
+            Hcl::Null => Value::Null,
+            Hcl::Array(items) => {
+                let at = |all: &Hcl, at: usize| {
+                    all.as_array()
+                        .filter(|all| all.len() == items.len())?
+                        .get(at)
+                        .cloned()
+                };
+                let pairs = items.iter().enumerate().map(|(number, item)| {
+                    let of = |all: &Hcl| at(all, number).unwrap_or_else(|| item.clone());
+                    self.merged(item, &of(later), &of(actions), place)
                 });
                 Value::List(pairs.collect())
             }
-            (Hcl::Object(entries), other) => {
+            Hcl::Object(entries) => {
                 let pairs = entries.iter().map(|(key, item)| {
-                    let other = other
-                        .as_object()
-                        .and_then(|others| others.get(key))
-                        .unwrap_or(item);
-                    (key.clone(), self.merged(item, other, place))
+                    let of = |all: &Hcl| {
+                        all.as_object()
+                            .and_then(|all| all.get(key))
+                            .unwrap_or(item)
+                            .clone()
+                    };
+                    (key.clone(), self.merged(item, &of(later), &of(actions), place))
                 });
                 Value::Map(pairs.collect())
             }
+            _ => match scalar(actions) {
+                Some(actions) if self.agree(value, later, &actions) => Value::Text(actions),
+                // A part of a time, or one that a function changed: no action says so.
+                _ if value != later => {
+                    let text = scalar(value).unwrap_or_default().replace(['`', '{', '}'], "");
+                    Value::Text(format!("{{{{pipeline_time `{text}`}}}}"))
+                }
+                _ => match value {
+                    Hcl::Bool(flag) => Value::Bool(*flag),
+                    Hcl::Number(number) => Value::Number(number.to_string()),
+                    _ => Value::Text(scalar(value).unwrap_or_default()),
+                },
+            },
         };
         Node::new(merged, place)
     }
 
-    /// Whether the text with actions says the same. One with a secret is taken in any case.
-    fn agree(&self, text: &str, with_actions: &str) -> bool {
-        self.secrets.iter().any(|secret| with_actions.contains(secret))
-            || go::resolve(with_actions, &self.scope) == go::resolve(text, &self.scope)
+    /// A value for expressions that go on from it: actions in its texts where they say the same, else the texts.
+    pub fn settled(&self, all: Evaluated) -> Evaluated {
+        let actions = self.with_actions(&all.value, &all.later, &all.actions);
+        Evaluated { actions, ..all }
     }
-}
 
-/// Whether an action ends that did not begin.
-fn has_lone_end(text: &str) -> bool {
-    text.split("}}")
-        .next()
-        .is_some_and(|start| start.len() < text.len() && !start.contains("{{"))
+    fn with_actions(&self, value: &Hcl, later: &Hcl, actions: &Hcl) -> Hcl {
+        match value {
+            Hcl::Array(items) => {
+                let part = |all: &Hcl, at: usize| all.as_array()?.get(at).cloned();
+                let items = items.iter().enumerate().map(|(at, item)| {
+                    let of = |all: &Hcl| part(all, at).unwrap_or_else(|| item.clone());
+                    self.with_actions(item, &of(later), &of(actions))
+                });
+                items.collect()
+            }
+            Hcl::Object(entries) => {
+                let entries = entries.iter().map(|(key, item)| {
+                    let of = |all: &Hcl| {
+                        all.as_object()
+                            .and_then(|all| all.get(key))
+                            .unwrap_or(item)
+                            .clone()
+                    };
+                    (key.clone(), self.with_actions(item, &of(later), &of(actions)))
+                });
+                Hcl::Object(entries.collect())
+            }
+            _ => match scalar(actions) {
+                Some(actions) if self.agree(value, later, &actions) => Hcl::String(actions),
+                _ => value.clone(),
+            },
+        }
+    }
+
+    /// Whether a text with actions says the same as a text, at both times. One with a secret is taken in any case.
+    fn agree(&self, value: &Hcl, later: &Hcl, actions: &str) -> bool {
+        let (Hcl::String(value), Hcl::String(later)) = (value, later) else {
+            return false;
+        };
+        let same = |text: &str, scope: &Scope| go::resolve(actions, scope) == go::resolve(text, scope);
+        let then = || Scope {
+            now: self.scope.now + LATER,
+            ..self.scope.clone()
+        };
+        self.secrets.iter().any(|secret| actions.contains(secret))
+            || same(value, &self.scope) && (value == later || same(later, &then()))
+    }
 }
 
 /// The action for a variable.
@@ -401,7 +526,7 @@ mod tests {
         let mut names = Names::new(None, &BTreeMap::new(), 0);
         let rooms: Vec<_> = (0..200).map(|room| Hcl::from(format!("room-{room}"))).collect();
         let local = Hcl::Object([("rooms".to_owned(), Hcl::Array(rooms))].into_iter().collect());
-        names.declare("local", local.clone(), local);
+        names.declare("local", local);
         Ok(names.evaluate(&parsed, &text)?.text().unwrap_or_default())
     }
 

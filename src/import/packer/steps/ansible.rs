@@ -32,6 +32,11 @@ pub(super) fn ansible(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
     {
         let Some(text) = node.text() else { continue };
         let plain = build.resolve(&text);
+        if build.changes(&text) {
+            let text = "an argument changes with each build: let the playbook ask for it (`now()`)";
+            provisioner.stop("extra_arguments", text, steps);
+            return;
+        }
         if plain.is_empty() {
             // An option that got nothing.
             args.pop_if(|last| last.starts_with('-') && !last.contains('='));

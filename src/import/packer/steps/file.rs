@@ -41,6 +41,11 @@ pub(super) fn file(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
             let text = "has a secret in it: write the file by a `run` step with `env`";
             return provisioner.stop("content", text, steps);
         }
+        if build.changes(&content) {
+            let text =
+                "a part of it changes with each build: write the file by an `inline` step, a time by `date`";
+            return provisioner.stop("content", text, steps);
+        }
         let content = build.resolve(&content);
         let marker = (0..)
             .map(|number| format!("END{number}"))

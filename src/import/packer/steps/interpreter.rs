@@ -112,7 +112,9 @@ fn read(command: &str, login: Option<String>) -> Result<Runs, String> {
                 runs.interpreter = (!by_itself).then(|| line.join(" "));
             }
             _ => match word.split_once('=') {
-                Some((name, value)) if is_name(name) => runs.env.push((name.to_owned(), value.to_owned())),
+                Some((name, value)) if go::is_variable(name) => {
+                    runs.env.push((name.to_owned(), value.to_owned()));
+                }
                 _ => {
                     // Whatever it is, it starts what follows.
                     let mut line = vec![word];
@@ -149,10 +151,6 @@ fn is_harmless(part: &str) -> bool {
         None => true,
         Some(first) => matches!(*first, "chmod" | "echo" | "printf" | "set" | "rm" | "true"),
     }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

@@ -202,14 +202,14 @@ fn line(
     for piece in go::pieces(text, &build.scope) {
         match piece {
             Piece::Text(text) | Piece::Unknown(text) => line.push_str(&text),
-            Piece::Now(_, Some(format)) => {
-                let text = "the time of the build in it is asked for when the step runs";
+            Piece::Now(_, Some(command)) => {
+                let text = "what changes with each build in it (a time, a random text) is asked for when the step runs";
                 provisioner.note(Weight::Decided, "inline", text);
-                quoted(&mut line, &format!("$(date -u +'{format}')"));
+                quoted(&mut line, &format!("$({command})"));
             }
             Piece::Now(text, None) => {
                 let text = format!(
-                    "a part of the time of the build in it ({text}) changes with each build: write it by `date`"
+                    "a part of it changes with each build (here it is `{text}`): write that in shell, a time by `date`"
                 );
                 provisioner.stop("inline", &text, steps);
                 return None;
@@ -228,8 +228,10 @@ fn line(
                 provisioner.stop("inline", &text, steps);
                 return None;
             }
-            // Empty where it is not set, as in Packer.
-            Piece::Env(name) if !build.scope.env.contains_key(&name) && !go::is_secret_name(&name) => {}
+            Piece::Env(name) if !go::is_secret_name(&name) => {
+                quoted(&mut line, &format!("${{{name}}}"));
+                shared.env.insert(&name, optional(&name));
+            }
             Piece::Secret(name) | Piece::Env(name) => {
                 let variable = go::env_name(&name);
                 quoted(&mut line, &format!("${{{variable}}}"));
@@ -282,6 +284,14 @@ fn secret(name: &str) -> Value {
     Value::InlineTable(table)
 }
 
+/// A variable of the host that is empty where it is not set, as in Packer.
+fn optional(name: &str) -> Value {
+    let mut table = InlineTable::new();
+    table.insert("env", Value::from(name));
+    table.insert("default", Value::from(""));
+    Value::InlineTable(table)
+}
+
 /// `environment_vars` (texts `NAME=VALUE`) and `env` (a map).
 fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared, steps: &mut Vec<Step>) {
     let Provisioner { build, options, .. } = *provisioner;
@@ -295,10 +305,7 @@ fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared, steps: &mut V
         .iter()
         .filter_map(|(name, node)| Some((name.clone(), node.text()?)));
     for (name, value) in texts.chain(map) {
-        let fits = !name.is_empty()
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !fits {
+        if !go::is_variable(&name) {
             provisioner.note(
                 Weight::Lost,
                 "environment_vars",
@@ -308,15 +315,12 @@ fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared, steps: &mut V
         }
         let written = match go::pieces(&value, &build.scope).as_slice() {
             [Piece::Secret(of)] => secret(&go::env_name(of)),
-            // Empty where it is not set, as in Packer.
-            [Piece::Env(of)] if !build.scope.env.contains_key(of) && !go::is_secret_name(of) => {
-                Value::from("")
-            }
+            [Piece::Env(of)] if !go::is_secret_name(of) && !go::is_secret_name(&name) => optional(of),
             [Piece::Env(of)] => {
                 provisioner.note(Weight::Todo,
                     "environment_vars",
                     format!(
-                        "{name}: `export {of}=…` before a run, if only to nothing: Packer took it as empty where it was not set"
+                        "{name}: `export {of}=…` before a run, if only to nothing: Packer took an empty text where it was not set"
                     ),
                 );
                 secret(of)
@@ -334,8 +338,16 @@ fn environment(provisioner: &Provisioner<'_>, shared: &mut Shared, steps: &mut V
                 secret(&name)
             }
             pieces if pieces.iter().any(|piece| matches!(piece, Piece::Now(..))) => {
-                let text =
-                    format!("{name}: the time of the build was in it; set it in the script, by `date`");
+                let text = format!(
+                    "{name}: a part of it changed with each build; set it in the script, a time by `date`"
+                );
+                provisioner.stop("environment_vars", &text, steps);
+                continue;
+            }
+            pieces if pieces.iter().any(|piece| matches!(piece, Piece::Env(_))) => {
+                let text = format!(
+                    "{name}: a variable of the environment cannot be part of a longer value here; pass it as one of its own"
+                );
                 provisioner.stop("environment_vars", &text, steps);
                 continue;
             }

@@ -1,14 +1,15 @@
 //! The playbook that runs Packer: which templates it builds with which variables, and what it does with the results.
 //! Only the shape is understood that such playbooks have: commands in tasks with lists of items.
 
+mod commands;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
 use super::build::Importer;
-use super::model::{Command, Fault, Fleet, Input, Item, PlaybookPlan};
-use super::shell_words::shell_words;
+use super::model::{Fault, Input, Item, PlaybookPlan};
 use crate::import::node::{Node, Place, Value};
 use crate::import::note::Weight;
 use crate::import::{path, yaml};
@@ -23,8 +24,8 @@ const LOOPS: [&str; 5] = [
     "with_nested",
     "with_flattened_items",
 ];
-/// Files of tasks that are read.
-const MOST_FILES: usize = 100;
+/// Files of tasks, and Makefiles, that are read.
+const MOST_FILES: usize = 1000;
 /// Keys of a task that are other files of tasks.
 const INCLUDES: [&str; 4] = [
     "include_tasks",
@@ -32,6 +33,8 @@ const INCLUDES: [&str; 4] = [
     "ansible.builtin.include_tasks",
     "ansible.builtin.import_tasks",
 ];
+/// Keys of a task that run make.
+const MAKES: [&str; 2] = ["make", "community.general.make"];
 /// Keys of a task that are commands.
 const COMMANDS: [&str; 6] = [
     "shell",
@@ -94,8 +97,8 @@ pub fn read(input: &Input, importer: &Importer<'_>) -> Result<PlaybookPlan, Vec<
         }
     }
     if reading.plan.builds.is_empty() {
-        let remedy = "tasks that run `packer build` by `shell` or `command` are understood; without --ansible the templates \
-                      are imported with their own variables";
+        let remedy = "tasks that run `packer build` by `shell`, `command` or `make` are understood; without --ansible the \
+                      templates are imported with their own variables";
         return Err(vec![Fault::new(
             &root.place,
             "this playbook never runs `packer build`",
@@ -125,12 +128,24 @@ impl Reading<'_, '_> {
             let text = node.text().or_else(|| node.text_of("cmd"));
             let text = text
                 .or_else(|| Some(node.texts_of("argv").join(" ")))
-                .filter(|text| !text.is_empty())?;
+                .filter(|text| !text.is_empty())?
+                .replace("\\\n", " ");
+            // A line is a command of a shell.
+            let text = if key.ends_with("shell") {
+                text.replace('\n', " ; ")
+            } else {
+                text
+            };
             Some((text, node))
+        });
+        let command = command.or_else(|| {
+            MAKES
+                .iter()
+                .find_map(|key| Some((make(task.get(key)?), task.get(key)?)))
         });
         let name = task.text_of("name").unwrap_or_else(|| "a task".to_owned());
         let items = self.items(task, vars);
-        let Some((text, node)) = command else {
+        let Some((words, node)) = command else {
             let ours = ["block", "name"];
             let what = task
                 .entries()
@@ -146,23 +161,23 @@ impl Reading<'_, '_> {
             }
             return;
         };
-        let words = text.replace("\\\n", " ");
-        let is_build = words.contains("packer") && words.split_whitespace().any(|word| word == "build");
         let chdir = task
             .get("args")
             .and_then(|args| args.text_of("chdir"))
             .or_else(|| node.text_of("chdir"));
+        let mut is_build = false;
+        for item in &items {
+            let text = filled(&words, item, vars);
+            let chdir = chdir.as_ref().map(|chdir| filled(chdir, item, vars));
+            let environment = task.get("environment").map(Node::entries).unwrap_or_default();
+            let given = environment.iter().filter_map(|(name, value)| {
+                let name = name.strip_prefix("PKR_VAR_")?;
+                Some((name.to_owned(), filled(&value.text()?, item, vars)))
+            });
+            let base = path::join(&self.folder, chdir.as_deref().unwrap_or("."));
+            is_build |= self.run(&text, &base, &given.collect::<Vec<_>>(), (&item.1, node), 0);
+        }
         if is_build {
-            for item in &items {
-                let text = filled(&words, item, vars);
-                let chdir = chdir.as_ref().map(|chdir| filled(chdir, item, vars));
-                let environment = task.get("environment").map(Node::entries).unwrap_or_default();
-                let given = environment.iter().filter_map(|(name, value)| {
-                    let name = name.strip_prefix("PKR_VAR_")?;
-                    Some((name.to_owned(), filled(&value.text()?, item, vars)))
-                });
-                self.build(&text, chdir.as_deref(), given.collect(), item, node);
-            }
             self.other_keys(task, &name);
         }
         let known = self.publishes(&words, &name, is_build, &node.place) || is_build;
@@ -342,104 +357,24 @@ impl Reading<'_, '_> {
             })
             .collect()
     }
+}
 
-    fn build(
-        &mut self,
-        text: &str,
-        chdir: Option<&str>,
-        vars: Vec<(String, String)>,
-        (_, place): &(BTreeMap<String, String>, Place),
-        node: &Node,
-    ) {
-        let mut base = path::join(&self.folder, chdir.unwrap_or("."));
-        let words = shell_words(text, &[';', '>', '|', '&']);
-        let at = words.iter().position(|word| word == "build").unwrap_or_default();
-        for pair in words[..at].windows(2).filter(|pair| pair[0] == "cd") {
-            base = path::join(&base, &pair[1]);
-        }
-        let mut command = Command {
-            templates: Vec::new(),
-            written: String::new(),
-            vars,
-            var_files: Vec::new(),
-            only: Vec::new(),
-            except: Vec::new(),
-            place: place.clone(),
-        };
-        let mut rest = words.into_iter().skip(at + 1);
-        let place = &node.place;
-        while let Some(word) = rest.next() {
-            if matches!(word.as_str(), "|" | ">" | "&" | ";") {
-                break;
-            }
-            let (flag, inline) = match word.split_once('=') {
-                Some((flag, value)) if word.starts_with('-') => (flag.to_owned(), Some(value.to_owned())),
-                _ => (word.clone(), None),
-            };
-            if !flag.starts_with('-') {
-                command.written = word;
-                continue;
-            }
-            match flag.trim_start_matches('-') {
-                "var" => {
-                    let value = inline.or_else(|| rest.next()).unwrap_or_default();
-                    match value.split_once('=') {
-                        Some((name, value)) => command.vars.push((name.to_owned(), value.to_owned())),
-                        None => {
-                            self.importer.note(
-                                Weight::Lost,
-                                Some(place),
-                                format!("-var {value}"),
-                                "has no value",
-                            );
-                        }
-                    }
-                }
-                "var-file" => {
-                    let written = inline.or_else(|| rest.next()).unwrap_or_default();
-                    let found = path::join(&base, &written);
-                    match self.importer.text(&found) {
-                        Some(text) => command.var_files.push(Input {
-                            shown: path::relative(&self.importer.request.folder, &found),
-                            path: found,
-                            text,
-                        }),
-                        None => self.importer.note(
-                            Weight::Todo,
-                            Some(place),
-                            format!("-var-file {written}"),
-                            "there is no such file",
-                        ),
-                    }
-                }
-                kind @ ("only" | "except") => {
-                    let names = inline.or_else(|| rest.next()).unwrap_or_default();
-                    let names = names.split(',').map(str::to_owned);
-                    match kind {
-                        "only" => command.only.extend(names),
-                        _ => command.except.extend(names),
-                    }
-                }
-                "on-error" | "parallel-builds" | "parallel" => {
-                    let value = inline.or_else(|| rest.next()).unwrap_or_default();
-                    self.importer.note(Weight::Decided, Some(place), format!("{flag} {value}"), "how Packer behaved; builds run in parallel, and what fails leaves its logs and screen");
-                }
-                _ => self.importer.note(
-                    Weight::Decided,
-                    Some(place),
-                    flag,
-                    "how Packer behaved; has no meaning here",
-                ),
-            }
-        }
-        command.templates = vec![
-            path::join(&base, &command.written),
-            path::join(&self.importer.request.folder, &command.written),
-            path::join(&self.folder, &command.written),
-        ];
-        command.templates.dedup();
-        self.plan.builds.push(command);
-    }
+/// The command of a task that runs make by a module of its own.
+fn make(node: &Node) -> String {
+    let params = node.get("params").map(Node::entries).unwrap_or_default();
+    let params = params
+        .iter()
+        .filter_map(|(name, value)| Some(format!("'{name}={}'", value.text()?)));
+    let file = node.text_of("file").map(|file| format!("-f '{file}'"));
+    let goals = node
+        .texts_of("target")
+        .into_iter()
+        .chain(node.texts_of("targets"));
+    let words = std::iter::once("make".to_owned())
+        .chain(file)
+        .chain(params)
+        .chain(goals);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn add(name: &str, node: &Node, values: &mut BTreeMap<String, String>) {
@@ -495,66 +430,6 @@ fn filled(text: &str, (values, _): &(BTreeMap<String, String>, Place), vars: Opt
 fn first_words(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().take(6).collect();
     words.join(" ")
-}
-
-/// Tells where the lists of other tasks say something else than the builds.
-pub fn compare(plan: &PlaybookPlan, fleet: &Fleet, importer: &Importer<'_>) {
-    let mut seen = std::collections::BTreeSet::new();
-    for item in &plan.matrix {
-        let Some(distro) = item
-            .values
-            .values()
-            .find_map(|value| fleet.distros.iter().find(|distro| distro.name == *value))
-        else {
-            continue;
-        };
-        let version = item
-            .values
-            .iter()
-            .find(|(key, _)| key.ends_with(".version"))
-            .map(|(_, value)| value.clone());
-        if let Some(version) = version.filter(|version| *version != distro.system.version)
-            && seen.insert((distro.name.clone(), version.clone()))
-        {
-            let text = format!(
-                "says version {version} of {}, which is {}: the manifest has it once, from its medium",
-                distro.name, distro.system.version
-            );
-            importer.note(
-                Weight::Decided,
-                Some(&item.place),
-                format!("task {}", item.task),
-                text,
-            );
-        }
-        let size = item
-            .values
-            .iter()
-            .find(|(key, _)| key.ends_with("size"))
-            .map(|(_, value)| value.clone());
-        if let Some(size) = size {
-            let images = fleet
-                .images
-                .iter()
-                .filter(|images| images.distros.contains(&distro.name));
-            let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
-            let known = images
-                .flat_map(|images| &images.sizes)
-                .any(|known| digits(known).trim_end_matches("000") == digits(&size).trim_end_matches("000"));
-            if !known {
-                let text = format!(
-                    "names size {size} of {}, which no build makes: it is not in the manifest",
-                    distro.name
-                );
-                importer.note(
-                    Weight::Decided,
-                    Some(&item.place),
-                    format!("task {}", item.task),
-                    text,
-                );
-            }
-        }
-    }
 }
 
 #[cfg(test)]
