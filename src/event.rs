@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
+use crate::platform::Start;
 use crate::took::By;
 use crate::verdict::Verdict;
 
@@ -106,7 +108,7 @@ pub struct CheckResult {
 }
 
 /// A node of the run, for readers that show all of them from the start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// As in the plan: `size/debian12-50G-base`.
     pub id: String,
@@ -125,6 +127,12 @@ pub struct NodeInfo {
     /// What it has in common with nodes of its stage that take about as long.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub alike: String,
+    /// The ids of the nodes of this run whose results it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// Why it must run, in words; empty for a cached node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// An image that is wanted, and what leads to it.
@@ -137,7 +145,7 @@ pub struct WantedImage {
 }
 
 /// A published image, for the closing summary.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ImageInfo {
     /// Image id.
     pub id: String,
@@ -152,6 +160,12 @@ pub struct ImageInfo {
     /// Whether checks that the manifest wants of it were left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unchecked: bool,
+    /// The ways in which firmware can start it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Start>,
+    /// Digests of the file, by the algorithms of its checksum files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<Digest>,
 }
 
 /// The kinds of event.

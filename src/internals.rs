@@ -181,7 +181,7 @@ pub mod places {
 }
 
 pub mod platform {
-    pub use crate::platform::{Computer, Platform};
+    pub use crate::platform::{Computer, Platform, Start};
 }
 
 pub mod report {
@@ -189,6 +189,10 @@ pub mod report {
 
     pub mod board {
         pub use crate::report::board::Board;
+    }
+
+    pub mod gallery {
+        pub use crate::report::gallery::{Gallery, Image, feed, page};
     }
 
     pub mod junit {

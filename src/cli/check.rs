@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::exit::Exit;
 use super::report_error::{fail, note, out};
-use super::run::{ready_for_junit, run_id, write_junit};
+use super::run::{ready_for, run_id, write_junit};
 use super::session::{Session, node};
 use super::show::ShowArgs;
 use super::target::StoreArgs;
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         return Err(fail(Exit::Usage, error));
     }
     if let Some(path) = &args.junit {
-        ready_for_junit(path)?;
+        ready_for("--junit", path)?;
     }
     let work = work(args);
     let missing = work

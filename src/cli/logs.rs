@@ -77,21 +77,30 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 
 /// The run and the node. A first word that names no run names a node of the newest one.
 fn find(store: &Store, args: &Args) -> Result<(RunFolder, Option<String>), Exit> {
+    let is_node = |word: &str| word.contains('/') || word.contains('*');
+    match (&args.run, &args.node) {
+        (Some(word), None) if is_node(word) => Ok((find_run(store, None)?, Some(word.clone()))),
+        (run, node) => Ok((find_run(store, run.as_deref())?, node.clone())),
+    }
+}
+
+/// The run whose id begins like this; without one, the newest.
+pub(super) fn find_run(store: &Store, begin: Option<&str>) -> Result<RunFolder, Exit> {
     let mut runs = store.runs();
-    let begins = |id: &str| runs.iter().position(|run| run.id == id || run.id.starts_with(id));
-    let found = match (&args.run, &args.node) {
-        (None, _) => Some((newest(&runs), None)),
-        (Some(run), node) => match begins(run) {
-            Some(position) => Some((Some(position), node.clone())),
-            None if node.is_none() && (run.contains('/') || run.contains('*')) => {
-                Some((newest(&runs), Some(run.clone())))
-            }
-            None => None,
-        },
+    let found = match begin {
+        Some(begin) => runs.iter().position(|run| run.id.starts_with(begin)),
+        None => newest(&runs),
     };
-    match found {
-        Some((Some(position), node)) => Ok((runs.swap_remove(position), node)),
-        Some((None, _)) => Err(fail(
+    match (found, begin) {
+        (Some(position), _) => Ok(runs.swap_remove(position)),
+        (None, Some(begin)) => {
+            let help = "`pipeline runs` lists the runs; a node is named like provision/debian12-base";
+            Err(fail(
+                Exit::Usage,
+                miette::miette!(help = help, "no run is called `{begin}`"),
+            ))
+        }
+        (None, None) => Err(fail(
             Exit::Failed,
             miette::miette!(
                 help = "`pipeline run` leaves some; where it used another store, name that: --store or PIPELINE_STORE",
@@ -99,14 +108,6 @@ fn find(store: &Store, args: &Args) -> Result<(RunFolder, Option<String>), Exit>
                 store.root().display()
             ),
         )),
-        None => {
-            let run = args.run.as_deref().unwrap_or_default();
-            let help = "`pipeline runs` lists the runs; a node is named like provision/debian12-base";
-            Err(fail(
-                Exit::Usage,
-                miette::miette!(help = help, "no run is called `{run}`"),
-            ))
-        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod doctor;
 mod exit;
 mod explain;
 pub mod export;
+pub mod gallery;
 pub mod gc;
 #[cfg(feature = "import-packer")]
 pub mod import;
@@ -21,6 +22,7 @@ mod nushell;
 pub mod plan;
 pub mod reference;
 pub mod render;
+pub mod report;
 pub mod report_error;
 pub mod run;
 pub mod runs;
@@ -76,6 +78,8 @@ enum Verb {
     Runs(runs::Args),
     /// Show what happened in a run, or in one node of it
     Logs(logs::Args),
+    /// Write what happened in a run as a page for a browser
+    Report(report::Args),
     /// Enter a VM of a run that goes on, or one that was kept after a failure
     Ssh(ssh::Args),
     /// Look into the store of results: list, verify, pin
@@ -84,6 +88,8 @@ enum Verb {
     Gc(gc::Args),
     /// Publish what is built, without building anything
     Upload(upload::Args),
+    /// Write a page about the images for those who download them, and a feed
+    Gallery(gallery::Args),
     /// Verify published images; report missing or changed files
     CheckUrls(check_urls::Args),
     /// Upload one file to a shacache by hand
@@ -150,10 +156,12 @@ pub fn main() -> ExitCode {
         Verb::Ls(args) => ls::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Logs(args) => logs::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
         Verb::Store(args) => store::run(&args),
         Verb::Gc(args) => gc::run(&args),
         Verb::Upload(args) => upload::run(args),
+        Verb::Gallery(args) => gallery::run(&args),
         Verb::CheckUrls(args) => check_urls::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),
         Verb::Validate(args) => validate::run(&args),

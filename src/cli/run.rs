@@ -58,6 +58,9 @@ pub struct Args {
     /// being built
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) junit: Option<PathBuf>,
+    /// Write what happened to this file, as a page for a browser (see `pipeline report`)
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(super) report: Option<PathBuf>,
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) jobs: Option<u32>,
@@ -146,8 +149,8 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         let prepared = prepare(&args.store.look()?)?;
         return print(&prepared, Format::Text, Length::Fitting).map(|()| Tally::default());
     }
-    if let Some(path) = &args.junit {
-        ready_for_junit(path)?;
+    for (option, path) in [("--junit", &args.junit), ("--report", &args.report)] {
+        path.as_ref().map_or(Ok(()), |path| ready_for(option, path))?;
     }
     let on_error = shell::on_error(args.on_error)?;
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
@@ -215,12 +218,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     {
         talk(&summary.render(&page(style, &args.store)));
     }
-    if let (Some(path), Some(summary)) = (&args.junit, &summary) {
-        write_junit(path, summary)?;
-    }
-    if let Some(summary) = &summary {
-        tell_programs(summary, args.show.is_text());
-    }
+    leave_files(args, summary.as_ref(), &store, &id)?;
     result.map_err(|stop| match stop {
         Stop::Refused(error) => refuse(&error),
         Stop::Reported(exit) => exit,
@@ -251,6 +249,20 @@ impl From<Exit> for Stop {
     fn from(exit: Exit) -> Self {
         Self::Reported(exit)
     }
+}
+
+/// What others read of a run that is over.
+fn leave_files(args: &Args, summary: Option<&RunSummary>, store: &Store, run: &str) -> Result<(), Exit> {
+    if let (Some(path), Some(summary)) = (&args.junit, summary) {
+        write_junit(path, summary)?;
+    }
+    if let Some(path) = &args.report {
+        super::report::write(store, run, path)?;
+    }
+    if let Some(summary) = summary {
+        tell_programs(summary, args.show.is_text());
+    }
+    Ok(())
 }
 
 /// Paths of the images that are as the manifest has them, for what reads standard output; the summary as Markdown for GitHub.
@@ -299,11 +311,11 @@ fn look_before(
 }
 
 /// Makes sure, before an hour of work, that the file can be written after it.
-pub(super) fn ready_for_junit(path: &Path) -> Result<(), Exit> {
+pub(super) fn ready_for(option: &str, path: &Path) -> Result<(), Exit> {
     let refused = |cause: &str| {
         fail(
             Exit::Usage,
-            miette::miette!("--junit {}: {cause}; nothing was started", path.display()),
+            miette::miette!("{option} {}: {cause}; nothing was started", path.display()),
         )
     };
     if path.is_dir() {

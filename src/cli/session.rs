@@ -31,10 +31,7 @@ pub fn node(verb: &str, subject: &str) -> NodeInfo {
         id: format!("{verb}/{subject}"),
         stage: verb.to_owned(),
         subject: subject.to_owned(),
-        cached: false,
-        expected_seconds: None,
-        expected_by: None,
-        alike: String::new(),
+        ..NodeInfo::default()
     }
 }
 

@@ -38,6 +38,7 @@ pub fn run(args: Args) -> Result<Exit, Exit> {
         rebuild: RebuildArgs::default(),
         checks: CheckArgs::default(),
         junit: None,
+        report: None,
         jobs: args.jobs,
         no_layers: false,
         failure: args.failure,

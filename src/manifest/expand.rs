@@ -15,11 +15,13 @@ use super::{context, names};
 use crate::platform::Computer;
 
 /// Files that the program writes into the output folder itself.
-const OWN_FILES: [(&str, &str); 5] = [
+const OWN_FILES: [(&str, &str); 7] = [
     ("MD5SUM.txt", "a checksum file"),
     ("SHA256SUMS", "a checksum file"),
     ("SHA512SUM.txt", "a checksum file"),
     ("URL.txt", "the list of URLs"),
+    ("feed.xml", "the feed of `pipeline gallery`"),
+    ("index.html", "the page of `pipeline gallery`"),
     ("index.json", "the catalog of what is published"),
 ];
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::key;
 use super::node::{Bond, Cost, Node, REVISION, Stage, Take};
 use crate::digest::Algorithm;
+use crate::platform::Start;
 
 /// A plan: nodes in a directed graph, edges from what is needed to what needs it.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct PlannedImage {
     pub install: NodeIndex,
     /// Virtual size of its disk, in bytes.
     pub disk_bytes: u64,
+    /// The ways in which firmware can start it.
+    pub firmware: Vec<Start>,
     /// Its file in the output folder, as the user can type it.
     pub path: PathBuf,
     /// The algorithms of its checksums, in the manifest's order.

@@ -266,10 +266,7 @@ impl Board {
             id: id.to_owned(),
             stage: stage.to_owned(),
             subject: subject.to_owned(),
-            cached: false,
-            expected_seconds: None,
-            expected_by: None,
-            alike: String::new(),
+            ..NodeInfo::default()
         })
     }
 
@@ -307,8 +304,7 @@ mod tests {
             subject: subject.to_owned(),
             cached,
             expected_seconds,
-            expected_by: None,
-            alike: String::new(),
+            ..NodeInfo::default()
         }
     }
 

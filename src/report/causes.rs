@@ -24,13 +24,14 @@ const LABEL: usize = 8;
 const INDENT: &str = "    ";
 
 /// Failures with one cause.
-struct Cause<'a> {
-    verdict: Option<Verdict>,
-    text: String,
-    nodes: Vec<&'a Node>,
+pub(super) struct Cause<'a> {
+    pub(super) verdict: Option<Verdict>,
+    pub(super) text: String,
+    pub(super) nodes: Vec<&'a Node>,
     /// How the first of them ended.
-    done: &'a Done,
-    images: BTreeSet<usize>,
+    pub(super) done: &'a Done,
+    /// The images that it cost, by their places among those that were wanted.
+    pub(super) images: BTreeSet<usize>,
 }
 
 impl Cause<'_> {
@@ -69,7 +70,7 @@ pub(super) fn lines(nodes: &[Node], wanted: &[WantedImage], folder: &str, page: 
 }
 
 /// The failures by their cause, those that cost most first.
-fn fold<'a>(nodes: &'a [Node], wanted: &[WantedImage]) -> Vec<Cause<'a>> {
+pub(super) fn fold<'a>(nodes: &'a [Node], wanted: &[WantedImage]) -> Vec<Cause<'a>> {
     let mut behind: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for (position, image) in wanted.iter().enumerate() {
         for node in &image.nodes {

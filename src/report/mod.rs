@@ -1,19 +1,26 @@
-//! Readers of events: bars for a terminal, lines for a log, JSON for programs, the run's journal, the closing summary.
+//! Readers of events: bars for a terminal, lines for a log, JSON for programs, the run's journal, the closing summary; of a
+//! whole run, a page and a trace.
 //! They know events and nothing else: not the plan, not the stages. Called by the command line.
 
 mod bars;
 pub mod board;
 mod causes;
 pub mod ci;
+mod critical;
+pub mod gallery;
+pub mod html;
 pub mod journal;
 pub mod json;
 pub mod junit;
 pub mod lines;
 pub mod node;
+pub mod page;
 pub mod past;
+pub mod recorded;
 pub mod row;
 pub mod style;
 pub mod summary;
+pub mod trace;
 
 use std::fmt;
 use std::io::IsTerminal as _;

@@ -237,8 +237,7 @@ mod tests {
             subject: id.split_once('/').unwrap().1.to_owned(),
             cached,
             expected_seconds,
-            expected_by: None,
-            alike: String::new(),
+            ..NodeInfo::default()
         };
         let nodes = vec![
             node("bootstrap/debian12", true, None),

@@ -27,16 +27,17 @@ pub struct Page {
 }
 
 /// Whether the run reported its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ended {
     /// Its last event came.
     Whole,
     /// The senders went away before that.
+    #[default]
     Cut,
 }
 
 /// A run that is over.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunSummary {
     /// Folder of its logs.
     pub folder: String,
@@ -179,7 +180,7 @@ impl RunSummary {
         lines.push(String::new());
     }
 
-    fn totals(&self, style: Style) -> String {
+    pub(super) fn totals(&self, style: Style) -> String {
         if self.ended == Ended::Cut {
             return style.paint(Role::Bad, "the run ended without a word; see its logs");
         }
@@ -217,7 +218,7 @@ impl RunSummary {
     }
 
     /// How many checks passed, in this run or in the one whose result was taken; and which images were not checked.
-    fn checks(&self, style: Style) -> Option<String> {
+    pub(super) fn checks(&self, style: Style) -> Option<String> {
         let results = || self.nodes.iter().flat_map(|node| &node.checks);
         let number = |outcome| results().filter(|result| result.outcome == outcome).count();
         let (passed, failed) = (number(CheckOutcome::Passed), number(CheckOutcome::Failed));

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::event::CheckOutcome;
 use crate::plan::assess::{LastFailure, State};
 use crate::plan::graph::PlannedImage;
+use crate::platform::Start;
 use crate::stage::part::IMAGE;
 use crate::stage::sums::Delivery;
 use crate::stage::{Node, Plan, check, sums};
@@ -82,6 +83,8 @@ pub struct ImageStatus {
     pub base_created: Option<Timestamp>,
     /// The file in the output folder, as it can be typed.
     pub path: PathBuf,
+    /// The ways in which firmware can start it.
+    pub firmware: Vec<Start>,
     /// Virtual size of the disk that the manifest asks for, in bytes.
     pub disk_bytes: u64,
     /// Size of the file, in bytes; absent where there is none.
@@ -142,6 +145,7 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
             failed,
             base_created: given(store, plan.node(image.install)).map(|base| base.created),
             path: image.path.clone(),
+            firmware: image.firmware.clone(),
             disk_bytes: image.disk_bytes,
             bytes: found.map(|found| found.len()),
             created: delivered.as_ref().map(|(_, created)| *created),

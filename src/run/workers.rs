@@ -198,6 +198,8 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
         .plan
         .nodes()
         .filter(|(index, _)| prepared.verdicts[index].state != State::Unneeded);
+    let is_shown = |need: &NodeIndex| prepared.verdicts[need].state != State::Unneeded;
+    let needs = |index| prepared.plan.needs(index).filter(is_shown);
     let nodes = nodes.map(|(index, node)| NodeInfo {
         id: node.id(),
         stage: node.stage.name.to_owned(),
@@ -208,6 +210,8 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
             .map(|expected| expected.seconds),
         expected_by: prepared.verdicts[&index].expected.map(|expected| expected.by),
         alike: node.alike.clone(),
+        needs: needs(index).map(|need| prepared.plan.node(need).id()).collect(),
+        reason: prepared.verdicts[&index].reason.clone(),
     });
     emit.emit(What::RunStarted {
         version: EVENTS_VERSION,
@@ -325,6 +329,8 @@ fn images(prepared: &Prepared, store: &Store, made: &BTreeSet<NodeIndex>) -> Vec
             disk_bytes: image.disk_bytes,
             built: made.contains(&image.delivery),
             unchecked: image.unchecked,
+            firmware: image.firmware.clone(),
+            digests: delivery.listed(&image.checksums),
         })
     };
     plan.images.iter().filter_map(image).collect()

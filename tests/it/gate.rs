@@ -1,5 +1,6 @@
 //! Checks as a gate: what failed one is not published, and what was seen is kept.
 
+use crate::support::browser::Browser;
 use crate::support::small_guest::small_disk;
 use crate::support::{Bench, tool};
 
@@ -83,4 +84,45 @@ fn a_failed_check_keeps_its_image_back_and_shows_what_was_seen() {
             "{kept}"
         );
     }
+    is_offered(&bench, other);
+}
+
+/// Those who download see what passed, with commands that work as they stand.
+fn is_offered(bench: &Bench, image: &str) {
+    let ran = bench.run(&["gallery", "gate.toml"]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "out/feed.xml\nout/index.html\n"),
+        "{}",
+        ran.all()
+    );
+    let mut browser = Browser::start();
+    for (width, scheme) in [(390, "light"), (1400, "dark")] {
+        browser.open(&bench.path("out/index.html"), width, scheme);
+        assert_eq!(browser.outside(), [""; 0]);
+    }
+    let rows = browser.texts("[...document.querySelectorAll('tbody tr')].map(e => e.innerText)");
+    let [row] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert!(
+        row.contains(image) && row.contains("128 MiB") && row.contains("bios"),
+        "{row}"
+    );
+    let link = browser.ask("document.querySelector('tbody a').href");
+    let file = bench.path(&format!("out/{image}/{image}.qcow2.gz"));
+    assert_eq!(link, format!("file://{}", file.display()));
+    let commands = browser.texts("[...document.querySelectorAll('pre')].map(e => e.textContent)");
+    let folder = file.parent().unwrap();
+    for command in &commands[..2] {
+        tool("sh", &["-ec", command], folder);
+    }
+    let disk = format!("{image}.qcow2");
+    assert!(tool("qemu-img", &["info", &disk], folder).contains("128 MiB"));
+    for (command, tool) in commands[2..].iter().zip(["virt-install ", "qm ", "openstack "]) {
+        assert!(command.starts_with(tool) && command.contains(&disk), "{command}");
+    }
+    let entries = "concat(count(//*[local-name()='entry']), ' ', //*[@rel='enclosure']/@href)";
+    let feed = tool("xmllint", &["--xpath", entries, "out/feed.xml"], &bench.path(""));
+    assert_eq!(feed.trim(), format!("1 {image}/{image}.qcow2.gz"));
 }

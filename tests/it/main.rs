@@ -32,6 +32,7 @@ mod media;
 mod nickel;
 mod offered;
 mod package;
+mod page;
 mod plan;
 mod publish;
 mod refusals;

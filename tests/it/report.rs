@@ -87,9 +87,7 @@ fn node(id: &str, cached: bool) -> NodeInfo {
         stage: stage.to_owned(),
         subject: subject.to_owned(),
         cached,
-        expected_seconds: None,
-        expected_by: None,
-        alike: String::new(),
+        ..NodeInfo::default()
     }
 }
 
@@ -146,7 +144,7 @@ fn image(size: u64, built: bool) -> ImageInfo {
         bytes: 182 << 20,
         disk_bytes: size << 30,
         built,
-        unchecked: false,
+        ..ImageInfo::default()
     }
 }
 

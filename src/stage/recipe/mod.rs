@@ -126,6 +126,7 @@ impl<'a> Planner<'a> {
             flavor: flavor.name.clone(),
             install,
             disk_bytes: image.size.0,
+            firmware: distro.computers.iter().map(|computer| computer.start()).collect(),
             path: manifest.output.join(&image.file),
             checksums: publish.checksums.clone(),
             delivery,

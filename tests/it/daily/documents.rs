@@ -7,6 +7,7 @@ use pipeline::internals::event::{
     CheckOutcome, CheckResult, Event, FailureInfo, ImageInfo, NodeInfo, Outcome, Stream, Unit, Verdict,
     WantedImage, What,
 };
+use pipeline::internals::platform::Start;
 use pipeline::internals::took::By;
 use serde_json::Value;
 
@@ -60,6 +61,8 @@ fn every_kind() -> Vec<What> {
         expected_seconds: Some(1.0),
         expected_by: Some(By::Alike),
         alike: "debian12/base".to_owned(),
+        needs: vec![text()],
+        reason: "never built".to_owned(),
     };
     let image = ImageInfo {
         id: text(),
@@ -68,6 +71,8 @@ fn every_kind() -> Vec<What> {
         disk_bytes: 1,
         built: true,
         unchecked: true,
+        firmware: vec![Start::Bios],
+        digests: vec!["md5:d41d8cd98f00b204e9800998ecf8427e".parse().unwrap()],
     };
     let result = CheckResult {
         check: text(),

@@ -1,5 +1,6 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
+pub mod browser;
 pub mod cloud_image;
 pub mod daemon;
 pub mod deadline;

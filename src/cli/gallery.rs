@@ -1,0 +1,126 @@
+//! `pipeline gallery`: a page about the images of an output folder for those who download them, and a feed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::exit::Exit;
+use super::report_error::{fail, note, out};
+use super::target::{Selection, StoreArgs};
+use crate::digest::Digest;
+use crate::host::fs::write_atomic;
+use crate::manifest::Manifest;
+use crate::report::gallery::{FEED, Gallery, Image, PAGE, feed, page};
+use crate::report::html::PageError;
+use crate::run::images::{ChecksState, ImageStatus, images};
+use crate::run::prepare::prepare;
+use crate::stage::index::{catalog, catalog::Catalog};
+use crate::stage::recipe::Wanted;
+
+/// Arguments of `pipeline gallery`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pipeline gallery images.toml                  into the output folder, next to the images\n  \
+    pipeline gallery images.toml -o site --url https://images.example.org/\n\n\
+    index.html is for people: every image that is there, with its digests and the commands that verify it and import it into\n\
+    libvirt, Proxmox and OpenStack. feed.xml (Atom) tells feed readers of new builds. Any server of static files will do."
+)]
+pub struct Args {
+    #[command(flatten)]
+    target: Selection,
+    /// Folder for the page and the feed [default: the output folder of the manifest]
+    #[arg(long, short, value_name = "DIR", requires = "url")]
+    output: Option<PathBuf>,
+    /// Where people find what is in the output folder [default: next to the page]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<Exit, Exit> {
+    let (manifest, selected) = args.target.load()?;
+    let store = args.store.look()?;
+    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+        .map_err(|error| fail(Exit::Usage, error))?;
+    let known = catalog(&manifest.output).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
+    let all = images(&prepared, &store);
+    let shown = all
+        .iter()
+        .filter_map(|status| image(status, &manifest, &known, args.url.as_deref()));
+    let gallery = Gallery {
+        name: manifest.name.clone(),
+        images: shown.collect(),
+    };
+    if gallery.images.is_empty() {
+        let error = miette::miette!(
+            help = "`pipeline run` builds them",
+            "none of the images is in {}",
+            manifest.output.display()
+        );
+        return Err(fail(Exit::Failed, error));
+    }
+    let folder = args.output.as_ref().unwrap_or(&manifest.output);
+    for (name, text) in [(FEED, feed(&gallery)), (PAGE, page(&gallery))] {
+        write(&folder.join(name), text)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn write(path: &Path, text: Result<String, PageError>) -> Result<(), Exit> {
+    let text = text.map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let written = folder.map_err(|error| error.to_string());
+    let written =
+        written.and_then(|()| write_atomic(path, text.as_bytes()).map_err(|error| error.to_string()));
+    written.map_err(|error| {
+        fail(
+            Exit::Failed,
+            miette::miette!("the page {}: {error}", path.display()),
+        )
+    })?;
+    out(&format!("{}\n", path.display()));
+    Ok(())
+}
+
+/// An image that is in the output folder.
+fn image(status: &ImageStatus, manifest: &Manifest, known: &Catalog, url: Option<&str>) -> Option<Image> {
+    let bytes = status.bytes?;
+    let file = status
+        .path
+        .strip_prefix(&manifest.output)
+        .ok()?
+        .display()
+        .to_string();
+    let published = known
+        .images
+        .iter()
+        .find(|published| published.image.id == status.id);
+    // What is listed may be an older build.
+    let same = |digests: &BTreeMap<_, String>| {
+        let is_listed = |digest: &Digest| digests.get(&digest.algorithm) == Some(&digest.hex);
+        status.digests.iter().any(is_listed)
+    };
+    let published = published.filter(|published| same(&published.digests));
+    let urls = published.map_or_else(Vec::new, |published| {
+        published.urls.values().map(|place| place.url.clone()).collect()
+    });
+    Some(Image {
+        id: status.id.clone(),
+        distro: status.distro.clone(),
+        flavor: status.flavor.clone(),
+        file,
+        base: url.map_or_else(String::new, |url| format!("{}/", url.trim_end_matches('/'))),
+        format: manifest.publish.format.name(),
+        bytes,
+        disk_bytes: status.disk_bytes,
+        created: status.created,
+        firmware: status.firmware.iter().map(|start| start.name()).collect(),
+        checks: match status.checks {
+            ChecksState::Passed { count } => Some(count),
+            ChecksState::None | ChecksState::Pending => None,
+        },
+        digests: status.digests.clone(),
+        urls,
+    })
+}
