@@ -505,6 +505,7 @@ fn hcl_in_the_form_of_json_is_hcl() {
   "locals": { "line": "echo '${replace(\"a-b\", \"-\", \"\\\"\")}' $${x}" },
   "source": { "qemu": { "house": {
     "iso_url": "https://mirror.example/debian-12.9.0-amd64-netinst.iso",
+    "//": "another one",
     "iso_checksum": "none",
     "disk_size": "${var.size}"
   } } },
@@ -523,10 +524,11 @@ fn hcl_in_the_form_of_json_is_hcl() {
         &[
             "sizes = [\"9G\"]",
             "echo 'a\"b' ${x}\nfor x in a b; do\n  echo $x\ndone\n",
-            "TODO: shell of build.pkr.json:12: inline cannot be known: `gone` is not known here",
+            "TODO: shell of build.pkr.json:13: inline cannot be known: `gone` is not known here",
         ],
     );
     has(&report, &["variables.pkr.json:1 variable shells a list"]);
+    lacks(&report, &["not a key"]);
     // In a folder with HCL, they are one configuration.
     bench.write("a.pkr.hcl", "variable \"size\" { default = \"8G\" }\n");
     has(&imported(&bench, &["."]).1, &["each is a template of its own"]);
