@@ -18,6 +18,8 @@ pub const BOOT_LOADER: &str = include_str!("../guest/boot-loader.sh");
 pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
 /// Prints where the root file system is.
 pub const ROOT: &str = concat!(include_str!("../guest/lib.sh"), include_str!("../guest/root.sh"));
+/// Prints what system this is and which packages are installed.
+pub const PACKAGES: &str = include_str!("../guest/list-packages.sh");
 /// Grows the root partition and its file system from inside the guest.
 pub const GROW: &str = include_str!("../guest/grow-root.sh");
 /// Installs the boot-time agent; expects [`AGENT`] next to it.

@@ -20,6 +20,7 @@ mod installer;
 pub mod internals;
 mod machine;
 mod manifest;
+mod packages;
 mod places;
 mod plan;
 mod platform;

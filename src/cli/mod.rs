@@ -5,6 +5,7 @@ pub mod boot;
 pub mod check;
 pub mod check_urls;
 mod complete;
+pub mod diff;
 pub mod doctor;
 mod exit;
 mod explain;
@@ -19,6 +20,7 @@ pub mod logs;
 pub mod ls;
 mod matrix;
 mod nushell;
+pub mod packages;
 pub mod plan;
 pub mod reference;
 pub mod render;
@@ -74,6 +76,10 @@ enum Verb {
     Explain(explain::Args),
     /// List the images of a manifest as they are now
     Ls(ls::Args),
+    /// List the packages of images, also as a bill of materials
+    Packages(packages::Args),
+    /// Compare two builds of an image, or two images: packages and files
+    Diff(diff::Args),
     /// List past and present runs
     Runs(runs::Args),
     /// Show what happened in a run, or in one node of it
@@ -154,6 +160,8 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Ls(args) => ls::run(&args),
+        Verb::Packages(args) => packages::run(&args),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Report(args) => report::run(&args),

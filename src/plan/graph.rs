@@ -33,6 +33,8 @@ pub struct PlannedImage {
     pub flavor: String,
     /// Installs its distro.
     pub install: NodeIndex,
+    /// Runs its flavor's steps.
+    pub provision: NodeIndex,
     /// Virtual size of its disk, in bytes.
     pub disk_bytes: u64,
     /// The ways in which firmware can start it.

@@ -1,6 +1,7 @@
 //! The run: makes a plan of a manifest against a store and carries it out. Brings the layers below together; prints
 //! nothing, everything that happens is an event.
 
+pub mod builds;
 pub mod bundle;
 pub mod error;
 #[cfg(test)]

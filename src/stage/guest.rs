@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::digest::sha256_hex;
 use crate::event::{Stream, What};
-use crate::host::process::{clean_line, keep_tail};
+use crate::host::process::{Output, clean_line, keep_tail};
 use crate::machine::error::MachineError;
 use crate::machine::qemu::Machine;
 use crate::machine::seed::Seed;
@@ -47,6 +47,8 @@ pub const TCG_FACTOR: u32 = 4;
 const POWER_OFF: Duration = Duration::from_secs(90);
 /// Bytes of one step's output that are logged and reported, so that a guest cannot fill the disk.
 const LOGGED: u64 = 256 << 20;
+/// Lines of an answer, so that a guest cannot fill the memory.
+const ANSWERS: usize = 100_000;
 /// Shortest secret that is taken out of output: shorter ones would blank half of every line.
 const MIN_SECRET: usize = 4;
 
@@ -292,7 +294,7 @@ impl<'a> Session<'a> {
         let (log, mut file) = self.open_log(label)?;
         let (mut tail, mut logged) = (Vec::new(), 0);
         let (emit, hidden) = (self.site.emit.clone(), self.hidden.clone());
-        let mut on_line = |_: crate::host::process::Output, line: &str| {
+        let mut on_line = |_: Output, line: &str| {
             // A full disk must not hide what the step says: the event carries it too.
             let line = without_secrets(&hidden, line);
             logged += line.len() as u64 + 1;
@@ -317,6 +319,28 @@ impl<'a> Session<'a> {
                 tail,
                 log,
             }),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Asks the guest something by a script of ours, and gives the lines of its answer; none where it fails.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn ask(&mut self, script: &str, limit: Duration) -> Result<Vec<String>, StageError> {
+        let mut lines = Vec::new();
+        let mut on_line = |output: Output, line: &str| {
+            if output == Output::Stdout && lines.len() < ANSWERS {
+                lines.push(line.to_owned());
+            }
+        };
+        let script = script.as_bytes().to_vec();
+        let ran = self
+            .ssh()?
+            .run("/bin/sh -s", script, Some(limit), &self.site.cancel, &mut on_line);
+        match ran {
+            Ok(0) => Ok(lines),
+            Ok(_) => Ok(Vec::new()),
             Err(error) => Err(self.explain(error)),
         }
     }

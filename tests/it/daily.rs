@@ -3,6 +3,7 @@
 
 mod documents;
 mod entered;
+mod inside;
 mod layered;
 
 use std::io::{BufRead, BufReader, Read, Write};

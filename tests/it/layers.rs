@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that every layer may use.
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 15] = [
     "boot_command",
     "checksum_list",
     "deciding",
@@ -17,6 +17,7 @@ const VALUES: [&str; 14] = [
     "families",
     "guest",
     "installer",
+    "packages",
     "platform",
     "size",
     "took",

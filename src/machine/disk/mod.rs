@@ -13,6 +13,7 @@ mod partition;
 mod root;
 mod skeleton;
 mod start;
+mod tree;
 mod whole;
 
 use std::fs::File;
@@ -37,6 +38,7 @@ pub use partition::{
 pub use root::{grows, must_fill, root};
 pub use skeleton::Skeleton;
 pub use start::must_start;
+pub use tree::{Entry, Kind, Tree, tree};
 pub use whole::must_be_whole;
 
 use crate::host::fs::FsError;
@@ -120,6 +122,9 @@ pub enum DiskError {
         /// How it failed, with the tool's last lines.
         source: ProcessError,
     },
+    /// Its files cannot be listed.
+    #[error("the files of the root file system cannot be read ({why}); only ext4 is read without a machine")]
+    Unreadable { why: String },
     /// We were asked to stop.
     #[error("stopped")]
     Cancelled,

@@ -20,10 +20,11 @@ use crate::emit::Emitter;
 use crate::guest;
 use crate::host::cancel::Cancel;
 use crate::host::process::shell_quote;
-use crate::machine::disk::{self, FileSystem, Image, Layer, Layers, Skeleton};
+use crate::machine::disk::{self, FileSystem, Image, Layer, Layers, Skeleton, Tree};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::machine::ssh::Key;
 use crate::manifest::model::{Access, Secret};
+use crate::packages::Inside;
 use crate::plan::node::Role;
 use crate::stage::Site;
 use crate::stage::distro::GuestLogin;
@@ -36,6 +37,8 @@ use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
 
 /// Longest time for one question, under KVM.
 const ROOT_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time to list the packages, under KVM.
+const PACKAGES_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// Longest time for sealing, under KVM: most of it is `fstrim`.
 const SEAL_LIMIT: Duration = Duration::from_secs(10 * 60);
 
@@ -72,6 +75,8 @@ pub struct Root {
 pub const DISK: &str = "disk";
 /// Which parts of it growing reads; there is none where that boots the guest.
 pub const SKELETON: &str = "skeleton";
+/// What system it is, and its packages; results of older versions have none.
+pub const PACKAGES: &str = "packages.json";
 /// The installed disk that it is made from.
 const BASE: Role = Role::new("base");
 
@@ -120,7 +125,13 @@ impl Task for ProvisionWork {
     }
 
     fn files(&self) -> &'static [File] {
-        const { &[File::internal(DISK), File::optional(SKELETON)] }
+        const {
+            &[
+                File::internal(DISK),
+                File::optional(SKELETON),
+                File::optional(PACKAGES),
+            ]
+        }
     }
 
     /// An unsealed guest must be entered once more, by the key of its install node. One that is installed again has another.
@@ -184,6 +195,7 @@ pub fn provision(
         session.settle(&work.guest)?;
         steps::run_all(&work.steps, &mut layers, session, &key, site)?;
         facts.root = root(session, site)?;
+        record(session, site, &result.with_file_name(PACKAGES))?;
         // Cloud-init lets in each new seed, but would keep the key of this one.
         facts.sealed = work.guest.login == GuestLogin::Given(Access::CloudInit)
             || facts
@@ -255,6 +267,39 @@ fn root(session: &mut Session<'_>, site: &Site) -> Result<Option<Root>, StageErr
         return Err(ran.failed("root"));
     }
     Ok(ran.tail.iter().find_map(|line| told_root(line)))
+}
+
+/// Writes down what system the guest is and which packages it has. One that does not say is a warning.
+///
+/// # Errors
+/// [`StageError::File`] and those of the connection.
+fn record(session: &mut Session<'_>, site: &Site, path: &Path) -> Result<(), StageError> {
+    site.emit.phase("recording the packages");
+    let lines = session.ask(guest::PACKAGES, scaled(site.accel, PACKAGES_LIMIT))?;
+    let inside = Inside::read(lines.iter().map(String::as_str));
+    if inside.manager.is_none() {
+        site.emit
+            .warn("the guest has no database of dpkg, rpm or apk: its packages are not recorded");
+    }
+    let text = serde_json::to_vec(&inside).map_err(|e| StageError::file("write", path, e.into()))?;
+    std::fs::write(path, text).map_err(|e| StageError::file("write", path, e))
+}
+
+/// What was recorded of a provisioned system; none in results of older versions.
+pub fn inside(provisioned: &Given) -> Option<Inside> {
+    let path = provisioned.path(PACKAGES).ok()?;
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// All files of a provisioned system.
+///
+/// # Errors
+/// [`StageError::Disk`]: the root file system is none that is read without a machine.
+pub fn files(provisioned: &Given, cancel: &Cancel) -> Result<Tree, StageError> {
+    let facts: Provisioned = provisioned.facts()?;
+    let layer = Layer::qcow2(&provisioned.path(DISK)?)?;
+    let start = facts.root.map_or(0, |root| root.start);
+    Ok(disk::tree(Layers::new(vec![layer]), start, cancel)?)
 }
 
 /// As in `root-partition 1048576 ext4`.

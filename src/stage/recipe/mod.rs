@@ -125,6 +125,7 @@ impl<'a> Planner<'a> {
             distro: distro.name.clone(),
             flavor: flavor.name.clone(),
             install,
+            provision,
             disk_bytes: image.size.0,
             firmware: distro.computers.iter().map(|computer| computer.start()).collect(),
             path: manifest.output.join(&image.file),

@@ -1,0 +1,111 @@
+//! What is inside: the packages that a guest had when it was provisioned, and what two builds differ in.
+
+use serde_json::Value;
+
+use pipeline::internals::machine::disk::Put;
+
+use crate::support::Bench;
+use crate::support::inside::{replace, write};
+use crate::support::small_guest::small_disk;
+
+const MANIFEST: &str = r#"
+[pipeline]
+name = "inside"
+[distros.small]
+family = "alpine"
+version = "3.20"
+disk = "64M"
+memory = "128M"
+cpus = 1
+source = { disk = { path = "small.raw", access = { key = "small-key" } } }
+[flavors.base]
+steps = [{ inline = "STEP", name = "step" }]
+[[images]]
+distro = "small"
+flavor = "base"
+sizes = ["128M", "256M"]
+"#;
+
+/// As apk writes it (wiki.alpinelinux.org, "Apk spec").
+const DATABASE: &str = "C:Q1aaaa=\nP:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\n\n\
+                        C:Q1bbbb=\nP:libssl3\nV:3.3.0-r2\nA:x86_64\nL:Apache-2.0\no:openssl\n\n";
+
+#[test]
+fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
+    let bench = Bench::new();
+    let disk = small_disk(&bench, "small");
+    let database = bench.write("installed", DATABASE);
+    let release = "ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME=\"Alpine Linux v3.20\"\n";
+    replace(&disk, "/etc/os-release", release, &bench);
+    write(
+        &disk,
+        &[
+            Put::Folder("/lib"),
+            Put::Folder("/lib/apk"),
+            Put::Folder("/lib/apk/db"),
+            Put::File("/lib/apk/db/installed", &database),
+        ],
+    );
+    let build = |step: &str| {
+        bench.write("inside.toml", MANIFEST.replace("STEP", step));
+        let ran = bench.run(&["run", "inside.toml", "--no-check", "--size", "128M"]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    };
+    bench.write("inside.toml", MANIFEST.replace("STEP", "true"));
+    let missing = bench.run(&["packages", "inside.toml", "--size", "128M"]);
+    assert_eq!(missing.code, 1, "{}", missing.all());
+    assert!(
+        missing.stderr.contains("`small-128M-base` is not in the store"),
+        "{}",
+        missing.all()
+    );
+
+    build("echo old > /etc/note; chmod 600 /etc/note; touch /etc/gone");
+    let listed = bench.run(&["packages", "inside.toml"]);
+    assert!(
+        listed.stdout.contains("libssl3  3.3.0-r2  x86_64        openssl")
+            && listed
+                .stdout
+                .contains("Alpine Linux v3.20: 2 packages in small-128M-base, small-256M-base"),
+        "{}",
+        listed.all()
+    );
+    let document = |format: &str| -> Value {
+        let printed = bench.run(&["packages", "inside.toml", "--format", format]);
+        assert_eq!(printed.code, 0, "{}", printed.all());
+        serde_json::from_str(&printed.stdout).unwrap()
+    };
+    let purl = "pkg:apk/alpine/libssl3@3.3.0-r2?arch=x86_64&distro=alpine-3.20.1";
+    let cyclonedx = document("cyclonedx");
+    assert_eq!(cyclonedx["components"][0]["purl"], purl);
+    assert_eq!(
+        cyclonedx["components"][0]["licenses"][0]["license"]["name"],
+        "Apache-2.0"
+    );
+    let spdx = document("spdx");
+    assert_eq!(spdx["packages"][1]["externalRefs"][0]["referenceLocator"], purl);
+    assert_eq!(spdx, document("spdx"), "equal builds give equal documents");
+    let alone = bench.run(&["diff", "inside.toml", "--size", "128M"]);
+    assert_eq!(alone.code, 1, "{}", alone.all());
+    assert!(
+        alone.stderr.contains("one build of `small-128M-base` only"),
+        "{}",
+        alone.all()
+    );
+
+    build("sed -i s/3.3.0-r2/3.3.0-r3/ /lib/apk/db/installed; echo new > /etc/note; ln -s note /etc/link");
+    let diff = bench.run(&["diff", "inside.toml", "--size", "128M", "--detailed-exitcode"]);
+    assert_eq!(diff.code, 4, "{}", diff.all());
+    for line in [
+        "\n1 packages differ\n  libssl3  3.3.0-r2 -> 3.3.0-r3\n",
+        "  changed  /lib/apk/db/installed  content\n",
+        "  changed  /etc/note  content; mode 0600 -> 0644\n",
+        "  added    /etc/link  0777 0:0, link\n",
+        "  removed  /etc/gone  0644 0:0, 0 B\n",
+    ] {
+        assert!(diff.stdout.contains(line), "no `{line}` in\n{}", diff.all());
+    }
+    let equal = bench.run(&["diff", "inside.toml", "--detailed-exitcode"]);
+    assert_eq!(equal.code, 0, "two sizes have one system: {}", equal.all());
+    assert!(equal.stdout.ends_with("they are equal\n"), "{}", equal.all());
+}
