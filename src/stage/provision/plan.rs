@@ -44,7 +44,7 @@ const STEPS: Named = Named {
 };
 
 /// Revision of what it makes; see [`Draft::revision`].
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 /// Revision of layers: see [`checkpoints`].
 const LAYER_REVISION: u32 = 1;
 
