@@ -37,7 +37,7 @@ NOT_OURS = --exclude-dir=corpus --exclude-dir=artifacts --exclude-dir=target --e
 	--exclude=*.snap --exclude=*.txt --exclude=Cargo.lock
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install deb static test quick test-install chaos bench fuzz check docs setup toolchain clean
+.PHONY: help demo install deb static test quick test-install test-machines chaos bench fuzz check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
@@ -48,6 +48,8 @@ help:
 	@echo 'make quick   the same without the stories that need a full guest'
 	@echo 'make test-install [BARE=bare]   a whole Debian installation, an hour without KVM (not in CI; with BARE next to the'
 	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
+	@echo 'make test-machines   one Debian for amd64 and for arm64, from nothing to two checked sizes, with their times (not in CI; see'
+	@echo '             tests/machines/run.sh)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts, words'
 	@echo 'make bench   measure: ratios to gzip and pigz (from nothing, and with an earlier package), planning, a run with nothing to do'
@@ -105,6 +107,11 @@ test-install: toolchain
 	$(CARGO) build --release --locked
 	@$(call set_up,$(RELEASE),--tests)
 	tests/install/run.sh $(RELEASE) target/test-install $(BARE)
+
+test-machines: toolchain
+	$(CARGO) build --release --locked
+	@$(call set_up,$(RELEASE),--tests)
+	tests/machines/run.sh $(CURDIR)/$(RELEASE) target/test-machines
 
 # KILLS, SEED and PIPELINE (a manifest, or `mini`) may be given; see tests/chaos/main.rs.
 chaos: setup

@@ -10,6 +10,7 @@ use serde::de::IntoDeserializer as _;
 use toml_edit::{Document, Item, Key};
 
 use crate::installer::{Installer, Program};
+use crate::platform::Arch;
 
 const BUILT_IN: [&str; 2] = [
     include_str!("../templates/families.toml"),
@@ -46,6 +47,9 @@ pub struct Base {
     pub packages: Vec<String>,
     /// The small kernel for virtual machines.
     pub kernel: String,
+    /// The same for other architectures than amd64.
+    #[serde(default)]
+    pub kernels: BTreeMap<String, String>,
     /// Features of the ext4 root.
     pub ext4: Vec<String>,
     /// Packages of the boot loader that starts a disk by both firmwares; without it no such disk can be made.
@@ -184,13 +188,18 @@ impl Tables {
 }
 
 impl Base {
-    /// The same for one suite.
-    pub fn of(&self, suite: &str) -> Self {
+    /// The same for one suite and architecture; its kernel is empty where none is known.
+    pub fn of(&self, suite: &str, arch: Arch) -> Self {
         let own = self.suites.get(suite).cloned().unwrap_or_default();
+        let kernel = match arch {
+            Arch::Amd64 => own.kernel.unwrap_or_else(|| self.kernel.clone()),
+            Arch::Arm64 => self.kernels.get(arch.name()).cloned().unwrap_or_default(),
+        };
         Self {
             answers: self.answers.clone(),
             packages: [self.packages.as_slice(), &own.packages].concat(),
-            kernel: own.kernel.unwrap_or_else(|| self.kernel.clone()),
+            kernel,
+            kernels: BTreeMap::new(),
             ext4: own.ext4.unwrap_or_else(|| self.ext4.clone()),
             both_boot_loaders: self.both_boot_loaders.clone(),
             suites: BTreeMap::new(),
@@ -380,7 +389,7 @@ mod tests {
             ("ubuntu", "noble", Some("systemd-resolved")),
         ] {
             let family = Tables::built_in().family(family).unwrap();
-            let base = family.bootstrap.as_ref().unwrap().of(suite);
+            let base = family.bootstrap.as_ref().unwrap().of(suite, Arch::Amd64);
             assert!(base.packages.iter().any(|p| p == "openssh-server"), "{suite}");
             assert_eq!(
                 base.packages.last().filter(|_| of_suite.is_some()),

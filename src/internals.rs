@@ -103,8 +103,8 @@ pub mod machine {
 
     pub mod disk {
         pub use crate::machine::disk::{
-            DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Partition, Put, Skeleton, TableKind,
-            check_image, convert, create_overlay, create_raw, descriptor_blocks, grow_ext,
+            DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Partition, Put, Skeleton, StartsBy,
+            TableKind, check_image, convert, create_overlay, create_raw, descriptor_blocks, grow_ext,
             grow_last_partition, look, look_as, make_esp, make_ext4, must_fill, probe, punch_free_blocks,
             put, read_table, resize, root, verify_ext, write_root_table,
         };

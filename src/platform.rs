@@ -23,6 +23,43 @@ pub enum Platform {
     /// An x86-64 PC with UEFI firmware.
     #[serde(rename = "amd64-uefi")]
     Amd64Uefi,
+    /// A 64-bit ARM computer, which has UEFI firmware.
+    #[serde(rename = "arm64-uefi")]
+    Arm64Uefi,
+}
+
+/// An architecture of processors, as a manifest names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arch {
+    #[default]
+    Amd64,
+    Arm64,
+}
+
+impl Arch {
+    /// As in a manifest, and as Debian names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The platform that starts by BIOS; none where there is no BIOS.
+    pub fn bios(self) -> Option<Platform> {
+        match self {
+            Self::Amd64 => Some(Platform::Amd64Bios),
+            Self::Arm64 => None,
+        }
+    }
+
+    /// The platform that starts by UEFI.
+    pub fn uefi(self) -> Platform {
+        match self {
+            Self::Amd64 => Platform::Amd64Uefi,
+            Self::Arm64 => Platform::Arm64Uefi,
+        }
+    }
 }
 
 /// A computer to start a disk in: of which kind, and what else of it the disk's system sees. Serialised, what is as in
@@ -106,9 +143,14 @@ pub struct Hardware {
     pub serial: &'static str,
     /// Kernel arguments for a screen and a serial console. The last one is `/dev/console`.
     pub consoles: &'static str,
+    /// Whether GRUB drives the serial port itself. Otherwise the firmware does, whose console it takes.
+    pub grub_serial: bool,
     /// Partition table of a disk that is made here. Disks of installers and others' images have their own.
     #[serde(skip)]
     pub partition_table: TableKind,
+    /// Whether a GPT made here has GRUB's partition for BIOS, whatever is to start the disk.
+    #[serde(skip)]
+    pub bios_partition: bool,
     /// How an emulator plays this computer.
     #[serde(skip)]
     pub emulator: Emulator,
@@ -120,11 +162,16 @@ pub struct Hardware {
 /// The words of qemu's command line that depend on the platform.
 #[derive(Debug)]
 pub struct Emulator {
+    /// Architecture, as QEMU, Rust and the descriptors of firmware name it.
+    pub processor: &'static str,
+    /// Its number in the headers of programs (`e_machine` of ELF).
+    pub elf_machine: u8,
     /// The program's name, looked up in PATH.
     pub program: &'static str,
     /// Value of `-machine`.
     pub machine: &'static str,
-    /// Option of the machine that makes the firmware, and a boot loader that asks it, print on the serial port as well.
+    /// Option of the machine that makes the firmware, and a boot loader that asks it, print on the serial port as well;
+    /// empty where they do so anyway.
     pub serial_firmware: &'static str,
     /// Value of `-cpu` where guest code is translated in software.
     pub emulated_cpu: &'static str,
@@ -151,11 +198,11 @@ pub struct Emulator {
 /// UEFI firmware, as the descriptors of QEMU's packages know it.
 #[derive(Debug)]
 pub struct Uefi {
-    /// Architecture.
-    pub arch: &'static str,
     /// How the names of the machine's versions begin, of which `Emulator::machine` is the newest.
     pub machine: &'static str,
-    /// Option of the machine that Secure Boot needs.
+    /// Packages that bring it, by distribution.
+    pub packages: &'static str,
+    /// Option of the machine that Secure Boot needs; empty where it needs none.
     pub secure_machine: &'static str,
     /// Further arguments for Secure Boot: nothing but the firmware may write the variable store.
     pub secure: &'static [&'static str],
@@ -177,13 +224,26 @@ pub struct BootLoader {
 }
 
 impl Platform {
-    pub const ALL: [Self; 2] = [Self::Amd64Bios, Self::Amd64Uefi];
+    pub const ALL: [Self; 3] = [Self::Amd64Bios, Self::Amd64Uefi, Self::Arm64Uefi];
 
     pub fn hardware(self) -> &'static Hardware {
         match self {
             Self::Amd64Bios => &AMD64_BIOS,
             Self::Amd64Uefi => &AMD64_UEFI,
+            Self::Arm64Uefi => &ARM64_UEFI,
         }
+    }
+
+    pub fn arch(self) -> Arch {
+        match self {
+            Self::Amd64Bios | Self::Amd64Uefi => Arch::Amd64,
+            Self::Arm64Uefi => Arch::Arm64,
+        }
+    }
+
+    /// Whether this host's processor is of another architecture, so that all of its programs are emulated.
+    pub fn is_foreign(self) -> bool {
+        self.hardware().emulator.processor != std::env::consts::ARCH
     }
 }
 
@@ -193,9 +253,13 @@ const AMD64_BIOS: Hardware = Hardware {
     disk: "vda",
     serial: "ttyS0",
     consoles: "console=tty0 console=ttyS0,115200",
+    grub_serial: true,
     // A DOS table could not take an image of more than 2 TiB, and which sizes are made of a disk is no input of it.
     partition_table: TableKind::Gpt,
+    bios_partition: true,
     emulator: Emulator {
+        processor: "x86_64",
+        elf_machine: 0x3e,
         program: "qemu-system-x86_64",
         machine: "pc",
         // Without it "No bootable device" would be seen on the screen alone.
@@ -230,8 +294,8 @@ const AMD64_UEFI: Hardware = Hardware {
         machine: "q35",
         firmware_lines: &["BdsDxe:", ">>Start", "UEFI"],
         uefi: Some(Uefi {
-            arch: "x86_64",
             machine: "pc-q35-",
+            packages: "ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Arch)",
             secure_machine: "smm=on",
             secure: &["-global", "driver=cfi.pflash01,property=secure,value=on"],
         }),
@@ -245,6 +309,57 @@ const AMD64_UEFI: Hardware = Hardware {
         grub_target: "x86_64-efi",
         grub_disk: "",
         efi_suffix: "x64",
+    },
+    ..AMD64_BIOS
+};
+
+const ARM64_UEFI: Hardware = Hardware {
+    arch: "arm64",
+    library_triplet: "aarch64-linux-gnu",
+    serial: "ttyAMA0",
+    consoles: "console=tty0 console=ttyAMA0,115200",
+    grub_serial: false,
+    bios_partition: false,
+    emulator: Emulator {
+        processor: "aarch64",
+        elf_machine: 0xb7,
+        program: "qemu-system-aarch64",
+        // The newest interrupt controller that the accelerator has.
+        machine: "virt,gic-version=max",
+        serial_firmware: "",
+        // Signed pointers by QEMU's own hash, not by the architecture's cipher: that one takes half of the time of a boot.
+        emulated_cpu: "max,pauth-impdef=on",
+        // The board has neither: without them there is nothing to see or to type to by VNC.
+        screen: &[
+            "-device",
+            "virtio-gpu-pci,addr=0x10",
+            "-device",
+            "qemu-xhci,addr=0x11",
+            "-device",
+            "usb-kbd",
+            "-display",
+            "none",
+        ],
+        panic_device: "pvpanic-pci",
+        first_network_slot: "0x1",
+        second_network_slot: "0x2",
+        cdrom: "usb-storage",
+        tpm_device: "tpm-tis-device",
+        uefi: Some(Uefi {
+            machine: "virt-",
+            packages: "qemu-efi-aarch64 (Debian, Ubuntu), edk2-aarch64 (Fedora, Arch)",
+            secure_machine: "",
+            secure: &[],
+        }),
+        ..AMD64_UEFI.emulator
+    },
+    boot_loader: BootLoader {
+        packages: &["grub-efi-arm64", "grub-efi-arm64-signed", "shim-signed"],
+        debconf: "grub-efi-arm64 grub2/force_efi_extra_removable boolean true\n\
+                  grub-efi-arm64 grub2/update_nvram boolean false",
+        grub_target: "arm64-efi",
+        grub_disk: "",
+        efi_suffix: "aa64",
     },
     ..AMD64_BIOS
 };

@@ -15,11 +15,11 @@ use clap_complete::ArgValueCandidates;
 use jiff::Zoned;
 
 use super::complete;
+use super::computer::ComputerArgs;
 use super::exit::Exit;
 use super::report_error::{fail, out, talk};
 use super::target::{DefineArgs, StoreArgs};
 use crate::machine::spec::{Board, Forward};
-use crate::platform::{Computer, Platform};
 use crate::report::style::Style;
 use crate::size::{ByteSize, parse_duration};
 use start::{BootSetup, Started};
@@ -68,15 +68,8 @@ pub struct Args {
     /// What the machine is like
     #[arg(long, value_enum, default_value_t = Profile::Default)]
     machine: Profile,
-    /// What starts the disk [default: for an image of a manifest what its distro is built with, else bios]
-    #[arg(long, value_enum)]
-    firmware: Option<FirmwareKind>,
-    /// Start by UEFI that takes only what is signed
-    #[arg(long)]
-    secure_boot: bool,
-    /// Give the machine a TPM 2.0
-    #[arg(long)]
-    tpm: bool,
+    #[command(flatten)]
+    computer: ComputerArgs,
     /// Let the guest's boot-time agent find this script at http://10.0.2.100/vm-bootstrap
     #[arg(long, value_name = "FILE")]
     bootstrap: Option<PathBuf>,
@@ -110,36 +103,7 @@ enum Profile {
     KvmOrchestrator,
 }
 
-/// What starts a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum FirmwareKind {
-    Bios,
-    Uefi,
-}
-
 impl Args {
-    /// The computer to boot in; `usual` is the image's own.
-    fn computer(&self, usual: Computer) -> Result<Computer, Exit> {
-        let platform = match (self.firmware, self.secure_boot) {
-            (Some(FirmwareKind::Bios), true) => {
-                return Err(refuse(
-                    "BIOS has no Secure Boot",
-                    "leave --firmware bios or --secure-boot out",
-                ));
-            }
-            (Some(FirmwareKind::Uefi), _) | (_, true) => Platform::Amd64Uefi,
-            (Some(FirmwareKind::Bios), false) => Platform::Amd64Bios,
-            (None, false) => usual.platform,
-        };
-        let asked = self.firmware.is_some() || self.secure_boot;
-        let usual_secure = !asked && usual.secure_boot;
-        Ok(Computer {
-            platform,
-            secure_boot: self.secure_boot || usual_secure,
-            tpm: self.tpm || usual.tpm,
-        })
-    }
-
     /// Who logs in.
     fn user(&self) -> &str {
         self.ssh.as_deref().unwrap_or("root")
@@ -181,7 +145,7 @@ const NEW_BEGINNINGS: u32 = 2;
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let mode = mode(args)?;
     let target = target::find(args)?;
-    let computer = args.computer(target.computer)?;
+    let computer = args.computer.computer(target.computer)?;
     if args.detach && args.supervise.is_none() {
         return detach::leave(args);
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::computer::{ComputerArgs, must_be_there};
 use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::run::{ready_for, run_id, write_junit};
@@ -14,15 +15,15 @@ use crate::checks::CheckSet;
 use crate::digest::Algorithm;
 use crate::event::{CheckOutcome, CheckResult, Outcome};
 use crate::host::cancel::Cancel;
+use crate::host::facts;
 use crate::host::fs::{hash_file, private_dir};
-use crate::host::{facts, tools};
 use crate::machine::{disk, private};
 use crate::manifest::model::Compression;
 use crate::manifest::secret::Secrets;
 use crate::platform::Computer;
 use crate::size::ByteSize;
 use crate::stage::aftermath::OnError;
-use crate::stage::check::{Artifact, CheckWork, WayIn, check};
+use crate::stage::check::{Artifact, CheckWork, WayIn, check, of_computer};
 use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;
 use crate::stage::package::{detect, unpack};
@@ -34,7 +35,8 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     pipeline check disk.qcow2.gz\n  \
-    pipeline check disk.raw --size 20G --junit check.xml\n\n\
+    pipeline check disk.raw --size 20G --junit check.xml\n  \
+    pipeline check disk.qcow2.gz --secure-boot --tpm\n\n\
     Boots throw-away copies of the image twice and asserts what the sets of checks say (docs/manifest.md): a login prompt,\n\
     network, sshd, a root file system that fills the disk, no failed units, an identity of its own, no traces of a build.\n\
     The image itself is not changed. Exits with 1 if a check failed.")]
@@ -50,6 +52,8 @@ pub struct Args {
     /// Memory of the machine
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     memory: ByteSize,
+    #[command(flatten)]
+    computer: ComputerArgs,
     /// Write the results to this file, as JUnit's XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -78,18 +82,9 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     if let Some(path) = &args.junit {
         ready_for("--junit", path)?;
     }
-    let work = work(args);
-    let missing = work
-        .programs()
-        .into_iter()
-        .find(|program| tools::find(program).is_none());
-    if let Some(program) = missing {
-        let help = "`pipeline doctor` prints the command that installs it; nothing was started";
-        return Err(fail(
-            Exit::Host,
-            miette::miette!(help = help, "this host lacks {program}"),
-        ));
-    }
+    let computer = args.computer.computer(Computer::default())?;
+    let work = work(args, computer);
+    must_be_there(&work.programs(), computer)?;
     let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
     private::place().map_err(|error| host(&error))?;
     let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
@@ -98,7 +93,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     private_dir(&logs).map_err(|error| host(&error))?;
     let scratch = store.scratch(&id).map_err(|error| host(&error))?;
     let folder = scratch.folder("check").map_err(|error| host(&error))?;
-    let accel = facts::accelerator();
+    let processor = computer.platform.hardware().emulator.processor;
+    let accel = facts::accelerator_for(processor);
     if let Some(warning) = accel.warning() {
         note(&format!("warning: {warning}"));
     }
@@ -153,7 +149,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 }
 
 /// What is to be done, but for what only the image tells.
-fn work(args: &Args) -> CheckWork {
+fn work(args: &Args, computer: Computer) -> CheckWork {
     let way_in = if args.set.contains(&CheckSet::VmBootstrap) {
         WayIn::Agent
     } else {
@@ -162,14 +158,19 @@ fn work(args: &Args) -> CheckWork {
     let mut sets = args.set.clone();
     sets.sort_unstable();
     sets.dedup();
+    let own = computer.unusual().map(of_computer);
     CheckWork {
-        checks: sets.into_iter().flat_map(CheckSet::checks).collect(),
+        checks: sets
+            .into_iter()
+            .flat_map(CheckSet::checks)
+            .chain(own.into_iter().flatten())
+            .collect(),
         size: 0,
         format: crate::manifest::model::DiskFormat::Raw,
         way_in,
         further: Vec::new(),
         machine: MachineWish {
-            computer: Computer::default(),
+            computer,
             memory: args.memory,
             cpus: 1,
         },

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod check;
 pub mod check_urls;
 mod complete;
+mod computer;
 pub mod diff;
 pub mod doctor;
 mod exit;

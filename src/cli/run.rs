@@ -1,5 +1,6 @@
 //! `pipeline run`: builds what is not built yet.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -357,10 +358,13 @@ fn carry(
 ) -> Result<Tally, RunError> {
     let budget = budget(manifest, args.jobs.map(|jobs| jobs as usize), store.root());
     let accel = facts::accelerator();
-    if let Some(warning) = accel.warning()
-        && prepared.todo().any(|(_, node)| node.cost.machines > 0)
-    {
-        emit.warn(warning);
+    let machines = prepared.todo().filter(|(_, node)| node.cost.machines > 0);
+    let platforms = machines.filter_map(|(_, node)| node.work.platform());
+    let processors = platforms.map(|platform| platform.hardware().emulator.processor);
+    for processor in processors.collect::<BTreeSet<_>>() {
+        if let Some(warning) = facts::accelerator_for(processor).warning() {
+            emit.warn(warning);
+        }
     }
     let order = Arc::new(Order {
         files: manifest.images.iter().map(|image| image.file.clone()).collect(),

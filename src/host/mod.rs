@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod facts;
+pub mod foreign;
 pub mod fs;
 pub mod http;
 pub mod listener;

@@ -13,9 +13,10 @@ use crate::host::tools::{ARCHIVE_KEYS, Tool};
 /// Where a backports suite is put when the host has none.
 const BACKPORTS_LIST: &str = "/etc/apt/sources.list.d/pipeline-backports.list";
 /// QEMU's packages on Debian: all of one version, or apt refuses.
-const QEMU_PACKAGES: [&str; 5] = [
+const QEMU_PACKAGES: [&str; 6] = [
     "qemu-utils",
     "qemu-system-x86",
+    "qemu-system-arm",
     "qemu-system-common",
     "qemu-system-data",
     "qemu-block-extra",

@@ -55,6 +55,24 @@ impl Tool {
     pub fn arch(&self) -> &str {
         self.arch.as_ref().unwrap_or(&self.debian)
     }
+
+    /// Its packages by distribution.
+    pub fn packages(&self) -> String {
+        let arch = match self.arch() {
+            "" => format!("{} (AUR)", self.name),
+            arch => format!("{arch} (Arch)"),
+        };
+        format!(
+            "{} (Debian, Ubuntu), {} (Fedora), {arch}",
+            self.debian,
+            self.fedora()
+        )
+    }
+}
+
+/// The packages that bring a program, by distribution; none for a program that is not in the table.
+pub fn packages(name: &str) -> Option<String> {
+    TOOLS.iter().find(|tool| tool.name == name).map(Tool::packages)
 }
 
 /// Where Debian's archive keys are: `mmdebstrap` trusts nothing without them.

@@ -70,11 +70,17 @@ pub struct Installer {
     /// Whether they are YAML.
     #[serde(default)]
     pub yaml: bool,
+    /// Whether they also partition for UEFI.
+    #[serde(default)]
+    pub uefi: bool,
     /// The usual way of the answers.
     pub delivery: Delivery,
     /// Where packages come from; empty: from the medium; [`HOST_MIRROR`]: see there.
     #[serde(default)]
     pub mirror: String,
+    /// The same for architectures that have one of their own.
+    #[serde(default)]
+    pub mirrors: BTreeMap<String, String>,
     /// Size of the disk it is installed on.
     #[serde(deserialize_with = "size::from_text")]
     pub disk: ByteSize,

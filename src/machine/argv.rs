@@ -51,15 +51,14 @@ pub fn argv(spec: &MachineSpec, parts: &Parts, sockets: &Sockets, sandbox: Sandb
         Value::new("guest=").escaped(format!("pipeline-{}", spec.name)),
     );
     args.words(&["-nodefaults", "-no-user-config"]);
-    let mut machine = match spec.board {
-        Board::Workbench => format!("{},{}", emulator.machine, emulator.serial_firmware),
-        Board::Orchestrator => emulator.machine.to_owned(),
-    };
     let secure = emulator.uefi.as_ref().filter(|_| spec.computer.secure_boot);
-    if let Some(uefi) = secure {
-        machine += &format!(",{}", uefi.secure_machine);
-    }
-    args.words(&["-machine", &machine]);
+    let options = [
+        (spec.board == Board::Workbench).then_some(emulator.serial_firmware),
+        secure.map(|uefi| uefi.secure_machine),
+    ];
+    let options = options.into_iter().flatten().filter(|option| !option.is_empty());
+    let machine: Vec<_> = std::iter::once(emulator.machine).chain(options).collect();
+    args.words(&["-machine", &machine.join(",")]);
     args.words(secure.map_or(&[][..], |uefi| uefi.secure));
     let (accelerator, cpu) = match spec.accel {
         Accel::Kvm => ("kvm", "host"),
@@ -256,7 +255,7 @@ impl Value {
 mod tests {
     use super::super::spec::DiskFormat;
     use super::*;
-    use crate::platform::Platform;
+    use crate::platform::{Computer, Platform};
     use crate::size::ByteSize;
 
     fn lines(spec: &MachineSpec) -> String {
@@ -350,6 +349,28 @@ mod tests {
         -mon chardev=qmp,mode=control
         -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
         ");
+    }
+
+    #[test]
+    fn a_64_bit_arm_machine_with_secure_boot() {
+        let disk = Disk::new("/build/disk.raw", DiskFormat::Raw);
+        let computer = Computer {
+            platform: Platform::Arm64Uefi,
+            secure_boot: true,
+            tpm: false,
+        };
+        let spec = MachineSpec::with_disk("arm", computer, Accel::Tcg, ByteSize(MIB), disk);
+        let text = lines(&spec);
+        for words in [
+            "-machine virt,gic-version=max\n-accel tcg,thread=multi\n-cpu max,pauth-impdef=on\n",
+            "-device virtio-net-pci,netdev=net0,addr=0x1,romfile=\n",
+            "-device pvpanic-pci\n",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+        let mut spec = spec;
+        spec.computer.platform = Platform::Amd64Uefi;
+        assert!(lines(&spec).contains("-machine q35,graphics=off,smm=on\n"));
     }
 
     #[test]

@@ -155,7 +155,9 @@ pub enum MachineError {
     #[error("qemu did not start: it {status}{stderr}")]
     StartFailed { status: String, stderr: Tail },
     /// The machine's TPM is gone, or never was there.
-    #[error("the machine's TPM failed: swtpm {status}{said}")]
+    #[error(
+        "the machine's TPM failed: swtpm {status}; run again, and reinstall swtpm if that happens again{said}"
+    )]
     Tpm {
         status: String,
         /// What it said.

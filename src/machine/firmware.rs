@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::disk;
 use super::spec::DiskFormat;
-use crate::platform::{Computer, Uefi};
+use crate::platform::{Computer, Emulator};
 use crate::size::ByteSize;
 
 /// Where descriptors are; one in a later folder stands for one of the same name in an earlier folder.
@@ -36,20 +36,22 @@ pub struct Firmware {
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
     #[error(
-        "no UEFI firmware for {arch} is described in {}; install it: ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Arch)",
+        "no UEFI firmware for {processor} is described in {}; install it: {packages}",
         show(.folders)
     )]
     Missing {
-        arch: &'static str,
+        processor: &'static str,
+        packages: &'static str,
         folders: Vec<PathBuf>,
     },
     #[error(
-        "no UEFI firmware with Secure Boot and enrolled keys for {arch} is described in {}, only {}; \
-         install one that has it: ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Arch)",
+        "no UEFI firmware with Secure Boot and enrolled keys for {processor} is described in {}, only {}; \
+         install one that has it: {packages}",
         show(.folders), show(.others)
     )]
     NotSecure {
-        arch: &'static str,
+        processor: &'static str,
+        packages: &'static str,
         folders: Vec<PathBuf>,
         /// Descriptors of firmware without.
         others: Vec<PathBuf>,
@@ -103,19 +105,27 @@ struct Target {
 /// # Errors
 /// [`FirmwareError`].
 pub fn find(computer: Computer) -> Result<Option<Firmware>, FirmwareError> {
-    let Some(uefi) = &computer.platform.hardware().emulator.uefi else {
-        return Ok(None);
-    };
     let config = std::env::var_os("XDG_CONFIG_HOME").filter(|path| Path::new(path).is_absolute());
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".config"));
     let own = config.map(PathBuf::from).or_else(home);
     let own = own.map(|config| config.join(OWN_FOLDER));
     let folders: Vec<_> = FOLDERS.map(PathBuf::from).into_iter().chain(own).collect();
-    find_in(&folders, uefi, computer.secure_boot).map(Some)
+    find_in(
+        &folders,
+        &computer.platform.hardware().emulator,
+        computer.secure_boot,
+    )
 }
 
-fn find_in(folders: &[PathBuf], uefi: &Uefi, secure_boot: bool) -> Result<Firmware, FirmwareError> {
-    let mut others = Vec::new();
+fn find_in(
+    folders: &[PathBuf],
+    emulator: &Emulator,
+    secure_boot: bool,
+) -> Result<Option<Firmware>, FirmwareError> {
+    let Some(uefi) = &emulator.uefi else {
+        return Ok(None);
+    };
+    let (mut others, mut unusable) = (Vec::new(), None);
     for path in descriptors(folders) {
         let unfit = |why: String| FirmwareError::Unfit {
             descriptor: path.clone(),
@@ -126,23 +136,36 @@ fn find_in(folders: &[PathBuf], uefi: &Uefi, secure_boot: bool) -> Result<Firmwa
         let Ok(found) = serde_json::from_str::<Descriptor>(&text) else {
             continue;
         };
-        if !found.is_for(uefi) {
+        if !found.is_for(emulator.processor, uefi.machine) {
             continue;
         }
         if found.has(secure_boot) {
-            return found.into_firmware().map_err(unfit);
+            match found.into_firmware() {
+                Ok(firmware) => return Ok(Some(firmware)),
+                // Debian 12 describes a build for aarch64 that it does not have, in front of one that it has.
+                Err(why) => drop(unusable.get_or_insert(unfit(why))),
+            }
+            continue;
         }
         others.push(path);
     }
-    let (arch, folders) = (uefi.arch, folders.to_vec());
+    if let Some(error) = unusable {
+        return Err(error);
+    }
+    let (processor, packages, folders) = (emulator.processor, uefi.packages, folders.to_vec());
     Err(if secure_boot && !others.is_empty() {
         FirmwareError::NotSecure {
-            arch,
+            processor,
+            packages,
             folders,
             others,
         }
     } else {
-        FirmwareError::Missing { arch, folders }
+        FirmwareError::Missing {
+            processor,
+            packages,
+            folders,
+        }
     })
 }
 
@@ -159,11 +182,11 @@ fn descriptors(folders: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 impl Descriptor {
-    fn is_for(&self, uefi: &Uefi) -> bool {
+    fn is_for(&self, processor: &str, machine: &str) -> bool {
         let is_split = self.mapping.mode.as_deref().is_none_or(|mode| mode == "split");
         let fits = |target: &Target| {
             let mut machines = target.machines.iter();
-            target.architecture == uefi.arch && machines.any(|name| name.starts_with(uefi.machine))
+            target.architecture == processor && machines.any(|name| name.starts_with(machine))
         };
         self.interface_types.iter().any(|kind| kind == "uefi")
             && self.mapping.device == "flash"

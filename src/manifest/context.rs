@@ -238,10 +238,10 @@ pub fn distro_context(distro: &Distro) -> Context {
     context.insert("distro".to_owned(), distro.name.as_str().into());
     context.insert("family".to_owned(), distro.family.name.as_str().into());
     context.insert("version".to_owned(), distro.version.as_str().into());
-    context.insert(
-        "platform".to_owned(),
-        json!(distro.computer().platform.hardware()),
-    );
+    let hardware = distro.computer().platform.hardware();
+    let mut platform = json!(hardware);
+    platform["uefi"] = hardware.emulator.uefi.is_some().into();
+    context.insert("platform".to_owned(), platform);
     context
 }
 

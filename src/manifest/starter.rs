@@ -68,6 +68,7 @@ family  = "{family}"
 version = "{version}"
 source  = {{ bootstrap = {{ suite = "{suite}"{mirror}, packages = ["sudo"] }} }}
 disk    = "2G"                 # it is installed at this size; images only grow
+firmware = "bios+uefi"         # one disk that both start; its checks boot it by each
 
 {tail}[[images]]
 distro = "{distro}"

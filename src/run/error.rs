@@ -180,7 +180,9 @@ pub enum RunError {
     Sockets(NoPlace),
     /// Tools are missing.
     #[error("this host lacks {what}")]
-    #[diagnostic(help("`pipeline doctor` prints the command that installs it; nothing was started"))]
+    #[diagnostic(help(
+        "`pipeline doctor` prints the command that installs it, or names its package; nothing was started"
+    ))]
     Missing {
         /// Programs, in words.
         what: String,

@@ -83,6 +83,14 @@ pub struct Done {
     pub message: Option<String>,
 }
 
+/// How a node's machines run: the processor executes programs of its own architecture alone.
+fn accel(of_host: Accel, node: &Node) -> Accel {
+    match node.work.platform() {
+        Some(platform) if platform.is_foreign() => Accel::Tcg,
+        _ => of_host,
+    }
+}
+
 /// Runs a node of a plan.
 ///
 /// # Errors
@@ -107,7 +115,7 @@ pub fn execute(
         cancel: shared.cancel.clone(),
         released: Cancel::default(),
         secrets: Secrets::default(),
-        accel: shared.accel,
+        accel: accel(shared.accel, node),
         cpus: shared.cpus,
         program: shared.program.to_owned(),
         key: node.key.clone(),

@@ -50,7 +50,7 @@ pub struct Kept {
     seed: Option<String>,
     kernel: Option<KeptKernel>,
     #[serde(flatten)]
-    computer: Computer,
+    pub computer: Computer,
     memory: ByteSize,
     cpus: u32,
 }

@@ -20,6 +20,7 @@ use crate::guest;
 use crate::machine::disk::{self, FileSystem, Image, Layer, Layers, Partition};
 use crate::machine::spec::{Boot, DiskFormat};
 use crate::plan::node::Role;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
@@ -62,6 +63,10 @@ impl Task for SizeWork {
 
     fn largest_file(&self) -> u64 {
         self.size
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        Some(self.machine.computer.platform)
     }
 
     fn is_isolated(&self) -> bool {

@@ -21,6 +21,7 @@ use crate::host::cancel::Cancel;
 use crate::host::fs::FsError;
 use crate::manifest::model::Secret;
 use crate::plan::node::Role;
+use crate::platform::Platform;
 
 /// The work of one node.
 pub trait Task: fmt::Debug {
@@ -53,6 +54,11 @@ pub trait Task: fmt::Debug {
     /// Secrets that it needs while it runs.
     fn secrets(&self) -> Vec<&Secret> {
         Vec::new()
+    }
+
+    /// What kind of computer its machines are, if it starts any.
+    fn platform(&self) -> Option<Platform> {
+        None
     }
 
     /// Whether it runs in a process of its own, so that a crash costs its node alone: what starts machines or long programs,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pipeline::internals::event::Emitter;
 use pipeline::internals::host::cancel::Cancel;
-use pipeline::internals::machine::disk::{self, Ext4, TableKind};
+use pipeline::internals::machine::disk::{self, Ext4, StartsBy, TableKind};
 use pipeline::internals::size::{ByteSize, MIB};
 use pipeline::internals::stage::provision::{Provisioned, Root, flatten};
 use pipeline::internals::store::{Claim, Store};
@@ -117,7 +117,7 @@ fn provision(house: &House) {
     std::fs::write(root.join("content"), content()).unwrap();
     let raw = house.folder.join("seed.raw");
     disk::create_raw(&raw, ByteSize(32 * MIB)).unwrap();
-    let table = disk::write_root_table(&raw, TableKind::Dos, false, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, TableKind::Dos, StartsBy::BIOS, &cancel).unwrap();
     let partition = table.last().unwrap();
     let files = Ext4 {
         root: Some(root.clone()),

@@ -39,6 +39,11 @@ const WRITTEN: [(&str, &str, &str, &str); 9] = [
 
 /// Renders one distro's answers; `vars` go to all.
 fn render(bench: &Bench, vars: &str, distro: &str) -> String {
+    render_for(bench, "", vars, distro)
+}
+
+/// The same for the machines that these keys of a distro describe.
+fn render_for(bench: &Bench, machine: &str, vars: &str, distro: &str) -> String {
     let mut manifest = format!("[vars]\n{vars}\n");
     let written = WRITTEN.map(|(name, family, version, _)| (name, family, version));
     for (name, family, version) in ROWS.into_iter().chain(written) {
@@ -47,8 +52,9 @@ fn render(bench: &Bench, vars: &str, distro: &str) -> String {
             "debian" => ", mirror = \"http://mirror.example/debian\"",
             _ => "",
         };
+        let machine = if name == distro { machine } else { "" };
         manifest += &format!(
-            "[distros.\"{name}\"]\nfamily = \"{family}\"\nversion = \"{version}\"\n\
+            "[distros.\"{name}\"]\nfamily = \"{family}\"\nversion = \"{version}\"\n{machine}\n\
              source = {{ iso = {{ path = \"x.iso\"{mirror} }} }}\n"
         );
     }
@@ -76,6 +82,9 @@ const IMPORTED: &str = "username = \"ann\"\nsudo = false\ngroups = [\"wheel\", \
                         user_options = \"--shell=/bin/zsh --uid=1500\"\nfirewall = \"--enabled --service=ssh,http\"\n\
                         password_logins = true\nauthorized_keys = [\"ssh-ed25519 AAAA ann@desk\"]\n";
 
+/// Machines that start by UEFI.
+const BY_UEFI: [&str; 2] = ["firmware = \"uefi\"\nsecure_boot = true", "arch = \"arm64\""];
+
 #[test]
 fn kickstarts_are_good_for_their_versions() {
     let bench = Bench::new();
@@ -88,8 +97,24 @@ fn kickstarts_are_good_for_their_versions() {
         ("fedora42", "F42"),
         ("fedora45", "F45"),
     ] {
-        for vars in ["", FULL, IMPORTED] {
-            let file = bench.write("ks.cfg", render(&bench, vars, distro));
+        let plain = ["", FULL, IMPORTED].map(|vars| render(&bench, vars, distro));
+        let by_uefi = BY_UEFI.map(|machine| render_for(&bench, machine, FULL, distro));
+        for text in &by_uefi {
+            // Root is the last partition.
+            let of = |line: &str| text.find(&format!("\npart {line} --fstype=")).unwrap();
+            assert!(of("/boot/efi") < of("/"), "{text}");
+            assert!(
+                !text.contains("msdos") && text.contains("/etc/grub2-efi.cfg"),
+                "{text}"
+            );
+        }
+        assert!(
+            by_uefi[1].contains(" console=tty0 console=ttyAMA0,115200\""),
+            "{}",
+            by_uefi[1]
+        );
+        for text in plain.iter().chain(&by_uefi) {
+            let file = bench.write("ks.cfg", text);
             let judged = python::python(validator)
                 .arg(python::program(validator, "ksvalidator"))
                 .args(["-e", "-v", version])
@@ -120,7 +145,35 @@ fn preseeds_are_good_for_debconf_and_autoinstalls_for_cloud_init() {
                 _ => {}
             }
         }
+        // The last release with the Debian installer never had one for arm64.
+        let machines = BY_UEFI.into_iter().take(if version == "20.04" { 1 } else { 2 });
+        for machine in machines.filter(|_| ["debian", "ubuntu"].contains(&family)) {
+            let text = render_for(&bench, machine, FULL, distro);
+            if text.contains("#cloud-config") {
+                check("cloud-init", &["schema", "-c"], &text);
+                continue;
+            }
+            check("debconf-set-selections", &["-c"], &text);
+            for line in [
+                "free $iflabel{ gpt } method{ efi } format{ } . 1000 10000 -1 ext4 method{ format }",
+                "d-i partman-partitioning/default_label string gpt\n",
+                "d-i grub-installer/force-efi-extra-removable boolean true\n",
+            ] {
+                assert!(text.contains(line), "{distro}: {text}");
+            }
+            // On a GPT that flag makes an EFI system partition of root.
+            assert!(!text.contains("bootable"), "{distro}: {text}");
+        }
     }
+    let arm = render_for(&bench, BY_UEFI[1], "", "ubuntu2404");
+    assert!(
+        arm.contains("http://ports.ubuntu.com/ubuntu-ports") && arm.contains("ttyAMA0,115200\""),
+        "{arm}"
+    );
+    assert!(
+        arm.contains("GRUB_TERMINAL=console\n") && !arm.contains("GRUB_SERIAL"),
+        "{arm}"
+    );
 }
 
 /// The schemas of both are not in packages of this system; their form is, and that their scripts are scripts.

@@ -54,6 +54,38 @@ fn missing_programs_are_named_with_what_they_are_for() {
     assert!(!ran.stdout.contains("shellcheck"), "{}", ran.stdout);
 }
 
+/// Firmware is found by descriptors of the host, which ones of the user's hide here.
+#[test]
+fn what_only_some_manifests_need_is_named_with_its_packages() {
+    let bench = Bench::new();
+    for entry in std::fs::read_dir("/usr/share/qemu/firmware").unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        bench.write(&format!(".config/qemu/firmware/{name}"), "");
+    }
+    let ran = doctor(&bench, DEBIAN, &[]);
+    for (name, packages) in [
+        ("swtpm", "swtpm (Debian, Ubuntu), swtpm (Fedora), swtpm (Arch)"),
+        (
+            "UEFI firmware",
+            "ovmf (Debian, Ubuntu), edk2-ovmf (Fedora), edk2-ovmf (Arch)",
+        ),
+        (
+            "arm64 UEFI firmware",
+            "qemu-efi-aarch64 (Debian, Ubuntu), edk2-aarch64 (Fedora), edk2-aarch64 (Arch)",
+        ),
+        (
+            "qemu-system-aarch64",
+            "qemu-system-arm (Debian, Ubuntu), qemu-system-aarch64-core (Fedora), qemu-system-aarch64 (Arch)",
+        ),
+        // Where the host has a handler for them, that runs them without the program.
+        ("arm64 programs", ""),
+    ] {
+        let mut lines = ran.stdout.lines();
+        let named = lines.any(|line| line.contains(&format!("  {name} ")) && line.ends_with(packages));
+        assert!(named, "{name}: {}", ran.stdout);
+    }
+}
+
 #[test]
 fn the_remedy_is_one_line_for_this_distribution() {
     let line = |os_release| remedy(&doctor(&Bench::new(), os_release, &[]));

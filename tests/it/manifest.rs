@@ -108,6 +108,8 @@ stories! { 2;
     bad_owner_and_place: ["\"root:root\"" => "\"root:\""], ["\"/etc/house\"" => "\"/etc/../house\""];
     bad_size: ["\"20G\"" => "\"20 GB\""];
     firmware_of_an_installer: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "firmware = \"bios+uefi\"\nsource = { iso = { path = \"noble.qcow2\" } }"], ["\"3G\"" => "\"5G\""];
+    arch_without_a_kernel_or_bios: ["version = \"12\"" => "version = \"12\"\narch = \"aarch64\"\nfirmware = \"bios+uefi\""], ["family  = \"ubuntu\"\nversion = \"24.04\"\nsource  = { disk = { path = \"noble.qcow2\", access = \"cloud-init\" } }" => "family  = \"ubuntu\"\nversion = \"24.04\"\narch = \"arm64\"\nsource  = { bootstrap = { suite = \"noble\" } }"];
+    firmware_of_answers_for_bios: ["family  = \"ubuntu\"\nversion = \"24.04\"\nsource  = { disk = { path = \"noble.qcow2\", access = \"cloud-init\" } }" => "family = \"suse\"\nversion = \"15.6\"\nfirmware = \"uefi\"\nsource = { iso = { path = \"noble.qcow2\" } }"], ["\"3G\"" => "\"10G\""];
     firmware_that_starts_nothing: ["version = \"12\"" => "version = \"12\"\nsecure_boot = true"], ["sizes  = [\"3G\"" => "firmware = [\"bios\", \"uefi\"]\nsizes  = [\"3G\""];
     boot_command_of_an_initrd: ["source  = { bootstrap = { suite = \"bookworm\", packages = [\"sudo\"] } }" => "source = { iso = { path = \"noble.qcow2\", answers_by = \"initrd\", boot_command = \"<enter>\" } }"], ["\"3G\"" => "\"5G\""];
     check_of_no_image: ["[publish]" => "[[checks]]\nroot_size = true\nimages = \"debain12-*\"\n\n[publish]"];

@@ -12,6 +12,7 @@ use super::{Args, console, failed, refuse};
 use crate::boot::agent;
 use crate::boot::image::{self, Bootable, ImageError, Writes};
 use crate::boot::login::{self, Login};
+use crate::cli::computer::must_be_there;
 use crate::cli::exit::Exit;
 use crate::cli::report_error::{fail, talk};
 use crate::cli::run::run_id;
@@ -19,15 +20,15 @@ use crate::emit::Emitter;
 use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::private_dir;
-use crate::host::{facts, terminal, tools};
+use crate::host::{facts, terminal};
 use crate::machine::disk::{DiskError, is_locked};
 use crate::machine::door::{BOOT_SCRIPT, Content, Door, Visit};
 use crate::machine::ending::Stopped;
 use crate::machine::error::MachineError;
+use crate::machine::private;
 use crate::machine::qemu::Machine;
 use crate::machine::screen::Screen;
 use crate::machine::spec::{Accel, DiskMode, MachineSpec};
-use crate::machine::{firmware, private};
 use crate::manifest::script;
 use crate::platform::Computer;
 use crate::run::signals::{self, Listening};
@@ -92,15 +93,8 @@ impl BootSetup {
     pub(super) fn open(args: &Args, computer: Computer) -> Result<Self, Exit> {
         let tpm = computer.tpm.then_some("swtpm");
         let emulator = computer.platform.hardware().emulator.program;
-        for program in [emulator, "qemu-img"].into_iter().chain(tpm) {
-            if tools::find(program).is_none() {
-                let help = "`pipeline doctor` prints the command that installs it; nothing was started";
-                return Err(fail(
-                    Exit::Host,
-                    miette::miette!(help = help, "this host lacks {program}"),
-                ));
-            }
-        }
+        let programs: Vec<_> = [emulator, "qemu-img"].into_iter().chain(tpm).collect();
+        must_be_there(&programs, computer)?;
         if let Some(memory) = facts::memory().filter(|memory| args.memory.0 > memory.available) {
             let error = miette::miette!(
                 help = "ask for less: --memory; nothing was started",
@@ -112,7 +106,6 @@ impl BootSetup {
         }
         let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
         private::place().map_err(|error| host(&error))?;
-        firmware::find(computer).map_err(|error| host(&error))?;
         let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
         // Scratch place and logs have one name, by which a clean-up knows that the machine is alive.
         let name = args.supervise.as_deref().and_then(Path::file_name);
@@ -132,7 +125,8 @@ impl BootSetup {
                 }
             }
         });
-        let fact = facts::accelerator();
+        let processor = computer.platform.hardware().emulator.processor;
+        let fact = facts::accelerator_for(processor);
         if let Some(warning) = fact.warning() {
             talk(&format!("warning: {warning}\n"));
         }

@@ -7,12 +7,13 @@ use serde::Serialize;
 use crate::cli::target::default_store;
 use crate::host::cancel::Cancel;
 use crate::host::facts::Obstacle;
+use crate::host::foreign::{self, Foreign};
 use crate::host::fs::free_space;
 use crate::host::packages::{Apt, By, PackageManager, System};
 use crate::host::tools::{Need, TOOLS, Tool, Version};
 use crate::host::{facts, tools};
 use crate::machine::{firmware, private};
-use crate::platform::{Computer, Platform};
+use crate::platform::{Arch, Computer, Platform};
 use crate::size::{ByteSize, GIB, MIB};
 
 /// Screenshots as PNG, which a failed machine leaves, came with this QEMU.
@@ -28,8 +29,13 @@ const DISK_LEAST: ByteSize = ByteSize(3 * GIB);
 /// Disk below which a manifest of some images may not fit.
 const DISK_GOOD: ByteSize = ByteSize(15 * GIB);
 
-/// No program: it is found by its descriptors.
-const FIRMWARE: &str = "UEFI firmware";
+/// No programs: they are found by their descriptors.
+const FIRMWARE: [(&str, Arch); 2] = [
+    ("UEFI firmware", Arch::Amd64),
+    ("arm64 UEFI firmware", Arch::Arm64),
+];
+/// Not only a program: the kernel has to start it.
+const ARM64_PROGRAMS: &str = "qemu-aarch64-static";
 
 /// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,9 +87,14 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
             continue;
         }
         let name = tool.name.rsplit('/').next().unwrap_or(&tool.name);
-        let place = match tool.name.as_str() {
-            FIRMWARE => firmware_code(),
-            name => tools::find(name),
+        if name == ARM64_PROGRAMS {
+            checks.extend(arm64_programs());
+            continue;
+        }
+        let firmware = FIRMWARE.into_iter().find(|(known, _)| *known == name);
+        let place = match firmware {
+            Some((_, arch)) => firmware_code(arch),
+            None => tools::find(&tool.name),
         };
         checks.push(match place {
             Some(path) => check(name, State::Ok, found(tool, &path, cancel)),
@@ -92,7 +103,11 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
                 check(name, State::Missing, format!("not found; it {}", tool.why))
             }
             None => {
-                let detail = format!("not found; only needed where it {}", tool.why);
+                let detail = format!(
+                    "not found; only needed where it {}: {}",
+                    tool.why,
+                    tool.packages()
+                );
                 check(name, State::Warn, detail)
             }
         });
@@ -100,10 +115,32 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
     (checks, missing)
 }
 
+/// How this host runs the programs of arm64 systems that are bootstrapped; nothing where they are its own.
+fn arm64_programs() -> Option<HostCheck> {
+    let (name, emulator) = ("arm64 programs", &Platform::Arm64Uefi.hardware().emulator);
+    if !Platform::Arm64Uefi.is_foreign() {
+        return None;
+    }
+    Some(match foreign::find(emulator.processor, emulator.elf_machine) {
+        Ok(way) => {
+            let by = match &way {
+                Foreign::Registered(_) => "handler registered in binfmt_misc",
+                Foreign::Own(_) => "a handler of each bootstrap's own, in its user namespace",
+            };
+            check(name, State::Ok, format!("{}; {by}", way.interpreter().display()))
+        }
+        Err(Obstacle { cause, .. }) => check(
+            name,
+            State::Warn,
+            format!("{cause}; only needed for `bootstrap` of arm64"),
+        ),
+    })
+}
+
 /// The code of the firmware that has everything: packages bring all kinds or none.
-fn firmware_code() -> Option<PathBuf> {
+fn firmware_code(arch: Arch) -> Option<PathBuf> {
     let computer = Computer {
-        platform: Platform::Amd64Uefi,
+        platform: arch.uefi(),
         secure_boot: true,
         tpm: false,
     };
@@ -113,7 +150,7 @@ fn firmware_code() -> Option<PathBuf> {
 
 fn found(tool: &Tool, path: &Path, cancel: &Cancel) -> String {
     let version = match tool.name.as_str() {
-        "qemu-system-x86_64" | "qemu-img" | "mmdebstrap" | "sfdisk" | "mke2fs" => {
+        "qemu-system-x86_64" | "qemu-system-aarch64" | "qemu-img" | "mmdebstrap" | "sfdisk" | "mke2fs" => {
             tools::version(&tool.name, cancel)
         }
         _ => None,

@@ -49,7 +49,8 @@ pub(super) fn enter(store: &Store, folder: &KeptFolder, kept: &Kept, args: &Args
     });
     let cancel = Cancel::default();
     let _listening = signals::listen(&cancel, &emit).map_err(|error| cannot(&error))?;
-    let accel: Accel = (&facts::accelerator()).into();
+    let processor = kept.computer.platform.hardware().emulator.processor;
+    let accel: Accel = (&facts::accelerator_for(processor)).into();
     let spec = kept.machine(&folder.path, accel);
     let id = format!("ssh-{}", run_id());
     // By which a clean-up knows that these logs are being written.

@@ -110,6 +110,17 @@ pub fn accelerator() -> Accelerator {
     decide_accelerator(opened.map(drop), cfg!(target_arch = "x86_64"), &cpuinfo)
 }
 
+/// Which accelerator works for guests of a processor, as [`std::env::consts::ARCH`] names it.
+pub fn accelerator_for(processor: &str) -> Accelerator {
+    let own = std::env::consts::ARCH;
+    if processor == own {
+        return accelerator();
+    }
+    Accelerator::Tcg {
+        why: format!("this host is {own}, and a guest {processor}"),
+    }
+}
+
 /// The host's distribution; empty where it does not say.
 pub fn os_release() -> OsRelease {
     let text = ["/etc/os-release", "/usr/lib/os-release"]

@@ -33,7 +33,7 @@ pub use inside::{Put, list, put};
 pub use layers::{Image, Layer, Layers};
 pub use look::{look, look_as};
 pub use partition::{
-    Partition, Table, TableKind, grow_last_partition, last_partition, read_table, write_root_table,
+    Partition, StartsBy, Table, TableKind, grow_last_partition, last_partition, read_table, write_root_table,
 };
 pub use root::{grows, must_fill, root};
 pub use skeleton::Skeleton;

@@ -171,22 +171,49 @@ fn parse_table(json: &str, device: &str) -> Result<Table, String> {
     })
 }
 
-/// Writes a table for a new disk with one root file system that takes all of it but for what firmware starts from: on gpt
-/// GRUB's own partition, and where `efi` says so one for UEFI. Root is the last one.
+/// What a GPT has in front of root for firmware to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartsBy {
+    /// GRUB's own partition.
+    pub bios: bool,
+    /// An EFI system partition.
+    pub efi: bool,
+}
+
+impl StartsBy {
+    pub const BIOS: Self = Self {
+        bios: true,
+        efi: false,
+    };
+    pub const BOTH: Self = Self {
+        bios: true,
+        efi: true,
+    };
+}
+
+/// Writes a table for a new disk with one root file system, the last one, that takes all of it but for what firmware starts
+/// from on a GPT.
 ///
 /// # Errors
 /// [`DiskError::Tool`], [`DiskError::Output`].
-pub fn write_root_table(raw: &Path, kind: TableKind, efi: bool, cancel: &Cancel) -> Result<Table, DiskError> {
+pub fn write_root_table(
+    raw: &Path,
+    kind: TableKind,
+    starts: StartsBy,
+    cancel: &Cancel,
+) -> Result<Table, DiskError> {
     let first = MIB / SECTOR;
-    let efi = if efi {
-        format!("size={}, type={GPT_EFI}, name=esp\n", EFI_SIZE / SECTOR)
-    } else {
-        String::new()
-    };
+    let bios = format!("size={first}, type={GPT_BIOS_BOOT}\n");
+    let efi = format!("size={}, type={GPT_EFI}, name=esp\n", EFI_SIZE / SECTOR);
     let script = match kind {
         TableKind::Dos => format!("label: dos\nstart={first}, type=83, bootable\n"),
         TableKind::Gpt => {
-            format!("label: gpt\nstart={first}, size={first}, type={GPT_BIOS_BOOT}\n{efi}type={GPT_LINUX}\n")
+            let boot = [(starts.bios, bios), (starts.efi, efi)];
+            let boot = boot
+                .into_iter()
+                .filter_map(|(is_there, line)| is_there.then_some(line));
+            // sfdisk begins at the first megabyte.
+            format!("label: gpt\n{}type={GPT_LINUX}\n", boot.collect::<String>())
         }
     };
     let cmd = tool("sfdisk").args(["--quiet", "--"]).arg(raw).stdin(script);

@@ -24,6 +24,7 @@ family = "debian"
 version = "12"
 source = { disk = { url = "http://x.example/x", sha512 = "DIGEST", access = { key = "x" } } }
 disk = "1G"
+arch = "x86_64"
 firmware = "bios+uefi"
 secure_boot = true
 tpm = true

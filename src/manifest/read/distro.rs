@@ -7,18 +7,18 @@ use crate::installer::Installer;
 use crate::manifest::builtin;
 use crate::manifest::describe::row::{Cell, Choice, Either, In};
 use crate::manifest::describe::tables::{
-    ACCESS, AccessKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys, Firmware, MANIFEST,
-    SOURCE, Seeded, SourceKey, SourceKeys,
+    ACCESS, AccessKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys, MANIFEST, SOURCE,
+    Seeded, SourceKey, SourceKeys,
 };
 use crate::manifest::describe::text::Name;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::FileError;
 use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Media, Source, Template};
 use crate::manifest::{script, suggest};
-use crate::platform::{Computer, Platform};
+use crate::platform::Arch;
 use crate::size::{ByteSize, GIB};
 
-use super::{DistroDraft, Reading, Spot, Vars, installer, medium};
+use super::{DistroDraft, Reading, Spot, Vars, computers, installer, medium};
 
 /// Install disk of a `bootstrap` source: holds a small Debian twice over, and takes a second to copy.
 const BOOTSTRAP_DISK: ByteSize = ByteSize(2 * GIB);
@@ -43,9 +43,10 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
     let known = known.and_then(|(family, version)| reading.tables.installer(&family.name, version));
     let mut source_templates = Vec::new();
     let source_cell = table.get(&DISTRO.source);
+    let arch = computers::arch(&table);
     let source = source_cell
         .as_ref()
-        .and_then(|cell| read_source(reading, cell, family, known, &mut source_templates));
+        .and_then(|cell| read_source(reading, cell, (family, arch), known, &mut source_templates));
     let usual_disk = match &source {
         Some(Source::Bootstrap(_)) => Some(BOOTSTRAP_DISK),
         Some(Source::Installer(source)) => Some(source.installer.disk),
@@ -78,7 +79,7 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         name: cell.key.to_owned(),
         family: family.cloned().unwrap_or_default(),
         version: version.unwrap_or_default(),
-        computers: computers(&table, source.as_ref(), family),
+        computers: computers::read(&table, source.as_ref(), family.map(Arc::as_ref)),
         source: source.unwrap_or_else(no_source),
         disk: disk_size.unwrap_or_default(),
         memory: memory
@@ -100,51 +101,6 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         source_span: place(source_cell.as_deref()),
         source_templates,
     })
-}
-
-/// The computers that its images start in, the one that it is built in first.
-fn computers(table: &Fields<'_>, source: Option<&Source>, family: Option<&Arc<Family>>) -> Vec<Computer> {
-    let cell = table.get(&DISTRO.firmware);
-    let firmware = cell.as_ref().and_then(Cell::read).unwrap_or(Firmware::Bios);
-    let secure = table.get(&DISTRO.secure_boot);
-    let (tpm, secure_boot) = (table.get(&DISTRO.tpm).is_some(), secure.is_some());
-    if firmware == Firmware::Bios
-        && let Some(secure) = secure
-    {
-        secure.bad(
-            "BIOS has no Secure Boot",
-            "set `firmware = \"uefi\"` or `firmware = \"bios+uefi\"`, or take `secure_boot` out",
-        );
-    }
-    if let Some(cell) = cell.filter(|_| firmware != Firmware::Bios) {
-        match source {
-            Some(Source::Installer(_)) => cell.bad(
-                "installers are started by BIOS here, and install for it",
-                "take `bootstrap` or `disk` as source, or `firmware` out",
-            ),
-            Some(Source::Bootstrap(source))
-                if firmware == Firmware::Both && source.base.both_boot_loaders.is_empty() =>
-            {
-                let name = family.map_or("", |family| family.name.as_str());
-                cell.bad(
-                    format!("no boot loader of `{name}` for both firmwares is known"),
-                    "name its packages by the key `both_boot_loaders` of the family, or take `bios` or `uefi`",
-                );
-            }
-            _ => {}
-        }
-    }
-    let computer = |platform| Computer {
-        platform,
-        secure_boot: secure_boot && platform != Platform::Amd64Bios,
-        tpm,
-    };
-    let platforms: &[Platform] = match firmware {
-        Firmware::Bios => &[Platform::Amd64Bios],
-        Firmware::Uefi => &[Platform::Amd64Uefi],
-        Firmware::Both => &[Platform::Amd64Bios, Platform::Amd64Uefi],
-    };
-    platforms.iter().copied().map(computer).collect()
 }
 
 fn read_family<'a>(reading: Reading<'a>, cell: &Cell<'_, Name>) -> Option<&'a Arc<Family>> {
@@ -230,7 +186,7 @@ fn is_yaml(name: &str, text: &str) -> bool {
 fn read_source(
     reading: Reading<'_>,
     cell: &Cell<'_, In<SourceKeys>>,
-    family: Option<&Arc<Family>>,
+    (family, arch): (Option<&Arc<Family>>, Arch),
     known: Option<&Arc<Installer>>,
     templates: &mut Vec<Spot>,
 ) -> Option<Source> {
@@ -249,7 +205,7 @@ fn read_source(
                 );
             }
             let cell = table.get(&SOURCE.bootstrap)?;
-            return read_bootstrap(reading, &cell, base.flatten()).map(Source::Bootstrap);
+            return read_bootstrap(reading, &cell, base.flatten(), arch).map(Source::Bootstrap);
         }
         SourceKey::Disk => {
             return read_disk(reading, &table.get(&SOURCE.disk)?, family).map(Source::Disk);
@@ -272,6 +228,7 @@ fn read_bootstrap(
     reading: Reading<'_>,
     cell: &Cell<'_, In<BootstrapKeys>>,
     base: Option<&Base>,
+    arch: Arch,
 ) -> Option<Bootstrap> {
     let table = cell.fields()?;
     let bootstrap = Bootstrap {
@@ -285,7 +242,7 @@ fn read_bootstrap(
     };
     let suite = table.read(&BOOTSTRAP.suite)?;
     Some(Bootstrap {
-        base: base.map(|base| base.of(&suite)).unwrap_or_default(),
+        base: base.map(|base| base.of(&suite, arch)).unwrap_or_default(),
         suite,
         ..bootstrap
     })

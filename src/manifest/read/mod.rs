@@ -2,6 +2,7 @@
 //! mistake does not cause others. Names are not resolved here.
 
 mod check;
+mod computers;
 mod distro;
 mod family;
 mod image;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::boot::{Agent, Plan, Way};
 use self::overlay::Door;
 pub(super) use self::plan::plan;
-pub use self::plan::{CheckWork, Further, WayIn};
+pub use self::plan::{CheckWork, Further, WayIn, of_computer};
 use self::questions::{Setting, script};
 use crate::checks::Needs;
 use crate::checks::judge::{Case, Owner, Seen, judge};
@@ -28,6 +28,7 @@ use crate::host::http::Proxies;
 use crate::machine::disk;
 use crate::machine::spec::{Accel, Disk, DiskFormat};
 use crate::machine::ssh::Key;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::distro::MachineWish;
@@ -63,6 +64,10 @@ impl Task for CheckWork {
 
     fn preflight(&self, _memo: &Memo) -> Vec<Finding> {
         self.machines().filter_map(|machine| machine.lacks()).collect()
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        Some(self.machine.computer.platform)
     }
 
     fn is_isolated(&self) -> bool {

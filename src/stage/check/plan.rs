@@ -103,6 +103,13 @@ impl<'a> From<&'a Check> for CheckInput<'a> {
     }
 }
 
+/// That the guest finds itself in such a computer.
+pub fn of_computer(computer: Computer) -> Vec<Check> {
+    let started = Check::from(StartedBy(computer.start()));
+    let tpm = computer.tpm.then(|| Check::from(Tpm));
+    std::iter::once(started).chain(tpm).collect()
+}
+
 /// The node that checks an image, once all that is published with it is there. `install` made the key of which no trace
 /// may be left.
 pub(in crate::stage) fn plan(
@@ -125,9 +132,7 @@ pub(in crate::stage) fn plan(
     };
     let is_plain = image.computers == [Computer::default()];
     let own = |computer: &Computer| {
-        let started = Check::from(StartedBy(computer.start()));
-        let tpm = computer.tpm.then(|| Check::from(Tpm));
-        let own = [started].into_iter().chain(tpm);
+        let own = of_computer(*computer).into_iter();
         own.filter(|check| !is_plain && image.checks.iter().all(|other| other.name != check.name))
             .collect::<Vec<_>>()
     };

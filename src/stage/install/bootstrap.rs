@@ -14,9 +14,11 @@ use super::{BUILD_KEY, DISK, FILES, KEY};
 use crate::event::Stream;
 use crate::guest;
 use crate::host::cancel::Cancel;
+use crate::host::facts::Obstacle;
+use crate::host::foreign::{self, Foreign};
 use crate::host::process::shell_quote;
 use crate::host::{facts, namespace};
-use crate::machine::disk::{self, Ext4, Partition};
+use crate::machine::disk::{self, Ext4, Partition, StartsBy};
 use crate::machine::spec::DiskFormat;
 use crate::machine::ssh::Key;
 use crate::platform::{BootLoader, Hardware, Platform};
@@ -45,15 +47,20 @@ impl Task for BootstrapWork {
     }
 
     fn preflight(&self, memo: &Memo) -> Vec<Finding> {
+        let of_arch = self.foreign().and_then(Result::err).map(|obstacle| {
+            let arch = self.platform().hardware().arch;
+            Finding::Missing(format!("a way to run programs of {arch} ({})", obstacle.cause))
+        });
         let looked = std::mem::replace(&mut memo.note::<LookedAtHost>().borrow_mut().0, true);
         if looked || facts::is_root() {
-            return Vec::new();
+            return of_arch.into_iter().collect();
         }
         let found = [facts::user_namespaces(&Cancel::default()), facts::spare_ids()];
         let obstacles = found.into_iter().filter_map(Result::err);
         let lacks = |cause| format!("what a plain user needs for `bootstrap` ({cause})");
         obstacles
             .map(|obstacle| Finding::Missing(lacks(obstacle.cause)))
+            .chain(of_arch)
             .collect()
     }
 
@@ -99,6 +106,22 @@ impl Task for BootstrapWork {
     }
 }
 
+impl BootstrapWork {
+    /// The kind of computer that it is for first; all are of one architecture.
+    fn platform(&self) -> Platform {
+        self.platforms.first().copied().unwrap_or_default()
+    }
+
+    /// How this host runs its programs, where they are of another architecture.
+    fn foreign(&self) -> Option<Result<Foreign, Obstacle>> {
+        let platform = self.platform();
+        let emulator = &platform.hardware().emulator;
+        platform
+            .is_foreign()
+            .then(|| foreign::find(emulator.processor, emulator.elf_machine))
+    }
+}
+
 /// Makes the disk (qcow2) at `result`, and the private half of the key that lets the build in at `key_file`.
 ///
 /// # Errors
@@ -113,8 +136,12 @@ pub fn bootstrap(
     let raw = site.scratch.join("disk.raw");
     disk::create_raw(&raw, ByteSize(work.disk))?;
     let loader = Loader::of(&work.platforms);
+    let starts = StartsBy {
+        bios: loader.hardware.bios_partition,
+        efi: loader.efi.is_some(),
+    };
     let kind = loader.hardware.partition_table;
-    let table = disk::write_root_table(&raw, kind, loader.efi.is_some(), &site.cancel)?;
+    let table = disk::write_root_table(&raw, kind, starts, &site.cancel)?;
     let partition = disk::last_partition(&table, &raw)?;
     let root = site.scratch.join("root");
     let cleanup = RemoveTree(root.clone());
@@ -165,7 +192,20 @@ fn packages(
     site.emit.phase("installing packages");
     let setup = work.setup.replace(BUILD_KEY, public_key);
     fs::write(site.logs.join("setup.sh"), &setup).map_err(|e| StageError::file("write", &site.logs, e))?;
-    let mut cmd = namespace::as_root("mmdebstrap")
+    // What it does not find was reported before the run.
+    let handler = match work.foreign() {
+        Some(Ok(Foreign::Own(handler))) => Some(handler),
+        _ => None,
+    };
+    let mut cmd = namespace::as_root_with("mmdebstrap", handler.as_ref());
+    let platform = work.platform();
+    if platform.is_foreign() {
+        // It looks for a handler by itself, but not in every place.
+        cmd = cmd
+            .arg(format!("--architectures={}", platform.hardware().arch))
+            .arg("--skip=check/qemu");
+    }
+    let mut cmd = cmd
         .args([
             "--mode=root",
             "--variant=minbase",

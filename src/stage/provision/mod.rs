@@ -26,6 +26,7 @@ use crate::machine::ssh::Key;
 use crate::manifest::model::{Access, Secret};
 use crate::packages::Inside;
 use crate::plan::node::Role;
+use crate::platform::Platform;
 use crate::stage::Site;
 use crate::stage::distro::GuestLogin;
 use crate::stage::error::StageError;
@@ -118,6 +119,10 @@ impl Task for ProvisionWork {
             _ => Vec::new(),
         });
         secrets.collect()
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        Some(self.machine.computer.platform)
     }
 
     fn is_isolated(&self) -> bool {

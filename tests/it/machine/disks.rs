@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::disk::{
-    self, DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Put, Skeleton, TableKind,
+    self, DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Put, Skeleton, StartsBy, TableKind,
 };
 use pipeline::internals::machine::seed::Seed;
 use pipeline::internals::machine::spec::DiskFormat;
@@ -27,7 +27,7 @@ fn make_disk_of(bench: &Bench, kind: TableKind, size: ByteSize) -> (PathBuf, dis
     }
     let raw = bench.path("disk one.raw");
     disk::create_raw(&raw, size).unwrap();
-    let table = disk::write_root_table(&raw, kind, false, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, kind, StartsBy::BIOS, &cancel).unwrap();
     let root = table.last().unwrap().clone();
     let content = Ext4 {
         root: Some(bench.path("root")),
@@ -161,7 +161,7 @@ fn a_disk_whose_growth_moves_data_is_no_layer() {
     let bench = Bench::new();
     let raw = bench.path("disk.raw");
     disk::create_raw(&raw, ByteSize(64 * MIB)).unwrap();
-    let table = disk::write_root_table(&raw, TableKind::Gpt, false, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, TableKind::Gpt, StartsBy::BIOS, &cancel).unwrap();
     let root = table.last().unwrap().clone();
     bench.write("root/big", vec![b'x'; 40 << 20]);
     let features = FEATURES.iter().filter(|feature| **feature != "resize_inode");
@@ -261,8 +261,13 @@ fn a_file_system_has_the_features_of_its_guest_whatever_the_hosts_configuration(
     // This test again, as a host with other settings runs it: it leaves its disk and ends.
     const DISK: &str = "PIPELINE_TEST_DISK";
     if let Some(raw) = std::env::var_os(DISK) {
-        let table =
-            disk::write_root_table(Path::new(&raw), TableKind::Gpt, false, &Cancel::default()).unwrap();
+        let table = disk::write_root_table(
+            Path::new(&raw),
+            TableKind::Gpt,
+            StartsBy::BIOS,
+            &Cancel::default(),
+        )
+        .unwrap();
         let root = table.last().unwrap();
         let content = Ext4::default();
         return disk::make_ext4(Path::new(&raw), root, &content, &Cancel::default()).unwrap();

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::console::Trouble;
-use pipeline::internals::machine::disk::{self, TableKind};
+use pipeline::internals::machine::disk::{self, StartsBy, TableKind};
 use pipeline::internals::machine::error::MachineError;
 use pipeline::internals::machine::spec::{Accel, Disk, DiskFormat, MachineSpec};
 use pipeline::internals::platform::{Computer, Platform};
 use pipeline::internals::size::{ByteSize, MIB};
 
 use super::{LONG, is_running, soon, start};
-use crate::support::{Bench, tool};
+use crate::support::{Bench, Ran, tool};
 
 /// An EFI program (UEFI specification, 2.1.1: a PE32+ image) that prints a text on COM1 and halts.
 fn efi_program(text: &str) -> Vec<u8> {
@@ -59,7 +59,7 @@ fn efi_disk(bench: &Bench, text: &str) -> PathBuf {
     bench.write("esp/EFI/a folder/a long name.txt", "hello\n");
     let (raw, cancel) = (bench.path("efi.raw"), Cancel::default());
     disk::create_raw(&raw, ByteSize(80 * MIB)).unwrap();
-    let table = disk::write_root_table(&raw, TableKind::Gpt, true, &cancel).unwrap();
+    let table = disk::write_root_table(&raw, TableKind::Gpt, StartsBy::BOTH, &cancel).unwrap();
     let esp = table.efi().unwrap();
     disk::make_esp(&raw, esp, 0x1234_abcd, &bench.path("esp")).unwrap();
     raw
@@ -119,7 +119,9 @@ fn a_program_without_a_signature_starts_by_uefi_and_is_refused_by_secure_boot() 
     assert!(matches!(died, MachineError::Tpm { .. }), "{died}");
     let text = died.to_string();
     assert!(
-        text.starts_with("the machine's TPM failed: swtpm was killed by signal 9"),
+        text.starts_with(
+            "the machine's TPM failed: swtpm was killed by signal 9; run again, and reinstall swtpm"
+        ),
         "{text}"
     );
     drop(machine);
@@ -140,8 +142,8 @@ fn a_program_without_a_signature_starts_by_uefi_and_is_refused_by_secure_boot() 
     soon("the end of the TPM", || !is_running(process));
 }
 
-/// What `pipeline boot` says, in one line, where the user's own descriptors stand for those of the host.
-fn boot_with(bench: &Bench, descriptors: &[(&str, &str)], args: &[&str]) -> String {
+/// What the program says, in one line, where the user's own descriptors stand for those of the host. Nothing starts.
+fn refused(bench: &Bench, descriptors: &[(&str, &str)], args: &[&str]) -> String {
     let own = bench.path(".config/qemu/firmware");
     let _ = fs::remove_dir_all(&own);
     for entry in fs::read_dir("/usr/share/qemu/firmware").unwrap().flatten() {
@@ -151,7 +153,10 @@ fn boot_with(bench: &Bench, descriptors: &[(&str, &str)], args: &[&str]) -> Stri
     for (name, text) in descriptors {
         bench.write(&format!(".config/qemu/firmware/{name}"), text);
     }
-    let ran = bench.run(&[&["boot", "any.raw", "--detach"], args].concat());
+    said(&bench.run(args))
+}
+
+fn said(ran: &Ran) -> String {
     assert_eq!(ran.code, 3, "{}", ran.all());
     let words = ran.stderr.split_whitespace().filter(|word| *word != "│");
     words.collect::<Vec<_>>().join(" ")
@@ -160,39 +165,102 @@ fn boot_with(bench: &Bench, descriptors: &[(&str, &str)], args: &[&str]) -> Stri
 #[test]
 fn firmware_that_is_absent_or_does_not_fit_is_told_before_anything_starts() {
     let bench = Bench::new();
-    bench.write("any.raw", vec![0; 1 << 20]);
+    fs::rename(efi_disk(&bench, "never seen"), bench.path("any.raw")).unwrap();
     bench.write("code.fd", vec![0; 3_653_632]);
     bench.write("small.fd", vec![0; 131_072]);
-    let descriptor = |features: &str| {
+    bench.write("whole.fd", vec![0; 540_672]);
+    let descriptor = |variables: &str, features: &str| {
         format!(
             r#"{{ "interface-types": ["uefi"], "mapping": {{ "device": "flash",
                 "executable": {{ "filename": "{0}/code.fd", "format": "raw" }},
-                "nvram-template": {{ "filename": "{0}/small.fd", "format": "raw" }} }},
+                "nvram-template": {{ "filename": "{0}/{variables}", "format": "raw" }} }},
                 "targets": [{{ "architecture": "x86_64", "machines": ["pc-q35-*"] }}], "features": [{features}], "tags": [] }}"#,
             bench.path("").display()
         )
     };
     let says = |said: &str, expected: &str| assert!(said.contains(expected), "{said}");
-    let none = boot_with(&bench, &[], &["--firmware=uefi"]);
-    says(
-        &none,
-        "no UEFI firmware for x86_64 is described in /usr/share/qemu/firmware, /etc/qemu/firmware, ",
+    bench.write(
+        "m.toml",
+        "[distros.x]\nfamily = \"debian\"\nversion = \"12\"\nmemory = \"64M\"\nfirmware = \"uefi\"\n\
+         source = { disk = { path = \"any.raw\" } }\n[flavors.f]\nsteps = []\n\
+         [[images]]\ndistro = \"x\"\nflavor = \"f\"\nsizes = [\"80M\"]\n",
     );
-    says(&none, "install it: ovmf (Debian, Ubuntu)");
+    for command in [
+        &["boot", "any.raw", "--detach", "--firmware=uefi"][..],
+        &["check", "any.raw", "--firmware=uefi"],
+        &["run", "m.toml"],
+    ] {
+        let none = refused(&bench, &[], command);
+        says(
+            &none,
+            "no UEFI firmware for x86_64 is described in /usr/share/qemu/firmware, /etc/qemu/firmware, ",
+        );
+        says(&none, "install it: ovmf (Debian, Ubuntu)");
+    }
 
-    let plain = descriptor("");
+    let plain = descriptor("small.fd", "");
     // Of another kind, as hosts have them for confidential guests.
     let other = r#"{ "interface-types": ["uefi"], "mapping": { "device": "memory", "filename": "x" }, "targets": [], "features": [], "tags": [] }"#;
     let files = [("10-other.json", other), ("60-plain.json", plain.as_str())];
-    let unfit = boot_with(&bench, &files, &["--firmware=uefi"]);
+    let boot = ["boot", "any.raw", "--detach"];
+    let unfit = refused(&bench, &files, &[&boot[..], &["--firmware=uefi"]].concat());
     says(
         &unfit,
         "which are not of one build; reinstall its package, or correct the descriptor",
     );
-    let insecure = boot_with(&bench, &files, &["--secure-boot"]);
+    let insecure = refused(&bench, &files, &[&boot[..], &["--secure-boot"]].concat());
     says(
         &insecure,
         "no UEFI firmware with Secure Boot and enrolled keys for x86_64 is described in",
     );
     says(&insecure, "60-plain.json");
+    // One that describes what is not there does not hide one that is.
+    let (gone, whole) = (descriptor("gone.fd", ""), descriptor("whole.fd", ""));
+    let files = [("50-gone.json", gone.as_str()), ("60-whole.json", whole.as_str())];
+    let found = refused(
+        &bench,
+        &files,
+        &[&boot[..], &["--firmware=uefi", "--memory=900T"]].concat(),
+    );
+    says(&found, "--memory asks for 900 TiB");
+}
+
+#[test]
+fn a_host_without_the_programs_of_a_computer_is_told_their_packages() {
+    let bench = Bench::new();
+    bench.write("any.raw", vec![0; 1 << 20]);
+    let boot = |programs: &[&str], args: &[&str]| {
+        let bin = bench.path("bin");
+        let _ = fs::remove_dir_all(&bin);
+        fs::create_dir(&bin).unwrap();
+        for program in programs {
+            let at = tool("which", &[program], Path::new("/"));
+            std::os::unix::fs::symlink(at.trim(), bin.join(program)).unwrap();
+        }
+        let mut command = bench.command(&[&["boot", "any.raw", "--detach"], args].concat());
+        command.env("PATH", &bin).env("PIPELINE_SBIN", &bin);
+        said(&bench.finish(command))
+    };
+    let says = |said: &str, expected: &str| assert!(said.contains(expected), "{said}");
+    let tpm = boot(&["qemu-system-x86_64", "qemu-img"], &["--tpm"]);
+    says(&tpm, "this host lacks swtpm");
+    says(
+        &tpm,
+        "install it: swtpm (Debian, Ubuntu), swtpm (Fedora), swtpm (Arch); nothing was started",
+    );
+    for arch in ["arm64", "aarch64"] {
+        let arm = boot(&["qemu-img"], &["--arch", arch]);
+        says(&arm, "this host lacks qemu-system-aarch64");
+        says(
+            &arm,
+            "install it: qemu-system-arm (Debian, Ubuntu), qemu-system-aarch64-core (Fedora), ",
+        );
+    }
+    let ran = bench.run(&["boot", "any.raw", "--arch=arm64", "--firmware=bios"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("arm64 computers have no BIOS"),
+        "{}",
+        ran.all()
+    );
 }

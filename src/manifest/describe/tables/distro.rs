@@ -4,6 +4,7 @@ use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, 
 use super::super::text::{Md5, Name, Sha256, Sha512, Size, Text, Url, Variable};
 use super::SecretKeys;
 use crate::installer::Delivery;
+use crate::platform::Arch;
 use crate::syntax::table::{one_of, table};
 
 table! {
@@ -17,8 +18,11 @@ table! {
         .default("2G for `bootstrap`, the size of a disk image, what an installer needs");
     memory: Size = "\"1G\"", "memory of its machines; an installer has a default of its own".default("\"1G\"");
     cpus: Whole<u32, 1, 512> = "2", "virtual CPUs of its machines".default("2");
+    arch: Choice<ArchName> = "\"arm64\"",
+        "architecture of its machines; of another one than the host's, all is emulated".default("\"amd64\"");
     firmware: Choice<Firmware> = "\"bios+uefi\"",
-        "what starts its images: `bios+uefi` makes one disk for both, which is built by BIOS".default("\"bios\"");
+        "what starts its images: `bios+uefi` makes one disk for both, which is built by BIOS"
+        .default("\"bios\", on arm64 \"uefi\"");
     secure_boot: Yes = "true", "`true`: its images also start where UEFI takes only what is signed";
     tpm: Yes = "true", "`true`: its machines have a TPM 2.0";
     answers: Text = "\"setup.sh.j2\"",
@@ -93,6 +97,36 @@ pub enum Firmware {
     Bios,
     Uefi,
     Both,
+}
+
+/// An architecture, as Debian names it and as kernels do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchName {
+    Amd64,
+    X86,
+    Arm64,
+    Aarch64,
+}
+
+impl ArchName {
+    pub fn arch(self) -> Arch {
+        match self {
+            Self::Amd64 | Self::X86 => Arch::Amd64,
+            Self::Arm64 | Self::Aarch64 => Arch::Arm64,
+        }
+    }
+}
+
+impl Word for ArchName {
+    const ALL: &'static [Self] = &[Self::Amd64, Self::X86, Self::Arm64, Self::Aarch64];
+
+    fn word(self) -> &'static str {
+        let arch = self.arch();
+        match self {
+            Self::Amd64 | Self::Arm64 => arch.name(),
+            Self::X86 | Self::Aarch64 => arch.uefi().hardware().emulator.processor,
+        }
+    }
 }
 
 impl Word for Firmware {

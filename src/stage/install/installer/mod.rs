@@ -27,6 +27,7 @@ use crate::machine::qemu::Machine;
 use crate::machine::spec::{Boot, Disk, DiskFormat, MachineSpec};
 use crate::machine::ssh::Key;
 use crate::manifest::model::Secret;
+use crate::platform::Platform;
 use crate::size::ByteSize;
 use crate::stage::Site;
 use crate::stage::error::StageError;
@@ -64,6 +65,10 @@ impl Task for InstallerWork {
 
     fn secrets(&self) -> Vec<&Secret> {
         self.password.iter().collect()
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        Some(self.machine.computer.platform)
     }
 
     fn is_isolated(&self) -> bool {

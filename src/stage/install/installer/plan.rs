@@ -13,6 +13,7 @@ use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Manifest, Se
 use crate::manifest::template;
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Role, Take};
+use crate::platform::Platform;
 use crate::stage::Work;
 use crate::stage::distro::{MachineWish, wish};
 use crate::stage::fetch::{MediaAt, MediaInput, medium};
@@ -130,6 +131,9 @@ struct Inputs<'a> {
     boot_command: Option<&'a str>,
     disk: u64,
     password: Option<String>,
+    /// Absent for BIOS machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<Platform>,
     /// Of rows of the user's alone: the built-in ones are the program's, and have a revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     installer: Option<OwnInstaller<'a>>,
@@ -172,7 +176,8 @@ pub(in crate::stage) fn plan(
     let mirror = mirror(distro, source, known, facts)?;
     let answers = answers(distro, source, known, &mirror)?;
     let boot_facts = boot_facts(known, &mirror);
-    let arch = distro.computer().platform.hardware().arch;
+    let platform = distro.computer().platform;
+    let arch = platform.hardware().arch;
     let mut takes = Vec::new();
     let (boot, media) = boot(nodes, distro, source, &boot_facts, facts, &mut takes)?;
     let has_iso = matches!(source.media, InstallMedia::Iso(_));
@@ -198,6 +203,7 @@ pub(in crate::stage) fn plan(
             boot_command: typed.as_deref(),
             disk: distro.disk.0,
             password: source.password.as_ref().map(facts.fingerprint),
+            platform: (platform != Platform::default()).then_some(platform),
             installer: known.origin.as_ref().map(|_| OwnInstaller {
                 delivery,
                 file: &known.file,
@@ -227,7 +233,11 @@ pub(in crate::stage) fn plan(
         password: source.password.clone(),
         disk: distro.disk.0,
         largest: largest(manifest, distro),
-        machine: wish(distro),
+        // Its kernel starts without the boot loader, whose signature Secure Boot would look for.
+        machine: MachineWish {
+            computer: platform.into(),
+            ..wish(distro)
+        },
     };
     Ok(nodes.add(draft, work))
 }
@@ -294,7 +304,10 @@ fn mirror(
             })?;
             Ok(of_host.uri.clone())
         }
-        None => Ok(known.mirror.clone()),
+        None => {
+            let arch = distro.computer().platform.hardware().arch;
+            Ok(known.mirrors.get(arch).unwrap_or(&known.mirror).clone())
+        }
     }
 }
 
