@@ -311,14 +311,17 @@ fn machines_are_what_they_were_or_are_refused() {
 
     for (medium, cause) in [
         (
-            "debian-12.9.0-arm64-netinst",
-            "it is for arm64, and only amd64 machines can be built",
+            "debian-12.9.0-i386-netinst",
+            "it is for i386, and machines for amd64 and arm64 can be built",
         ),
         (
             "ubuntu-14.04.6-server-amd64",
-            "no installer of ubuntu 14.04 is known",
+            "no installer of ubuntu 14.04 for amd64 is known",
         ),
-        ("CentOS-6.10-x86_64-minimal", "no installer of rhel 6 is known"),
+        (
+            "CentOS-6.10-x86_64-minimal",
+            "no installer of rhel 6 for amd64 is known",
+        ),
         (
             "archlinux-2026.01.01-x86_64",
             "pipeline cannot install archlinux-2026.01.01-x86_64.iso",
@@ -331,6 +334,25 @@ fn machines_are_what_they_were_or_are_refused() {
             "data \"http\" \"x\" {}\n".to_owned() + &house(&source, ""),
         );
         has(&refused(&bench, &["."]), &["a.pkr.hcl:2: build house:", cause]);
+    }
+    // Another architecture, by its emulator or its medium; firmware by its files.
+    for (medium, more, wanted) in [
+        ("debian-12.9.0-arm64-netinst", "", "arch = \"arm64\"\n"),
+        (
+            "Fedora-Server-dvd-42-1.1",
+            "qemu_binary = \"/usr/bin/qemu-system-aarch64\"\n  efi_boot = true\n",
+            "arch = \"arm64\"\nfirmware = \"uefi\"\n",
+        ),
+        (
+            "ubuntu-24.04.2-live-server-amd64",
+            "qemuargs = [[\"-drive\", \"if=pflash,format=raw,file=/usr/share/OVMF/OVMF_CODE_4M.fd\"]]\n",
+            "firmware = \"uefi\"\n",
+        ),
+    ] {
+        let source =
+            format!("iso_url = \"https://mirror.example/{medium}.iso\"\n  iso_checksum = \"none\"\n  {more}");
+        bench.write("a.pkr.hcl", house(&source, ""));
+        has(&imported(&bench, &["."]).0, &[wanted]);
     }
     // A cloud image has its firmware, a TPM, and what cloud-init does by the build's own seed.
     let source = "iso_url = \"https://mirror.example/debian-12-genericcloud-amd64.qcow2\"\n  iso_checksum = \"none\"\n  \

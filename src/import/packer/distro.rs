@@ -13,6 +13,7 @@ use super::{feed, machine, media, seed, system};
 use crate::import::node;
 use crate::import::note::Weight;
 use crate::import::path;
+use crate::installer::Installer;
 use crate::platform::Platform;
 
 static SIZED: LazyLock<Option<Regex>> =
@@ -60,12 +61,14 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
     tell(build);
     let urls = media::urls(build);
     let is_disk = build.text("disk_image").is_some_and(|text| text == "true");
-    if let Some(arch) = system::foreign(build, &urls) {
-        let own = Platform::default().hardware().arch;
-        let cause = format!("it is for {arch}, and only {own} machines can be built");
-        build.refuse(&cause, &format!("take a medium of the same system for {own}"));
-        return None;
-    }
+    let arch = match system::arch(build, &urls) {
+        Ok(arch) => arch,
+        Err(other) => {
+            let cause = format!("it is for {other}, and machines for amd64 and arm64 can be built");
+            build.refuse(&cause, "take a medium of the same system for one of these");
+            return None;
+        }
+    };
     let medium = urls.first().map_or("nothing", |url| path::name(url));
     let Some(mut system) = system::of(build, &urls) else {
         let cause = format!(
@@ -89,6 +92,7 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         keys: Vec::new(),
         vars: Vec::new(),
     };
+    distro.keys.extend(arch.map(|arch| ("arch", Value::from(arch))));
     machine::read(build, &mut distro);
     if is_disk {
         access(build, &mut source);
@@ -96,9 +100,11 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
         distro.source = source;
         return Some(distro);
     }
-    if system::installer(&system).is_none() {
+    let arch = arch.unwrap_or(Platform::default().hardware().arch);
+    let has_arch = |known: &&Installer| known.images.contains_key(arch);
+    if system::installer(&system).filter(has_arch).is_none() {
         let cause = format!(
-            "pipeline cannot install {medium}: no installer of {} {} is known",
+            "pipeline cannot install {medium}: no installer of {} {} for {arch} is known",
             system.family, system.version
         );
         build.refuse(

@@ -85,11 +85,6 @@ fn firmware(build: &Build<'_>, said: &Arguments, distro: &mut Distro) {
     if !is_true("efi_boot") && !by_key && !named(&["ovmf", "aavmf", "edk2", "efi"]) {
         return;
     }
-    if distro.kind == "iso" {
-        let text = "the image was started by UEFI; installers install for BIOS alone here: decide whether that will do";
-        build.stop("efi_boot", text);
-        return;
-    }
     distro.keys.push(("firmware", Value::from("uefi")));
     // A store of variables with keys in it.
     if named(&["vars.ms", "vars_4m.ms", "vars.secboot", "vars_4m.secboot"]) {

@@ -59,9 +59,12 @@ pub fn suite(family: &str, version: &str) -> Option<&'static str> {
     found.map(|(name, ..)| *name)
 }
 
-/// What names of media call other computers than the one that is built for.
-const OTHERS: [&str; 11] = [
-    "aarch64", "arm64", "armhf", "ppc64le", "ppc64el", "s390x", "riscv64", "loong64", "i386", "i586", "i686",
+/// What names of media and emulators call the other architecture that is built for; first as a manifest does.
+const ARM64: [&str; 2] = ["arm64", "aarch64"];
+
+/// The same of those that are not built for.
+const OTHERS: [&str; 9] = [
+    "armhf", "ppc64le", "ppc64el", "s390x", "riscv64", "loong64", "i386", "i586", "i686",
 ];
 
 /// A URL without its host, which says nothing of what is there.
@@ -70,8 +73,9 @@ fn on_host(url: &str) -> &str {
     rest.split_once('/').map_or(rest, |(_, path)| path)
 }
 
-/// The computer that a build is for, by its emulator and its medium, where it is another one than those built here.
-pub fn foreign(build: &Build<'_>, media: &[String]) -> Option<&'static str> {
+/// The architecture of a build's machine, by its emulator and its medium, where it is not the usual one; an error: one that
+/// is not built for.
+pub fn arch(build: &Build<'_>, media: &[String]) -> Result<Option<&'static str>, &'static str> {
     let binary = build.text("qemu_binary").unwrap_or_default();
     let binary = binary
         .rsplit("qemu-system-")
@@ -81,16 +85,21 @@ pub fn foreign(build: &Build<'_>, media: &[String]) -> Option<&'static str> {
     let media = media.iter().map(|url| url.to_lowercase());
     let names = media.clone().map(|url| path::name(&url).to_owned());
     // A name that says what it is for says more than the folders before it.
-    let own = Platform::default().hardware().arch;
-    let mut all = std::iter::once(binary)
+    let all = std::iter::once(binary)
         .chain(names)
         .chain(media.map(|url| on_host(&url).to_owned()));
-    all.find_map(|name| {
-        let other = OTHERS.iter().find(|mark| name.contains(**mark)).copied();
-        let is_own = ["x86_64", "x86-64", own].iter().any(|mark| name.contains(mark));
-        other.map(Some).or(is_own.then_some(None))
-    })
-    .flatten()
+    let said = |name: String| {
+        let has = |marks: &[&'static str]| marks.iter().find(|mark| name.contains(**mark)).copied();
+        let own = has(&usual()).map(|_| Ok(None));
+        own.or(has(&ARM64).map(|_| Ok(Some(ARM64[0]))))
+            .or(has(&OTHERS).map(Err))
+    };
+    all.filter_map(said).next().unwrap_or(Ok(None))
+}
+
+/// What names call the usual architecture.
+fn usual() -> [&'static str; 3] {
+    ["x86_64", "x86-64", Platform::default().hardware().arch]
 }
 
 pub fn of(build: &Build<'_>, media: &[String]) -> Option<System> {
@@ -134,8 +143,8 @@ pub fn installer(system: &System) -> Option<&'static Installer> {
 }
 
 fn named(name: &str) -> Option<System> {
-    let own = ["x86_64", "x86-64", Platform::default().hardware().arch];
-    let marks = OTHERS.iter().chain(&own);
+    let usual = usual();
+    let marks = OTHERS.iter().chain(&ARM64).chain(&usual);
     let name = marks.fold(name.to_lowercase(), |name, mark| name.replace(mark, ""));
     for (family, pattern) in NAMES.iter() {
         let Some(exact) = pattern.captures(&name).and_then(|found| found.get(1)) else {
