@@ -15,7 +15,7 @@ fn an_image_without_accounts_lets_its_user_in() {
     let query = "dpkg-query -W -f '=${Package}|${Version}|${Architecture}\\n'";
     bench.write(
         "input",
-        format!("id; cat /root/.ssh/authorized_keys; {query}; exit 0\n"),
+        format!("id; cat /root/.ssh/authorized_keys; echo; {query}; exit 0\n"),
     );
     let log_in = |user: &str| {
         let user = format!("--ssh={user}");
