@@ -49,8 +49,7 @@ pub(super) fn steps(stack: &[Entry]) -> usize {
 }
 
 fn facts(entry: &Entry) -> Option<LayerFacts> {
-    let (_, facts) = entry.clone().into_parts();
-    serde_json::from_value(facts).ok()
+    serde::Deserialize::deserialize(entry.facts()).ok()
 }
 
 fn disk_digest(entry: &Entry) -> Option<String> {
@@ -127,10 +126,9 @@ impl<'a> Layers<'a> {
                 match entry.verify(self.shared.cancel) {
                     Ok(()) => {}
                     Err(error @ StoreError::Damaged { .. }) => {
-                        let key = entry.folder().file_name().unwrap_or_default();
                         self.emit
                             .warn(format!("{error}; it is removed, and its steps are done again"));
-                        store.evict(LAYER, &key.to_string_lossy())?;
+                        store.evict(LAYER, entry.address().1)?;
                         damaged = true;
                     }
                     Err(error) => return Err(error.into()),
@@ -164,9 +162,8 @@ impl<'a> Layers<'a> {
     }
 
     fn put_below(&mut self, entry: &Entry) {
-        let key = entry.folder().file_name().unwrap_or_default();
         if let Some(disk) = disk_digest(entry) {
-            let key = key.to_string_lossy().into_owned();
+            let key = entry.address().1.to_owned();
             self.below.push(Below { key, disk });
         }
     }

@@ -88,24 +88,25 @@ impl<'a> KeptLayers<'a> {
         }
         session.sync()?;
         let file = self.top();
-        let kept = self.grow(site).and_then(|()| session.continue_on(&self.top()));
-        match kept {
-            Ok(()) => {
-                self.unkept = Duration::ZERO;
-                site.emit.emit(What::Layer {
-                    key: checkpoint.key.clone(),
-                    steps,
-                    file,
-                });
-            }
+        match self.grow(site) {
+            Ok(()) => {}
             Err(error) if error.is_cancelled() => return Err(error),
             Err(error) => {
                 drop(std::fs::remove_file(self.top()));
                 self.depth -= 1;
                 site.emit
                     .warn(format!("no layer is kept after step {steps}: {error}"));
+                return Ok(());
             }
         }
+        // After an error here it is not known which of the two the guest writes to.
+        session.continue_on(&self.top())?;
+        self.unkept = Duration::ZERO;
+        site.emit.emit(What::Layer {
+            key: checkpoint.key.clone(),
+            steps,
+            file,
+        });
         Ok(())
     }
 
