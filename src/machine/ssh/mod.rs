@@ -213,27 +213,26 @@ impl Ssh {
             .args(["-o", "ProxyCommand=false", "-T", &self.target.host])
             .arg(wrapped(command, self.role, &mark))
             .stdin(stdin);
-        let mut code = None;
+        let mut ends = Ends::default();
         let (ended, stop, finished) = (Cancel::default(), Cancel::default(), Cancel::default());
         let result = thread::scope(|scope| {
             scope.spawn(|| watch(cancel, &ended, &stop, &finished));
             let result = cmd.run(&stop, limit, &mut |output, line| {
-                let reported = (output == Output::Stderr)
-                    .then(|| split_mark(line, &mark))
-                    .flatten();
-                let Some((before, reported)) = reported else {
+                let Some((before, code)) = split_mark(line, &mark) else {
                     return on_line(output, line);
                 };
                 if !before.is_empty() {
                     on_line(output, before);
                 }
-                code = Some(reported);
-                ended.cancel();
+                ends.saw(output, code);
+                if ends.code().is_some() {
+                    ended.cancel();
+                }
             });
             finished.cancel();
             result
         });
-        if let Some(code) = code {
+        if let Some(code) = ends.code() {
             return Ok(code);
         }
         let command = first_line(command);
@@ -313,15 +312,39 @@ fn watch(cancel: &Cancel, ended: &Cancel, stop: &Cancel, finished: &Cancel) {
     }
 }
 
-/// The command as the guest gets it. It tells its exit code on standard error as its last word: ssh's own exit code
-/// 255 could mean the command's, a signal in the guest, or a lost connection.
+/// The exit code with which each of a command's outputs ended. One of them can be seconds behind the other, so a command has
+/// ended once both have.
+#[derive(Debug, Default)]
+struct Ends {
+    stdout: Option<i32>,
+    stderr: Option<i32>,
+}
+
+impl Ends {
+    fn saw(&mut self, output: Output, code: i32) {
+        match output {
+            Output::Stdout => self.stdout = Some(code),
+            Output::Stderr => self.stderr = Some(code),
+        }
+    }
+
+    /// The command's exit code, once nothing of its output is missing.
+    fn code(&self) -> Option<i32> {
+        self.stdout.and(self.stderr)
+    }
+}
+
+/// The command as the guest gets it. Each of its outputs ends with its exit code: ssh's own exit code 255 could mean the
+/// command's, a signal in the guest, or a lost connection.
 fn wrapped(command: &str, role: Become, mark: &str) -> String {
     let sudo = match role {
         Become::User => "",
         Become::Root => "sudo -n ",
     };
     let command = shell_quote(command);
-    let script = format!("{sudo}sh -c {command}; code=$?; printf '{mark}%d\\n' $code >&2; exit $code");
+    let script = format!(
+        "{sudo}sh -c {command}; code=$?; printf '{mark}%d\\n' $code; printf '{mark}%d\\n' $code >&2; exit $code"
+    );
     // Through sh once more, as the user's login shell may be of another kind.
     format!("exec sh -c {}", shell_quote(&script))
 }
@@ -357,8 +380,17 @@ mod tests {
     }
 
     #[test]
+    fn a_command_has_ended_once_both_its_outputs_have() {
+        let mut ends = Ends::default();
+        ends.saw(Output::Stderr, 3);
+        assert_eq!(ends.code(), None);
+        ends.saw(Output::Stdout, 3);
+        assert_eq!(ends.code(), Some(3));
+    }
+
+    #[test]
     fn a_command_is_quoted_for_any_login_shell_and_sudo_never_asks() {
-        insta::assert_snapshot!(wrapped("echo 'a b'", Become::User, "M-"), @r"exec sh -c 'sh -c '\''echo '\''\'\'''\''a b'\''\'\'''\'''\''; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
-        insta::assert_snapshot!(wrapped("id", Become::Root, "M-"), @r"exec sh -c 'sudo -n sh -c id; code=$?; printf '\''M-%d\n'\'' $code >&2; exit $code'");
+        insta::assert_snapshot!(wrapped("echo 'a b'", Become::User, "M-"), @r"exec sh -c 'sh -c '\''echo '\''\'\'''\''a b'\''\'\'''\'''\''; code=$?; printf '\''M-%d\n'\'' $code; printf '\''M-%d\n'\'' $code >&2; exit $code'");
+        insta::assert_snapshot!(wrapped("id", Become::Root, "M-"), @r"exec sh -c 'sudo -n sh -c id; code=$?; printf '\''M-%d\n'\'' $code; printf '\''M-%d\n'\'' $code >&2; exit $code'");
     }
 }
