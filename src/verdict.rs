@@ -38,7 +38,7 @@ macro_rules! verdicts {
 verdicts! {
     /// A server does not let us in: it wants other credentials.
     AccessDenied = "access denied";
-    /// Packages are not signed by a key that the host or the manifest trusts.
+    /// Packages are not signed by a key that the host, the manifest or the guest trusts.
     BadSignature = "bad signature",
         "install the keyring of this distribution (`pipeline doctor` names the package), or use a mirror that is signed by a \
          key of it";
@@ -83,7 +83,7 @@ verdicts! {
     /// A secret is not set.
     NoSecret = "no secret";
     /// The distribution has no package of this name.
-    NoSuchPackage = "no such package", "check the name in `packages` of the distro, and that `components` has it";
+    NoSuchPackage = "no such package", "check the name of the package, and that the sources (`components` of the distro) have it";
     /// The mirror does not have the suite.
     NoSuchSuite = "no such suite", "check `suite` and `mirror` of the distro";
     /// A file is not an ISO image that can be read.
@@ -116,7 +116,7 @@ verdicts! {
     ServerUnreachable = "server unreachable";
     /// Neither console nor disk moved for too long.
     Silence = "silence";
-    /// A step ended with a code that it must not end with, or took too long.
+    /// A step exited with a code that it must not exit with, or took too long, and no package manager was to blame.
     StepFailed = "step failed";
     /// The installer waits at a prompt that will not be answered.
     StuckAtPrompt = "stuck at prompt";

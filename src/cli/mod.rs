@@ -46,6 +46,7 @@ pub mod validate;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
@@ -53,6 +54,7 @@ use self::exit::Exit;
 use crate::machine::door::relay;
 #[cfg(feature = "nickel")]
 use crate::manifest::nickel;
+use crate::manifest::suggest;
 use crate::report::style::{self, Choice};
 use crate::run::process;
 
@@ -154,7 +156,7 @@ pub fn main() -> ExitCode {
     let arguments = std::env::args_os();
     #[cfg(feature = "import-packer")]
     let arguments = import::with_two_dashes(arguments);
-    let cli = Cli::parse_from(arguments);
+    let cli = Cli::try_parse_from(arguments).unwrap_or_else(|error| with_near_verb(error).exit());
     style::choose(cli.color);
     let done = match cli.verb {
         Verb::Run(args) => run::run(&args),
@@ -196,4 +198,19 @@ pub fn main() -> ExitCode {
     };
     let (Ok(exit) | Err(exit)) = done;
     ExitCode::from(exit as u8)
+}
+
+/// Of a verb that does not exist, the error with the one that the user most likely meant.
+fn with_near_verb(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) {
+        let cli = Cli::command();
+        let verbs = cli.get_subcommands().filter(|verb| !verb.is_hide_set());
+        let near = suggest::near(word, verbs.map(clap::Command::get_name));
+        let near = near.first().map(|&verb| verb.to_owned());
+        error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(near.into_iter().collect()),
+        );
+    }
+    error
 }

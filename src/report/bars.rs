@@ -23,6 +23,7 @@ pub(super) struct Bars {
     style: Style,
     verbosity: Verbosity,
     drawn: Option<Instant>,
+    has_said: bool,
 }
 
 impl Bars {
@@ -34,6 +35,7 @@ impl Bars {
             style,
             verbosity,
             drawn: None,
+            has_said: false,
         }
     }
 
@@ -82,12 +84,16 @@ impl Bars {
         self.drawn = None;
     }
 
-    /// Takes the rows away; what was said stays.
-    pub(super) fn finish(self) {
+    /// Takes the rows away; what was said stays, with an empty line between it and the summary of a run.
+    pub(super) fn finish(self, board: &Board) {
+        if self.has_said && !board.folder.is_empty() {
+            self.bar.println("");
+        }
         self.bar.finish_and_clear();
     }
 
-    fn say(&self, lines: &[String]) {
+    fn say(&mut self, lines: &[String]) {
+        self.has_said = true;
         self.bar.println(lines.join("\n"));
     }
 

@@ -333,7 +333,7 @@ impl Reporter {
     fn finish(mut self) -> RunSummary {
         self.show_held();
         if let Screen::Bars(bars) = self.screen {
-            bars.finish();
+            bars.finish(&self.board);
         }
         self.board.into_summary()
     }

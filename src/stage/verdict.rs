@@ -18,8 +18,7 @@ impl StageError {
     /// The kind of failure.
     pub fn verdict(&self) -> Verdict {
         let verdict = match self {
-            // What a guest says of its own disk is another matter than ours.
-            Self::Step { .. } => return Verdict::StepFailed,
+            Self::Step { tail, .. } => return of_step(tail),
             Self::Checks(_) => return Verdict::CheckFailed,
             Self::Ssh(error) => return error.verdict(),
             Self::StepInTrouble { trouble, .. } => return trouble.verdict(),
@@ -49,6 +48,22 @@ impl StageError {
             _ => Verdict::Other,
         };
         or_full(verdict, &self.to_string())
+    }
+}
+
+/// A step fails as its package manager does; what a guest says of its own disk or keys is another matter than the host's.
+fn of_step(tail: &[String]) -> Verdict {
+    let found = deciding(tail.iter().map(String::as_str));
+    match found.and_then(|found| found.verdict) {
+        Some(
+            of_packages @ (Verdict::BadSignature
+            | Verdict::MirrorExpired
+            | Verdict::MirrorUnreachable
+            | Verdict::NoSuchPackage
+            | Verdict::NoSuchSuite
+            | Verdict::PackageFailed),
+        ) => of_packages,
+        _ => Verdict::StepFailed,
     }
 }
 
@@ -169,12 +184,15 @@ mod tests {
             },
         };
         assert_eq!(tool.verdict(), Verdict::DiskFull);
-        let step = StageError::Step {
+        let step = |said: &str| StageError::Step {
             step: "fill".to_owned(),
             why: "exited with code 1".to_owned(),
-            tail: vec!["cp: No space left on device".to_owned()],
+            tail: vec!["Reading package lists...".to_owned(), said.to_owned()],
             log: PathBuf::from("log"),
         };
-        assert_eq!(step.verdict(), Verdict::StepFailed);
+        let full = step("cp: No space left on device");
+        assert_eq!(full.verdict(), Verdict::StepFailed);
+        let misspelt = step("E: Unable to locate package sudoo");
+        assert_eq!(misspelt.verdict(), Verdict::NoSuchPackage);
     }
 }

@@ -13,12 +13,24 @@ pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Ve
             (typo || score > 0.85).then_some((candidate, score))
         })
         .collect();
-    scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    // Two letters that changed places are the commonest typo, and Jaro's measure does not see it in a short word.
+    let letters = sorted_letters(&lower);
+    let is_swapped = |candidate: &str| sorted_letters(&candidate.to_lowercase()) == letters;
+    scored.sort_by(|a, b| {
+        let swapped = is_swapped(b.0).cmp(&is_swapped(a.0));
+        swapped.then(b.1.total_cmp(&a.1)).then(a.0.cmp(b.0))
+    });
     scored
         .into_iter()
         .map(|(candidate, _)| candidate)
         .take(3)
         .collect()
+}
+
+fn sorted_letters(word: &str) -> Vec<char> {
+    let mut letters: Vec<_> = word.chars().collect();
+    letters.sort_unstable();
+    letters
 }
 
 /// A remedy: what `name` could have meant, and all there is (`known keys are …`).
@@ -46,6 +58,7 @@ mod tests {
         assert_eq!(near("Version", names), ["version"]);
         assert_eq!(near("dsik", names), ["disk"]);
         assert_eq!(near("gz", ["gzip", "zstd", "xz", "none"])[0], "gzip");
+        assert_eq!(near("rnu", ["runs", "run"])[0], "run");
         assert!(near("kernel", names).is_empty());
         assert_eq!(
             remedy("debain12", "distros", ["debian12", "noble"]),
