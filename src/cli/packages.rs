@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::table::{Table, stdout_style, stdout_width};
 use super::target::{Selection, StoreArgs};
-use crate::packages::{Inside, Subject, cyclonedx, spdx};
+use crate::packages::{Bom, Inside, Subject};
 use crate::plan::graph::PlannedImage;
 use crate::report::style::Role;
 use crate::run::builds::builds;
@@ -92,6 +92,10 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             out(&format!("{all:#}\n"));
         }
         Format::Spdx | Format::Cyclonedx => {
+            let form = match args.format {
+                Format::Spdx => Bom::Spdx,
+                _ => Bom::Cyclonedx,
+            };
             let [system] = systems.as_slice() else {
                 let names: Vec<_> = systems.iter().map(|system| system.name.as_str()).collect();
                 let help = "select images of one flavor of one distro";
@@ -106,11 +110,9 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 name: &system.name,
                 key: key(&system.built),
                 created: system.built.created,
+                file: None,
             };
-            let document = match args.format {
-                Format::Spdx => spdx(&system.inside, subject),
-                _ => cyclonedx(&system.inside, subject),
-            };
+            let document = form.document(&system.inside, subject);
             out(&format!("{document:#}\n"));
         }
     }

@@ -15,6 +15,7 @@ pub use crate::disk_format::DiskFormat;
 use crate::families::{Base, Family};
 pub use crate::installer::Delivery;
 use crate::installer::{Installer, Program};
+use crate::packages::Bom;
 pub use crate::places::Target;
 use crate::platform::{Computer, Platform, Start};
 use crate::size::ByteSize;
@@ -357,6 +358,8 @@ pub struct Publish {
     pub level: Option<u32>,
     /// Checksum files to keep.
     pub checksums: Vec<Algorithm>,
+    /// Bills of materials to publish with each image.
+    pub sbom: Vec<Bom>,
     /// `[publish.<name>]`, in manifest order.
     pub targets: Vec<Target>,
 }
@@ -400,6 +403,7 @@ impl Compression {
 
 words! {
     Algorithm: Sha512, Sha256, Md5;
+    Bom: Spdx, Cyclonedx;
     Compression: Gzip, Zstd, Xz, None;
     Delivery: Http, Initrd, Seed;
     DiskFormat: Qcow2, Raw;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Inside, Subject};
+use crate::digest::{Algorithm, Digest};
 
 /// The document. Equal builds give equal bytes.
 pub fn cyclonedx(inside: &Inside, subject: Subject<'_>) -> Value {
@@ -20,6 +21,17 @@ pub fn cyclonedx(inside: &Inside, subject: Subject<'_>) -> Value {
         }
         component
     };
+    let mut system = json!({
+        "type": "operating-system",
+        "bom-ref": "system",
+        "name": subject.name,
+        "version": inside.os_name(),
+    });
+    if let Some(file) = subject.file {
+        let hash = |digest: &Digest| json!({ "alg": algorithm(digest.algorithm), "content": digest.hex });
+        system["hashes"] = file.digests.iter().map(hash).collect();
+        system["properties"] = json!([{ "name": "pipeline:file", "value": file.name }]);
+    }
     let components: Vec<_> = inside.packages.iter().map(component).collect();
     json!({
         "bomFormat": "CycloneDX",
@@ -31,15 +43,18 @@ pub fn cyclonedx(inside: &Inside, subject: Subject<'_>) -> Value {
             "tools": { "components": [{
                 "type": "application", "name": "pipeline", "version": env!("CARGO_PKG_VERSION"),
             }] },
-            "component": {
-                "type": "operating-system",
-                "bom-ref": "system",
-                "name": subject.name,
-                "version": inside.os_name(),
-            },
+            "component": system,
         },
         "components": components,
     })
+}
+
+fn algorithm(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Md5 => "MD5",
+        Algorithm::Sha256 => "SHA-256",
+        Algorithm::Sha512 => "SHA-512",
+    }
 }
 
 /// The first digits of a key, as a UUID of version 8 (RFC 9562 §5.8): one that the vendor makes.

@@ -8,10 +8,13 @@ mod spdx;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use cyclonedx::cyclonedx;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-pub use spdx::spdx;
+use serde_json::Value;
+
+use self::cyclonedx::cyclonedx;
+use self::spdx::spdx;
+use crate::digest::Digest;
 
 /// A system and its packages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,43 @@ pub struct Subject<'a> {
     pub key: &'a str,
     /// When it was built.
     pub created: Timestamp,
+    /// The file that has it, where the bill is of one.
+    pub file: Option<SubjectFile<'a>>,
+}
+
+/// A file that a bill of materials is of.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectFile<'a> {
+    pub name: &'a str,
+    pub digests: &'a [Digest],
+}
+
+/// A form of a bill of materials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bom {
+    /// SPDX 2.3.
+    Spdx,
+    /// CycloneDX 1.6.
+    Cyclonedx,
+}
+
+impl Bom {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spdx => "spdx",
+            Self::Cyclonedx => "cyclonedx",
+        }
+    }
+
+    /// The document as JSON. Equal builds give equal bytes.
+    pub fn document(self, inside: &Inside, subject: Subject<'_>) -> Value {
+        match self {
+            Self::Spdx => spdx(inside, subject),
+            Self::Cyclonedx => cyclonedx(inside, subject),
+        }
+    }
 }
 
 /// A database of packages.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Inside, Subject};
+use crate::digest::Digest;
 
 /// What SPDX writes where nothing is known.
 const UNKNOWN: &str = "NOASSERTION";
@@ -11,7 +12,7 @@ const SYSTEM: &str = "SPDXRef-System";
 
 /// The document. Equal builds give equal bytes.
 pub fn spdx(inside: &Inside, subject: Subject<'_>) -> Value {
-    let system = json!({
+    let mut system = json!({
         "SPDXID": SYSTEM,
         "name": subject.name,
         "versionInfo": inside.os_name(),
@@ -22,6 +23,14 @@ pub fn spdx(inside: &Inside, subject: Subject<'_>) -> Value {
         "licenseDeclared": UNKNOWN,
         "copyrightText": UNKNOWN,
     });
+    if let Some(file) = subject.file {
+        let checksum = |digest: &Digest| {
+            let algorithm = digest.algorithm.name().to_uppercase();
+            json!({ "algorithm": algorithm, "checksumValue": digest.hex })
+        };
+        system["packageFileName"] = file.name.into();
+        system["checksums"] = file.digests.iter().map(checksum).collect();
+    }
     let mut packages = vec![system];
     let mut relations = vec![relation(DOCUMENT, "DESCRIBES", SYSTEM)];
     for (number, package) in inside.packages.iter().enumerate() {

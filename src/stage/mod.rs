@@ -21,6 +21,7 @@ pub mod provision;
 pub mod recipe;
 pub mod requests;
 pub mod result;
+mod sbom;
 mod site;
 pub mod size;
 pub mod sums;
@@ -84,6 +85,8 @@ stages! {
     Size(size::SizeWork),
     /// Compresses.
     Package(package::PackageWork),
+    /// Lists what is inside.
+    Sbom(sbom::SbomWork),
     /// Boots and asserts.
     Check(check::CheckWork),
     /// Delivers.

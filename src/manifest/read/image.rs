@@ -1,7 +1,6 @@
 //! `[[images]]` and `[publish]`: what is wanted, and in which form.
 
-use crate::digest::Algorithm;
-use crate::manifest::describe::row::{Cell, In};
+use crate::manifest::describe::row::{Cell, Choice, In, List, Row, Word};
 use crate::manifest::describe::tables::{IMAGE, ImageKeys, MANIFEST, PUBLISH};
 use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
@@ -54,27 +53,29 @@ pub(super) fn read_publish(
         format: table.read_or_default(&PUBLISH.format),
         compress,
         level: level(&table, compress),
-        checksums: checksums(&table),
+        checksums: once(&table, &PUBLISH.checksums),
+        sbom: once(&table, &PUBLISH.sbom),
         targets: targets.iter().map(|draft| draft.target.clone()).collect(),
     };
     let file = table.get(&PUBLISH.file).and_then(|cell| Spot::of(&cell));
     (publish, file, targets)
 }
 
-fn checksums(table: &Fields<'_>) -> Vec<Algorithm> {
-    if table.get(&PUBLISH.checksums).is_none() {
-        return table.read_or_default(&PUBLISH.checksums);
+/// Words of a list, each of them once.
+fn once<W: Word + PartialEq>(table: &Fields<'_>, row: &'static Row<List<Choice<W>>>) -> Vec<W> {
+    if table.get(row).is_none() {
+        return table.read_or_default(row);
     }
-    let mut algorithms = Vec::new();
-    for item in table.items(&PUBLISH.checksums) {
+    let mut words = Vec::new();
+    for item in table.items(row) {
         match item.read() {
-            Some(algorithm) if algorithms.contains(&algorithm) => {
-                item.bad(format!("{algorithm} is there twice"), "take one of them out");
+            Some(word) if words.contains(&word) => {
+                item.bad(format!("{} is there twice", word.word()), "take one of them out");
             }
-            algorithm => algorithms.extend(algorithm),
+            word => words.extend(word),
         }
     }
-    algorithms
+    words
 }
 
 /// Levels as the compressors' own command line tools take them (zstd without its ultra levels).

@@ -16,7 +16,7 @@ use petgraph::graph::NodeIndex;
 pub use self::error::PlanError;
 use super::install::Mirror;
 use super::part::Ready;
-use super::{Plan, Work, check, index, install, package, provision, size, sums, upload};
+use super::{Plan, Work, check, index, install, package, provision, sbom, size, sums, upload};
 use crate::digest::Digest;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
 use crate::plan::graph::{Nodes, PlannedImage};
@@ -103,6 +103,7 @@ impl<'a> Planner<'a> {
         let sized = size::plan(nodes, image, distro, provision, install);
         let packaged = package::plan(nodes, image, distro, publish, (sized, provision));
         let mut ready = Ready::new(&image.file, packaged, nodes);
+        sbom::plan(nodes, image, publish, provision, &mut ready);
         #[cfg(test)]
         super::example::plan(nodes, manifest, image, &mut ready);
         let is_checked = self.inputs.wanted.checks && !image.checks.is_empty();

@@ -5,6 +5,7 @@ mod faults;
 mod object_store;
 mod redirects;
 pub mod reference;
+mod sbom;
 mod tls;
 mod webdav;
 mod words;
@@ -76,29 +77,35 @@ fn noise(bytes: usize, seed: u64) -> Vec<u8> {
 
 /// Puts a packaged image into the store, under the key that the plan gives it.
 fn package(bench: &Bench, id: &str, bytes: &[u8]) {
+    store_result(bench, &format!("package/{id}"), &[("image", bytes)]);
+}
+
+/// Puts the result of a node into the store, under the key that the plan gives it.
+fn store_result(bench: &Bench, id: &str, files: &[(&str, &[u8])]) {
     let ran = bench.run(&["plan", "m.toml", "--format", "json"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
     let nodes = plan["nodes"].as_array().unwrap();
-    let node = nodes
-        .iter()
-        .find(|node| node["id"] == format!("package/{id}"))
-        .unwrap();
+    let node = nodes.iter().find(|node| node["id"] == id).unwrap();
     let store = Store::open(&bench.path("store")).unwrap();
     let scratch = store.scratch("seed").unwrap();
     let (key, cancel) = (node["key"].as_str().unwrap(), Cancel::default());
+    let (stage, _) = id.split_once('/').unwrap();
     let claim = store
-        .claim("package", key, &scratch, true, &cancel, &mut || {})
+        .claim(stage, key, &scratch, true, &cancel, &mut || {})
         .unwrap();
     let Claim::Miss(mut slot) = claim else {
         panic!("it is to be replaced")
     };
-    let path = slot.path("image");
-    std::fs::write(&path, bytes).unwrap();
-    let digests = hash_file(&path, &Algorithm::ALL, &cancel).unwrap();
-    slot.set_digests("image", digests.clone());
-    slot.commit(json!({}), json!({ "digests": digests }), &cancel)
-        .unwrap();
+    let mut facts = json!({});
+    for (name, bytes) in files {
+        let path = slot.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        let digests = hash_file(&path, &Algorithm::ALL, &cancel).unwrap();
+        slot.set_digests(name, digests.clone());
+        facts = json!({ "digests": digests });
+    }
+    slot.commit(json!({}), facts, &cancel).unwrap();
 }
 
 /// Name of an image's file.

@@ -5,6 +5,7 @@ use super::super::row::{Choice, List, Whole};
 use super::super::text::{Name, Text, TextForm};
 use crate::digest::Algorithm;
 use crate::manifest::model::{Compression, DiskFormat};
+use crate::packages::Bom;
 use crate::syntax::table::table;
 
 table! {
@@ -17,6 +18,8 @@ table! {
         .default("the compressor's usual one");
     checksums: List<Choice<Algorithm>> = "[\"sha512\"]", "checksum files next to the images"
         .default("[\"sha512\", \"md5\"]");
+    sbom: List<Choice<Bom>> = "[\"spdx\", \"cyclonedx\"]",
+        "bills of materials to publish with each image: SPDX 2.3 and CycloneDX 1.6, in JSON".default("[]");
     file: Text = "\"{{ id }}.{{ format }}{{ suffix }}\"",
         "path of each image below the output folder (a template)"
         .default("\"{{ id }}/{{ id }}.{{ format }}{{ suffix }}\"");
