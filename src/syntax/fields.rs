@@ -151,7 +151,10 @@ impl<'a> Fields<'a> {
         }
         let fitting = self.table.keys().filter(|key| !self.is_misplaced(key));
         for entry in strange {
-            let remedy = suggest::remedy(&entry.key, "known keys", fitting.clone().map(|key| key.name));
+            let mut remedy = suggest::remedy(&entry.key, "known keys", fitting.clone().map(|key| key.name));
+            if self.table.others.is_some() {
+                remedy += &format!(", and tables of other names: [{}.NAME]", self.path);
+            }
             let (key, path) = (entry.key.clone(), self.path.clone());
             self.problems
                 .add(&entry.key_span, ProblemKind::UnknownKey { key, path, remedy });
