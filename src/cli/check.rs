@@ -121,6 +121,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 before: None,
                 earlier: Vec::new(),
                 keeps_layers: false,
+                has_room: facts::cpus() > 1
+                    && facts::memory().is_some_and(|memory| memory.available > 2 * args.memory.0),
                 order: Arc::new(Order::default()),
             };
             check_image(args, work, &site)

@@ -91,7 +91,7 @@ fn accel(of_host: Accel, node: &Node) -> Accel {
     }
 }
 
-/// Runs a node of a plan.
+/// Runs a node of a plan; `has_room` as in [`Site`].
 ///
 /// # Errors
 /// [`NodeError`] of the stage or the store.
@@ -99,6 +99,7 @@ pub fn execute(
     plan: &Plan,
     index: NodeIndex,
     rebuild: bool,
+    has_room: bool,
     shared: &Shared<'_>,
     emit: &Emitter,
 ) -> Result<Done, NodeError> {
@@ -123,6 +124,7 @@ pub fn execute(
         before: None,
         earlier: Vec::new(),
         keeps_layers: shared.layers,
+        has_room,
         order: Arc::clone(shared.order),
     };
     let mut ran = publish(plan, index, rebuild, shared, &mut site);

@@ -29,6 +29,8 @@ pub struct Job {
     pub needs: Vec<usize>,
     /// Seconds it is expected to take; those on the longest way to the end start first.
     pub seconds: f64,
+    /// Whether it can use memory and CPUs twice, where nothing else needs them.
+    pub doubles: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub struct Schedule {
     jobs: Vec<Job>,
     states: Vec<State>,
     weights: Vec<f64>,
+    doubled: Vec<bool>,
     budget: Budget,
     free: Budget,
     stopped: bool,
@@ -107,10 +110,12 @@ impl Schedule {
             }
         }
         let states = vec![State::Pending; jobs.len()];
+        let doubled = vec![false; jobs.len()];
         Ok(Self {
             jobs,
             states,
             weights,
+            doubled,
             budget,
             free: budget,
             stopped: false,
@@ -131,7 +136,20 @@ impl Schedule {
                 started.push(index);
             }
         }
+        for &index in started.iter().filter(|&&index| self.jobs[index].doubles) {
+            let Cost { memory, cpus, .. } = self.jobs[index].cost;
+            if memory <= self.free.memory && cpus <= self.free.cpus {
+                self.free.memory -= memory;
+                self.free.cpus -= cpus;
+                self.doubled[index] = true;
+            }
+        }
         started
+    }
+
+    /// Whether a job that was started may use memory and CPUs twice.
+    pub fn is_doubled(&self, index: usize) -> bool {
+        self.doubled[index]
     }
 
     /// Jobs that could run but for a resource, with what they wait for in words.
@@ -145,8 +163,9 @@ impl Schedule {
     /// A job ended. Gives the jobs that can never start because of that.
     pub fn finish(&mut self, index: usize, well: bool) -> Vec<usize> {
         let cost = self.jobs[index].cost;
-        self.free.memory += cost.memory;
-        self.free.cpus += cost.cpus;
+        let times = if self.doubled[index] { 2 } else { 1 };
+        self.free.memory += u64::from(times) * cost.memory;
+        self.free.cpus += times * cost.cpus;
         self.free.scratch += cost.scratch;
         self.free.jobs += 1;
         self.states[index] = if well { State::Done } else { State::Failed };
@@ -242,6 +261,7 @@ mod tests {
             turn: None,
             needs: needs.to_vec(),
             seconds: 1.0,
+            doubles: false,
         }
     }
 
@@ -264,6 +284,23 @@ mod tests {
         assert!(schedule.start().is_empty());
         assert!(schedule.finish(0, true).is_empty());
         assert_eq!(schedule.start(), [1]);
+    }
+
+    #[test]
+    fn a_job_uses_twice_what_no_other_one_needs() {
+        let mut jobs = vec![job("a", 2, &[]), job("b", 1, &[]), job("c", 2, &[0, 1])];
+        for job in &mut jobs {
+            job.doubles = true;
+        }
+        let mut schedule = Schedule::new(jobs, BUDGET).unwrap();
+        assert_eq!(schedule.start(), [0, 1]);
+        assert_eq!([0, 1].map(|job| schedule.is_doubled(job)), [false, true]);
+        schedule.finish(0, true);
+        schedule.finish(1, true);
+        assert_eq!(schedule.start(), [2]);
+        assert!(schedule.is_doubled(2));
+        schedule.finish(2, true);
+        assert_eq!(schedule.free, BUDGET);
     }
 
     #[test]

@@ -102,9 +102,10 @@ pub fn carry_out(
                 let sender = sender.clone();
                 // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
                 let rebuild = prepared.verdicts[&index].rebuild;
+                let has_room = schedule.is_doubled(job);
                 scope.spawn(move || {
                     let started = Instant::now();
-                    let work = AssertUnwindSafe(|| execute(plan, index, rebuild, shared, &emit));
+                    let work = AssertUnwindSafe(|| execute(plan, index, rebuild, has_room, shared, &emit));
                     let result = catch_unwind(work);
                     drop(sender.send((job, result, started.elapsed().as_secs_f64())));
                 });
@@ -189,6 +190,7 @@ fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
         seconds: prepared.verdicts[index]
             .expected
             .map_or(0.0, |expected| expected.seconds),
+        doubles: node.work.doubles(),
     };
     todo.iter().map(job).collect()
 }

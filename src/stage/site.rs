@@ -51,6 +51,8 @@ pub struct Site {
     pub earlier: Vec<Given>,
     /// Whether layers are kept.
     pub keeps_layers: bool,
+    /// Whether two of its machines may run at once.
+    pub has_room: bool,
     /// The images of the whole manifest.
     pub order: Arc<Order>,
 }

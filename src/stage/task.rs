@@ -67,6 +67,11 @@ pub trait Task: fmt::Debug {
         false
     }
 
+    /// Whether it runs two machines at once where there is room for both.
+    fn doubles(&self) -> bool {
+        false
+    }
+
     /// The files of its result.
     fn files(&self) -> &'static [File];
 

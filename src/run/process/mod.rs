@@ -54,6 +54,8 @@ struct Request {
     earlier: Vec<Given>,
     /// Whether it keeps layers.
     keeps_layers: bool,
+    /// Whether two of its machines may run at once.
+    has_room: bool,
     /// The images of the whole manifest.
     order: Order,
     /// Where the files of its result go.

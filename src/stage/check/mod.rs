@@ -9,8 +9,10 @@ mod plan;
 mod questions;
 mod watch;
 
-use std::fs;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::time::Duration;
+use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +74,10 @@ impl Task for CheckWork {
 
     fn is_isolated(&self) -> bool {
         true
+    }
+
+    fn doubles(&self) -> bool {
+        self.has_second()
     }
 
     fn files(&self) -> &'static [File] {
@@ -137,7 +143,7 @@ pub fn results(result: &Given) -> Option<Vec<CheckResult>> {
 }
 
 /// Longest time to a first sign of life where no check says another, under KVM.
-const BOOT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+const BOOT: Duration = Duration::from_secs(5 * 60);
 
 /// The packaged file.
 #[derive(Clone, Copy, Debug)]
@@ -210,28 +216,18 @@ fn examine(
         build_key: public_half(build_key, site)?,
         build_hosts: Proxies::from_env().hosts(),
     };
-    let mut door = Door::Key;
-    let mut first = first_boot(work, &name("first"), base, &setting, door, site)?;
+    let boots = |door| {
+        let first = || first_boot(work, &name("first"), base, &setting, door, site);
+        let second = |life| second_boot(work, &name("second"), base, &setting, door, life, site);
+        both(work, first, second, site)
+    };
+    let (mut first, mut second) = boots(Door::Key)?;
     // A hardened sshd is no fault of the image: then it is asked another way, if there is one.
     if matches!(&first.answers, Err(cause) if cause.owner == Owner::Refused) {
-        door = Door::Unit;
         site.emit
             .phase("asking without sshd, which takes no key of the check's");
-        first = first_boot(work, &name("first"), base, &setting, door, site)?;
+        (first, second) = boots(Door::Unit)?;
     }
-    // A second clone tells nothing new of an image whose first one did not answer.
-    let second = match work.needs().any(|needs| needs.second) && first.answers.is_ok() {
-        true => Some(second_boot(
-            work,
-            &name("second"),
-            base,
-            &setting,
-            door,
-            &first,
-            site,
-        )?),
-        false => None,
-    };
     let results = judge(&Case {
         checks: &work.checks,
         size: work.size,
@@ -252,6 +248,32 @@ fn examine(
     Ok(results)
 }
 
+/// Boots the two clones that the checks ask for, both at once where there is room. A second one says nothing new of an image
+/// whose first one did not answer.
+fn both(
+    work: &CheckWork,
+    first: impl FnOnce() -> Result<Seen, StageError>,
+    second: impl FnOnce(Option<Duration>) -> Result<Seen, StageError> + Send,
+    site: &Site,
+) -> Result<(Seen, Option<Seen>), StageError> {
+    if work.has_second() && site.has_room {
+        return thread::scope(|scope| {
+            let other = scope.spawn(|| second(None));
+            let first = first();
+            let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            let first = first?;
+            let second = first.answers.is_ok().then_some(other).transpose()?;
+            Ok((first, second))
+        });
+    }
+    let first = first()?;
+    let is_wanted = work.has_second() && first.answers.is_ok();
+    let second = is_wanted
+        .then(|| second(first.life.as_ref().ok().map(|(after, _)| *after)))
+        .transpose()?;
+    Ok((first, second))
+}
+
 impl CheckWork {
     /// The VMs that it boots.
     fn machines(&self) -> impl Iterator<Item = MachineWish> {
@@ -270,6 +292,11 @@ impl CheckWork {
             further: Vec::new(),
             ..self.clone()
         }
+    }
+
+    /// Whether a second clone is booted.
+    fn has_second(&self) -> bool {
+        self.needs().any(|needs| needs.second)
     }
 
     fn needs(&self) -> impl Iterator<Item = Needs> {
@@ -376,20 +403,20 @@ fn first_boot(
     boot::boot(&plan, site)
 }
 
-/// The boot of another clone, which is only asked who it is.
+/// The boot of another clone, which is only asked who it is; `life` is when the first one showed its first sign of life.
 fn second_boot(
     work: &CheckWork,
     name: &str,
     base: &Path,
     setting: &Setting,
     door: Door,
-    first: &Seen,
+    life: Option<Duration>,
     site: &Site,
 ) -> Result<Seen, StageError> {
     let asks = |number: usize| work.checks[number].assertion.needs().second;
     let script = script(&work.checks, asks, setting);
     let agent = Agent {
-        life: first.life.as_ref().ok().map(|(after, _)| *after),
+        life,
         ..Agent::default()
     };
     let (disk, way) = clone(work, base, name, Some(script), agent, door, site)?;

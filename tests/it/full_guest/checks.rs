@@ -303,7 +303,8 @@ fn try_case(case: &Case, base: &Path) -> Result<(), String> {
 }
 
 fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<StageError>) {
-    let (site, events) = bench.site("check/broken");
+    let (mut site, events) = bench.site("check/broken");
+    site.has_room = true;
     let artifact = bench.path("artifact");
     let digests = hash_file(
         &artifact,
@@ -329,9 +330,24 @@ fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<Stag
     };
     let error = check(&work, artifact, None, &site, &bench.path("report.json")).err();
     drop(site);
-    let results = events.iter().filter_map(|event| match event.what {
-        What::Check { result, .. } => Some(result),
-        _ => None,
-    });
-    (results.collect(), error)
+    let (mut results, mut phases) = (Vec::new(), Vec::new());
+    for event in events {
+        match event.what {
+            What::Check { result, .. } => results.push(result),
+            What::Phase { phase } => phases.push(phase),
+            _ => {}
+        }
+    }
+    // A second clone starts while the first one is still asked.
+    let of = |boot| {
+        phases
+            .iter()
+            .enumerate()
+            .filter(move |(_, phase)| phase.starts_with(boot))
+            .map(|(at, _)| at)
+    };
+    if let Some(second) = of("second boot").next() {
+        assert!(of("first boot").last() > Some(second), "{phases:?}");
+    }
+    (results, error)
 }

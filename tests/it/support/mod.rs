@@ -125,6 +125,7 @@ impl Bench {
             before: None,
             earlier: Vec::new(),
             keeps_layers: false,
+            has_room: false,
             order: Arc::default(),
         };
         (site, events)
