@@ -16,7 +16,7 @@ use crate::run::prepare::Prepared;
     pipeline plan images.toml 'debian12-*' --size 50G\n  \
     pipeline plan images.toml --format dot | dot -Tsvg > plan.svg\n\n\
     With --format json, `cost` of a node says what it takes of the host while it runs: `machines` (virtual machines that\n\
-    it boots, one after the other), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most).")]
+    it boots; a check boots two at once where there is room), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most).")]
 pub struct Args {
     #[command(flatten)]
     target: Selection,

@@ -158,7 +158,7 @@ pub enum Bond {
 /// What a node takes of the host while it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// Virtual machines it boots, one after the other.
+    /// Virtual machines it boots, one after the other unless there is room for two.
     pub machines: u32,
     /// Memory in bytes.
     pub memory: u64,
