@@ -1,4 +1,4 @@
-//! What is known of families of distributions and of their installers, as tables: the built-in ones of `templates/`, and
+//! What is known of families of distributions, of their installers and releases, as tables: the built-in ones of `templates/`, and
 //! those that a manifest adds. Knows no row by name. Pure.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,12 @@ use toml_edit::{Document, Item, Key};
 
 use crate::installer::{Installer, Program};
 use crate::platform::Arch;
+use crate::releases::{Recipe, Unknown};
 
-const BUILT_IN: [&str; 2] = [
+const BUILT_IN: [&str; 3] = [
     include_str!("../templates/families.toml"),
     include_str!("../templates/installers.toml"),
+    include_str!("../templates/releases.toml"),
 ];
 
 /// A family of distributions: the conventions that its guests follow.
@@ -79,6 +81,7 @@ pub struct Tables {
     families: BTreeMap<String, Arc<Family>>,
     installers: BTreeMap<String, Arc<Installer>>,
     programs: BTreeMap<String, Arc<Program>>,
+    recipes: BTreeMap<String, Arc<Recipe>>,
 }
 
 /// A kind of row, by the name of its table.
@@ -87,6 +90,7 @@ pub enum Kind {
     Family,
     Installer,
     Program,
+    Release,
 }
 
 /// What is wrong with a text of tables.
@@ -133,6 +137,7 @@ impl Tables {
         self.families.extend(rows.families);
         self.installers.extend(rows.installers);
         self.programs.extend(rows.programs);
+        self.recipes.extend(rows.recipes);
     }
 
     /// The same, as rows of a file of the user's.
@@ -143,6 +148,9 @@ impl Tables {
         for row in self.installers.values_mut() {
             Arc::make_mut(row).origin = Some(file.to_owned());
         }
+        for row in self.recipes.values_mut() {
+            Arc::make_mut(row).origin = Some(file.to_owned());
+        }
         self
     }
 
@@ -151,7 +159,8 @@ impl Tables {
         let families = self.families.keys().map(|name| (Kind::Family, name));
         let installers = self.installers.keys().map(|name| (Kind::Installer, name));
         let programs = self.programs.keys().map(|name| (Kind::Program, name));
-        let all = families.chain(installers).chain(programs);
+        let recipes = self.recipes.keys().map(|name| (Kind::Release, name));
+        let all = families.chain(installers).chain(programs).chain(recipes);
         all.map(|(kind, name)| (kind, name.as_str()))
     }
 
@@ -169,6 +178,32 @@ impl Tables {
 
     pub fn program(&self, name: &str) -> Option<&Arc<Program>> {
         self.programs.get(name)
+    }
+
+    /// The recipe and the version of a release: `debian-12`, `centos-stream-9`.
+    ///
+    /// # Errors
+    /// [`Unknown::Release`].
+    pub fn release<'a>(&self, release: &'a str) -> Result<(&Arc<Recipe>, &'a str), Unknown> {
+        let found = release.rsplit_once('-').and_then(|(name, version)| {
+            let recipe = self.recipes.get(name)?;
+            (!version.is_empty()).then_some((recipe, version))
+        });
+        found.ok_or_else(|| {
+            let names: Vec<_> = self.recipes.keys().map(String::as_str).collect();
+            Unknown::Release {
+                release: release.to_owned(),
+                remedy: match self.recipes.contains_key(release) {
+                    true => format!("add the version: {release}-12"),
+                    false => format!("write NAME-VERSION with one of {}", names.join(", ")),
+                },
+            }
+        })
+    }
+
+    /// Recipes, by name.
+    pub fn recipes(&self) -> impl Iterator<Item = &Arc<Recipe>> {
+        self.recipes.values()
     }
 
     /// Families, by name.
@@ -208,7 +243,7 @@ impl Base {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Family, Self::Installer, Self::Program];
+    pub const ALL: [Self; 4] = [Self::Family, Self::Installer, Self::Program, Self::Release];
 
     /// The first part of its tables' headers.
     pub fn name(self) -> &'static str {
@@ -216,6 +251,7 @@ impl Kind {
             Self::Family => "family",
             Self::Installer => "installer",
             Self::Program => "program",
+            Self::Release => "release",
         }
     }
 }
@@ -248,6 +284,13 @@ pub fn read(text: &str) -> (Tables, Vec<Mistake>) {
                 tables.installers = rows((name, key, item), |_, row| row, &mut mistakes);
             }
             Some(Kind::Program) => tables.programs = rows((name, key, item), |_, row| row, &mut mistakes),
+            Some(Kind::Release) => {
+                let named = |name: &str, row| Recipe {
+                    name: name.to_owned(),
+                    ..row
+                };
+                tables.recipes = rows((name, key, item), named, &mut mistakes);
+            }
             None => mistakes.push(Mistake {
                 path: String::new(),
                 span: place(key, item),
@@ -360,6 +403,14 @@ mod tests {
             let mut known = program.fatal.iter().chain(&program.question);
             assert!(known.all(|dead| !dead.remedy.is_empty()), "{name}");
         }
+        for recipe in tables.recipes() {
+            assert_eq!(recipe.fault(), None, "{}", recipe.name);
+            for arch in ["amd64", "arm64"] {
+                let has = recipe.has();
+                assert!(has.contains(&format!("iso for {arch}")), "{}", recipe.name);
+                assert!(has.contains(&format!("disk for {arch}")), "{}", recipe.name);
+            }
+        }
     }
 
     #[test]
@@ -407,9 +458,10 @@ mod tests {
         let heads: String = BUILT_IN.concat();
         let explained: String = heads.lines().filter(|line| line.starts_with('#')).collect();
         let unknown = "[family.x]\n?\n[family.y.bootstrap]\n?\n[family.z.bootstrap.suites.x]\n?\n[installer.x]\n?\n\
-                       [program.x]\n?\n[program.y]\nfatal = [{ none = 1 }]\n[program.z]\nprogress = [{ none = 1 }]\n";
+                       [program.x]\n?\n[program.y]\nfatal = [{ none = 1 }]\n[program.z]\nprogress = [{ none = 1 }]\n\
+                       [release.x]\n?\n[[release.y.iso]]\n?\n";
         let (_, mistakes) = read(&unknown.replace('?', "none = 1"));
-        assert_eq!(mistakes.len(), 7);
+        assert_eq!(mistakes.len(), 9);
         for mistake in mistakes {
             let Fault::Unknown { known, .. } = mistake.fault else {
                 panic!("{mistake:?}");

@@ -24,6 +24,7 @@ mod packages;
 mod places;
 mod plan;
 mod platform;
+mod releases;
 mod report;
 mod run;
 mod size;

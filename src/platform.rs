@@ -37,6 +37,8 @@ pub enum Arch {
 }
 
 impl Arch {
+    pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
     /// As in a manifest, and as Debian names it.
     pub fn name(self) -> &'static str {
         match self {

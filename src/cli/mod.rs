@@ -24,6 +24,7 @@ mod nushell;
 pub mod packages;
 pub mod plan;
 pub mod reference;
+pub mod releases;
 pub mod render;
 pub mod report;
 pub mod report_error;
@@ -103,6 +104,8 @@ enum Verb {
     CheckUrls(check_urls::Args),
     /// Upload one file to a shacache by hand
     UploadFile(upload_file::Args),
+    /// Look up the newest media of a distribution's release
+    Releases(releases::Args),
     /// Check a manifest and everything it names, and report all mistakes at once
     Validate(validate::Args),
     /// Print a manifest's data in another language
@@ -175,6 +178,7 @@ pub fn main() -> ExitCode {
         Verb::Gallery(args) => gallery::run(&args),
         Verb::CheckUrls(args) => check_urls::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),
+        Verb::Releases(args) => releases::run(&args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Init(args) => init::run(&args),

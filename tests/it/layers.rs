@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that every layer may use.
-const VALUES: [&str; 15] = [
+const VALUES: [&str; 16] = [
     "boot_command",
     "checksum_list",
     "deciding",
@@ -19,6 +19,7 @@ const VALUES: [&str; 15] = [
     "installer",
     "packages",
     "platform",
+    "releases",
     "size",
     "took",
     "verdict",

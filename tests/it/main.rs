@@ -36,6 +36,7 @@ mod page;
 mod plan;
 mod publish;
 mod refusals;
+mod releases;
 mod report;
 mod run;
 mod schema;

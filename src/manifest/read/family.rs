@@ -134,6 +134,15 @@ impl File<'_> {
         for (name, row) in tables.installers().filter(|(_, row)| is_of_this(&row.origin)) {
             self.check_installer(name, row, tables);
         }
+        for recipe in tables.recipes().filter(|row| is_of_this(&row.origin)) {
+            if let Some((key, cause)) = recipe.fault() {
+                self.report_at(&["release", &recipe.name], |path| ProblemKind::BadValue {
+                    path: format!("{path}.{key}"),
+                    cause,
+                    remedy: families::SEE.to_owned(),
+                });
+            }
+        }
     }
 
     fn check_installer(&self, name: &str, row: &Installer, tables: &Tables) {

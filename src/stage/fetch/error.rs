@@ -135,6 +135,17 @@ impl Reason {
         matches!(self, Self::Http(e) if e.is_transient())
     }
 
+    /// Whether a server says that there is no such file.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Self::Http(HttpError::Status {
+                status: 404 | 410,
+                ..
+            })
+        )
+    }
+
     /// In one line and without the remedy, for events about what is done next.
     pub(super) fn brief(&self) -> String {
         match self {

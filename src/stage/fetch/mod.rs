@@ -3,16 +3,19 @@
 //! another. Knows nothing of the store, which calls it once for each digest and holds the lock.
 
 mod error;
+mod latest;
 mod list;
 mod local;
 mod part;
 mod plan;
+mod signed;
 mod task;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::{FetchError, Reason, SourceFailure};
+pub use self::latest::{Finder, Latest, Trust};
 pub use self::list::look_up;
 pub use self::plan::{FetchWork, MediaAt};
 pub(super) use self::plan::{MediaInput, medium};

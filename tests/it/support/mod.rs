@@ -8,6 +8,7 @@ pub mod debian_installer;
 pub mod http;
 pub mod inside;
 pub mod line;
+pub mod publisher;
 pub mod python;
 pub mod relay;
 pub mod saved_guest;
