@@ -133,7 +133,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     };
     for (index, node) in plan.nodes() {
         if node.stage == sums::STAGE {
-            execute(&plan, index, false, &shared, &emit).unwrap();
+            execute(&plan, index, false, false, &shared, &emit).unwrap();
             continue;
         }
         let claim = store
