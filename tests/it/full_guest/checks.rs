@@ -347,7 +347,7 @@ fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<Stag
             .map(|(at, _)| at)
     };
     if let Some(second) = of("second boot").next() {
-        assert!(of("first boot").last() > Some(second), "{phases:?}");
+        assert!(of("first boot").next_back() > Some(second), "{phases:?}");
     }
     (results, error)
 }
