@@ -18,6 +18,7 @@ mod import;
 mod installer;
 #[doc(hidden)]
 pub mod internals;
+mod lock;
 mod machine;
 mod manifest;
 mod packages;

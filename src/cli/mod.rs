@@ -40,6 +40,7 @@ pub mod store;
 mod table;
 pub mod target;
 mod time;
+pub mod update;
 pub mod upload;
 pub mod upload_file;
 pub mod validate;
@@ -84,6 +85,8 @@ enum Verb {
     Packages(packages::Args),
     /// Compare two builds of an image, or two images: packages and files
     Diff(diff::Args),
+    /// Move the lock to what package archives and publishers have now
+    Update(update::Args),
     /// List past and present runs
     Runs(runs::Args),
     /// Show what happened in a run, or in one node of it
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Verb::Ls(args) => ls::run(&args),
         Verb::Packages(args) => packages::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Update(args) => update::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Report(args) => report::run(&args),

@@ -11,7 +11,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::exit::Exit;
 use super::plan::{Format, Length, print};
-use super::report_error::{fail, out, report_error, talk};
+use super::report_error::{fail, note, out, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
@@ -20,18 +20,20 @@ use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::{facts, random, terminal};
+use crate::lock::path_of;
 use crate::manifest::model::Manifest;
 use crate::report::style::Style;
 use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
+use crate::run::lock::{self, Keeper, LockError};
 use crate::run::outputs;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
-use crate::stage::Order;
 use crate::stage::aftermath::OnError;
+use crate::stage::{Order, install};
 use crate::store::{Store, StoreError};
 
 /// Arguments of `pipeline run`.
@@ -62,6 +64,9 @@ pub struct Args {
     /// Write what happened to this file, as a page for a browser (see `pipeline report`)
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) report: Option<PathBuf>,
+    /// Refuse to make or move the lock: build from exactly what it has, or nothing
+    #[arg(long)]
+    pub(super) locked: bool,
     /// Nodes at once [default: as many as there are CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) jobs: Option<u32>,
@@ -163,6 +168,10 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
             .gate(&cancel, &mut waiting)
             .map_err(|error| refuse(&error.into()))
     };
+    let lock = match scope {
+        Scope::Everything => keep_lock(args, &manifest, &selected, &store, &cancel, &prepare)?,
+        Scope::Uploads => LockNews::default(),
+    };
     let held = gate()?;
     let mut prepared = prepare(&store)?;
 
@@ -183,6 +192,11 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     options.journal = Some(logs.join("events.jsonl"));
     let style = options.style;
     let reader = thread::spawn(move || report::run(&receiver, options));
+
+    if let Some(made) = lock.made.filter(|_| !silent) {
+        talk(&format!("{made}\n"));
+    }
+    lock.warnings.into_iter().for_each(|warning| emit.warn(warning));
 
     let reread = manifest.resources.reread.unwrap_or(REREAD);
     let go = || -> Result<Tally, Stop> {
@@ -224,6 +238,64 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         Stop::Refused(error) => refuse(&error),
         Stop::Reported(exit) => exit,
     })
+}
+
+/// What a run did to the lock.
+#[derive(Default)]
+struct LockNews {
+    /// That it was made, or got entries.
+    made: Option<String>,
+    warnings: Vec<String>,
+}
+
+/// Makes sure that the lock has everything that the images are made from. What must be built and is no longer to be had as
+/// the lock has it, moves it.
+fn keep_lock(
+    args: &Args,
+    manifest: &Manifest,
+    selected: &[usize],
+    store: &Store,
+    cancel: &Cancel,
+    prepare: &dyn Fn(&Store) -> Result<Prepared, Exit>,
+) -> Result<LockNews, Exit> {
+    let keeper = Keeper {
+        manifest,
+        selected,
+        store,
+        is_held: args.locked,
+        is_dry: false,
+        cancel,
+        say: &note,
+    };
+    let refused = |error: LockError| refuse(&error.into());
+    let settled = keeper.renew(lock::What::Missing).map_err(refused)?;
+    let mut news = LockNews {
+        made: None,
+        warnings: settled.warnings,
+    };
+    let file = path_of(&manifest.path);
+    if !settled.changes.is_empty() {
+        let count = settled.changes.len();
+        let entries = if count == 1 { "entry" } else { "entries" };
+        news.made = Some(format!(
+            "{}: {count} new {entries}; keep the file in version control",
+            file.display()
+        ));
+    }
+    let prepared = prepare(store)?;
+    let installs = prepared.todo().filter(|(_, node)| node.stage == install::STAGE);
+    let mut stale: BTreeSet<_> = installs.map(|(_, node)| node.subject.clone()).collect();
+    // Those were looked at just now.
+    stale.retain(|distro| settled.changes.iter().all(|change| change.distro != *distro));
+    let moved = keeper.renew(lock::What::Reachable(&stale)).map_err(refused)?;
+    // What cannot be reached is reported by those who are to build from it.
+    news.warnings.extend(moved.changes.iter().map(|change| {
+        format!(
+            "{}: moved, as the servers no longer have what it had: {change}",
+            file.display()
+        )
+    }));
+    Ok(news)
 }
 
 /// Why a run did not begin.
@@ -443,6 +515,7 @@ fn refuse(error: &RunError) -> Exit {
         | RunError::Target(_)
         | RunError::Medium(_)
         | RunError::NoTarget
+        | RunError::Lock(_)
         | RunError::Plan(_) => Exit::Usage,
     }
 }

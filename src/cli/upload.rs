@@ -39,6 +39,7 @@ pub fn run(args: Args) -> Result<Exit, Exit> {
         checks: CheckArgs::default(),
         junit: None,
         report: None,
+        locked: false,
         jobs: args.jobs,
         no_layers: false,
         failure: args.failure,

@@ -11,6 +11,7 @@ pub mod packages;
 pub mod process;
 pub mod random;
 pub mod serve;
+pub mod signature;
 pub mod syslog;
 pub mod terminal;
 pub mod tools;

@@ -10,6 +10,7 @@ use similar::TextDiff;
 
 use super::node::{Input, Named, Node, Stage};
 use super::reason::by_label;
+use crate::lock;
 use crate::manifest::model::{Manifest, StepKind};
 use crate::size::write_duration;
 
@@ -43,6 +44,8 @@ pub struct Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     pub manifest: String,
+    /// The lock next to it.
+    pub lock: String,
     /// The template of the answers.
     pub answers: Option<String>,
     /// Files of steps, by label.
@@ -54,6 +57,7 @@ impl Origins {
     pub fn of<W>(manifest: &Manifest, node: &Node<W>) -> Self {
         let mut origins = Self {
             manifest: manifest.path.display().to_string(),
+            lock: lock::path_of(&manifest.path).display().to_string(),
             ..Self::default()
         };
         if let Some(distro) = manifest.distro(&node.subject) {
@@ -143,6 +147,7 @@ pub fn changes(
                 let file = match input {
                     Some(Input::Answers(_)) => origins.answers.as_ref().or(Some(&origins.manifest)),
                     Some(Input::BuiltIn(_)) => None,
+                    Some(Input::Archives) => Some(&origins.lock),
                     _ => Some(&origins.manifest),
                 };
                 found.descend(file, name, &before, &now);
@@ -376,6 +381,7 @@ mod tests {
     fn origins() -> Origins {
         Origins {
             manifest: "m.toml".to_owned(),
+            lock: "m.lock".to_owned(),
             answers: Some("debian.cfg.j2".to_owned()),
             steps: [("update".to_owned(), "guest/update.sh".to_owned())].into(),
         }

@@ -33,6 +33,8 @@ pub enum Input {
     BuiltIn(&'static str),
     /// What stands for a secret, and how a change is reported.
     Secret(&'static str),
+    /// States of package archives: date and digest by suite.
+    Archives,
     /// Variables by name.
     Variables,
     /// A list of things that have names.

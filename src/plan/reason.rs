@@ -26,10 +26,41 @@ pub fn differences(stage: Stage, old: &Value, new: &Value, is_key: &dyn Fn(&Valu
             Some(Input::Answers(words) | Input::BuiltIn(words) | Input::Secret(words)) => {
                 phrases.push(words.to_owned());
             }
+            Some(Input::Archives) => archives(before, value, &mut phrases),
             input => phrases.push(changed(name, input == Some(Input::Size), before, value)),
         }
     }
+    let is_unlocked = |name: &String| stage.input(name) == Some(Input::Archives) && !new.contains_key(name);
+    if old.keys().any(is_unlocked) {
+        phrases.push("the lock no longer has its package archives".to_owned());
+    }
     phrases
+}
+
+/// Which suites of package archives have moved.
+fn archives(before: Option<&Value>, now: &Value, phrases: &mut Vec<String>) {
+    let Some(before) = before.and_then(Value::as_object) else {
+        return phrases.push("it was built before its package archives were locked".to_owned());
+    };
+    let date = |state: &Value| state["date"].as_str().unwrap_or_default().to_owned();
+    for (suite, state) in now.as_object().into_iter().flatten() {
+        match before.get(suite) {
+            None => phrases.push(format!("{suite} is locked at {}", day(&date(state)))),
+            Some(old) if old != state => {
+                let (old, new) = (date(old), date(state));
+                let is_same_day = day(&old) == day(&new);
+                let shown = |date| if is_same_day { date } else { day(date) };
+                phrases.push(format!("{suite} {} → {}", shown(&old), shown(&new)));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|suite| now.get(suite).is_none());
+    phrases.extend(gone.map(|suite| format!("without {suite}")));
+}
+
+fn day(date: &str) -> &str {
+    date.get(..10).unwrap_or(date)
 }
 
 fn changed(name: &str, sized: bool, before: Option<&Value>, now: &Value) -> String {

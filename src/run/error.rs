@@ -6,6 +6,7 @@ use crate::host::facts::OomKill;
 use crate::host::fs::FsError;
 use crate::host::process::{ProcessError, tail_text};
 use crate::machine::private::NoPlace;
+use crate::run::lock::LockError;
 use crate::run::process::{Failure, FailureKind};
 use crate::run::schedule::TooLarge;
 use crate::size::ByteSize;
@@ -122,6 +123,10 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Plan(#[from] PlanError),
+    /// The lock cannot be read, or does not allow this run.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lock(#[from] LockError),
     /// A node is larger than the host.
     #[error(transparent)]
     #[diagnostic(help(

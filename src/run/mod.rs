@@ -9,6 +9,7 @@ mod example;
 pub mod execute;
 pub mod images;
 mod layers;
+pub mod lock;
 pub mod look;
 mod media;
 pub mod mirrors;

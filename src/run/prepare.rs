@@ -9,6 +9,7 @@ use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
 use super::error::RunError;
+use super::lock;
 use super::look::Look;
 use super::media::LocalMedia;
 use super::mirrors::mirrors;
@@ -116,7 +117,7 @@ impl Prepared {
 /// what takes long.
 ///
 /// # Errors
-/// [`RunError::Plan`], [`RunError::NoTarget`].
+/// [`RunError::Plan`], [`RunError::NoTarget`], [`RunError::Lock`].
 pub fn prepare(
     manifest: &Manifest,
     selected: &[usize],
@@ -136,9 +137,11 @@ pub fn prepare(
         Err(_) => "not set".to_owned(),
     };
     let media = LocalMedia::new(store, say);
+    let lock = lock::read_of(&manifest.path)?;
     let inputs = Inputs {
         wanted,
         mirrors: &mirrors,
+        lock: &lock,
         fingerprint: &fingerprint,
         digest: &|path| media.digest(path),
     };

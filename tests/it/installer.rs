@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::machine::tiny::{self, Then};
 use crate::support::debian_installer::netboot;
 use crate::support::http::Server;
+use crate::support::signer::Signer;
 use crate::support::{Bench, tool};
 
 /// A manifest of distros with one image each.
@@ -93,59 +94,23 @@ fn a_publishers_checksum_file_is_believed_only_with_a_good_signature() {
     let line = |digit: &str, name: &str| format!("{}  {name}/netinst.iso\n", digit.repeat(64));
     bench.write("SHA256SUMS", bench.read("SHA256SUMS") + &line("0", "./edu"));
     bench.write("TWO", line("1", "./edu") + &line("2", "./mini"));
-    let home = bench.path("gnupg");
-    fs::create_dir(&home).unwrap();
-    tool("chmod", &["700", "gnupg"], &folder);
-    let gpg = |args: &[&str]| {
-        let home = home.display().to_string();
-        let all: Vec<_> = ["--homedir", &home, "--batch", "--passphrase", ""]
-            .into_iter()
-            .chain(args.iter().copied())
-            .collect();
-        tool("gpg", &all, &folder)
-    };
+    let signer = Signer::new(&["publisher", "stranger"]);
     for name in ["publisher", "stranger"] {
-        gpg(&[
-            "--quick-generate-key",
-            &format!("{name}@example.com"),
-            "ed25519",
-            "sign",
-            "never",
-        ]);
-        gpg(&[
-            "--output",
-            &format!("{name}.gpg"),
-            "--export",
-            &format!("{name}@example.com"),
-        ]);
+        signer.export(name, &bench.path(&format!("{name}.gpg")));
     }
-    gpg(&[
-        "--local-user",
-        "publisher@example.com",
-        "--output",
-        "SHA256SUMS.sign",
+    let sums = bench.path("SHA256SUMS");
+    signer.sign(
+        "publisher",
         "--detach-sign",
-        "SHA256SUMS",
-    ]);
-    gpg(&[
-        "--local-user",
-        "publisher@example.com",
-        "--output",
-        "CHECKSUM",
-        "--clear-sign",
-        "SHA256SUMS",
-    ]);
+        &sums,
+        &bench.path("SHA256SUMS.sign"),
+    );
+    signer.sign("publisher", "--clear-sign", &sums, &bench.path("CHECKSUM"));
     fs::write(
         bench.path("MORE"),
         format!("{}{}  netinst.iso\n", bench.read("CHECKSUM"), "0".repeat(64)),
     )
     .unwrap();
-    // Its agent would stay behind.
-    tool(
-        "gpgconf",
-        &["--homedir", &home.display().to_string(), "--kill", "all"],
-        &folder,
-    );
     let server = Server::start(bench.read("netinst.iso"));
     let url = server.url("/netinst.iso");
     let distro = |name: &str, proof: &str| {

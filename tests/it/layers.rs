@@ -17,6 +17,7 @@ const VALUES: [&str; 16] = [
     "families",
     "guest",
     "installer",
+    "lock",
     "packages",
     "platform",
     "releases",

@@ -12,6 +12,7 @@ mod failures;
 mod families;
 mod fetch;
 mod found_before;
+mod freshness;
 mod full_guest;
 mod gate;
 mod guest;

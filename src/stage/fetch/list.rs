@@ -1,9 +1,7 @@
 //! Checksum files of publishers (`SHA256SUMS`, `CHECKSUM`): fetched, their signature verified where a keyring is given,
 //! and a name looked up in them.
 
-use std::path::Path;
-use std::time::Duration;
-use std::{fs, io};
+use std::fs;
 
 use super::error::{FetchError, Reason};
 use super::local;
@@ -12,8 +10,8 @@ use crate::digest::Digest;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get, HttpError, redact};
-use crate::host::process::{Cmd, ProcessError};
-use crate::host::tools;
+use crate::host::process::ProcessError;
+use crate::host::signature::{Signature, verify};
 use crate::manifest::model::ChecksumList;
 use crate::verdict::Verdict;
 
@@ -21,8 +19,6 @@ use crate::verdict::Verdict;
 const LARGEST: usize = 4 << 20;
 /// Names of a list that a message shows.
 const SHOWN: usize = 8;
-/// Longest time for gpgv.
-const VERIFY: Duration = Duration::from_secs(60);
 
 /// Why a list gave no digest.
 #[derive(Debug, thiserror::Error)]
@@ -75,32 +71,39 @@ impl ListError {
     }
 }
 
-/// The digest that a list has for the file of `url`. `folder` is private and may be written to.
+/// What a list says of a file.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub digest: Digest,
+    /// Who signed the list; empty where no keyring is given.
+    pub signed: Vec<Signature>,
+}
+
+/// What a list has for the file of `url`.
 ///
 /// # Errors
 /// [`FetchError::List`], [`FetchError::Cancelled`].
 pub fn look_up(
     list: &ChecksumList,
     url: &str,
-    folder: &Path,
     cancel: &Cancel,
     emit: &Emitter,
-) -> Result<Digest, FetchError> {
+) -> Result<Listed, FetchError> {
     let shown = redact(&list.url);
     emit.phase(format!("fetching {shown}"));
-    let mut text = get(&list.url, cancel)?;
+    let (mut text, mut signed) = (get(&list.url, cancel)?, Vec::new());
     if let Some(keyring) = &list.keyring {
         emit.phase("verifying the signature of the checksum file");
         let signature = list.signature.as_ref().map(|url| get(url, cancel)).transpose()?;
-        text = verify(&text, signature.as_deref(), &keyring.path, folder, cancel).map_err(
-            |error| match error {
-                ProcessError::Cancelled => FetchError::Cancelled,
-                error => FetchError::List(ListError::Signature {
-                    url: shown.clone(),
-                    reason: error.to_string(),
-                }),
-            },
-        )?;
+        let verified = verify(&text, signature.as_deref(), [keyring.path.as_path()], cancel);
+        let verified = verified.map_err(|error| match error {
+            ProcessError::Cancelled => FetchError::Cancelled,
+            error => FetchError::List(ListError::Signature {
+                url: shown.clone(),
+                reason: error.to_string(),
+            }),
+        })?;
+        (text, signed) = (verified.text, verified.by);
     }
     let name = url
         .split(['?', '#'])
@@ -109,7 +112,7 @@ pub fn look_up(
         .rsplit('/')
         .next()
         .unwrap_or(url);
-    digest_of(&text, url).map_err(|missing| {
+    let digest = digest_of(&text, url).map_err(|missing| {
         let (name, source_url) = (name.to_owned(), redact(url));
         let url = shown;
         FetchError::List(match missing {
@@ -121,7 +124,8 @@ pub fn look_up(
                 fitting: first(fitting),
             },
         })
-    })
+    })?;
+    Ok(Listed { digest, signed })
 }
 
 /// As many names as one can read.
@@ -167,41 +171,4 @@ fn get(url: &str, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
         }
     }
     Ok(bytes)
-}
-
-/// What is signed: the list itself next to its signature, or the text inside a clear-signed one.
-fn verify(
-    list: &[u8],
-    signature: Option<&[u8]>,
-    keyring: &Path,
-    folder: &Path,
-    cancel: &Cancel,
-) -> Result<Vec<u8>, ProcessError> {
-    let (list_file, signature_file, text) = (
-        folder.join("list"),
-        folder.join("list.sig"),
-        folder.join("list.text"),
-    );
-    let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).map_err(io_error);
-    write(&list_file, list)?;
-    let gpgv = Cmd::new(tools::path("gpgv")).arg("--keyring").arg(keyring);
-    let cmd = match signature {
-        Some(signature) => {
-            write(&signature_file, signature)?;
-            gpgv.arg(&signature_file).arg(&list_file)
-        }
-        None => gpgv.arg("--output").arg(&text).arg(&list_file),
-    };
-    cmd.run(cancel, Some(VERIFY), &mut |_, _| {})?;
-    if signature.is_some() {
-        return Ok(list.to_owned());
-    }
-    fs::read(&text).map_err(io_error)
-}
-
-fn io_error(source: io::Error) -> ProcessError {
-    ProcessError::Io {
-        program: "gpgv".to_owned(),
-        source,
-    }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use self::error::{FetchError, Reason, SourceFailure};
 pub use self::latest::{Finder, Latest, Trust};
 pub use self::list::look_up;
-pub use self::plan::{FetchWork, MediaAt};
+pub use self::plan::{FetchWork, MediaAt, locked};
 pub(super) use self::plan::{MediaInput, medium};
 pub use self::task::MEDIA;
 

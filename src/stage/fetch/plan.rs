@@ -1,15 +1,17 @@
 //! Plans downloads: one node for each medium that a manifest names by URL. Pure.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::host::http::redact;
-use crate::manifest::model::{Media, Proof};
+use crate::lock::{Lock, Medium};
+use crate::manifest::model::{ChecksumList, Media, Proof};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Role, Stage, Take};
 use crate::stage::Work;
+use crate::stage::recipe::Inputs as Facts;
 
 /// Gets media by URL into the store.
 pub const STAGE: Stage = Stage {
@@ -93,18 +95,39 @@ impl MediaAt {
     }
 }
 
-/// Where a medium will be, and what stands for it in keys. One by URL gets a node, whose result is taken as `role`.
-/// `found` is the digest of a local medium that the manifest gives none for.
+/// What a lock has of the file that the list of a distro's medium speaks of.
+pub fn locked<'l>(
+    lock: &'l Lock,
+    (distro, role): (&str, &str),
+    urls: &[String],
+    list: &ChecksumList,
+) -> Option<&'l Medium> {
+    let of = |url: Option<&String>| url.map(|url| redact(url));
+    lock.medium(distro, role).filter(|medium| {
+        medium.source == redact(&list.url)
+            && medium.urls.first().cloned() == of(urls.first())
+            // What was believed without a signature is not good enough where one is wanted.
+            && medium.keyring.as_ref() == list.keyring.as_ref().map(|keyring| &keyring.digest)
+    })
+}
+
+/// Where a medium of a distro will be, and what stands for it in keys. One by URL gets a node, whose result is taken as
+/// `role`.
 pub(in crate::stage) fn medium(
     nodes: &mut Nodes<Work>,
     subject: &str,
-    media: &Media,
-    role: &Role,
-    found: &dyn Fn(&Path) -> Option<Digest>,
+    (distro, media): (&str, &Media),
+    role: &'static str,
+    facts: &Facts<'_>,
     takes: &mut Vec<Take>,
 ) -> (MediaAt, MediaInput) {
     match media {
         Media::Urls { urls, proof } => {
+            let of_lock = match proof {
+                Proof::List(list) => locked(facts.lock, (distro, role), urls, list).and_then(Medium::digest),
+                Proof::Digest(_) => None,
+            };
+            let proof = &of_lock.map_or_else(|| proof.clone(), Proof::Digest);
             let inputs = match proof {
                 Proof::Digest(digest) => Inputs::Digest {
                     digest: digest.to_string(),
@@ -133,15 +156,15 @@ pub(in crate::stage) fn medium(
                 proof: proof.clone(),
             };
             let fetch = nodes.add_download(draft, work, urls.clone());
+            let role = Role::new(role);
             takes.push(role.of(fetch));
             let key = nodes.key(fetch).to_owned();
             let url = redact(urls.first().map_or("", String::as_str));
-            let role = role.clone();
             (MediaAt::Fetched { role, url }, MediaInput::Fetch(key))
         }
         Media::Path { path, digest } => {
             let declared = digest.is_some();
-            let digest = digest.clone().or_else(|| found(path));
+            let digest = digest.clone().or_else(|| (facts.digest)(path));
             let what = digest
                 .as_ref()
                 .map_or_else(|| "missing".to_owned(), ToString::to_string);

@@ -74,8 +74,8 @@ impl Task for FetchWork {
             Proof::Digest(digest) => (digest.clone(), digest.hex.clone()),
             Proof::List(list) => {
                 let url = self.urls.first().map_or("", String::as_str);
-                let digest = look_up(list, url, &site.scratch, &site.cancel, &site.emit)?;
-                (digest, site.key.clone())
+                let listed = look_up(list, url, &site.cancel, &site.emit)?;
+                (listed.digest, site.key.clone())
             }
         };
         let part = site.lasting.join(format!("{name}.part"));

@@ -5,8 +5,8 @@ mod plan;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use self::plan::DiskWork;
 pub(super) use self::plan::plan;
+pub use self::plan::{DiskWork, MEDIUM};
 use super::{DISK, FILES};
 use crate::host::fs::hash_file;
 use crate::machine::disk;

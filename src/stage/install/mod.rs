@@ -3,12 +3,14 @@
 mod bootstrap;
 mod disk;
 mod installer;
+mod sources;
 
 use petgraph::graph::NodeIndex;
 
 pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive};
 pub use self::disk::{DiskWork, disk};
 pub use self::installer::{InstallerFailure, InstallerWork};
+pub use self::sources::{ArchiveSource, MediumSource, archives, media};
 use super::Work;
 use super::recipe::{Inputs, PlanError};
 use super::task::File;
@@ -22,6 +24,7 @@ pub const STAGE: Stage = Stage {
     results: Results::Stored,
     inputs: &[
         ("disk", Input::Size),
+        ("archives", Input::Archives),
         ("answers", Input::Answers("its answers changed")),
         ("password", Input::Secret("its password changed")),
     ],

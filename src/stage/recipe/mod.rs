@@ -18,6 +18,7 @@ use super::install::Mirror;
 use super::part::Ready;
 use super::{Plan, Work, check, index, install, package, provision, sbom, size, sums, upload};
 use crate::digest::Digest;
+use crate::lock::Lock;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
 use crate::plan::graph::{Nodes, PlannedImage};
 
@@ -27,6 +28,8 @@ pub struct Inputs<'a> {
     pub wanted: Wanted,
     /// Package archives by distro, for bootstrap sources without one in the manifest.
     pub mirrors: &'a BTreeMap<String, Mirror>,
+    /// Which state of archives and lists it is built from.
+    pub lock: &'a Lock,
     /// Fingerprint of a secret; what it gives stands in the key for the secret.
     pub fingerprint: &'a dyn Fn(&Secret) -> String,
     /// Digest of a local medium that the manifest gives none for; none where it cannot be read.

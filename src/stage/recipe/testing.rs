@@ -1,6 +1,7 @@
 //! Plans for tests: the facts that are not in a manifest have fixed values.
 
 use super::{Inputs, Wanted, build};
+use crate::lock::Lock;
 use crate::manifest::model::Manifest;
 use crate::stage::{Plan, install::Mirror};
 
@@ -35,6 +36,7 @@ pub fn planned(manifest: &Manifest) -> Plan {
             upload: true,
         },
         mirrors: &mirrors.collect(),
+        lock: &Lock::default(),
         fingerprint: &|secret| format!("fingerprint of {secret:?}"),
         digest: &|_| format!("sha256:{}", "0".repeat(64)).parse().ok(),
     };

@@ -1,5 +1,6 @@
 //! What every story needs: a temporary folder, the real binary with a clean environment, what it printed.
 
+pub mod archive;
 pub mod browser;
 pub mod cloud_image;
 pub mod daemon;
@@ -14,6 +15,7 @@ pub mod relay;
 pub mod saved_guest;
 pub mod script_server;
 pub mod shelf;
+pub mod signer;
 pub mod small_guest;
 pub mod vm;
 
@@ -96,6 +98,11 @@ impl Bench {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
+        // Manifests next to the quickstart go on from its install: from the same state of the archives.
+        let (of_quickstart, lock) = (self.path("quickstart.lock"), path.with_extension("lock"));
+        if name.ends_with(".toml") && of_quickstart.exists() && !lock.exists() {
+            std::fs::copy(of_quickstart, lock).unwrap();
+        }
         path
     }
 

@@ -193,6 +193,9 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         return match state.files.get(path) {
             Some(bytes) => {
                 let tag = format!("\"{}\"", &sha256_hex(bytes)[..16]);
+                if header("if-none-match").as_ref() == Some(&tag) {
+                    return reply(stream, 304, &[("ETag", &tag)], b"", false);
+                }
                 reply(stream, 200, &[("ETag", &tag)], bytes, method == "GET")
             }
             None => reply(stream, 404, &[], b"nothing here", method == "GET"),

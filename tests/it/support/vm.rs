@@ -127,7 +127,7 @@ fn sweep() {
 fn copy(base: &Bench, to: &Bench) {
     fs::create_dir(to.path("store")).unwrap();
     let script = "cp -al store/results \"$1/store\" && cp -a store/latest store/texts \"$1/store\" && \
-                  for of in \"$1\"/store/latest/*; do mv \"$of\" \"${of%.*}\"; done && cp -al out quickstart.toml \"$1\"";
+                  for of in \"$1\"/store/latest/*; do mv \"$of\" \"${of%.*}\"; done && cp -al out quickstart.toml quickstart.lock \"$1\"";
     let words = ["-c", script, "sh", &to.path("").display().to_string()];
     tool("sh", &words, &base.path(""));
 }

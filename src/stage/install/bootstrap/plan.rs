@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::manifest::context::{self, BuildFacts};
 use crate::manifest::model::{Bootstrap, Distro};
@@ -15,7 +16,7 @@ use crate::platform::Platform;
 use crate::size::MIB;
 use crate::stage::Work;
 use crate::stage::distro::user;
-use crate::stage::install::{BUILD_KEY, STAGE};
+use crate::stage::install::{BUILD_KEY, STAGE, sources};
 use crate::stage::recipe::{Inputs as Facts, PlanError};
 
 /// A distribution's package archive.
@@ -80,6 +81,10 @@ struct Inputs<'a> {
     /// Absent for BIOS alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     platforms: Option<&'a [Platform]>,
+    /// Suites of the mirror, as the lock has them; absent without it, and in what the identity of the root file system is
+    /// made of: each of its states is the same system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archives: Option<&'a Value>,
     /// Absent in what the identity of the root file system is made of, which the answers hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<&'a str>,
@@ -92,19 +97,11 @@ pub(in crate::stage) fn plan(
     source: &Bootstrap,
     facts: &Facts<'_>,
 ) -> Result<NodeIndex, PlanError> {
-    let mirror = match (&source.mirror, facts.mirrors.get(&distro.name)) {
-        (Some(uri), _) => Mirror {
-            uri: uri.clone(),
-            security: None,
-        },
-        (None, Some(mirror)) => mirror.clone(),
-        (None, None) => {
-            return Err(PlanError::NoMirror {
-                distro: distro.name.clone(),
-                suite: source.suite.clone(),
-            });
-        }
-    };
+    let mirror = sources::mirror(source, facts.mirrors.get(&distro.name));
+    let mirror = mirror.ok_or_else(|| PlanError::NoMirror {
+        distro: distro.name.clone(),
+        suite: source.suite.clone(),
+    })?;
     let base = &source.base;
     let platforms = distro.platforms();
     let mut packages = base.packages.clone();
@@ -120,7 +117,8 @@ pub(in crate::stage) fn plan(
     }
     packages.push(source.kernel.as_ref().unwrap_or(&base.kernel).clone());
     packages.extend(source.packages.iter().cloned());
-    let made_of = |answers| Inputs {
+    let archives = sources::locked(&sources::archives(distro, facts.mirrors), facts.lock);
+    let made_of = |answers, archives| Inputs {
         source: "bootstrap",
         family: &distro.family.name,
         suite: &source.suite,
@@ -130,17 +128,18 @@ pub(in crate::stage) fn plan(
         ext4: &base.ext4,
         disk: distro.disk.0,
         platforms: (platforms != [Platform::default()]).then_some(&platforms[..]),
+        archives,
         answers,
     };
     // The identity of the file system follows from what is in it, so that equal inputs give equal answers.
-    let root_uuid = uuid(&key::of(&inputs(STAGE, REVISION, &made_of(None))));
+    let root_uuid = uuid(&key::of(&inputs(STAGE, REVISION, &made_of(None, None))));
     let setup = answers(distro, source, &mirror, &root_uuid)?;
     let disk = distro.disk.0;
     let draft = Draft {
         stage: STAGE,
         revision: REVISION,
         subject: &distro.name,
-        inputs: made_of(Some(&setup)),
+        inputs: made_of(Some(&setup), archives.as_ref()),
         takes: Vec::new(),
         cost: Cost {
             cpus: 1,

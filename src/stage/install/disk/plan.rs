@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::model::{Distro, Manifest, Media};
 use crate::plan::graph::{Draft, Nodes};
-use crate::plan::node::{Cost, Role};
+use crate::plan::node::Cost;
 use crate::platform::Platform;
 use crate::stage::Work;
 use crate::stage::distro::data_bound;
@@ -13,7 +13,8 @@ use crate::stage::fetch::{MediaAt, MediaInput, medium};
 use crate::stage::install::{STAGE, largest};
 use crate::stage::recipe::Inputs as Facts;
 
-const MEDIUM: Role = Role::new("medium");
+/// The disk image, in roles and in the lock.
+pub const MEDIUM: &str = "medium";
 
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 2;
@@ -50,7 +51,14 @@ pub(in crate::stage) fn plan(
     facts: &Facts<'_>,
 ) -> NodeIndex {
     let mut takes = Vec::new();
-    let (media, input) = medium(nodes, &distro.name, media, &MEDIUM, facts.digest, &mut takes);
+    let (media, input) = medium(
+        nodes,
+        &distro.name,
+        (&distro.name, media),
+        MEDIUM,
+        facts,
+        &mut takes,
+    );
     let platforms = distro.platforms();
     let draft = Draft {
         stage: STAGE,

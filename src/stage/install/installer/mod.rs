@@ -16,7 +16,7 @@ use std::path::Path;
 use self::answers::Answers;
 use self::follow::Follow;
 use self::media::Found;
-pub(super) use self::plan::plan;
+pub(super) use self::plan::{INITRD, ISO, KERNEL, plan};
 pub use self::plan::{InstallerBoot, InstallerWork};
 use super::{DISK, FILES, KEY};
 use crate::boot_command;

@@ -6,26 +6,27 @@ use std::path::Path;
 use petgraph::graph::NodeIndex;
 use saphyr_parser::Parser;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::installer::{Delivery, HOST_MIRROR, Images, Installer, Program};
 use crate::manifest::context::{self, BootFacts, BuildFacts};
 use crate::manifest::model::{Distro, InstallMedia, InstallerSource, Manifest, Secret, Template};
 use crate::manifest::template;
 use crate::plan::graph::{Draft, Nodes};
-use crate::plan::node::{Cost, Role, Take};
+use crate::plan::node::{Cost, Take};
 use crate::platform::Platform;
 use crate::stage::Work;
 use crate::stage::distro::{MachineWish, wish};
 use crate::stage::fetch::{MediaAt, MediaInput, medium};
-use crate::stage::install::{BUILD_KEY, STAGE, largest};
+use crate::stage::install::{BUILD_KEY, STAGE, largest, sources};
 use crate::stage::recipe::{Inputs as Facts, PlanError};
 
 /// The CD or DVD image.
-const ISO: Role = Role::new("iso");
+pub const ISO: &str = "iso";
 /// The kernel, by itself.
-const KERNEL: Role = Role::new("kernel");
+pub const KERNEL: &str = "kernel";
 /// The initial RAM disk, by itself.
-const INITRD: Role = Role::new("initrd");
+pub const INITRD: &str = "initrd";
 
 /// Stand in rendered answers and boot lines where the run puts its own: URLs and ports are new each time, and no input.
 pub const ANSWERS_FOLDER: &str = "http://answers.invalid/";
@@ -131,6 +132,9 @@ struct Inputs<'a> {
     boot_command: Option<&'a str>,
     disk: u64,
     password: Option<String>,
+    /// Suites of its mirror, as the lock has them; absent without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archives: Option<Value>,
     /// Absent for BIOS machines.
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<Platform>,
@@ -203,6 +207,7 @@ pub(in crate::stage) fn plan(
             boot_command: typed.as_deref(),
             disk: distro.disk.0,
             password: source.password.as_ref().map(facts.fingerprint),
+            archives: sources::locked(&sources::archives(distro, facts.mirrors), facts.lock),
             platform: (platform != Platform::default()).then_some(platform),
             installer: known.origin.as_ref().map(|_| OwnInstaller {
                 delivery,
@@ -254,7 +259,7 @@ fn boot(
     let (known, arch) = (&source.installer, distro.computer().platform.hardware().arch);
     Ok(match &source.media {
         InstallMedia::Iso(media) => {
-            let (iso, input) = medium(nodes, &distro.name, media, &ISO, facts.digest, takes);
+            let (iso, input) = medium(nodes, &distro.name, (&distro.name, media), ISO, facts, takes);
             let boot = match &source.boot_command {
                 Some(text) => InstallerBoot::Typed {
                     iso,
@@ -272,12 +277,12 @@ fn boot(
             (boot, InstallerMedia::Iso { iso: input })
         }
         InstallMedia::Netboot { kernel, initrd } => {
-            let mut at = |name: &str, media, role: &Role| {
-                let subject = format!("{}-{name}", distro.name);
-                medium(nodes, &subject, media, role, facts.digest, takes)
+            let mut at = |role: &'static str, media| {
+                let subject = format!("{}-{role}", distro.name);
+                medium(nodes, &subject, (&distro.name, media), role, facts, takes)
             };
-            let (kernel, of_kernel) = at("kernel", kernel, &KERNEL);
-            let (initrd, of_initrd) = at("initrd", initrd, &INITRD);
+            let (kernel, of_kernel) = at(KERNEL, kernel);
+            let (initrd, of_initrd) = at(INITRD, initrd);
             let input = InstallerMedia::Netboot {
                 kernel: of_kernel,
                 initrd: of_initrd,

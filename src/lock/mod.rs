@@ -1,0 +1,131 @@
+//! The lock of a manifest: which state of package archives and publishers' lists its images are built from. Its file and
+//! its changes in words. Pure.
+
+mod changes;
+mod file;
+mod release;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::changes::{Change, day};
+pub use self::file::{LockFileError, path_of, read, write};
+pub use self::release::{Refusal, Release, cleartext};
+use crate::digest::{Algorithm, Digest};
+
+/// What a manifest's distros are built from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lock {
+    pub archives: Vec<Archive>,
+    pub media: Vec<Medium>,
+}
+
+/// A suite of a package archive, in one state of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// The distro that is installed from it.
+    pub distro: String,
+    /// `bookworm-security`.
+    pub suite: String,
+    /// Where it was looked at, without secrets.
+    pub url: String,
+    /// What its `InRelease` says of its age.
+    pub date: Timestamp,
+    /// SHA-256 of its `InRelease`.
+    pub sha256: String,
+    /// Fingerprints of the keys that signed it; absent: not verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
+}
+
+/// A medium whose digest the manifest leaves to its publisher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Medium {
+    /// The distro that is made from it.
+    pub distro: String,
+    /// What it is to the distro: `iso`, `disk`, `kernel`, `initrd`.
+    pub role: String,
+    /// Where its publisher says what it is, without secrets: the URL of a checksum file.
+    pub source: String,
+    /// Its version, where the source has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Where it is, in order of preference, without secrets.
+    pub urls: Vec<String>,
+    /// Size in bytes, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<String>,
+    /// Where its publisher gives no better digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
+    /// Fingerprints of the keys that signed what the source says; absent: not verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
+    /// When it was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Timestamp>,
+    /// SHA-256 of the keyring that it was verified with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<String>,
+}
+
+impl Lock {
+    /// The entry for a suite that a distro is installed from. `url` is what the manifest says; where the host says it, any
+    /// mirror of the same archive will do.
+    pub fn archive(&self, distro: &str, suite: &str, url: Option<&str>) -> Option<&Archive> {
+        let mut archives = self.archives.iter();
+        archives
+            .find(|one| one.distro == distro && one.suite == suite && url.is_none_or(|url| one.url == url))
+    }
+
+    /// The entry for a medium.
+    pub fn medium(&self, distro: &str, role: &str) -> Option<&Medium> {
+        let mut media = self.media.iter();
+        media.find(|one| one.distro == distro && one.role == role)
+    }
+
+    /// Takes an entry in, in the place of an older one.
+    pub fn set_archive(&mut self, archive: Archive) {
+        self.archives
+            .retain(|one| (&one.distro, &one.suite) != (&archive.distro, &archive.suite));
+        self.archives.push(archive);
+    }
+
+    /// The same for a medium.
+    pub fn set_medium(&mut self, medium: Medium) {
+        self.media
+            .retain(|one| (&one.distro, &one.role) != (&medium.distro, &medium.role));
+        self.media.push(medium);
+    }
+}
+
+impl Medium {
+    /// The best of its digests.
+    pub fn digest(&self) -> Option<Digest> {
+        let of = |algorithm, hex: &Option<String>| {
+            hex.as_ref().map(|hex| Digest {
+                algorithm,
+                hex: hex.clone(),
+            })
+        };
+        of(Algorithm::Sha512, &self.sha512)
+            .or_else(|| of(Algorithm::Sha256, &self.sha256))
+            .or_else(|| of(Algorithm::Md5, &self.md5))
+    }
+
+    /// Takes a digest in.
+    pub fn set_digest(&mut self, digest: Digest) {
+        let place = match digest.algorithm {
+            Algorithm::Md5 => &mut self.md5,
+            Algorithm::Sha256 => &mut self.sha256,
+            Algorithm::Sha512 => &mut self.sha512,
+        };
+        *place = Some(digest.hex);
+    }
+}

@@ -1,0 +1,352 @@
+//! Makes and moves the lock of a manifest: asks archives and publishers what there is now, believes what is signed, and
+//! writes the file whole.
+
+mod archive;
+mod error;
+mod medium;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+pub use self::error::{Cause, LockError, Refused};
+use super::mirrors::mirrors;
+use crate::host::cancel::Cancel;
+use crate::host::fs as host_fs;
+use crate::lock::{Archive, Change, Lock, LockFileError, Medium, path_of, read, write};
+use crate::manifest::model::{Distro, Manifest};
+use crate::stage::fetch;
+use crate::stage::install::{self, ArchiveSource, MediumSource};
+use crate::store::Store;
+
+/// The largest lock; thousands of entries have less.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads the lock of a manifest; one without entries where there is none.
+///
+/// # Errors
+/// [`LockError::File`].
+pub fn read_of(manifest: &Path) -> Result<Lock, LockError> {
+    let path = path_of(manifest);
+    let text = match host_fs::read_small(&path, LARGEST).and_then(as_text) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::default()),
+        Err(cause) => return Err(LockFileError::Unreadable { path, cause }.into()),
+    };
+    Ok(read(&path, &text)?)
+}
+
+fn as_text(bytes: Vec<u8>) -> std::io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
+/// What of a lock is looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum What<'a> {
+    /// What the lock lacks; what cannot be reached stays unlocked.
+    Missing,
+    /// All of these distros that can be reached.
+    Reachable(&'a BTreeSet<String>),
+    /// All of these distros.
+    All(&'a BTreeSet<String>),
+}
+
+/// How the lock of a manifest was moved, or would be.
+#[derive(Debug, Default)]
+pub struct Moved {
+    pub changes: Vec<Change>,
+    /// What could not be looked at, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Asks the servers.
+#[derive(Clone, Copy)]
+pub struct Keeper<'a> {
+    pub manifest: &'a Manifest,
+    /// Positions in `manifest.images`.
+    pub selected: &'a [usize],
+    /// Remembers validators.
+    pub store: &'a Store,
+    /// Whether nothing may be moved.
+    pub is_held: bool,
+    /// Whether nothing is written.
+    pub is_dry: bool,
+    pub cancel: &'a Cancel,
+    /// Hears of what takes long.
+    pub say: &'a dyn Fn(&str),
+}
+
+impl Keeper<'_> {
+    /// Moves the lock to what there is now.
+    ///
+    /// # Errors
+    /// [`LockError`]; nothing is moved then.
+    pub fn renew(&self, what: What<'_>) -> Result<Moved, LockError> {
+        let path = path_of(&self.manifest.path);
+        let sources = self.sources();
+        let is_wanted = |distro: &Distro, lock: &Lock| match what {
+            What::Missing => sources[distro.name.as_str()].is_missing(lock),
+            What::Reachable(names) | What::All(names) => names.contains(&distro.name),
+        };
+        let distros = self.distros();
+        let lock = read_of(&self.manifest.path)?;
+        if !distros.iter().any(|distro| is_wanted(distro, &lock)) {
+            return Ok(Moved::default());
+        }
+        if self.is_held && matches!(what, What::Missing) {
+            let missing = distros.iter().filter(|distro| is_wanted(distro, &lock));
+            let changes =
+                missing.map(|distro| format!("{} is not in it, or not as the manifest has it", distro.name));
+            let changes = changes.collect();
+            return Err(LockError::Held { path, changes });
+        }
+        let writes = !self.is_dry && !self.is_held;
+        // Two at once: the second goes on from what the first has written.
+        let held = match writes.then(|| self.hold(&path)).transpose() {
+            Ok(held) => held,
+            // A folder that may only be read was good enough so far.
+            Err(LockError::Write(error)) if !matches!(what, What::All(_)) => {
+                let warnings = vec![format!("the lock cannot be written and stays as it is: {error}")];
+                return Ok(Moved {
+                    warnings,
+                    ..Moved::default()
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let old = if writes {
+            read_of(&self.manifest.path)?
+        } else {
+            lock
+        };
+        let wanted: Vec<_> = distros
+            .into_iter()
+            .filter(|distro| is_wanted(distro, &old))
+            .collect();
+        let found = self.look(&wanted, &sources, &old);
+        let (new, warnings) = self.take(found, &old, what)?;
+        let changes = old.changes(&new);
+        if changes.is_empty() {
+            drop_empty(&path, held);
+            return Ok(Moved { changes, warnings });
+        }
+        if self.is_held {
+            let changes = changes.iter().map(ToString::to_string).collect();
+            return Err(LockError::Held { path, changes });
+        }
+        if writes {
+            host_fs::write_atomic(&path, write(&new).as_bytes()).map_err(LockError::Write)?;
+        }
+        drop(held);
+        Ok(Moved { changes, warnings })
+    }
+
+    /// The distros of the selected images.
+    fn distros(&self) -> Vec<&Distro> {
+        let images = self.selected.iter().filter_map(|&i| self.manifest.images.get(i));
+        let names: BTreeSet<_> = images.map(|image| image.distro.as_str()).collect();
+        let distros = self.manifest.distros.iter();
+        distros
+            .filter(|distro| names.contains(distro.name.as_str()))
+            .collect()
+    }
+
+    fn sources(&self) -> BTreeMap<&str, Sources<'_>> {
+        let mirrors = mirrors(self.manifest, self.selected);
+        let distros = self.manifest.distros.iter();
+        distros
+            .map(|distro| {
+                let sources = Sources {
+                    archives: install::archives(distro, &mirrors),
+                    media: install::media(distro),
+                };
+                (distro.name.as_str(), sources)
+            })
+            .collect()
+    }
+
+    fn hold(&self, path: &Path) -> Result<host_fs::FileLock, LockError> {
+        let mut waiting = || (self.say)("waiting: the lock is being moved");
+        host_fs::lock(path, self.cancel, &mut waiting).map_err(|error| match error {
+            host_fs::FsError::Cancelled => LockError::Cancelled,
+            error => LockError::Write(error),
+        })
+    }
+
+    /// Asks for everything that these distros are made from, several servers at once and each thing once.
+    fn look<'s>(
+        &self,
+        wanted: &[&Distro],
+        sources: &'s BTreeMap<&str, Sources<'s>>,
+        old: &Lock,
+    ) -> Vec<Found<'s>> {
+        let mut same: BTreeMap<(String, &str), Vec<&ArchiveSource>> = BTreeMap::new();
+        let mut media = Vec::new();
+        for distro in wanted {
+            let sources = &sources[distro.name.as_str()];
+            for source in &sources.archives {
+                let keys = source.keyring.as_ref().map(|path| path.display().to_string());
+                let place = format!("{} {}", source.url, keys.unwrap_or_default());
+                same.entry((place, &source.suite)).or_default().push(source);
+            }
+            media.extend(&sources.media);
+        }
+        let seen = archive::Seen::of(self.store);
+        let archives: Vec<_> = same.into_values().collect();
+        let (cancel, now) = (self.cancel, jiff::Timestamp::now());
+        let found = archives.par_iter().map(|same| Found::Archive {
+            sources: same.clone(),
+            state: archive::look(same, old, &seen, now, cancel),
+        });
+        let mut found: Vec<_> = found.collect();
+        seen.remember(self.store);
+        let listed = media.into_par_iter().map(|source| Found::Medium {
+            source,
+            state: medium::look(source, old, cancel),
+        });
+        found.par_extend(listed);
+        found
+    }
+
+    /// The lock with what was found, if it may be believed.
+    fn take(
+        &self,
+        found: Vec<Found<'_>>,
+        old: &Lock,
+        what: What<'_>,
+    ) -> Result<(Lock, Vec<String>), LockError> {
+        let (mut new, mut refused, mut warnings) = (old.clone(), Vec::new(), Vec::new());
+        let mut unreached = BTreeSet::new();
+        let mut entries = Vec::new();
+        for found in found {
+            let (distros, what_it_is) = (found.distros(), found.what());
+            match found {
+                Found::Archive {
+                    sources,
+                    state: Ok(state),
+                } => {
+                    entries.extend(sources.iter().map(|source| state.entry(source)));
+                }
+                Found::Medium {
+                    state: Ok(medium), ..
+                } => new.set_medium(medium),
+                Found::Archive {
+                    state: Err(cause), ..
+                }
+                | Found::Medium {
+                    state: Err(cause), ..
+                } => {
+                    if cause.is_cancelled() {
+                        return Err(LockError::Cancelled);
+                    }
+                    let is_fine = cause.is_absence() && !matches!(what, What::All(_));
+                    let (is_list, text) = (matches!(cause, Cause::List(_)), distros.join(", "));
+                    let one = Refused {
+                        distros: text,
+                        what: what_it_is,
+                        cause,
+                    };
+                    if !is_fine {
+                        refused.push(one);
+                        continue;
+                    }
+                    // What fetches the medium says why it cannot.
+                    if !is_list {
+                        warnings.push(format!("{one}; its state is not locked"));
+                        unreached.extend(distros);
+                    }
+                }
+            }
+        }
+        if !refused.is_empty() {
+            return Err(LockError::Refused(refused));
+        }
+        // A distro is locked with all of its archives, or with none.
+        let entries = entries
+            .into_iter()
+            .filter(|one: &Archive| !unreached.contains(&one.distro));
+        entries.for_each(|entry| new.set_archive(entry));
+        self.prune(&mut new);
+        Ok((new, warnings))
+    }
+
+    /// Takes out what nothing of the manifest needs any more.
+    fn prune(&self, lock: &mut Lock) {
+        let all: Vec<_> = (0..self.manifest.images.len()).collect();
+        let whole = Keeper {
+            selected: &all,
+            ..*self
+        };
+        let sources = whole.sources();
+        lock.archives.retain(|one| {
+            let mut of_distro = sources
+                .get(one.distro.as_str())
+                .into_iter()
+                .flat_map(|s| &s.archives);
+            of_distro.any(|source| source.suite == one.suite)
+        });
+        lock.media.retain(|one| {
+            let mut of_distro = sources
+                .get(one.distro.as_str())
+                .into_iter()
+                .flat_map(|s| &s.media);
+            of_distro.any(|source| source.role == one.role)
+        });
+    }
+}
+
+/// What a distro is made from.
+struct Sources<'a> {
+    archives: Vec<ArchiveSource>,
+    media: Vec<MediumSource<'a>>,
+}
+
+impl Sources<'_> {
+    fn is_missing(&self, lock: &Lock) -> bool {
+        let is_locked = |source: &MediumSource<'_>| {
+            fetch::locked(lock, (source.distro, source.role), source.urls, source.list).is_some()
+        };
+        self.archives.iter().any(|source| source.locked(lock).is_none()) || !self.media.iter().all(is_locked)
+    }
+}
+
+/// What a server said.
+enum Found<'s> {
+    Archive {
+        /// The distros' views of the same suite.
+        sources: Vec<&'s ArchiveSource>,
+        state: Result<archive::State, Cause>,
+    },
+    Medium {
+        source: &'s MediumSource<'s>,
+        state: Result<Medium, Cause>,
+    },
+}
+
+impl Found<'_> {
+    fn distros(&self) -> Vec<String> {
+        match self {
+            Self::Archive { sources, .. } => sources.iter().map(|source| source.distro.clone()).collect(),
+            Self::Medium { source, .. } => vec![source.distro.to_owned()],
+        }
+    }
+
+    fn what(&self) -> String {
+        match self {
+            Self::Archive { sources, .. } => sources.first().map_or_else(String::new, |source| {
+                let url = crate::host::http::redact(&source.url);
+                format!("suite {} of {url}", source.suite)
+            }),
+            Self::Medium { source, .. } => source.role.to_owned(),
+        }
+    }
+}
+
+/// A file that was made only to be locked leaves with the lock on it.
+fn drop_empty(path: &PathBuf, held: Option<host_fs::FileLock>) {
+    if held.is_some() && path.metadata().is_ok_and(|file| file.len() == 0) {
+        let _ = std::fs::remove_file(path);
+    }
+    drop(held);
+}

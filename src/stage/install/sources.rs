@@ -1,0 +1,147 @@
+//! What of the world outside a distro is made from: suites of package archives, and lists of publishers. What a lock is of.
+//! Pure.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::host::http::redact;
+use crate::lock::{Archive, Lock};
+use crate::manifest::model::{Bootstrap, ChecksumList, Distro, InstallMedia, Media, Proof, Source};
+
+use super::bootstrap::{Mirror, SecurityArchive};
+use super::{disk, installer};
+
+/// A suite that a distro is installed from.
+#[derive(Clone, Debug)]
+pub struct ArchiveSource {
+    pub distro: String,
+    pub suite: String,
+    /// The archive.
+    pub url: String,
+    /// Whether the manifest says so; if not, any mirror of the same archive will do.
+    pub is_named: bool,
+    /// Keyring that signs it, as the manifest says.
+    pub keyring: Option<PathBuf>,
+    /// Whose archive it is, as names of keyrings begin: `debian`.
+    pub vendor: Option<String>,
+    /// Its lists of packages, below the suite and without the ending of a compression.
+    pub indexes: Vec<String>,
+}
+
+/// A medium whose digest is left to its publisher.
+#[derive(Clone, Copy, Debug)]
+pub struct MediumSource<'a> {
+    pub distro: &'a str,
+    /// What it is to the distro.
+    pub role: &'static str,
+    pub urls: &'a [String],
+    pub list: &'a ChecksumList,
+}
+
+impl ArchiveSource {
+    /// What a lock has of it.
+    pub fn locked<'l>(&self, lock: &'l Lock) -> Option<&'l Archive> {
+        let url = redact(&self.url);
+        lock.archive(&self.distro, &self.suite, self.is_named.then_some(url.as_str()))
+    }
+}
+
+/// The suites that a distro is installed from. `mirrors` are those of the host.
+pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<ArchiveSource> {
+    let of_host = mirrors.get(&distro.name);
+    let (mirror, named, suite, components, keyring) = match &distro.source {
+        Source::Bootstrap(source) => {
+            let keyring = source.keyring.clone();
+            let suite = Some(&source.suite);
+            (
+                mirror(source, of_host),
+                &source.mirror,
+                suite,
+                Some(&source.components),
+                keyring,
+            )
+        }
+        Source::Installer(source) if distro.family.apt.is_some() => {
+            let mirror = source
+                .mirror
+                .as_ref()
+                .map_or_else(|| of_host.cloned(), |uri| Some(alone(uri)));
+            (mirror, &source.mirror, source.suite.as_ref(), None, None)
+        }
+        Source::Installer(_) | Source::Disk(_) => return Vec::new(),
+    };
+    let (Some(mirror), Some(suite)) = (mirror, suite) else {
+        return Vec::new();
+    };
+    let main = ["main".to_owned()];
+    let arch = distro.computer().platform.hardware().arch;
+    let components = components.map_or(&main[..], Vec::as_slice).iter();
+    let indexes: Vec<_> = components
+        .map(|component| format!("{component}/binary-{arch}/Packages"))
+        .collect();
+    let archive = |suite: String, url: &str| ArchiveSource {
+        distro: distro.name.clone(),
+        suite,
+        url: url.trim_end_matches('/').to_owned(),
+        is_named: named.is_some(),
+        keyring: keyring.clone(),
+        vendor: distro.family.apt.clone(),
+        indexes: indexes.clone(),
+    };
+    let mut archives = vec![archive(suite.clone(), &mirror.uri)];
+    if let Some(security) = &mirror.security {
+        archives.push(archive(format!("{suite}-updates"), &mirror.uri));
+        archives.push(archive(security.suite.clone(), &security.uri));
+    }
+    archives
+}
+
+/// Where a bootstrap's packages come from; none where neither the manifest nor the host says it.
+pub(super) fn mirror(source: &Bootstrap, of_host: Option<&Mirror>) -> Option<Mirror> {
+    let named = source.mirror.as_deref().map(alone);
+    named.or_else(|| of_host.cloned())
+}
+
+fn alone(uri: &str) -> Mirror {
+    let (uri, security) = (uri.to_owned(), None::<SecurityArchive>);
+    Mirror { uri, security }
+}
+
+/// What a key has of the suites: their digests and dates by suite; nothing where the lock does not have them all.
+pub(super) fn locked(archives: &[ArchiveSource], lock: &Lock) -> Option<serde_json::Value> {
+    let state = |source: &ArchiveSource| {
+        let archive = source.locked(lock)?;
+        let state = serde_json::json!({ "date": archive.date, "sha256": archive.sha256 });
+        Some((source.suite.clone(), state))
+    };
+    let states: Option<serde_json::Map<_, _>> = archives.iter().map(state).collect();
+    states.filter(|states| !states.is_empty()).map(Into::into)
+}
+
+/// The media of a distro whose digests are left to their publishers.
+pub fn media(distro: &Distro) -> Vec<MediumSource<'_>> {
+    let all = match &distro.source {
+        Source::Bootstrap(_) => Vec::new(),
+        Source::Disk(source) => vec![(disk::MEDIUM, &source.media)],
+        Source::Installer(source) => match &source.media {
+            InstallMedia::Iso(media) => vec![(installer::ISO, media)],
+            InstallMedia::Netboot { kernel, initrd } => {
+                vec![(installer::KERNEL, kernel), (installer::INITRD, initrd)]
+            }
+        },
+    };
+    all.into_iter()
+        .filter_map(|(role, media)| match media {
+            Media::Urls {
+                urls,
+                proof: Proof::List(list),
+            } => Some(MediumSource {
+                distro: &distro.name,
+                role,
+                urls,
+                list,
+            }),
+            _ => None,
+        })
+        .collect()
+}
