@@ -12,7 +12,7 @@ pub enum Exit {
     Usage = 2,
     /// The host lacks something (a tool, memory, disk); nothing was started.
     Host = 3,
-    /// Of `--detailed-exitcode`: a run would do something, or two builds differ.
+    /// Of `--detailed-exitcode`: a run would do something, or two builds differ. Of `outdated`: something has moved.
     Todo = 4,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,

@@ -21,6 +21,7 @@ pub mod logs;
 pub mod ls;
 mod matrix;
 mod nushell;
+pub mod outdated;
 pub mod packages;
 pub mod plan;
 pub mod reference;
@@ -85,6 +86,8 @@ enum Verb {
     Packages(packages::Args),
     /// Compare two builds of an image, or two images: packages and files
     Diff(diff::Args),
+    /// Say what has moved since the images were built: archives, media, packages
+    Outdated(outdated::Args),
     /// Move the lock to what package archives and publishers have now
     Update(update::Args),
     /// List past and present runs
@@ -171,6 +174,7 @@ pub fn main() -> ExitCode {
         Verb::Ls(args) => ls::run(&args),
         Verb::Packages(args) => packages::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Outdated(args) => outdated::run(&args),
         Verb::Update(args) => update::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Logs(args) => logs::run(&args),

@@ -82,7 +82,7 @@ pub(super) fn reference(command: &mut Command) -> Exit {
     text.push_str(
         "\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n| 0 | everything asked for is done |\n| 1 | something failed |\n\
          | 2 | the command line or the manifest is wrong; nothing was started |\n\
-         | 3 | the host lacks something; nothing was started |\n| 4 | `plan --detailed-exitcode`: a run would do something |\n| 130 | interrupted |\n",
+         | 3 | the host lacks something; nothing was started |\n| 4 | `outdated`: something has moved; `plan --detailed-exitcode`: a run would do something |\n| 130 | interrupted |\n",
     );
     out(&text);
     Exit::Ok

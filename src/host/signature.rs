@@ -73,7 +73,9 @@ pub fn verify<'k>(
         Output::Stdout => said.extend(line.strip_prefix(STATUS).map(str::to_owned)),
         Output::Stderr => words.push(line.to_owned()),
     });
-    let by = judge(&said);
+    // Another text may follow, signed by another key: gpgv puts out all of them.
+    let is_one = detached.is_some() || said.iter().filter(|line| line.starts_with("PLAINTEXT ")).count() == 1;
+    let by = if is_one { judge(&said) } else { Vec::new() };
     match ran {
         Ok(()) | Err(ProcessError::Failed { .. }) if !by.is_empty() => {}
         Ok(()) => {

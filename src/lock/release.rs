@@ -47,6 +47,10 @@ pub enum Refusal {
          again in some minutes"
     )]
     MidSync { file: String, want: u64, found: u64 },
+    #[error(
+        "the mirror is being updated: {file} is not the list that its release file speaks of; try again in some minutes"
+    )]
+    OtherList { file: String },
 }
 
 impl Release {

@@ -89,6 +89,8 @@ pub struct Distro {
     pub memory: ByteSize,
     /// Virtual CPUs of its build VMs.
     pub cpus: u32,
+    /// Age from which on what was built of it is built again.
+    pub max_age: Option<Duration>,
     /// The answer template: what configures the system as it is installed. Absent where the source needs none.
     pub answers: Option<Template>,
     /// `[distros.X.vars]` over `[vars]`.

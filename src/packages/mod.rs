@@ -4,6 +4,7 @@
 mod cyclonedx;
 mod purl;
 mod spdx;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use version::newer;
 
 use self::cyclonedx::cyclonedx;
 use self::spdx::spdx;

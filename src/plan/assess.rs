@@ -17,6 +17,8 @@ pub trait Lookup<W> {
     /// Whether the result of a node is there and still stands. If not, with words ("out/x.gz is missing") where there is one:
     /// it is then made again.
     fn has(&self, plan: &Plan<W>, index: NodeIndex) -> Result<(), Option<String>>;
+    /// That its result, if it is there, is older than it may be, in words.
+    fn expired(&self, node: &Node<W>) -> Option<String>;
     /// What was last built for this subject: inputs, seconds, bytes.
     fn last(&self, node: &Node<W>) -> Option<LastBuild>;
     /// How long it may take.
@@ -96,11 +98,13 @@ pub fn assess<W>(
 ) -> BTreeMap<NodeIndex, Verdict> {
     let mut present: BTreeMap<NodeIndex, Result<(), Option<String>>> = BTreeMap::new();
     let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
+    let mut expired: BTreeMap<NodeIndex, String> = BTreeMap::new();
     for (index, node) in plan.nodes() {
         present.insert(index, lookup.has(plan, index));
+        expired.extend(lookup.expired(node).map(|why| (index, why)));
         // What depends on a forced node is forced too: its key does not change, but its input does.
-        let force = rebuild(node) || plan.needs(index).any(|need| forced[&need]);
-        forced.insert(index, force);
+        let force = rebuild(node) || expired.contains_key(&index);
+        forced.insert(index, force || plan.needs(index).any(|need| forced[&need]));
     }
     let mut outdated: BTreeSet<NodeIndex> = BTreeSet::new();
     let todo = loop {
@@ -133,6 +137,7 @@ pub fn assess<W>(
             State::Cached => String::new(),
             State::Unneeded => "not in the store, and nothing needs it".to_owned(),
             State::Todo if rebuild(node) => "asked for by --rebuild".to_owned(),
+            State::Todo if expired.contains_key(&index) => expired[&index].clone(),
             State::Todo => {
                 let why_absent = present[&index].as_ref().err().cloned().flatten();
                 reason(plan, index, last.as_ref(), why_absent, &todo)

@@ -1,6 +1,7 @@
 //! The plan as a graph: nodes, what each needs, what needs it. Which nodes there are is `stage::recipe`'s.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -102,6 +103,7 @@ impl<W> Nodes<W> {
             downloads: Vec::new(),
             term: None,
             alike: String::new(),
+            max_age: None,
         };
         let needs: Vec<_> = node
             .takes
@@ -145,6 +147,11 @@ impl<W> Nodes<W> {
     pub fn known_as(&mut self, index: NodeIndex, word: &'static str, value: String) -> NodeIndex {
         self.graph[index].term = Some((word, value));
         index
+    }
+
+    /// Says from which age on its result is built again.
+    pub fn renewed_after(&mut self, index: NodeIndex, max_age: Option<Duration>) {
+        self.graph[index].max_age = max_age;
     }
 
     /// One of them.

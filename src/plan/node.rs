@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,8 @@ pub struct Node<W> {
     /// What it has in common with nodes of its stage that take about as long: distro and flavor of an image; empty where
     /// nothing is known.
     pub alike: String,
+    /// Age from which on its result is built again. No part of the key: the result stays what it is.
+    pub max_age: Option<Duration>,
 }
 
 impl<W> Node<W> {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use petgraph::graph::NodeIndex;
 
 use super::layers;
 
+use crate::lock;
 use crate::plan::assess::{LastBuild, LastFailure, Lookup};
 use crate::plan::node::Role;
+use crate::size::write_duration;
 use crate::stage::result::{Given, GivenFile, Taken};
 use crate::stage::task::{Memo, Stored};
 use crate::stage::{Node, Plan, Work};
@@ -71,6 +74,14 @@ impl Lookup<Work> for Look<'_> {
             taken: &taken,
             memo: &self.memo,
         })
+    }
+
+    fn expired(&self, node: &Node) -> Option<String> {
+        let max_age = node.max_age?;
+        let built = self.store.lookup(node.stage.name, &node.key)?.created();
+        let is_old = Timestamp::now().duration_since(built) > SignedDuration::try_from(max_age).ok()?;
+        let (built, max_age) = (lock::day(built), write_duration(max_age));
+        is_old.then(|| format!("built {built}, which is longer ago than its max_age of {max_age}"))
     }
 
     fn last(&self, node: &Node) -> Option<LastBuild> {

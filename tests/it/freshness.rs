@@ -3,7 +3,11 @@
 
 use std::process::Stdio;
 
+use pipeline::internals::digest::sha256_hex;
+
+use crate::machine::tiny::{Then, disk};
 use crate::support::archive::{Archive, Suite};
+use crate::support::shelf::Shelf;
 use crate::support::{Bench, Ran};
 
 const OLD: &str = "Package: openssl\nVersion: 3.0.17-1\n\n";
@@ -101,7 +105,11 @@ fn a_run_makes_the_lock_and_builds_from_it_until_it_is_moved() {
     assert_ran(&ran, 0, &["tiny: bookworm 20", "1 would be moved in m.lock"]);
     assert_eq!(bench.read("m.lock"), lock);
     let ran = bench.run(&["update", "m.toml", "tyni"]);
-    assert_ran(&ran, 2, &["no distro `tyni`", "did you mean `tiny`"]);
+    assert_ran(
+        &ran,
+        2,
+        &["no distro `tyni`", "the only one of the distros is tiny"],
+    );
     let ran = bench.run(&["update", "m.toml", "tiny"]);
     assert_ran(&ran, 0, &["1 moved in m.lock"]);
     let new = key_of_install(&bench);
@@ -216,5 +224,102 @@ fn updates_at_once_leave_one_whole_lock() {
     assert!(
         left.iter().all(|name| !name.to_string_lossy().contains("tmp")),
         "{left:?}"
+    );
+}
+
+#[test]
+fn what_has_moved_is_found_by_conditional_requests_and_nothing_is_moved() {
+    let archive = Archive::start();
+    archive.publish(&good(OLD, 3));
+    let bench = bench_of(&archive);
+    bench.run(&["run", "m.toml"]);
+    let lock = bench.read("m.lock");
+    archive.asked();
+    let get = |file: &str, with_validator: bool| (format!("GET {file}"), with_validator);
+    assert_ran(&bench.run(&["outdated", "m.toml"]), 0, &["Nothing has moved"]);
+    assert_eq!(
+        archive.asked(),
+        [get("InRelease", true), get("Packages.xz", false)]
+    );
+    assert_ran(&bench.run(&["outdated", "m.toml"]), 0, &["Nothing has moved"]);
+    assert_eq!(archive.asked(), [get("InRelease", true)]);
+
+    archive.publish(&good(NEW, 0));
+    let ran = bench.run(&["outdated", "m.toml", "--format", "json"]);
+    assert_eq!(ran.code, 4, "{}", ran.all());
+    let found: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let tiny = &found["distros"][0];
+    assert_eq!(
+        (&tiny["distro"], &tiny["moved"][0]["what"]),
+        (&"tiny".into(), &"bookworm".into())
+    );
+    assert_eq!(tiny["images"][0], "tiny-3G-base");
+    archive.publish(&Suite {
+        key: "stranger",
+        ..good(NEW, 0)
+    });
+    assert_ran(
+        &bench.run(&["outdated", "m.toml"]),
+        1,
+        &["its signature is not good"],
+    );
+    assert_eq!(bench.read("m.lock"), lock);
+}
+
+#[test]
+fn a_publishers_list_is_followed_when_that_is_asked_for_and_old_results_are_renewed() {
+    let (bench, shelf) = (Bench::new(), Shelf::start());
+    let image = disk("hello\r\n", Then::PowerOff);
+    let list = |bytes: &[u8]| {
+        let line = format!("{}  tiny.raw\n", sha256_hex(bytes));
+        shelf.put("/SHA256SUMS", line.as_bytes());
+    };
+    shelf.put("/tiny.raw", &image);
+    list(&image);
+    let manifest = format!(
+        "[distros.tiny]\nfamily = \"debian\"\nversion = \"12\"\n#max_age = \"1s\"\n\
+         source = {{ disk = {{ url = \"{}\", checksums = \"{}\", user = \"root\" }} }}\n\
+         [flavors.base]\nsteps = [{{ inline = \"true\" }}]\n\
+         [[images]]\ndistro = \"tiny\"\nflavor = \"base\"\nsizes = [\"3G\"]\n",
+        shelf.url("/tiny.raw"),
+        shelf.url("/SHA256SUMS"),
+    );
+    bench.write("m.toml", &manifest);
+    // Nothing can log in to this guest: what comes before that is in the store.
+    assert_ran(&bench.run(&["run", "m.toml"]), 1, &["m.lock: 1 new entry"]);
+    let state = |id: &str| {
+        let plan = bench.run(&["plan", "m.toml", "--format", "json"]).stdout;
+        let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+        let node = plan["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|node| node["id"] == id)
+            .unwrap();
+        (
+            node["state"].as_str().unwrap().to_owned(),
+            node["reason"].as_str().unwrap().to_owned(),
+        )
+    };
+    shelf.forget_asked();
+    list(b"the next one");
+    assert_eq!(state("install/tiny").0, "cached");
+    assert_eq!(shelf.lines(), [""; 0], "the lock is enough");
+    let ran = bench.run(&["update", "m.toml"]);
+    assert_ran(&ran, 0, &["tiny: medium sha256:", "1 moved in m.lock"]);
+    let (fetch, why) = state("fetch/tiny");
+    assert!(
+        fetch == "todo" && why.contains("digest changed from sha256:"),
+        "{fetch} {why}"
+    );
+    list(&image);
+    assert_ran(&bench.run(&["update", "m.toml"]), 0, &["1 moved in m.lock"]);
+    assert_eq!(state("install/tiny").0, "cached");
+
+    bench.write("m.toml", manifest.replace("#max_age", "max_age"));
+    let (install, why) = state("install/tiny");
+    assert!(
+        install == "todo" && why.contains("longer ago than its max_age of 1s"),
+        "{install} {why}"
     );
 }

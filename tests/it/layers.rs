@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that every layer may use.
-const VALUES: [&str; 16] = [
+const VALUES: [&str; 17] = [
     "boot_command",
     "checksum_list",
     "deciding",

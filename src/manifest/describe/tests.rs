@@ -19,6 +19,7 @@ memory = "8G"
 family = "debian"
 version = "12"
 source = { bootstrap = { suite = "bookworm" } }
+max_age = "30d"
 [distros.image]
 family = "debian"
 version = "12"

@@ -88,6 +88,7 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
             .or(usual_memory)
             .unwrap_or_default(),
         cpus: table.read_or_default(&DISTRO.cpus),
+        max_age: table.read(&DISTRO.max_age),
         answers: answers_template,
         vars: merged,
     };

@@ -38,11 +38,20 @@ pub(super) struct State {
     valid_until: Option<Timestamp>,
     /// The keyrings that its signature was verified with.
     keyrings: Vec<PathBuf>,
+    /// Whose archive it is.
+    label: String,
+    /// Lists of packages: SHA-256 and size, by path below the suite.
+    pub(super) indexes: BTreeMap<String, (String, u64)>,
     etag: Option<String>,
     last_modified: Option<String>,
 }
 
 impl State {
+    /// Whether what it has are security updates.
+    pub(super) fn is_security(&self, suite: &str) -> bool {
+        suite.ends_with("-security") || suite.ends_with("/updates") || self.label.ends_with("-Security")
+    }
+
     pub(super) fn entry(&self, source: &ArchiveSource) -> Archive {
         Archive {
             distro: source.distro.clone(),
@@ -82,6 +91,22 @@ impl Seen {
     }
 }
 
+/// Asks without much patience.
+pub(super) fn client() -> Client {
+    Client {
+        limits: Limits {
+            connect: PATIENCE,
+            silence: PATIENCE,
+            ..Limits::default()
+        },
+        ..Client::default()
+    }
+}
+
+fn is_index(file: &str) -> bool {
+    file.contains("/binary-") && (file.ends_with("/Packages.xz") || file.ends_with("/Packages.gz"))
+}
+
 /// The state of a suite that several distros may want. What is older than any of their entries is refused.
 pub(super) fn look(
     same: &[&ArchiveSource],
@@ -101,14 +126,7 @@ pub(super) fn look(
     let shown = redact(&url);
     let known = seen.lock().get(&shown).cloned();
     let known = known.filter(|known| known.keyrings == keyrings);
-    let client = Client {
-        limits: Limits {
-            connect: PATIENCE,
-            silence: PATIENCE,
-            ..Limits::default()
-        },
-        ..Client::default()
-    };
+    let client = client();
     let validators = known.iter().flat_map(|known| {
         let etag = known.etag.iter().map(|etag| ("if-none-match", etag.clone()));
         etag.chain(
@@ -151,6 +169,12 @@ pub(super) fn look(
                 signed_by,
                 valid_until: release.valid_until,
                 keyrings,
+                label: release.label,
+                indexes: release
+                    .files
+                    .into_iter()
+                    .filter(|(file, _)| is_index(file))
+                    .collect(),
                 etag: head.etag,
                 last_modified: head.last_modified,
             }

@@ -3,7 +3,9 @@
 
 mod archive;
 mod error;
+mod index;
 mod medium;
+mod now;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 pub use self::error::{Cause, LockError, Refused};
+pub use self::now::{Now, Update};
 use super::mirrors::mirrors;
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
@@ -128,7 +131,6 @@ impl Keeper<'_> {
         let (new, warnings) = self.take(found, &old, what)?;
         let changes = old.changes(&new);
         if changes.is_empty() {
-            drop_empty(&path, held);
             return Ok(Moved { changes, warnings });
         }
         if self.is_held {
@@ -166,12 +168,14 @@ impl Keeper<'_> {
             .collect()
     }
 
-    fn hold(&self, path: &Path) -> Result<host_fs::FileLock, LockError> {
+    fn hold(&self, path: &Path) -> Result<Hold, LockError> {
         let mut waiting = || (self.say)("waiting: the lock is being moved");
-        host_fs::lock(path, self.cancel, &mut waiting).map_err(|error| match error {
+        let lock = host_fs::lock(path, self.cancel, &mut waiting).map_err(|error| match error {
             host_fs::FsError::Cancelled => LockError::Cancelled,
             error => LockError::Write(error),
-        })
+        })?;
+        let path = path.to_owned();
+        Ok(Hold { path, _lock: lock })
     }
 
     /// Asks for everything that these distros are made from, several servers at once and each thing once.
@@ -343,10 +347,17 @@ impl Found<'_> {
     }
 }
 
-/// A file that was made only to be locked leaves with the lock on it.
-fn drop_empty(path: &PathBuf, held: Option<host_fs::FileLock>) {
-    if held.is_some() && path.metadata().is_ok_and(|file| file.len() == 0) {
-        let _ = std::fs::remove_file(path);
+/// The right to write the lock.
+struct Hold {
+    path: PathBuf,
+    _lock: host_fs::FileLock,
+}
+
+impl Drop for Hold {
+    /// A file that was made only to be held is no lock.
+    fn drop(&mut self) {
+        if self.path.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
-    drop(held);
 }

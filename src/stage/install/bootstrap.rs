@@ -239,6 +239,9 @@ fn packages(
     if let Some(keyring) = &work.keyring {
         cmd = cmd.arg(format!("--keyring={}", keyring.display()));
     }
+    if !work.locked.is_empty() {
+        cmd = cmd.arg(format!("--extract-hook={}", as_locked(&work.locked)));
+    }
     cmd = cmd.arg(&work.suite).arg(root).args(source_lines(work));
     let emit = site.emit.clone();
     let log_file = site.logs.join("mmdebstrap.log");
@@ -258,6 +261,16 @@ fn packages(
         log: Some(log_file),
         source,
     })
+}
+
+/// Refuses, before anything is installed, what apt has fetched in another state than the lock has: the archive may move
+/// between the two, and the result stands for what its key says.
+fn as_locked(digests: &[String]) -> String {
+    format!(
+        "cd \"$1/var/lib/apt/lists\" && sha256sum *InRelease | while read -r sum name; do case ' {} ' in *\" $sum \"*) ;; \
+         *) echo \"E: the archive has moved since the lock was looked at ($name); run again\" >&2; exit 1 ;; esac; done",
+        digests.join(" ")
+    )
 }
 
 /// mmdebstrap's announcements, in our words.
@@ -344,6 +357,8 @@ fn esp_number(work: &BootstrapWork) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::sha256_hex;
+    use crate::host::process::Cmd;
 
     #[test]
     fn mmdebstraps_announcements_become_phases() {
@@ -352,5 +367,25 @@ mod tests {
             Some("downloading packages")
         );
         assert_eq!(phase("success in 1 seconds"), None);
+    }
+
+    #[test]
+    fn an_archive_that_moved_after_it_was_locked_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let lists = root.path().join("var/lib/apt/lists");
+        fs::create_dir_all(&lists).unwrap();
+        fs::write(lists.join("mirror_dists_bookworm_InRelease"), "now").unwrap();
+        let digests = ["0".repeat(64), sha256_hex(b"now")];
+        let hook = |digests: &[String]| {
+            let script = as_locked(digests);
+            let words = ["-c", &script, "sh", &root.path().display().to_string()];
+            Cmd::new("sh").args(words).read(&Cancel::default())
+        };
+        hook(&digests).unwrap();
+        let error = hook(&digests[..1]).unwrap_err().to_string();
+        assert!(
+            error.contains("has moved") && error.contains("(mirror_dists_bookworm_InRelease)"),
+            "{error}"
+        );
     }
 }

@@ -154,6 +154,7 @@ impl<'a> Planner<'a> {
         let before = self.nodes.count();
         let index = provision::plan(&mut self.nodes, distro, flavor, self.inputs.fingerprint, install)?;
         self.nodes.alike_since(before, &distro.name);
+        self.nodes.renewed_after(index, distro.max_age);
         self.provisions.insert(name, index);
         Ok(index)
     }
@@ -163,6 +164,7 @@ impl<'a> Planner<'a> {
             return Ok(index);
         }
         let index = install::plan(&mut self.nodes, self.manifest, distro, self.inputs)?;
+        self.nodes.renewed_after(index, distro.max_age);
         self.installs.insert(&distro.name, index);
         Ok(index)
     }

@@ -1,7 +1,7 @@
 //! `[distros.*]`: what is installed, and where it comes from.
 
 use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, Word, Yes};
-use super::super::text::{Md5, Name, Sha256, Sha512, Size, Text, Url, Variable};
+use super::super::text::{Md5, Name, Sha256, Sha512, Size, Text, Time, Url, Variable};
 use super::SecretKeys;
 use crate::installer::Delivery;
 use crate::platform::Arch;
@@ -28,6 +28,7 @@ table! {
     answers: Text = "\"setup.sh.j2\"",
         "template of what its system is configured with: a setup script for `bootstrap`; a preseed, a kickstart or an autoinstall for installers"
         .default("a built-in one");
+    max_age: Time = "\"30d\"", "age from which on it is built again, from what its archives have then".default("none");
     vars: Named<Variable, Var> = "{ keymap = \"us\" }", "values over those of `[vars]`";
 }
 

@@ -55,6 +55,8 @@ pub struct BootstrapWork {
     pub named: Vec<String>,
     /// Keyring that signs the archive; absent: what the host trusts.
     pub keyring: Option<PathBuf>,
+    /// SHA-256 of the `InRelease` of its suites, as the lock has them; empty without it.
+    pub locked: Vec<String>,
     /// The setup script with [`BUILD_KEY`] where the build key will stand.
     pub setup: String,
     /// UUID of the root file system.
@@ -117,7 +119,8 @@ pub(in crate::stage) fn plan(
     }
     packages.push(source.kernel.as_ref().unwrap_or(&base.kernel).clone());
     packages.extend(source.packages.iter().cloned());
-    let archives = sources::locked(&sources::archives(distro, facts.mirrors), facts.lock);
+    let suites = sources::archives(distro, facts.mirrors);
+    let archives = sources::locked(&suites, facts.lock);
     let made_of = |answers, archives| Inputs {
         source: "bootstrap",
         family: &distro.family.name,
@@ -155,6 +158,11 @@ pub(in crate::stage) fn plan(
         packages: packages.clone(),
         named: source.kernel.iter().chain(&source.packages).cloned().collect(),
         keyring: source.keyring.clone(),
+        locked: archives
+            .iter()
+            .flat_map(|_| &suites)
+            .filter_map(|suite| Some(suite.locked(facts.lock)?.sha256.clone()))
+            .collect(),
         setup: setup.clone(),
         root_uuid,
         features: base.ext4.clone(),

@@ -1,0 +1,147 @@
+//! What archives and publishers have now, next to what the lock and the images have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{Cause, Found, Keeper, LockError, Refused, What, index, read_of};
+use crate::lock::Change;
+use crate::packages::{Inside, Manager, Package, newer};
+
+/// What there is now.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// What has moved past the lock.
+    pub changes: Vec<Change>,
+    /// By distro.
+    suites: BTreeMap<String, Vec<Suite>>,
+}
+
+/// The packages of a suite.
+#[derive(Clone, Debug)]
+struct Suite {
+    name: String,
+    is_security: bool,
+    versions: Arc<index::Versions>,
+}
+
+/// A newer version of a package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Update {
+    pub name: String,
+    /// What is installed.
+    pub old: String,
+    pub new: String,
+    /// The suite that has it.
+    pub suite: String,
+    /// Whether a security archive has a newer version than the installed one.
+    pub security: bool,
+}
+
+impl fmt::Display for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, old, new, .. } = self;
+        write!(f, "{name} {old} → {new}")?;
+        if self.security {
+            f.write_str(" (security)")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Now {
+    /// The packages of a system of this distro that have newer versions.
+    pub fn updates(&self, distro: &str, inside: &Inside) -> Vec<Update> {
+        let suites = self.suites.get(distro).map_or(&[][..], Vec::as_slice);
+        if inside.manager != Some(Manager::Dpkg) {
+            return Vec::new();
+        }
+        let update = |package: &Package| {
+            let (name, old) = (&package.name, &package.version);
+            let versions = suites
+                .iter()
+                .filter_map(|suite| Some((suite, suite.versions.get(name)?)));
+            let newer_ones: Vec<_> = versions.filter(|(_, version)| newer(version, old)).collect();
+            let mut newest = newer_ones.iter().copied();
+            let first = newest.next()?;
+            let (suite, new) = newest.fold(first, |best, one| if newer(one.1, best.1) { one } else { best });
+            Some(Update {
+                name: name.clone(),
+                old: old.clone(),
+                new: new.clone(),
+                suite: suite.name.clone(),
+                security: newer_ones.iter().any(|(suite, _)| suite.is_security),
+            })
+        };
+        inside.packages.iter().filter_map(update).collect()
+    }
+}
+
+impl Keeper<'_> {
+    /// Looks at everything that the selected images are made from, and moves nothing.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn now(&self) -> Result<Now, LockError> {
+        let (sources, old) = (self.sources(), read_of(&self.manifest.path)?);
+        let distros = self.distros();
+        let found = self.look(&distros, &sources, &old);
+        let listed: Vec<_> = found
+            .par_iter()
+            .filter_map(|one| match one {
+                Found::Archive {
+                    sources,
+                    state: Ok(state),
+                } => {
+                    let source = sources.first()?;
+                    let versions = index::versions(source, state, self.store, self.cancel);
+                    Some((one, state.is_security(&source.suite), versions))
+                }
+                _ => None,
+            })
+            .collect();
+        let (mut suites, mut refused) = (BTreeMap::<String, Vec<Suite>>::new(), Vec::new());
+        for (one, is_security, versions) in listed {
+            let Found::Archive { sources, .. } = one else {
+                continue;
+            };
+            match versions {
+                Err(cause) if cause.is_cancelled() => return Err(LockError::Cancelled),
+                Err(cause) => refused.push(one.refused(cause)),
+                Ok(versions) => {
+                    let versions = Arc::new(versions);
+                    for source in sources {
+                        let suite = Suite {
+                            name: source.suite.clone(),
+                            is_security,
+                            versions: versions.clone(),
+                        };
+                        suites.entry(source.distro.clone()).or_default().push(suite);
+                    }
+                }
+            }
+        }
+        if !refused.is_empty() {
+            return Err(LockError::Refused(refused));
+        }
+        let names: BTreeSet<_> = distros.iter().map(|distro| distro.name.clone()).collect();
+        let (new, _) = self.take(found, &old, What::All(&names))?;
+        let mut changes = old.changes(&new);
+        changes.retain(|change| names.contains(&change.distro));
+        Ok(Now { changes, suites })
+    }
+}
+
+impl Found<'_> {
+    fn refused(&self, cause: Cause) -> Refused {
+        Refused {
+            distros: self.distros().join(", "),
+            what: self.what(),
+            cause,
+        }
+    }
+}
