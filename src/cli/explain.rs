@@ -5,17 +5,20 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::Exit;
+use super::outdated::updates;
 use super::report_error::{fail, note, out};
 use super::show::OutputFormat;
 use super::table::{stdout_style, stdout_width};
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, wanted};
 use super::time::moment;
+use crate::host::cancel::Cancel;
 use crate::manifest::glob;
 use crate::manifest::model::Manifest;
 use crate::plan::assess::{LastFailure, State};
 use crate::plan::explain::{Change, Origins, changes, parts, shown};
 use crate::plan::node::{Input, Stage};
 use crate::report::style::{Role, Style, wrap};
+use crate::run::lock::{Keeper, in_short};
 use crate::run::prepare::{Prepared, prepare};
 use crate::size::{ByteSize, show_seconds};
 use crate::stage::Node;
@@ -53,7 +56,7 @@ pub struct Args {
 struct Explained<'a> {
     id: String,
     state: State,
-    reason: &'a str,
+    reason: String,
     key: &'a str,
     /// What was last built for it.
     last: Option<Last>,
@@ -86,10 +89,20 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false, &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let chosen = choose(&prepared, &nodes, !args.target.is_all())?;
-    let explained: Vec<_> = chosen
+    let mut explained: Vec<_> = chosen
         .iter()
         .map(|index| one(&manifest, &prepared, &store, *index))
         .collect();
+    let keeper = Keeper {
+        manifest: &manifest,
+        selected: &selected,
+        store: &store,
+        is_held: true,
+        is_dry: true,
+        cancel: &Cancel::default(),
+        say: &note,
+    };
+    name_packages(&mut explained, &chosen, &prepared, &keeper);
     match args.format {
         OutputFormat::Json => {
             let all = serde_json::json!({ "version": 1, "pipeline": manifest.name, "nodes": explained });
@@ -174,7 +187,7 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
     Explained {
         id: node.id(),
         state: verdict.state,
-        reason: &verdict.reason,
+        reason: verdict.reason.clone(),
         key: &node.key,
         failed: verdict.failed.as_ref(),
         layer: verdict.layer,
@@ -190,13 +203,36 @@ fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: No
     }
 }
 
+/// Where archives have moved: which installed packages that is about, as far as their lists were fetched before.
+fn name_packages(
+    explained: &mut [Explained<'_>],
+    chosen: &[NodeIndex],
+    prepared: &Prepared,
+    keeper: &Keeper<'_>,
+) {
+    let mut now = None;
+    for (one, index) in explained.iter_mut().zip(chosen) {
+        let has_moved = |change: &Change| {
+            let (input, _) = change.field.split_once('.').unwrap_or_default();
+            one.stage.input(input) == Some(Input::Archives) && !change.old.is_null()
+        };
+        if one.state == State::Todo && one.changes.iter().any(has_moved) {
+            let now = now.get_or_insert_with(|| keeper.known());
+            let distro = &prepared.plan.node(*index).subject;
+            let packages = in_short(&updates(distro, prepared, keeper.store, now));
+            one.reason
+                .extend(packages.map(|packages| format!(": {packages}")));
+        }
+    }
+}
+
 fn text(one: &Explained<'_>, with_parts: bool, style: Style) -> String {
     let (state, role) = match one.state {
         State::Cached => ("in the store", Role::Good),
         State::Todo => ("to do", Role::Attention),
         State::Unneeded => ("not needed", Role::Dim),
     };
-    let reason = match one.reason {
+    let reason = match one.reason.as_str() {
         "" => String::new(),
         reason => format!(": {reason}"),
     };

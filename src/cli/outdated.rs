@@ -97,17 +97,6 @@ fn outdated<'a>(
             .images
             .iter()
             .filter(|image| image.distro == distro.name);
-        let mut updates = BTreeMap::new();
-        for image in images.clone() {
-            let newest = builds(store, &prepared.plan, image).into_iter().next();
-            for update in newest
-                .and_then(|built| inside(&built))
-                .iter()
-                .flat_map(|inside| now.updates(&distro.name, inside))
-            {
-                updates.insert((update.name.clone(), update.old.clone()), update);
-            }
-        }
         // What is not in the lock yet has not moved.
         let moved = now
             .changes
@@ -116,7 +105,7 @@ fn outdated<'a>(
         let one = Outdated {
             distro: &distro.name,
             moved: moved.collect(),
-            packages: updates.into_values().collect(),
+            packages: updates(&distro.name, prepared, store, now),
             images: images.map(|image| image.id.as_str()).collect(),
         };
         if !one.moved.is_empty() || !one.packages.is_empty() {
@@ -124,6 +113,19 @@ fn outdated<'a>(
         }
     }
     all
+}
+
+/// The packages of a distro's newest builds that have newer versions.
+pub(super) fn updates(distro: &str, prepared: &Prepared, store: &Store, now: &Now) -> Vec<Update> {
+    let mut all = BTreeMap::new();
+    for image in prepared.plan.images.iter().filter(|image| image.distro == distro) {
+        let newest = builds(store, &prepared.plan, image).into_iter().next();
+        let inside = newest.and_then(|built| inside(&built)).unwrap_or_default();
+        for update in now.updates(distro, &inside) {
+            all.insert((update.name.clone(), update.old.clone()), update);
+        }
+    }
+    all.into_values().collect()
 }
 
 fn print(all: &[Outdated<'_>]) {

@@ -20,20 +20,19 @@ use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::{facts, random, terminal};
-use crate::lock::path_of;
 use crate::manifest::model::Manifest;
 use crate::report::style::Style;
 use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
-use crate::run::lock::{self, Keeper, LockError};
+use crate::run::lock::Keeper;
 use crate::run::outputs;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
+use crate::stage::Order;
 use crate::stage::aftermath::OnError;
-use crate::stage::{Order, install};
 use crate::store::{Store, StoreError};
 
 /// Arguments of `pipeline run`.
@@ -116,6 +115,16 @@ const PLANS: usize = 3;
 /// How long a result is not read back again when the manifest does not say.
 const REREAD: Duration = Duration::from_secs(24 * 3600);
 
+impl Args {
+    fn verbosity(&self) -> Verbosity {
+        if self.verbose {
+            Verbosity::Verbose
+        } else {
+            Verbosity::Normal
+        }
+    }
+}
+
 /// What of a plan is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -168,10 +177,6 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
             .gate(&cancel, &mut waiting)
             .map_err(|error| refuse(&error.into()))
     };
-    let lock = match scope {
-        Scope::Everything => keep_lock(args, &manifest, &selected, &store, &cancel, &prepare)?,
-        Scope::Uploads => LockNews::default(),
-    };
     let held = gate()?;
     let mut prepared = prepare(&store)?;
 
@@ -182,24 +187,20 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let (sender, receiver) = mpsc::channel();
     let emit = Emitter::new(sender);
     let listening = signals::listen(&cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
-    let verbosity = if args.verbose {
-        Verbosity::Verbose
-    } else {
-        Verbosity::Normal
-    };
-    let mut options = args.show.options(verbosity);
+    let mut options = args.show.options(args.verbosity());
     let silent = options.progress == Progress::None;
     options.journal = Some(logs.join("events.jsonl"));
     let style = options.style;
     let reader = thread::spawn(move || report::run(&receiver, options));
 
-    if let Some(made) = lock.made.filter(|_| !silent) {
-        talk(&format!("{made}\n"));
-    }
-    lock.warnings.into_iter().for_each(|warning| emit.warn(warning));
-
+    let keeper = keeper(args, &manifest, &selected, &store, &cancel);
     let reread = manifest.resources.reread.unwrap_or(REREAD);
     let go = || -> Result<Tally, Stop> {
+        if scope == Scope::Everything
+            && let Some(again) = keeper.keep(&prepared, &emit, &|| prepare(&store).map_err(Stop::from))?
+        {
+            prepared = again;
+        }
         look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
         store.declare(&held, &id, &prepared.needs())?;
         drop(held);
@@ -240,25 +241,14 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     })
 }
 
-/// What a run did to the lock.
-#[derive(Default)]
-struct LockNews {
-    /// That it was made, or got entries.
-    made: Option<String>,
-    warnings: Vec<String>,
-}
-
-/// Makes sure that the lock has everything that the images are made from. What must be built and is no longer to be had as
-/// the lock has it, moves it.
-fn keep_lock(
+fn keeper<'a>(
     args: &Args,
-    manifest: &Manifest,
-    selected: &[usize],
-    store: &Store,
-    cancel: &Cancel,
-    prepare: &dyn Fn(&Store) -> Result<Prepared, Exit>,
-) -> Result<LockNews, Exit> {
-    let keeper = Keeper {
+    manifest: &'a Manifest,
+    selected: &'a [usize],
+    store: &'a Store,
+    cancel: &'a Cancel,
+) -> Keeper<'a> {
+    Keeper {
         manifest,
         selected,
         store,
@@ -266,36 +256,7 @@ fn keep_lock(
         is_dry: false,
         cancel,
         say: &note,
-    };
-    let refused = |error: LockError| refuse(&error.into());
-    let settled = keeper.renew(lock::What::Missing).map_err(refused)?;
-    let mut news = LockNews {
-        made: None,
-        warnings: settled.warnings,
-    };
-    let file = path_of(&manifest.path);
-    if !settled.changes.is_empty() {
-        let count = settled.changes.len();
-        let entries = if count == 1 { "entry" } else { "entries" };
-        news.made = Some(format!(
-            "{}: {count} new {entries}; keep the file in version control",
-            file.display()
-        ));
     }
-    let prepared = prepare(store)?;
-    let installs = prepared.todo().filter(|(_, node)| node.stage == install::STAGE);
-    let mut stale: BTreeSet<_> = installs.map(|(_, node)| node.subject.clone()).collect();
-    // Those were looked at just now.
-    stale.retain(|distro| settled.changes.iter().all(|change| change.distro != *distro));
-    let moved = keeper.renew(lock::What::Reachable(&stale)).map_err(refused)?;
-    // What cannot be reached is reported by those who are to build from it.
-    news.warnings.extend(moved.changes.iter().map(|change| {
-        format!(
-            "{}: moved, as the servers no longer have what it had: {change}",
-            file.display()
-        )
-    }));
-    Ok(news)
 }
 
 /// Why a run did not begin.

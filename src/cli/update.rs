@@ -6,13 +6,16 @@ use clap_complete::ArgValueCandidates;
 
 use super::complete;
 use super::exit::Exit;
+use super::outdated::updates;
 use super::report_error::{fail, note, out, talk};
 use super::target::{ManifestArgs, StoreArgs};
 use crate::host::cancel::Cancel;
 use crate::host::process::withhold;
 use crate::lock::path_of;
 use crate::manifest::suggest;
-use crate::run::lock::{Keeper, LockError, What};
+use crate::run::lock::{Keeper, LockError, What, in_short};
+use crate::run::prepare::prepare;
+use crate::stage::recipe::Wanted;
 
 /// Arguments of `pipeline update`.
 #[derive(Debug, clap::Args)]
@@ -67,8 +70,22 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         error @ LockError::File(_) => fail(Exit::Usage, error),
         error => fail(Exit::Failed, error),
     })?;
+    // The lists of packages, for what is printed here and by `explain`.
+    let now = if moved.changes.is_empty() {
+        None
+    } else {
+        keeper.now().ok()
+    };
+    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note);
+    let mut said = BTreeSet::new();
     for change in &moved.changes {
         out(&format!("{change}\n"));
+        if let (Some(now), Ok(prepared)) = (&now, &prepared)
+            && said.insert(&change.distro)
+            && let Some(packages) = in_short(&updates(&change.distro, prepared, &store, now))
+        {
+            out(&format!("{}: {packages}\n", change.distro));
+        }
     }
     let path = path_of(args.source.path());
     let said = match (moved.changes.len(), args.dry_run) {

@@ -21,7 +21,7 @@ use crate::stage::install::ArchiveSource;
 use crate::store::Store;
 
 /// Time for a connection, and for a sign of life: others may be asked meanwhile, but the user waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest `InRelease`; Debian's largest has 200 KiB.
 const LARGEST: usize = 16 << 20;
 /// Where this host's own packages put the keys of archives.
@@ -84,6 +84,13 @@ impl Seen {
 
     pub(super) fn remember(&self, store: &Store) {
         store.set_note(NOTE, &*self.lock());
+    }
+
+    /// The state that an entry of a lock is of, where it was seen last.
+    pub(super) fn state(&self, source: &ArchiveSource, locked: &Archive) -> Option<State> {
+        let url = redact(&format!("{}/dists/{}/InRelease", source.url, source.suite));
+        let state = self.lock().get(&url).cloned();
+        state.filter(|state| state.sha256 == locked.sha256)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, State>> {

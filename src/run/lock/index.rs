@@ -39,28 +39,68 @@ pub(super) fn versions(
     cancel: &Cancel,
 ) -> Result<Versions, Cause> {
     let mut all = Versions::new();
-    for index in &source.indexes {
-        let files = ["xz", "gz"].map(|ending| format!("{index}.{ending}"));
-        let mut listed = files.iter().filter_map(|file| state.indexes.get_key_value(file));
-        let Some((file, (sha256, _))) = listed.next() else {
-            continue;
-        };
-        let url = format!("{}/dists/{}/{file}", source.url, source.suite);
-        let note = format!("index-{}", &sha256_hex(url.as_bytes())[..16]);
-        let known: Option<Known> = store.note(&note);
-        let known = match known.filter(|known| known.sha256 == *sha256) {
+    for list in lists(source, state) {
+        let known = match list.known(store) {
             Some(known) => known,
             None => {
-                let known = fetch(&url, file, sha256, cancel)?;
-                store.set_note(&note, &known);
+                let known = fetch(&list, cancel)?;
+                store.set_note(&list.note(), &known);
                 known
             }
         };
-        for (name, version) in known.versions {
-            take(&mut all, name, version);
-        }
+        known
+            .versions
+            .into_iter()
+            .for_each(|(name, version)| take(&mut all, name, version));
     }
     Ok(all)
+}
+
+/// The same, where all lists were fetched before.
+pub(super) fn remembered(source: &ArchiveSource, state: &State, store: &Store) -> Option<Versions> {
+    let mut all = Versions::new();
+    for list in lists(source, state) {
+        let versions = list.known(store)?.versions;
+        versions
+            .into_iter()
+            .for_each(|(name, version)| take(&mut all, name, version));
+    }
+    Some(all)
+}
+
+/// A list of packages, as a release file speaks of it.
+struct List<'a> {
+    url: String,
+    file: String,
+    sha256: &'a str,
+}
+
+impl List<'_> {
+    fn note(&self) -> String {
+        format!("index-{}", &sha256_hex(self.url.as_bytes())[..16])
+    }
+
+    fn known(&self, store: &Store) -> Option<Known> {
+        let known: Option<Known> = store.note(&self.note());
+        known.filter(|known| known.sha256 == self.sha256)
+    }
+}
+
+/// The lists of a suite that its distro installs from; of each the smaller file.
+fn lists<'a>(source: &ArchiveSource, state: &'a State) -> Vec<List<'a>> {
+    let list = |index: &String| {
+        let files = ["xz", "gz"].map(|ending| format!("{index}.{ending}"));
+        let mut listed = files
+            .into_iter()
+            .filter_map(|file| Some((state.indexes.get(&file)?, file)));
+        let ((sha256, _), file) = listed.next()?;
+        Some(List {
+            url: format!("{}/dists/{}/{file}", source.url, source.suite),
+            file,
+            sha256,
+        })
+    };
+    source.indexes.iter().filter_map(list).collect()
 }
 
 fn take(all: &mut Versions, name: String, version: String) {
@@ -69,7 +109,8 @@ fn take(all: &mut Versions, name: String, version: String) {
     }
 }
 
-fn fetch(url: &str, file: &str, sha256: &str, cancel: &Cancel) -> Result<Known, Cause> {
+fn fetch(list: &List<'_>, cancel: &Cancel) -> Result<Known, Cause> {
+    let List { url, file, sha256 } = list;
     let (head, mut body) = client().get(&Get::new(url), cancel)?;
     if head.status != 200 {
         return Err(head.error().into());
@@ -82,10 +123,8 @@ fn fetch(url: &str, file: &str, sha256: &str, cancel: &Cancel) -> Result<Known, 
             return Err(HttpError::Cut { got, want }.into());
         }
     }
-    let other = || Refusal::OtherList {
-        file: file.to_owned(),
-    };
-    if sha256_hex(&bytes) != sha256 {
+    let other = || Refusal::OtherList { file: file.clone() };
+    if sha256_hex(&bytes) != *sha256 {
         return Err(other().into());
     }
     let plain: Box<dyn Read + '_> = if file.ends_with(".xz") {
@@ -95,7 +134,7 @@ fn fetch(url: &str, file: &str, sha256: &str, cancel: &Cancel) -> Result<Known, 
     };
     let versions = read(BufReader::new(plain)).map_err(|_| other())?;
     Ok(Known {
-        sha256: sha256.to_owned(),
+        sha256: (*sha256).to_owned(),
         versions,
     })
 }

@@ -4,16 +4,16 @@
 mod archive;
 mod error;
 mod index;
+mod keep;
 mod medium;
 mod now;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-use rayon::prelude::*;
+use std::thread;
 
 pub use self::error::{Cause, LockError, Refused};
-pub use self::now::{Now, Update};
+pub use self::now::{Now, Update, in_short};
 use super::mirrors::mirrors;
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
@@ -23,6 +23,8 @@ use crate::stage::fetch;
 use crate::stage::install::{self, ArchiveSource, MediumSource};
 use crate::store::Store;
 
+/// Questions at the same time.
+const AT_ONCE: usize = 8;
 /// The largest lock; thousands of entries have less.
 const LARGEST: u64 = 16 << 20;
 
@@ -199,17 +201,15 @@ impl Keeper<'_> {
         let seen = archive::Seen::of(self.store);
         let archives: Vec<_> = same.into_values().collect();
         let (cancel, now) = (self.cancel, jiff::Timestamp::now());
-        let found = archives.par_iter().map(|same| Found::Archive {
-            sources: same.clone(),
-            state: archive::look(same, old, &seen, now, cancel),
+        let mut found = at_once(archives, |sources| Found::Archive {
+            state: archive::look(&sources, old, &seen, now, cancel),
+            sources,
         });
-        let mut found: Vec<_> = found.collect();
         seen.remember(self.store);
-        let listed = media.into_par_iter().map(|source| Found::Medium {
+        found.extend(at_once(media, |source| Found::Medium {
             source,
             state: medium::look(source, old, cancel),
-        });
-        found.par_extend(listed);
+        }));
         found
     }
 
@@ -298,6 +298,27 @@ impl Keeper<'_> {
             of_distro.any(|source| source.role == one.role)
         });
     }
+}
+
+/// Asks several servers at a time, on plain threads: they wait.
+fn at_once<T: Send, R: Send>(items: Vec<T>, ask: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let (mut items, mut answers) = (items.into_iter().peekable(), Vec::new());
+    while items.peek().is_some() {
+        let some: Vec<_> = items.by_ref().take(AT_ONCE).collect();
+        thread::scope(|scope| {
+            let ask = &ask;
+            let asked: Vec<_> = some
+                .into_iter()
+                .map(|item| scope.spawn(move || ask(item)))
+                .collect();
+            let done = asked.into_iter().map(|one| match one.join() {
+                Ok(answer) => answer,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            answers.extend(done);
+        });
+    }
+    answers
 }
 
 /// What a distro is made from.

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Cause, Found, Keeper, LockError, Refused, What, index, read_of};
+use super::{Cause, Found, Keeper, LockError, Refused, What, archive, at_once, index, read_of};
 use crate::lock::Change;
 use crate::packages::{Inside, Manager, Package, newer};
 
@@ -26,6 +25,18 @@ struct Suite {
     name: String,
     is_security: bool,
     versions: Arc<index::Versions>,
+}
+
+/// The first of some updates and how many more there are: `openssl 3.0.17-1 → 3.0.17-2, 6 more`. Nothing where there are none.
+pub fn in_short(updates: &[Update]) -> Option<String> {
+    let first = updates
+        .iter()
+        .find(|update| update.security)
+        .or(updates.first())?;
+    Some(match updates.len() - 1 {
+        0 => first.to_string(),
+        more => format!("{first}, {more} more"),
+    })
 }
 
 /// A newer version of a package.
@@ -90,20 +101,17 @@ impl Keeper<'_> {
         let (sources, old) = (self.sources(), read_of(&self.manifest.path)?);
         let distros = self.distros();
         let found = self.look(&distros, &sources, &old);
-        let listed: Vec<_> = found
-            .par_iter()
-            .filter_map(|one| match one {
-                Found::Archive {
-                    sources,
-                    state: Ok(state),
-                } => {
-                    let source = sources.first()?;
-                    let versions = index::versions(source, state, self.store, self.cancel);
-                    Some((one, state.is_security(&source.suite), versions))
-                }
-                _ => None,
-            })
-            .collect();
+        let archives = found.iter().filter_map(|one| match one {
+            Found::Archive {
+                sources,
+                state: Ok(state),
+            } => Some((one, sources.first()?, state)),
+            _ => None,
+        });
+        let listed = at_once(archives.collect(), |(one, source, state)| {
+            let versions = index::versions(source, state, self.store, self.cancel);
+            (one, state.is_security(&source.suite), versions)
+        });
         let (mut suites, mut refused) = (BTreeMap::<String, Vec<Suite>>::new(), Vec::new());
         for (one, is_security, versions) in listed {
             let Found::Archive { sources, .. } = one else {
@@ -133,6 +141,31 @@ impl Keeper<'_> {
         let mut changes = old.changes(&new);
         changes.retain(|change| names.contains(&change.distro));
         Ok(Now { changes, suites })
+    }
+}
+
+impl Keeper<'_> {
+    /// What archives had in the state that the lock has, as far as it was looked at before: asks no server.
+    pub fn known(&self) -> Now {
+        let (sources, seen) = (self.sources(), archive::Seen::of(self.store));
+        let Ok(lock) = read_of(&self.manifest.path) else {
+            return Now::default();
+        };
+        let mut now = Now::default();
+        for distro in self.distros() {
+            let archives = sources[distro.name.as_str()].archives.iter();
+            let known = archives.filter_map(|source| {
+                let state = seen.state(source, source.locked(&lock)?)?;
+                let versions = index::remembered(source, &state, self.store)?;
+                Some(Suite {
+                    name: source.suite.clone(),
+                    is_security: state.is_security(&source.suite),
+                    versions: Arc::new(versions),
+                })
+            });
+            now.suites.insert(distro.name.clone(), known.collect());
+        }
+        now
     }
 }
 

@@ -100,7 +100,7 @@ impl Bench {
         std::fs::write(&path, text).unwrap();
         // Manifests next to the quickstart go on from its install: from the same state of the archives.
         let (of_quickstart, lock) = (self.path("quickstart.lock"), path.with_extension("lock"));
-        if name.ends_with(".toml") && of_quickstart.exists() && !lock.exists() {
+        if name.ends_with(".toml") && of_quickstart.exists() && lock != of_quickstart {
             std::fs::copy(of_quickstart, lock).unwrap();
         }
         path

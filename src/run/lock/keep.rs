@@ -1,0 +1,88 @@
+//! The lock in a run: it has everything before anything is planned on it, and moves only where something must be built that is
+//! no longer available as it has it.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Keeper, LockError, Moved, What};
+use crate::emit::Emitter;
+use crate::lock::path_of;
+use crate::run::error::RunError;
+use crate::run::prepare::Prepared;
+use crate::stage::install;
+use crate::store::StoreError;
+
+/// After so long it is worth saying what is waited for.
+const LONG: Duration = Duration::from_secs(2);
+
+impl Keeper<'_> {
+    /// Keeps the lock for a run. `prepare` plans again where it has moved; nothing: the plan stands.
+    ///
+    /// # Errors
+    /// [`RunError::Lock`], those of `prepare`; [`StoreError::Cancelled`] when asked to stop.
+    pub fn keep<E: From<RunError>>(
+        &self,
+        prepared: &Prepared,
+        emit: &Emitter,
+        prepare: &dyn Fn() -> Result<Prepared, E>,
+    ) -> Result<Option<Prepared>, E> {
+        let renew = |what| self.patiently(what, emit).map_err(stopped);
+        let settled = renew(What::Missing)?;
+        settled
+            .warnings
+            .into_iter()
+            .for_each(|warning| emit.warn(warning));
+        let file = path_of(&self.manifest.path);
+        let count = settled.changes.len();
+        let entries = if count == 1 { "entry" } else { "entries" };
+        let mut again = None;
+        if count > 0 {
+            emit.phase(format!(
+                "{}: {count} new {entries}; keep the file in version control",
+                file.display()
+            ));
+            again = Some(prepare()?);
+        }
+        let plan = again.as_ref().unwrap_or(prepared);
+        let installs = plan.todo().filter(|(_, node)| node.stage == install::STAGE);
+        let mut stale: BTreeSet<_> = installs.map(|(_, node)| node.subject.clone()).collect();
+        // Those were looked at just now.
+        stale.retain(|distro| settled.changes.iter().all(|change| change.distro != *distro));
+        // What cannot be reached is reported by what is to be built from it.
+        let moved = renew(What::Reachable(&stale))?;
+        if moved.changes.is_empty() {
+            return Ok(again);
+        }
+        for change in &moved.changes {
+            emit.warn(format!(
+                "{}: moved, as the servers no longer have what it had: {change}",
+                file.display()
+            ));
+        }
+        prepare().map(Some)
+    }
+
+    fn patiently(&self, what: What<'_>, emit: &Emitter) -> Result<Moved, LockError> {
+        let (done, waits) = mpsc::channel::<()>();
+        let emit = emit.clone();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if waits.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    emit.phase("waiting for answers of mirrors and servers");
+                }
+            });
+            let moved = self.renew(what);
+            drop(done);
+            moved
+        })
+    }
+}
+
+fn stopped(error: LockError) -> RunError {
+    match error {
+        LockError::Cancelled => StoreError::Cancelled.into(),
+        error => error.into(),
+    }
+}
