@@ -1,4 +1,4 @@
-//! The files of `guest/`, compiled in: what runs inside guests travels with the program. Plain data.
+//! The files of `guest/`, compiled in: what runs inside guests, or puts them together, travels with the program. Plain data.
 
 /// Removes everything that clones must not share; the last act of every provisioning.
 pub const SEAL: &str = concat!(
@@ -14,6 +14,10 @@ pub const CHECK: &str = concat!(
 );
 /// Installs the boot loader in a root folder that no machine has booted yet.
 pub const BOOT_LOADER: &str = include_str!("../guest/boot-loader.sh");
+/// The half of a bootstrap for another architecture that runs on the host.
+pub const FIRST_STAGE: &str = include_str!("../guest/first-stage.sh");
+/// The half that runs in a machine.
+pub const SECOND_STAGE: &str = include_str!("../guest/second-stage.sh");
 /// Says whether the guest is going down.
 pub const GOING_DOWN: &str = include_str!("../guest/going-down.sh");
 /// Prints where the root file system is.

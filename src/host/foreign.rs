@@ -1,15 +1,20 @@
 //! Programs of another architecture: how this host runs them. QEMU's user-mode emulation interprets them, and the kernel
-//! starts it by a handler (binfmt_misc): the host's, or one that a namespace has to itself.
+//! starts it by a handler (binfmt_misc): the host's, or one that a namespace has to itself. A host with neither needs a
+//! whole machine for them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::facts::Obstacle;
 use super::tools::{self, Version};
+use crate::platform::Platform;
 
 const HANDLERS: &str = "/proc/sys/fs/binfmt_misc";
 /// Since this kernel a user namespace can have handlers of its own.
 const OWN_HANDLERS: Version = Version(6, 7);
+
+/// Variable that chooses the way; its one value is [`MACHINE`].
+const CHOICE: &str = "PIPELINE_FOREIGN";
+const MACHINE: &str = "machine";
 
 /// A way in which the host runs them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,22 +23,15 @@ pub enum Foreign {
     Registered(PathBuf),
     /// A namespace can register this one.
     Own(Handler),
+    /// Only an emulated machine runs them; why, and what the faster ways need.
+    Machine(String),
 }
 
 /// What starts an interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handler {
-    pub(super) interpreter: PathBuf,
+    pub interpreter: PathBuf,
     pub(super) elf_machine: u8,
-}
-
-impl Foreign {
-    pub fn interpreter(&self) -> &Path {
-        match self {
-            Self::Registered(path) => path,
-            Self::Own(handler) => &handler.interpreter,
-        }
-    }
 }
 
 impl Handler {
@@ -55,39 +53,58 @@ impl Handler {
     }
 }
 
-/// How this host runs the programs of a processor, of which `elf_machine` is the number in their headers.
-///
-/// # Errors
-/// [`Obstacle`]: it does not.
-pub fn find(processor: &str, elf_machine: u8) -> Result<Foreign, Obstacle> {
+/// How this host runs the programs of a platform; none where they are of its own architecture.
+pub fn find(platform: Platform) -> Option<Foreign> {
+    if !platform.is_foreign() {
+        return None;
+    }
+    if std::env::var_os(CHOICE).is_some_and(|choice| choice == MACHINE) {
+        return Some(Foreign::Machine(format!("{CHOICE}={MACHINE} chooses it")));
+    }
     let handlers = fs::read_dir(HANDLERS).into_iter().flatten().flatten();
-    let mut texts = handlers.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    if let Some(interpreter) = texts.find_map(|text| interpreter(&text, elf_machine)) {
-        return Ok(Foreign::Registered(interpreter));
-    }
-    let program = format!("qemu-{processor}-static");
-    let none = format!("no handler of binfmt_misc runs the programs of {processor} here");
-    let Some(interpreter) = tools::find(&program) else {
-        return Err(Obstacle {
-            cause: match tools::packages(&program) {
-                Some(packages) => format!("{none}, and there is no {program}; install it: {packages}"),
-                None => format!("{none}, and there is no {program}"),
-            },
-            remedy: String::new(),
-        });
-    };
-    if !has_own_handlers() {
-        return Err(Obstacle {
-            cause: format!(
-                "{none}, and only since Linux 6.7 a namespace has its own; register QEMU's once: systemctl restart systemd-binfmt"
-            ),
-            remedy: "systemctl restart systemd-binfmt".to_owned(),
-        });
-    }
-    Ok(Foreign::Own(Handler {
+    let handlers = handlers.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let emulator = &platform.hardware().emulator;
+    let program = format!("qemu-{}-static", emulator.processor);
+    let interpreter = tools::find(&program);
+    let own_handlers = has_own_handlers();
+    Some(choose(
+        handlers,
+        emulator.elf_machine,
+        &program,
         interpreter,
-        elf_machine,
-    }))
+        own_handlers,
+    ))
+}
+
+/// The fastest way: by the handlers that are registered, and by the interpreter, where it is and a namespace can register it.
+fn choose(
+    mut handlers: impl Iterator<Item = String>,
+    elf_machine: u8,
+    program: &str,
+    interpreter: Option<PathBuf>,
+    own_handlers: bool,
+) -> Foreign {
+    if let Some(interpreter) = handlers.find_map(|text| interpreter_of(&text, elf_machine)) {
+        return Foreign::Registered(interpreter);
+    }
+    match interpreter {
+        Some(interpreter) if own_handlers => Foreign::Own(Handler {
+            interpreter,
+            elf_machine,
+        }),
+        Some(_) => Foreign::Machine(
+            "no handler of binfmt_misc runs them here, and only since Linux 6.7 a namespace has its own; \
+             register QEMU's once: systemctl restart systemd-binfmt"
+                .to_owned(),
+        ),
+        None => {
+            let packages = tools::packages(program).map(|packages| format!("; install it: {packages}"));
+            Foreign::Machine(format!(
+                "no handler of binfmt_misc runs them here, and there is no {program}{}",
+                packages.unwrap_or_default()
+            ))
+        }
+    }
 }
 
 /// Whether the kernel lets a namespace have handlers of its own.
@@ -97,7 +114,7 @@ pub(super) fn has_own_handlers() -> bool {
 }
 
 /// The interpreter of an enabled handler for such programs, if it starts where a root file system does not have it.
-fn interpreter(handler: &str, elf_machine: u8) -> Option<PathBuf> {
+fn interpreter_of(handler: &str, elf_machine: u8) -> Option<PathBuf> {
     let field = |name: &str| {
         let mut lines = handler.lines();
         lines.find_map(|line| Some(line.strip_prefix(name)?.trim()))
@@ -124,9 +141,32 @@ mod tests {
         );
         // As Linux 6.18 shows it.
         let shown = "enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: F\noffset 0\nmagic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n";
-        assert_eq!(interpreter(shown, 0xb7), Some("/usr/bin/qemu-aarch64".into()));
-        assert_eq!(interpreter(shown, 0x3e), None);
-        assert_eq!(interpreter(&shown.replace("enabled", "disabled"), 0xb7), None);
-        assert_eq!(interpreter(&shown.replace("flags: F", "flags: "), 0xb7), None);
+        assert_eq!(interpreter_of(shown, 0xb7), Some("/usr/bin/qemu-aarch64".into()));
+        assert_eq!(interpreter_of(shown, 0x3e), None);
+        assert_eq!(interpreter_of(&shown.replace("enabled", "disabled"), 0xb7), None);
+        assert_eq!(interpreter_of(&shown.replace("flags: F", "flags: "), 0xb7), None);
+    }
+
+    #[test]
+    fn the_fastest_way_is_taken_and_a_machine_where_there_is_no_other() {
+        let handler =
+            "enabled\ninterpreter /usr/bin/q\nflags: F\nmagic 7f454c460201010000000000000000000200b700\n";
+        let ways = |handlers: &[&str], interpreter: Option<&str>, own| {
+            let handlers = handlers.iter().map(|&text| text.to_owned());
+            let program = "qemu-aarch64-static";
+            choose(handlers, 0xb7, program, interpreter.map(PathBuf::from), own)
+        };
+        let static_one = Some("/usr/bin/qemu-aarch64-static");
+        assert_eq!(
+            ways(&[handler], static_one, true),
+            Foreign::Registered("/usr/bin/q".into())
+        );
+        assert!(matches!(ways(&[], static_one, true), Foreign::Own(_)));
+        let why = |way| match way {
+            Foreign::Machine(why) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why(ways(&[], static_one, false)).ends_with("systemctl restart systemd-binfmt"));
+        assert!(why(ways(&[], None, true)).contains("install it: qemu-user-static (Debian, Ubuntu)"));
     }
 }

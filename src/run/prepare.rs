@@ -17,6 +17,7 @@ use super::probe::probe;
 use super::schedule::Budget;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
+use crate::host::foreign::{self, Foreign};
 use crate::host::{facts, fs as host_fs, tools};
 use crate::machine::private;
 use crate::manifest::model::{Manifest, Secret};
@@ -144,6 +145,7 @@ pub fn prepare(
         lock: &lock,
         fingerprint: &fingerprint,
         digest: &|path| media.digest(path),
+        only_in_machine: &|platform| matches!(foreign::find(platform), Some(Foreign::Machine(_))),
     };
     let plan = build(manifest, selected, &inputs)?;
     let verdicts = assess(&plan, &Look::new(store, &plan.pipeline, &plan.history), rebuild);

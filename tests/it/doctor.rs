@@ -87,6 +87,20 @@ fn what_only_some_manifests_need_is_named_with_its_packages() {
 }
 
 #[test]
+fn how_foreign_programs_run_is_reported_and_can_be_chosen() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["doctor"]);
+    command.env("PIPELINE_FOREIGN", "machine");
+    let ran = bench.finish(command);
+    let named = ran.stdout.lines().any(|line| {
+        line.starts_with("warn     arm64 programs ")
+            && line.contains(" in an emulated machine, ")
+            && line.ends_with("PIPELINE_FOREIGN=machine chooses it")
+    });
+    assert!(named, "{}", ran.stdout);
+}
+
+#[test]
 fn the_remedy_is_one_line_for_this_distribution() {
     let line = |os_release| remedy(&doctor(&Bench::new(), os_release, &[]));
     let debian = line(DEBIAN);

@@ -3,6 +3,8 @@
 # took. On a host of the other architecture all of one is emulated: that takes most of an hour, so it is no part of
 # `make test`. What was measured is in docs/machines.md.
 #
+# PIPELINE_FOREIGN=machine in the environment has a machine install the packages of the other architecture.
+#
 #   tests/machines/run.sh PIPELINE FOLDER
 set -eu
 

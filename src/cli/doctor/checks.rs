@@ -117,24 +117,24 @@ pub(super) fn tools(needs: &[Need], cancel: &Cancel) -> (Vec<HostCheck>, Vec<&'s
 
 /// How this host runs the programs of arm64 systems that are bootstrapped; nothing where they are its own.
 fn arm64_programs() -> Option<HostCheck> {
-    let (name, emulator) = ("arm64 programs", &Platform::Arm64Uefi.hardware().emulator);
-    if !Platform::Arm64Uefi.is_foreign() {
-        return None;
-    }
-    Some(match foreign::find(emulator.processor, emulator.elf_machine) {
-        Ok(way) => {
-            let by = match &way {
-                Foreign::Registered(_) => "handler registered in binfmt_misc",
-                Foreign::Own(_) => "a handler of each bootstrap's own, in its user namespace",
-            };
-            check(name, State::Ok, format!("{}; {by}", way.interpreter().display()))
-        }
-        Err(Obstacle { cause, .. }) => check(
-            name,
-            State::Warn,
-            format!("{cause}; only needed for `bootstrap` of arm64"),
+    let (state, detail) = match foreign::find(Platform::Arm64Uefi)? {
+        Foreign::Registered(interpreter) => (
+            State::Ok,
+            format!("{}; handler registered in binfmt_misc", interpreter.display()),
         ),
-    })
+        Foreign::Own(handler) => (
+            State::Ok,
+            format!(
+                "{}; a handler of each bootstrap's own, in its user namespace",
+                handler.interpreter.display()
+            ),
+        ),
+        Foreign::Machine(why) => (
+            State::Warn,
+            format!("in an emulated machine, which is slower; only `bootstrap` of arm64 needs them: {why}"),
+        ),
+    };
+    Some(check("arm64 programs", state, detail))
 }
 
 /// The code of the firmware that has everything: packages bring all kinds or none.

@@ -1,8 +1,9 @@
-//! A Debian or Ubuntu disk without an installer and without a machine: packages and boot loader into a folder, the folder
-//! into a file system, the file system into a partition. Nothing is mounted on the host.
+//! A Debian or Ubuntu disk without an installer: packages and boot loader into a folder, the folder into a file system, the
+//! file system into a partition. Nothing is mounted on the host. Without a machine, if the host runs the system's programs.
 
 mod archive;
 mod plan;
+mod second_stage;
 
 use std::fs;
 use std::io::Write as _;
@@ -14,9 +15,8 @@ use super::{BUILD_KEY, DISK, FILES, KEY};
 use crate::event::Stream;
 use crate::guest;
 use crate::host::cancel::Cancel;
-use crate::host::facts::Obstacle;
-use crate::host::foreign::{self, Foreign};
-use crate::host::process::shell_quote;
+use crate::host::foreign::{self, Foreign, Handler};
+use crate::host::process::{Cmd, shell_quote};
 use crate::host::{facts, namespace};
 use crate::machine::disk::{self, Ext4, Partition, StartsBy};
 use crate::machine::spec::DiskFormat;
@@ -24,18 +24,21 @@ use crate::machine::ssh::Key;
 use crate::platform::{BootLoader, Hardware, Platform};
 use crate::size::ByteSize;
 use crate::stage::Site;
+use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;
 use crate::stage::result::Taken;
 use crate::stage::task::{File, Finding, Made, Memo, Task};
 
-/// Whether what a plain user needs was looked for, which is the same for all.
+/// What was looked for on this host, which is the same for all.
 #[derive(Debug, Default)]
-struct LookedAtHost(bool);
+struct LookedFor {
+    foreign_programs: bool,
+    namespaces: bool,
+}
 
 impl Task for BootstrapWork {
     fn programs(&self) -> Vec<&'static str> {
-        let as_user = if facts::is_root() { &[][..] } else { &["newuidmap"] };
-        let tools = [
+        let mut programs = vec![
             "mmdebstrap",
             "unshare",
             "sfdisk",
@@ -43,25 +46,40 @@ impl Task for BootstrapWork {
             "qemu-img",
             "ssh-keygen",
         ];
-        [&tools[..], as_user].concat()
+        if !facts::is_root() {
+            programs.push("newuidmap");
+        }
+        if let Some(machine) = self.machine() {
+            programs.push("cpio");
+            programs.extend(machine.without_entering());
+        }
+        programs
     }
 
     fn preflight(&self, memo: &Memo) -> Vec<Finding> {
-        let of_arch = self.foreign().and_then(Result::err).map(|obstacle| {
-            let arch = self.platform().hardware().arch;
-            Finding::Missing(format!("a way to run programs of {arch} ({})", obstacle.cause))
-        });
-        let looked = std::mem::replace(&mut memo.note::<LookedAtHost>().borrow_mut().0, true);
-        if looked || facts::is_root() {
-            return of_arch.into_iter().collect();
+        let note = memo.note::<LookedFor>();
+        let mut looked = note.borrow_mut();
+        let mut found = Vec::new();
+        if let Some(Foreign::Machine(why)) = foreign::find(self.first())
+            && !std::mem::replace(&mut looked.foreign_programs, true)
+        {
+            found.push(Finding::Warning(format!(
+                "an emulated machine installs the packages of {}, which takes longer than user-mode emulation: {why}",
+                self.first().hardware().arch
+            )));
+            found.extend(self.machine().and_then(|machine| machine.lacks()));
         }
-        let found = [facts::user_namespaces(&Cancel::default()), facts::spare_ids()];
-        let obstacles = found.into_iter().filter_map(Result::err);
-        let lacks = |cause| format!("what a plain user needs for `bootstrap` ({cause})");
-        obstacles
-            .map(|obstacle| Finding::Missing(lacks(obstacle.cause)))
-            .chain(of_arch)
-            .collect()
+        if !facts::is_root() && !std::mem::replace(&mut looked.namespaces, true) {
+            let needs = [facts::user_namespaces(&Cancel::default()), facts::spare_ids()];
+            let obstacles = needs.into_iter().filter_map(Result::err);
+            let lacks = |cause| format!("what a plain user needs for `bootstrap` ({cause})");
+            found.extend(obstacles.map(|obstacle| Finding::Missing(lacks(obstacle.cause))));
+        }
+        found
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        self.machine().map(|machine| machine.computer.platform)
     }
 
     fn asks(&self) -> Option<String> {
@@ -93,6 +111,12 @@ impl Task for BootstrapWork {
         Some(&self.setup)
     }
 
+    fn unkept(&self) -> Option<&'static str> {
+        let why =
+            "the machine that installs packages takes no logins; what it printed is in the logs of this node";
+        self.machine().map(|_| why)
+    }
+
     fn logs(&self) -> &'static [(&'static str, &'static str)] {
         &[
             ("mmdebstrap.log", "how the packages were installed"),
@@ -108,17 +132,18 @@ impl Task for BootstrapWork {
 
 impl BootstrapWork {
     /// The kind of computer that it is for first; all are of one architecture.
-    fn platform(&self) -> Platform {
+    fn first(&self) -> Platform {
         self.platforms.first().copied().unwrap_or_default()
     }
 
-    /// How this host runs its programs, where they are of another architecture.
-    fn foreign(&self) -> Option<Result<Foreign, Obstacle>> {
-        let platform = self.platform();
-        let emulator = &platform.hardware().emulator;
-        platform
-            .is_foreign()
-            .then(|| foreign::find(emulator.processor, emulator.elf_machine))
+    /// The machine that installs its packages, where this host does not run their programs.
+    fn machine(&self) -> Option<MachineWish> {
+        let in_machine = matches!(foreign::find(self.first()), Some(Foreign::Machine(_)));
+        in_machine.then(|| MachineWish {
+            computer: self.first().into(),
+            memory: ByteSize(plan::MACHINE_MEMORY),
+            cpus: plan::MACHINE_CPUS,
+        })
     }
 }
 
@@ -192,13 +217,44 @@ fn packages(
     site.emit.phase("installing packages");
     let setup = work.setup.replace(BUILD_KEY, public_key);
     fs::write(site.logs.join("setup.sh"), &setup).map_err(|e| StageError::file("write", &site.logs, e))?;
-    // What it does not find was reported before the run.
-    let handler = match work.foreign() {
-        Some(Ok(Foreign::Own(handler))) => Some(handler),
+    if let Some(machine) = work.machine() {
+        let scripts = [("setup.sh", setup.as_str()), ("boot-loader.sh", boot_loader)];
+        return second_stage::packages(work, site, root, &scripts, efi, machine);
+    }
+    let handler = match foreign::find(work.first()) {
+        Some(Foreign::Own(handler)) => Some(handler),
         _ => None,
     };
-    let mut cmd = namespace::as_root_with("mmdebstrap", handler.as_ref());
-    let platform = work.platform();
+    let options = Vec::from([
+        "--variant=minbase".to_owned(),
+        format!("--include={}", work.packages.join(",")),
+        format!(
+            "--customize-hook=chroot \"$1\" /bin/sh -eu -c {}",
+            shell_quote(&setup)
+        ),
+        // What it mounts vanishes with its namespace.
+        format!(
+            "--customize-hook=unshare --mount chroot \"$1\" /bin/sh -eu -c {}",
+            shell_quote(boot_loader)
+        ),
+        format!(
+            "--customize-hook=if [ -d \"$1/boot/efi/EFI\" ]; then mv \"$1/boot/efi\" {} && mkdir \"$1/boot/efi\"; fi",
+            shell_quote(&efi.to_string_lossy())
+        ),
+    ]);
+    mmdebstrap(work, site, root, handler.as_ref(), &options)
+}
+
+/// Runs mmdebstrap on the folder with these options and those that are the same for all.
+fn mmdebstrap(
+    work: &BootstrapWork,
+    site: &Site,
+    root: &Path,
+    handler: Option<&Handler>,
+    options: &[String],
+) -> Result<(), StageError> {
+    let mut cmd: Cmd = namespace::as_root_with("mmdebstrap", handler);
+    let platform = work.first();
     if platform.is_foreign() {
         // It looks for a handler by itself, but not in every place.
         cmd = cmd
@@ -206,31 +262,13 @@ fn packages(
             .arg("--skip=check/qemu");
     }
     let mut cmd = cmd
-        .args([
-            "--mode=root",
-            "--variant=minbase",
-            "--format=directory",
-            "--verbose",
-        ])
-        .arg(format!("--include={}", work.packages.join(",")))
+        .args(["--mode=root", "--format=directory", "--verbose"])
         .arg(format!("--components={}", work.components.join(",")))
         .args([
             "--aptopt=Acquire::Languages \"none\"",
             "--aptopt=APT::Install-Recommends \"false\"",
         ])
-        .arg(format!(
-            "--customize-hook=chroot \"$1\" /bin/sh -eu -c {}",
-            shell_quote(&setup)
-        ))
-        // What it mounts vanishes with its namespace.
-        .arg(format!(
-            "--customize-hook=unshare --mount chroot \"$1\" /bin/sh -eu -c {}",
-            shell_quote(boot_loader)
-        ))
-        .arg(format!(
-            "--customize-hook=if [ -d \"$1/boot/efi/EFI\" ]; then mv \"$1/boot/efi\" {} && mkdir \"$1/boot/efi\"; fi",
-            shell_quote(&efi.to_string_lossy())
-        ))
+        .args(options)
         .without("SOURCE_DATE_EPOCH")
         .without("TAR_OPTIONS")
         .env("TZ", "UTC")
@@ -281,6 +319,7 @@ fn phase(said: &str) -> Option<&'static str> {
         ("extracting archives", "unpacking the base"),
         ("installing essential", "installing the base"),
         ("installing remaining", "installing packages"),
+        ("running --extract-hook", "downloading packages"),
         ("running --customize-hook", "configuring"),
         ("cleaning package lists", "cleaning up"),
     ];

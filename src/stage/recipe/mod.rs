@@ -21,6 +21,7 @@ use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
 use crate::plan::graph::{Nodes, PlannedImage};
+use crate::platform::Platform;
 
 /// What planning needs in addition to the manifest.
 pub struct Inputs<'a> {
@@ -34,6 +35,8 @@ pub struct Inputs<'a> {
     pub fingerprint: &'a dyn Fn(&Secret) -> String,
     /// Digest of a local medium that the manifest gives none for; none where it cannot be read.
     pub digest: &'a dyn Fn(&Path) -> Option<Digest>,
+    /// Whether this host runs the programs of a platform only in a machine.
+    pub only_in_machine: &'a dyn Fn(Platform) -> bool,
 }
 
 /// Which of the stages are planned that a run can do without.

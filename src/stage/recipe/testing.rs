@@ -3,6 +3,7 @@
 use super::{Inputs, Wanted, build};
 use crate::lock::Lock;
 use crate::manifest::model::Manifest;
+use crate::platform::Platform;
 use crate::stage::{Plan, install::Mirror};
 
 /// One image of a disk, `tiny.raw`. The tables of a test follow it.
@@ -23,6 +24,11 @@ sizes  = ["3G"]
 
 /// All images of a manifest, with their checks and uploads.
 pub fn planned(manifest: &Manifest) -> Plan {
+    planned_on(manifest, &|_| false)
+}
+
+/// The same on a host that runs the programs of some platforms only in a machine.
+pub fn planned_on(manifest: &Manifest, only_in_machine: &dyn Fn(Platform) -> bool) -> Plan {
     let mirrors = manifest.distros.iter().map(|distro| {
         let mirror = Mirror {
             uri: "http://mirror.invalid/debian".to_owned(),
@@ -39,6 +45,7 @@ pub fn planned(manifest: &Manifest) -> Plan {
         lock: &Lock::default(),
         fingerprint: &|secret| format!("fingerprint of {secret:?}"),
         digest: &|_| format!("sha256:{}", "0".repeat(64)).parse().ok(),
+        only_in_machine,
     };
     let selected: Vec<_> = (0..manifest.images.len()).collect();
     build(manifest, &selected, &inputs).unwrap_or_else(|error| panic!("{error}"))

@@ -62,7 +62,7 @@ pub(super) fn probe(work: &BootstrapWork, cancel: &Cancel) -> Vec<Finding> {
     for component in &work.components {
         let index = format!(
             "{base}/{component}/binary-{}/Packages",
-            work.platform().hardware().arch
+            work.first().hardware().arch
         );
         if read_index(&client, &index, &mut all, cancel).is_none() {
             return Vec::new();

@@ -39,6 +39,10 @@ pub struct SecurityArchive {
 
 /// Enough for apt, and for the compression of the initial RAM disk, in bytes.
 const MEMORY: u64 = 512 * MIB;
+/// The same where a machine installs the packages, for up to 750 MiB of them.
+pub(super) const MACHINE_MEMORY: u64 = 2560 * MIB;
+/// Processors of that machine: dpkg unpacks in two processes.
+pub(super) const MACHINE_CPUS: u32 = 2;
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 2;
 
@@ -138,18 +142,33 @@ pub(in crate::stage) fn plan(
     let root_uuid = uuid(&key::of(&inputs(STAGE, REVISION, &made_of(None, None))));
     let setup = answers(distro, source, &mirror, &root_uuid)?;
     let disk = distro.disk.0;
+    let here = Cost {
+        cpus: 1,
+        memory: MEMORY,
+        scratch: 3 * disk,
+        ..Cost::default()
+    };
+    let cost = if platforms
+        .first()
+        .is_some_and(|first| (facts.only_in_machine)(*first))
+    {
+        Cost {
+            machines: 1,
+            cpus: MACHINE_CPUS,
+            memory: MACHINE_MEMORY,
+            // The initial RAM disk and what the machine hands over.
+            scratch: here.scratch + 2 * disk,
+        }
+    } else {
+        here
+    };
     let draft = Draft {
         stage: STAGE,
         revision: REVISION,
         subject: &distro.name,
         inputs: made_of(Some(&setup), archives.as_ref()),
         takes: Vec::new(),
-        cost: Cost {
-            cpus: 1,
-            memory: MEMORY,
-            scratch: 3 * disk,
-            ..Cost::default()
-        },
+        cost,
     };
     let work = BootstrapWork {
         suite: source.suite.clone(),
@@ -213,4 +232,49 @@ fn uuid(hash: &str) -> String {
         &hash[20..32],
     );
     format!("{a}-{b}-8{c}-8{d}-{e}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::manifest::load::load_text;
+    use crate::platform::Arch;
+    use crate::stage::recipe::testing::planned_on;
+
+    #[test]
+    fn a_machine_that_installs_the_packages_is_in_the_cost_and_in_no_key() {
+        let text = r#"
+distros.own     = { family = "debian", version = "12", source = { bootstrap = { suite = "bookworm" } } }
+distros.foreign = { family = "debian", version = "12", arch = "arm64", source = { bootstrap = { suite = "bookworm" } } }
+flavors.base    = { steps = [{ inline = "true" }] }
+images          = [{ distro = ["own", "foreign"], flavor = "base", sizes = ["3G"] }]
+"#;
+        let manifest = load_text(Path::new("m.toml"), text).unwrap_or_else(|error| panic!("{error:?}"));
+        let nodes = |only_in_machine: &dyn Fn(Platform) -> bool| {
+            let plan = planned_on(&manifest, only_in_machine);
+            let nodes = plan
+                .nodes()
+                .map(|(_, node)| (node.id(), node.key.clone(), node.cost));
+            nodes.collect::<Vec<_>>()
+        };
+        let (here, in_machine) = (
+            nodes(&|_| false),
+            nodes(&|platform| platform.arch() == Arch::Arm64),
+        );
+        let mut dearer = Vec::new();
+        for ((id, key, cost), (_, other_key, other)) in here.iter().zip(&in_machine) {
+            assert_eq!(key, other_key, "{id}");
+            if cost != other {
+                assert_eq!(other.machines, cost.machines + 1);
+                assert!(
+                    other.memory > 2 << 30 && other.scratch > cost.scratch,
+                    "{other:?}"
+                );
+                dearer.push(id.as_str());
+            }
+        }
+        assert_eq!(dearer, ["install/foreign"]);
+    }
 }
