@@ -164,7 +164,10 @@ impl Machine {
             if let Some(line) = self.console.wait_for(text, POLL) {
                 return Ok(line);
             }
-            self.poll()?;
+            if let Err(error) = self.poll() {
+                // It may be the last thing that was said before a machine ended.
+                return self.console.find(text).ok_or(error);
+            }
             self.check_silence(&format!("`{text}` on the console"), silence)?;
         }
     }
