@@ -22,3 +22,64 @@ impl DiskFormat {
         }
     }
 }
+
+/// A further format in which an image is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// qcow2 as the image itself has it.
+    Qcow2,
+    /// qcow2 with compressed clusters, which every qemu reads.
+    Qcow2Zlib,
+    /// The same by zstd, for qemu 5.1 and later.
+    Qcow2Zstd,
+    Raw,
+    /// VMware's, stream-optimized: for import, not to run from.
+    Vmdk,
+    /// Hyper-V's.
+    Vhdx,
+    /// Hyper-V's older one, of fixed size, as Azure takes it.
+    Vhd,
+    /// VirtualBox's.
+    Vdi,
+    /// A virtual machine with its disk, for VMware and VirtualBox.
+    Ova,
+    /// A container image with a disk in it, as KubeVirt starts it: an OCI layout in a tar archive.
+    ContainerDisk,
+}
+
+impl Form {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Qcow2Zlib => "qcow2-zlib",
+            Self::Qcow2Zstd => "qcow2-zstd",
+            Self::Raw => "raw",
+            Self::Vmdk => "vmdk",
+            Self::Vhdx => "vhdx",
+            Self::Vhd => "vhd",
+            Self::Vdi => "vdi",
+            Self::Ova => "ova",
+            Self::ContainerDisk => "container-disk",
+        }
+    }
+
+    /// What file names end in; it stands for `{{ format }}`.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Qcow2Zlib => "zlib.qcow2",
+            Self::Qcow2Zstd => "zstd.qcow2",
+            Self::ContainerDisk => "oci.tar",
+            other => other.name(),
+        }
+    }
+
+    /// Whether its data is compressed already.
+    pub fn is_compressed(self) -> bool {
+        matches!(
+            self,
+            Self::Qcow2Zlib | Self::Qcow2Zstd | Self::Vmdk | Self::Ova | Self::ContainerDisk
+        )
+    }
+}

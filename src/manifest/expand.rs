@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::describe::tables::{IMAGE, PUBLISH};
 use super::error::{ProblemKind, Span};
 use super::image_checks::give_checks;
-use super::model::Image;
+use super::model::{Format, Image};
 use super::read::{DistroDraft, ImageDraft, Spot, TargetDraft};
 use super::rules::Rules;
 use super::template::{Base, Compiled};
@@ -39,13 +39,15 @@ pub fn images(rules: &Rules<'_>) -> Vec<Image> {
     let usual_file = PUBLISH.file.default_value().unwrap_or_default();
     // With a faulty file template, ids are still checked.
     let all_distros: Vec<_> = rules.draft.distros.iter().collect();
-    let file = Names::new(
-        rules,
-        rules.draft.file.as_ref(),
-        "publish.file",
-        &usual_file,
-        &all_distros,
-    );
+    let file_names = |spot| Names::new(rules, spot, "publish.file", &usual_file, &all_distros);
+    let formats = rules.draft.formats.iter().map(|format| {
+        let own = format.file.as_ref();
+        own.and_then(|spot| file_names(Some(spot)))
+    });
+    let files = Files {
+        image: file_names(rules.draft.file.as_ref()),
+        formats: formats.collect(),
+    };
     // Every table without an `id` shares the compiled default.
     let default_id = Names::new(rules, None, "images.id", &usual_id, &[]);
     let bases = rules.draft.distros.iter().map(|draft| {
@@ -66,11 +68,11 @@ pub fn images(rules: &Rules<'_>) -> Vec<Image> {
             .and_then(|id| Names::new(rules, Some(id), "images.id", &usual_id, &own_distros));
         let id = if draft.id.is_some() { &own_id } else { &default_id };
         if let Some(id) = id {
-            expand(rules, draft, table, (id, file.as_ref()), &bases, &mut entries);
+            expand(rules, draft, table, (id, &files), &bases, &mut entries);
         }
     }
     let entries = without_duplicates(rules, entries);
-    if file.is_some() {
+    if files.image.is_some() {
         check_files(rules, &entries);
     }
     let sets: Vec<_> = entries
@@ -81,6 +83,14 @@ pub fn images(rules: &Rules<'_>) -> Vec<Image> {
     let mut images: Vec<_> = entries.into_iter().map(|entry| entry.image).collect();
     give_checks(rules, &mut images, &sets);
     images
+}
+
+/// Templates for the files of images.
+struct Files<'a> {
+    /// Of the image itself; none where it was reported.
+    image: Option<Names<'a>>,
+    /// Of the further formats that have one of their own.
+    formats: Vec<Option<Names<'a>>>,
 }
 
 /// A template for ids or files.
@@ -132,7 +142,7 @@ fn expand<'a>(
     rules: &Rules<'_>,
     draft: &'a ImageDraft,
     table: usize,
-    (id, file): (&Names<'_>, Option<&Names<'_>>),
+    (id, files): (&Names<'_>, &Files<'_>),
     bases: &BTreeMap<&str, Base>,
     entries: &mut Vec<Entry<'a>>,
 ) {
@@ -155,17 +165,16 @@ fn expand<'a>(
                     return;
                 };
                 facts.push(("id", &id));
-                let file = match file {
-                    Some(file) => image_file(rules, file, base, &facts, &label.span),
-                    None => Some(PathBuf::new()),
+                let Some((file, formats)) = image_files(rules, files, base, &facts, &label.span) else {
+                    return;
                 };
-                let Some(file) = file else { return };
                 let image = Image {
                     distro: distro.text.clone(),
                     flavor: flavor.text.clone(),
                     size: *size,
                     size_label: label.text.clone(),
                     file,
+                    formats,
                     id,
                     checks: Vec::new(),
                     computers: computers(rules, draft, &distro.text),
@@ -211,18 +220,46 @@ fn image_id(
     None
 }
 
+/// The file of an image, and those of its further formats.
+fn image_files(
+    rules: &Rules<'_>,
+    files: &Files<'_>,
+    base: &Base,
+    facts: &[(&str, &str)],
+    span: &Span,
+) -> Option<(PathBuf, Vec<Format>)> {
+    let Some(image) = &files.image else {
+        return Some((PathBuf::new(), Vec::new()));
+    };
+    let publish = &rules.draft.publish;
+    let more = (publish.format.name(), publish.compress.suffix());
+    let file = image_file(rules, image, base, facts, more, span)?;
+    let formats = rules
+        .draft
+        .formats
+        .iter()
+        .zip(&files.formats)
+        .map(|(draft, own)| {
+            let template = own.as_ref().unwrap_or(image);
+            let more = (draft.form.ending(), draft.compress.suffix());
+            Some(Format {
+                form: draft.form,
+                compress: draft.compress,
+                file: image_file(rules, template, base, facts, more, span)?,
+            })
+        });
+    Some((file, formats.collect::<Option<_>>()?))
+}
+
 fn image_file(
     rules: &Rules<'_>,
     template: &Names<'_>,
     base: &Base,
     facts: &[(&str, &str)],
+    (format, suffix): (&str, &str),
     span: &Span,
 ) -> Option<PathBuf> {
-    let publish = &rules.draft.publish;
-    let more = [
-        ("format", publish.format.name()),
-        ("suffix", publish.compress.suffix()),
-    ];
+    let more = [("format", format), ("suffix", suffix)];
     let facts: Vec<_> = facts.iter().copied().chain(more).collect();
     let file = template.render(rules, base, &facts)?;
     let Some(cause) = names::output_fault(&file) else {
@@ -233,7 +270,7 @@ fn image_file(
         .find(|(key, _)| *key == "id")
         .map_or("", |(_, id)| id)
         .to_owned();
-    let span = rules.draft.file.as_ref().map_or(span, |spot| &spot.span);
+    let span = template.spot.map_or(span, |spot| &spot.span);
     let kind = ProblemKind::OutputPath { image, file, cause };
     rules.reading.problems.add(span, kind);
     None
@@ -273,16 +310,16 @@ fn without_duplicates<'a>(rules: &Rules<'_>, entries: Vec<Entry<'a>>) -> Vec<Ent
     kept
 }
 
-/// Reports images whose file is that of another one, a folder of another one's, or a checksum file.
+/// Reports images with a file that another one has, that is a folder of another one's, or that is a checksum file.
 fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
     let mut files: BTreeMap<&Path, &Entry<'_>> = BTreeMap::new();
     let mut reported = BTreeSet::new();
-    let mut collide = |first: String, other: Option<&Entry<'_>>, entry: &Entry<'_>| {
+    let mut collide = |file: &Path, first: String, other: Option<&Entry<'_>>, entry: &Entry<'_>| {
         if !reported.insert(entry.table) {
             return;
         }
         let kind = ProblemKind::Collision {
-            file: entry.image.file.display().to_string(),
+            file: file.display().to_string(),
             first,
             second: entry.image.id.clone(),
         };
@@ -293,16 +330,14 @@ fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
             .add_pair((other, "this image"), entry.span, kind);
     };
     for entry in entries {
-        let file = entry.image.file.as_path();
-        let top = file.iter().next().unwrap_or_default();
-        if let Some((_, what)) = OWN_FILES.iter().find(|(name, _)| top == *name) {
-            collide((*what).to_owned(), None, entry);
-        } else if let Some(other) = files.insert(file, entry) {
-            collide(
-                format!("the file of image `{}` already", other.image.id),
-                Some(other),
-                entry,
-            );
+        for file in entry.image.files() {
+            let top = file.iter().next().unwrap_or_default();
+            if let Some((_, what)) = OWN_FILES.iter().find(|(name, _)| top == *name) {
+                collide(file, (*what).to_owned(), None, entry);
+            } else if let Some(other) = files.insert(file, entry) {
+                let first = format!("the file of image `{}` already", other.image.id);
+                collide(file, first, Some(other), entry);
+            }
         }
     }
     let mut targets = rules.draft.targets.iter();
@@ -310,13 +345,11 @@ fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
         check_names(rules, target, entries);
     }
     for entry in entries {
-        for folder in entry.image.file.ancestors().skip(1) {
-            if let Some(other) = files.get(folder) {
-                collide(
-                    format!("below the file of image `{}`", other.image.id),
-                    Some(other),
-                    entry,
-                );
+        for file in entry.image.files() {
+            let mut folders = file.ancestors().skip(1);
+            if let Some(other) = folders.find_map(|folder| files.get(folder)) {
+                let first = format!("below the file of image `{}`", other.image.id);
+                collide(file, first, Some(other), entry);
             }
         }
     }
@@ -325,8 +358,11 @@ fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
 /// Reports two images of one file name: `URL.txt` names files without their folders.
 fn check_names(rules: &Rules<'_>, target: &TargetDraft, entries: &[Entry<'_>]) {
     let mut names: BTreeMap<_, &Entry<'_>> = BTreeMap::new();
-    for entry in entries {
-        let name = entry.image.file.file_name().unwrap_or_default();
+    let files = entries.iter().flat_map(|entry| {
+        let files = entry.image.files();
+        files.map(move |file| (file.file_name().unwrap_or_default(), entry))
+    });
+    for (name, entry) in files {
         let Some(other) = names.insert(name, entry) else {
             continue;
         };

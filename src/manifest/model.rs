@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Check;
 use crate::digest::{Algorithm, Digest, sha256_hex};
-pub use crate::disk_format::DiskFormat;
+pub use crate::disk_format::{DiskFormat, Form};
 use crate::families::{Base, Family};
 pub use crate::installer::Delivery;
 use crate::installer::{Installer, Program};
@@ -343,10 +343,22 @@ pub struct Image {
     pub size_label: String,
     /// Path of the published file below the output folder: `debian12-50G-base/debian12-50G-base.qcow2.gz`.
     pub file: PathBuf,
+    /// The same disk in further formats.
+    pub formats: Vec<Format>,
     /// What is asserted of it before it is published.
     pub checks: Vec<Check>,
     /// The computers in which that is asserted.
     pub computers: Vec<Computer>,
+}
+
+/// An image in a further format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    pub form: Form,
+    /// Compression of its file.
+    pub compress: Compression,
+    /// Path below the output folder.
+    pub file: PathBuf,
 }
 
 /// `[publish]`.
@@ -409,6 +421,7 @@ words! {
     Compression: Gzip, Zstd, Xz, None;
     Delivery: Http, Initrd, Seed;
     DiskFormat: Qcow2, Raw;
+    Form: Qcow2, Qcow2Zlib, Qcow2Zstd, Raw, Vmdk, Vhdx, Vhd, Vdi, Ova, ContainerDisk;
     Start: Bios, Uefi, SecureBoot;
 }
 
@@ -419,6 +432,14 @@ impl Media {
             path: PathBuf::new(),
             digest: None,
         }
+    }
+}
+
+impl Image {
+    /// Paths of all files that hold its disk, its own first.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let further = self.formats.iter().map(|format| format.file.as_path());
+        std::iter::once(self.file.as_path()).chain(further)
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::context::{self, BootFacts, BuildFacts, Context};
 use super::error::{ProblemKind, Span};
-use super::model::{Flavor, Image, Resources, Source};
+use super::model::{Flavor, Form, Image, Resources, Source};
 use super::read::{DistroDraft, Draft, FlavorDraft, ImageDraft, Reading, Spot};
 use super::suggest;
 use super::template::{self, Fault, TemplateError};
 use crate::checks::CheckSet;
-use crate::platform::Start;
-use crate::size::{ByteSize, GIB};
+use crate::platform::{Arch, Start};
+use crate::size::{ByteSize, GIB, MIB};
 
 /// Draft and lookups that several rules share.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ impl<'a> Rules<'a> {
             self.resolve_names(image);
             self.check_sizes(image);
             self.check_firmware(image);
+            self.check_formats(image);
         }
         for distro in &self.draft.distros {
             self.check_resources(distro, &self.draft.resources);
@@ -183,6 +184,29 @@ impl<'a> Rules<'a> {
                 remedy: format!("take it out, or set `{key}` of the distro"),
             };
             self.reading.problems.add(&spot.span, kind);
+        }
+    }
+
+    /// Formats hold what they were made for.
+    fn check_formats(&self, image: &ImageDraft) {
+        for format in &self.draft.formats {
+            let mut sizes = image.sizes.iter();
+            let size = sizes.find_map(|(size, spot)| Some((unfit(format.form, *size)?, &spot.text)));
+            let mut distros = image.distros.iter().filter_map(|spot| self.distro(&spot.text));
+            let other = distros.find(|draft| draft.distro.computer().platform.arch() != Arch::Amd64);
+            let cause = match (size, other) {
+                (Some((reason, size)), _) => format!("a disk of {size} does not fit: {reason}"),
+                (None, Some(draft)) if format.form == Form::Ova => {
+                    format!("it describes a PC, and `{}` is none", draft.distro.name)
+                }
+                _ => continue,
+            };
+            let kind = ProblemKind::BadValue {
+                path: "publish.formats".to_owned(),
+                cause: format!("{}: {cause}", format.form.name()),
+                remedy: "take the format out, or build these images by a manifest of their own".to_owned(),
+            };
+            self.reading.problems.add(&format.span, kind);
         }
     }
 
@@ -366,6 +390,7 @@ impl<'a> Rules<'a> {
                 size: ByteSize(GIB),
                 size_label: "1G".to_owned(),
                 file: "x".into(),
+                formats: Vec::new(),
                 checks: Vec::new(),
                 computers: Vec::new(),
             };
@@ -421,6 +446,15 @@ impl<'a> Rules<'a> {
         self.reading
             .problems
             .add_elsewhere(named, source, error.span, kind);
+    }
+}
+
+/// Why a disk of this size cannot be in this format.
+fn unfit(form: Form, size: ByteSize) -> Option<&'static str> {
+    match form {
+        Form::Vhd if size.0 > 2040 * GIB => Some("a vhd has at most 2040 GiB"),
+        Form::Vhd if !size.0.is_multiple_of(MIB) => Some("a vhd is imported in whole MiB alone"),
+        _ => None,
     }
 }
 

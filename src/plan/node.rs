@@ -104,6 +104,11 @@ impl Role {
         Self(Cow::Borrowed(name))
     }
 
+    /// A role of a name that is made while planning.
+    pub fn named(name: String) -> Self {
+        Self(Cow::Owned(name))
+    }
+
     pub fn name(&self) -> &str {
         &self.0
     }

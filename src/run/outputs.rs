@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::digest::Algorithm;
-use crate::manifest::model::Manifest;
+use crate::manifest::model::{Image, Manifest};
 use crate::stage::sums;
 use crate::store::Store;
 
@@ -37,11 +37,13 @@ pub fn claim(manifest: &Manifest, selected: &[usize], store: &Store) -> Vec<Stri
     note.retain(|file, other| file.exists() || *other == own);
     let mut shared: BTreeMap<PathBuf, Vec<&Path>> = BTreeMap::new();
     for image in selected.iter().filter_map(|&index| manifest.images.get(index)) {
-        let file = output.join(&image.file);
-        let before = note.insert(file.clone(), own.clone());
-        // One that was renamed, or removed, writes nothing any more.
-        if let Some(other) = before.filter(|other| *other != own && other.exists() && file.exists()) {
-            shared.entry(other).or_default().push(&image.file);
+        for below in image.files() {
+            let file = output.join(below);
+            let before = note.insert(file.clone(), own.clone());
+            // One that was renamed, or removed, writes nothing any more.
+            if let Some(other) = before.filter(|other| *other != own && other.exists() && file.exists()) {
+                shared.entry(other).or_default().push(below);
+            }
         }
     }
     store.set_note(NOTE, &note);
@@ -80,10 +82,10 @@ pub fn orphans(manifest: &Manifest, store: &Store) -> Vec<Orphan> {
         files.extend(listed.into_keys());
     }
     let is_of_image = |file: &Path| {
-        // Files that are published with an image have its name in front of their own.
+        // What is published with an image has its name in front of its own, if it has no path of its own.
         let text = file.to_string_lossy();
-        let mut names = manifest.images.iter().map(|image| image.file.to_string_lossy());
-        names.any(|name| text.starts_with(&*name))
+        let mut files = manifest.images.iter().flat_map(Image::files);
+        files.any(|other| text.starts_with(&*other.to_string_lossy()))
     };
     let is_of_another = |file: &Path| {
         let by = note.get(&output.join(file));

@@ -4,6 +4,7 @@
 
 pub mod aftermath;
 pub mod check;
+pub mod convert;
 pub mod distro;
 pub mod down;
 pub mod error;
@@ -87,6 +88,8 @@ stages! {
     Package(package::PackageWork),
     /// Lists what is inside.
     Sbom(sbom::SbomWork),
+    /// Makes a further format.
+    Convert(convert::ConvertWork),
     /// Boots and asserts.
     Check(check::CheckWork),
     /// Delivers.

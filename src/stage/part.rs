@@ -89,6 +89,16 @@ impl<'a> Ready<'a> {
         self.nodes.push((role, node));
     }
 
+    /// A node of which one file is published with the image, at a path of its own.
+    pub fn add_at(&mut self, role: Role, node: NodeIndex, name: &str, path: &Path) {
+        self.parts.push(Part {
+            role: role.clone(),
+            name: name.to_owned(),
+            path: path.to_owned(),
+        });
+        self.nodes.push((role, node));
+    }
+
     /// The check that must pass before anything appears.
     pub fn wait_for(&mut self, check: Option<NodeIndex>) {
         self.check = check;

@@ -28,7 +28,10 @@ pub use filesystem::{
 use filesystem::{device, must_be_clean_ext};
 pub use foreign::text_in;
 pub use grub::write_grub;
-pub use image::{check_image, convert, create_layer, create_overlay, create_raw, rebase, resize};
+pub use image::{
+    Held, check_image, convert, convert_to, create_layer, create_overlay, create_raw, must_equal, rebase,
+    resize,
+};
 pub use inside::{Put, list, put};
 pub use layers::{Image, Layer, Layers};
 pub use look::{look, look_as};
@@ -54,6 +57,9 @@ pub enum DiskError {
     /// The file could not be read or written.
     #[error("could not use the disk `{path}`: {source}")]
     File { path: PathBuf, source: std::io::Error },
+    /// A disk that was converted is not the one that it was made of.
+    #[error("the disk in `{path}` has {found} bytes, not {wanted}", path = path.display())]
+    OtherSize { path: PathBuf, found: u64, wanted: u64 },
     /// A file system is not in a state to work on.
     #[error("the file system at byte {offset} of `{path}` {why}")]
     FileSystem {

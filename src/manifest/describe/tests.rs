@@ -73,6 +73,7 @@ tpm = true
 [[checks]]
 polite = "hello"
 [publish]
+formats = ["vdi", { form = "raw", compress = "zstd", file = "{{ id }}.raw" }]
 [publish.shacache]
 [publish.directory]
 path = "x"

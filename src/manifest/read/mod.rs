@@ -5,6 +5,7 @@ mod check;
 mod computers;
 mod distro;
 mod family;
+mod format;
 mod image;
 mod installer;
 mod medium;
@@ -20,6 +21,7 @@ use crate::size::ByteSize;
 
 pub use self::check::{CheckDraft, Checks, Pattern};
 pub use self::family::tables;
+pub use self::format::FormatDraft;
 pub use self::target::TargetDraft;
 use super::context::RESERVED;
 use super::describe::row::{Cell, Named, Var};
@@ -60,6 +62,8 @@ pub struct Draft {
     pub publish: Publish,
     /// `publish.file`.
     pub file: Option<Spot>,
+    /// `publish.formats`.
+    pub formats: Vec<FormatDraft>,
     /// `[publish.*]`; its targets stand in `publish` too.
     pub targets: Vec<TargetDraft>,
 }
@@ -138,6 +142,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
     let images = image::read_all(root);
     let checks = check::read_all(root);
     let (publish, file, targets) = image::read_publish(reading, root);
+    let formats = format::read_all(root);
     Draft {
         vars,
         resources,
@@ -147,6 +152,7 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
         checks,
         publish,
         file,
+        formats,
         targets,
     }
 }

@@ -16,7 +16,7 @@ use petgraph::graph::NodeIndex;
 pub use self::error::PlanError;
 use super::install::Mirror;
 use super::part::Ready;
-use super::{Plan, Work, check, index, install, package, provision, sbom, size, sums, upload};
+use super::{Plan, Work, check, convert, index, install, package, provision, sbom, size, sums, upload};
 use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
@@ -116,6 +116,8 @@ impl<'a> Planner<'a> {
         let check =
             is_checked.then(|| check::plan(nodes, image, (distro, flavor), publish.format, &ready, install));
         ready.wait_for(check);
+        // The check does not wait for these: it looks at the packaged file.
+        convert::plan(nodes, publish, image, distro, &mut ready);
         let delivery = sums::plan(nodes, manifest, image, &ready);
         let mut published = Vec::new();
         if self.inputs.wanted.upload {

@@ -2,6 +2,7 @@
 
 mod directory;
 mod faults;
+mod formats;
 mod object_store;
 mod redirects;
 pub mod reference;

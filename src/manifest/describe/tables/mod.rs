@@ -33,6 +33,7 @@ const TABLES: &[&Table] = &[
     ImageKeys::TABLE,
     CheckKeys::TABLE,
     PublishKeys::TABLE,
+    FormatKeys::TABLE,
 ];
 
 /// All tables, in the order of the manual.

@@ -1,10 +1,10 @@
 //! `[publish]`: the form of images. Where they go is described with each kind of place.
 
 use super::super::key::Kind;
-use super::super::row::{Choice, List, Whole};
+use super::super::row::{Choice, Either, In, List, Whole};
 use super::super::text::{Name, Text, TextForm};
 use crate::digest::Algorithm;
-use crate::manifest::model::{Compression, DiskFormat};
+use crate::manifest::model::{Compression, DiskFormat, Form};
 use crate::packages::Bom;
 use crate::syntax::table::table;
 
@@ -23,4 +23,15 @@ table! {
     file: Text = "\"{{ id }}.{{ format }}{{ suffix }}\"",
         "path of each image below the output folder (a template)"
         .default("\"{{ id }}/{{ id }}.{{ format }}{{ suffix }}\"");
+    formats: List<Either<Choice<Form>, In<FormatKeys>>> = "[\"vmdk\", { form = \"raw\", compress = \"zstd\" }]",
+        "further formats in which each image appears, by name or as tables";
+}
+
+table! {
+    FORMAT: FormatKeys = "format", "A further format of each image", "{ form = \"raw\", compress = \"zstd\" }";
+    form: Choice<Form> = "\"vmdk\"", "the format".needed();
+    compress: Choice<Compression> = "\"zstd\"",
+        "how the file is compressed; formats whose data is compressed already have none".default("\"none\"");
+    file: Text = "\"{{ id }}/azure.{{ format }}{{ suffix }}\"", "path below the output folder (a template)"
+        .default("as `file` of `[publish]`, with this format and suffix");
 }
