@@ -13,6 +13,7 @@ mod explain;
 pub mod export;
 pub mod gallery;
 pub mod gc;
+mod hooks;
 #[cfg(feature = "import-packer")]
 pub mod import;
 pub mod init;

@@ -18,6 +18,7 @@ use crate::machine::qemu::SCREEN_FILE;
 use crate::report::page::{self, Material};
 use crate::report::recorded::Recorded;
 use crate::report::{past, trace};
+use crate::run::builds::package_changes;
 use crate::store::Store;
 
 /// Standard output, as a file.
@@ -99,9 +100,14 @@ fn html(store: &Store, run: &str, recorded: &Recorded) -> Result<String, Exit> {
     let before = before(store, run, &recorded.manifest);
     let folder = store.run_folder(run);
     let picture = |node: &str| picture(&folder.join(node_folder(node)), DEPTH);
+    let started = recorded.started.unwrap_or_default();
+    let took = jiff::SignedDuration::from_millis(i64::try_from(recorded.millis).unwrap_or(i64::MAX));
+    let during = started..=started.saturating_add(took).unwrap_or(started);
+    let packages = package_changes(store, &recorded.pipeline, &during);
     let material = Material {
         run: recorded,
         before: before.as_ref(),
+        packages: &packages,
         picture: &picture,
     };
     page::render(&material).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Zoned};
 
 use super::exit::Exit;
+use super::hooks;
 use super::plan::{Format, Length, print};
 use super::report_error::{fail, note, out, report_error, talk};
 use super::shell;
@@ -164,8 +165,9 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         let prepared = prepare(&args.store.look()?)?;
         return print(&prepared, Format::Text, Length::Fitting).map(|()| Tally::default());
     }
-    for (option, path) in [("--junit", &args.junit), ("--report", &args.report)] {
-        path.as_ref().map_or(Ok(()), |path| ready_for(option, path))?;
+    let report = report_file(args, &manifest, scope);
+    for (option, path) in [("--junit", args.junit.as_deref()), ("--report", report)] {
+        path.map_or(Ok(()), |path| ready_for(option, path))?;
     }
     let on_error = shell::on_error(args.on_error)?;
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
@@ -234,11 +236,43 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     {
         talk(&summary.render(&page(style, &args.store)));
     }
-    leave_files(args, summary.as_ref(), &store, &id)?;
-    result.map_err(|stop| match stop {
-        Stop::Refused(error) => refuse(&error),
-        Stop::Reported(exit) => exit,
-    })
+    let left = leave_files(args, summary.as_ref(), report, &store, &id);
+    let (summary, stop) = (summary.as_ref(), result.as_ref().err());
+    let hooked = call_hooks(&manifest, scope, &id, &logs, (summary, stop), &cancel);
+    let tally = result.map_err(Stop::exit)?;
+    left.and(hooked).map(|()| tally)
+}
+
+/// Where the page of the run goes: an option wins over the manifest.
+fn report_file<'a>(args: &'a Args, manifest: &'a Manifest, scope: Scope) -> Option<&'a Path> {
+    let of_manifest = manifest.report.as_deref().filter(|_| scope == Scope::Everything);
+    args.report.as_deref().or(of_manifest)
+}
+
+/// Calls the hooks of a run that is over, unless it was stopped; Ctrl-C stops them too.
+fn call_hooks(
+    manifest: &Manifest,
+    scope: Scope,
+    run: &str,
+    logs: &Path,
+    (summary, stop): (Option<&RunSummary>, Option<&Stop>),
+    cancel: &Cancel,
+) -> Result<(), Exit> {
+    let ended = match (summary, stop) {
+        _ if manifest.hooks.is_empty() || scope == Scope::Uploads => return Ok(()),
+        (Some(summary), _) => Ok(summary),
+        (None, Some(Stop::Refused(error))) => Err(error),
+        (None, _) => return Ok(()),
+    };
+    let emit = Emitter::new(mpsc::channel().0);
+    let _listening = signals::listen(cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
+    let over = hooks::Over {
+        manifest,
+        run,
+        logs,
+        ended,
+    };
+    hooks::call_all(&over, cancel)
 }
 
 fn keeper<'a>(
@@ -267,6 +301,16 @@ enum Stop {
     Reported(Exit),
 }
 
+impl Stop {
+    /// Says why, unless that is on the screen already.
+    fn exit(self) -> Exit {
+        match self {
+            Self::Refused(error) => refuse(&error),
+            Self::Reported(exit) => exit,
+        }
+    }
+}
+
 impl From<RunError> for Stop {
     fn from(error: RunError) -> Self {
         Self::Refused(error)
@@ -286,11 +330,17 @@ impl From<Exit> for Stop {
 }
 
 /// What others read of a run that is over.
-fn leave_files(args: &Args, summary: Option<&RunSummary>, store: &Store, run: &str) -> Result<(), Exit> {
+fn leave_files(
+    args: &Args,
+    summary: Option<&RunSummary>,
+    report: Option<&Path>,
+    store: &Store,
+    run: &str,
+) -> Result<(), Exit> {
     if let (Some(path), Some(summary)) = (&args.junit, summary) {
         write_junit(path, summary)?;
     }
-    if let Some(path) = &args.report {
+    if let Some(path) = report {
         super::report::write(store, run, path)?;
     }
     if let Some(summary) = summary {

@@ -217,6 +217,8 @@ impl Document {
             flavors,
             images,
             publish: draft.publish,
+            report: draft.report,
+            hooks: draft.hooks,
             warnings: problems.into_list(),
         })
     }

@@ -52,8 +52,46 @@ pub struct Manifest {
     pub images: Vec<Image>,
     /// `[publish]`.
     pub publish: Publish,
+    /// `report.file`: where the page of each run is written.
+    pub report: Option<PathBuf>,
+    /// `[[hooks]]`, in manifest order.
+    pub hooks: Vec<Hook>,
     /// What is odd, but stops nothing: unused names, secrets that are not there now.
     pub warnings: Vec<Problem>,
+}
+
+/// A command on this host that is run when something has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    pub after: After,
+    /// For `sh -c`.
+    pub command: String,
+    /// Longest time that it may take.
+    pub timeout: Duration,
+}
+
+/// What a hook follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum After {
+    /// Each image that a run built.
+    #[default]
+    Image,
+    /// Each run that did not fail.
+    Run,
+    /// Each run that failed, or was refused.
+    Failure,
+}
+
+impl After {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Run => "run",
+            Self::Failure => "failure",
+        }
+    }
 }
 
 /// What a run may use of the host. `None` means: what the host has.
@@ -416,6 +454,7 @@ impl Compression {
 }
 
 words! {
+    After: Image, Run, Failure;
     Algorithm: Sha512, Sha256, Md5;
     Bom: Spdx, Cyclonedx;
     Compression: Gzip, Zstd, Xz, None;

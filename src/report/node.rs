@@ -97,6 +97,16 @@ impl Node {
         matches!(&self.state, State::Done(done) if done.outcome == Outcome::Skipped)
     }
 
+    /// Where an upload put its file: the beginning of what it said.
+    pub fn published(&self) -> Option<&str> {
+        let State::Done(done) = &self.state else {
+            return None;
+        };
+        let is_there = matches!(done.outcome, Outcome::Built | Outcome::Present | Outcome::Shared);
+        let message = done.message.as_deref().filter(|_| is_there)?;
+        message.split(", nothing was sent").next()
+    }
+
     /// As the estimates of times know it.
     pub(super) fn job(&self) -> Job<'_> {
         Job {

@@ -72,6 +72,11 @@ started_by = "bios"
 tpm = true
 [[checks]]
 polite = "hello"
+[report]
+file = "report.html"
+[[hooks]]
+after = "image"
+command = "true"
 [publish]
 formats = ["vdi", { form = "raw", compress = "zstd", file = "{{ id }}.raw" }]
 [publish.shacache]

@@ -25,12 +25,12 @@ pub use self::format::FormatDraft;
 pub use self::target::TargetDraft;
 use super::context::RESERVED;
 use super::describe::row::{Cell, Named, Var};
-use super::describe::tables::{MANIFEST, PIPELINE, RESOURCES};
+use super::describe::tables::{HOOK, MANIFEST, PIPELINE, REPORT, RESOURCES};
 use super::describe::text::Variable;
 use super::error::{ProblemKind, Span};
 use super::fields::{Field, Fields};
 use super::files::FileError;
-use super::model::{Distro, Publish, Resources, Step};
+use super::model::{Distro, Hook, Publish, Resources, Step};
 use super::names;
 pub use crate::syntax::reading::{Reading, Spot};
 
@@ -64,6 +64,10 @@ pub struct Draft {
     pub file: Option<Spot>,
     /// `publish.formats`.
     pub formats: Vec<FormatDraft>,
+    /// `report.file`.
+    pub report: Option<PathBuf>,
+    /// `[[hooks]]`.
+    pub hooks: Vec<Hook>,
     /// `[publish.*]`; its targets stand in `publish` too.
     pub targets: Vec<TargetDraft>,
 }
@@ -153,8 +157,23 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
         publish,
         file,
         formats,
+        report: root.table(&MANIFEST.report).read(&REPORT.file).map(PathBuf::from),
+        hooks: hooks(root),
         targets,
     }
+}
+
+fn hooks(root: &Fields<'_>) -> Vec<Hook> {
+    let tables = root.items(&MANIFEST.hooks);
+    let tables = tables.iter().filter_map(Cell::fields);
+    let hooks = tables.filter_map(|table| {
+        Some(Hook {
+            after: table.read(&HOOK.after)?,
+            command: table.read(&HOOK.command)?,
+            timeout: table.read_or_default(&HOOK.timeout),
+        })
+    });
+    hooks.collect()
 }
 
 fn resources(root: &Fields<'_>) -> Resources {

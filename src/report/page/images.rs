@@ -125,18 +125,8 @@ fn image<'a>(
         digests: file.map_or(&[], |file| file.digests.as_slice()),
         checked: checked(&checks),
         checks,
-        places: places.filter_map(|node| published(node)).collect(),
+        places: places.filter_map(|node| node.published()).collect(),
     }
-}
-
-/// Where an upload put its file: the beginning of what it said.
-fn published(node: &Node) -> Option<&str> {
-    let State::Done(done) = &node.state else {
-        return None;
-    };
-    let is_there = matches!(done.outcome, Outcome::Built | Outcome::Present | Outcome::Shared);
-    let message = done.message.as_deref().filter(|_| is_there)?;
-    message.split(", nothing was sent").next()
 }
 
 fn checked(checks: &[&CheckResult]) -> String {

@@ -5,7 +5,10 @@ mod compare;
 mod failures;
 mod groups;
 mod images;
+mod packages;
 mod timeline;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,7 +18,9 @@ use self::compare::Comparison;
 use self::failures::Failure;
 use self::groups::Groups;
 use self::images::ImageGroup;
+use self::packages::PackageGroup;
 use self::timeline::Timeline;
+use crate::packages::PackageChange;
 use crate::report::causes;
 use crate::report::html::{self, PageError};
 use crate::report::recorded::Recorded;
@@ -28,6 +33,8 @@ pub struct Material<'a> {
     pub run: &'a Recorded,
     /// The run before it, of the same manifest.
     pub before: Option<&'a Recorded>,
+    /// What changed in the packages of what it provisioned, by node, since the build before.
+    pub packages: &'a BTreeMap<String, Vec<PackageChange>>,
     /// The last picture of the screen of a node's machine, as PNG.
     pub picture: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 }
@@ -48,6 +55,7 @@ struct Page<'a> {
     image_count: usize,
     timeline: Timeline<'a>,
     before: Option<Comparison<'a>>,
+    packages: Vec<PackageGroup<'a>>,
     warnings: &'a [String],
 }
 
@@ -96,6 +104,7 @@ pub fn render(material: &Material<'_>) -> Result<String, PageError> {
         image_count: summary.wanted.len(),
         timeline: timeline::of(run, &groups),
         before: material.before.map(|before| compare::of(run, before)),
+        packages: packages::of(material.packages),
         warnings: &summary.warnings,
     };
     html::render("report.html", page)

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layers::KeptLayers;
 pub(super) use self::plan::plan;
-pub use self::plan::{Action, PlannedStep, ProvisionWork, TERM};
+pub use self::plan::{Action, PlannedStep, ProvisionWork, STAGE, TERM};
 use crate::digest::sha256_hex;
 use crate::emit::Emitter;
 use crate::guest;

@@ -61,6 +61,8 @@ fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
     );
 
     build("echo old > /etc/note; chmod 600 /etc/note; touch /etc/gone");
+    let page = || bench.run(&["report", "--output", "-"]).stdout;
+    assert!(!page().contains("libssl3"), "there is no build before this one");
     let listed = bench.run(&["packages", "inside.toml"]);
     assert!(
         listed.stdout.contains("libssl3  3.3.0-r2  x86_64        openssl")
@@ -94,6 +96,12 @@ fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
     );
 
     build("sed -i s/3.3.0-r2/3.3.0-r3/ /lib/apk/db/installed; echo new > /etc/note; ln -s note /etc/link");
+    let row = "<th scope=\"row\">libssl3</th><td data-label=\"then\">3.3.0-r2</td><td data-label=\"now\">3.3.0-r3</td>";
+    let page = page();
+    assert!(
+        page.contains(row) && page.contains("small-base</strong> 1 changed"),
+        "{page}"
+    );
     let diff = bench.run(&["diff", "inside.toml", "--size", "128M", "--detailed-exitcode"]);
     assert_eq!(diff.code, 4, "{}", diff.all());
     for line in [

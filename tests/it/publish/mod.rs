@@ -3,6 +3,7 @@
 mod directory;
 mod faults;
 mod formats;
+mod hooks;
 mod object_store;
 mod redirects;
 pub mod reference;

@@ -34,6 +34,8 @@ const TABLES: &[&Table] = &[
     CheckKeys::TABLE,
     PublishKeys::TABLE,
     FormatKeys::TABLE,
+    ReportKeys::TABLE,
+    HookKeys::TABLE,
 ];
 
 /// All tables, in the order of the manual.

@@ -1,8 +1,9 @@
 //! The manifest as a whole, `[pipeline]`, `[resources]`, secrets.
 
-use super::super::row::{In, List, Named, Var, Whole};
+use super::super::row::{Choice, In, List, Named, Var, Whole};
 use super::super::text::{Name, Size, Text, Time, Variable};
 use super::{CheckKeys, DistroKeys, FlavorKeys, ImageKeys, PublishKeys};
+use crate::manifest::model::After;
 use crate::syntax::table::table;
 
 table! {
@@ -26,6 +27,23 @@ table! {
         "what must hold of booted images, for all of them or some";
     publish: In<PublishKeys> = "{ compress = \"zstd\" }",
         "in which form images appear, and where they are published";
+    report: In<ReportKeys> = "{ file = \"report.html\" }", "the page about each run";
+    hooks: List<In<HookKeys>> = "[{ after = \"failure\", command = \"mail -s failed ops\" }]",
+        "commands on this host, when something has happened";
+}
+
+table! {
+    REPORT: ReportKeys = "report", "The page about each run", "{ file = \"report.html\" }";
+    file: Text = "\"reports/newest.html\"",
+        "where `pipeline run` writes what happened, as `--report` does; relative to where the program is started".needed();
+}
+
+table! {
+    HOOK: HookKeys = "hook", "A command on this host", "{ after = \"failure\", command = \"mail -s failed ops\" }";
+    after: Choice<After> = "\"image\"",
+        "`image`: once for each image that was built; `run`: after a run without a failure; `failure`: after one that failed, or was refused".needed();
+    command: Text = "\"./import.sh\"", "for `sh -c`, in the manifest's folder; what happened is its standard input, as JSON".needed();
+    timeout: Time = "\"1h\"", "longest time that it may take".default("\"5m\"");
 }
 
 table! {
