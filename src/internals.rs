@@ -273,6 +273,10 @@ pub mod stage {
     pub mod sums {
         pub use crate::stage::sums::{STAGE, deliver, file_name, merge};
     }
+
+    pub mod versions {
+        pub use crate::stage::versions::{VersionFile, Versions};
+    }
 }
 
 pub mod store {

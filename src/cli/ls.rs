@@ -10,6 +10,7 @@ use super::show::OutputFormat;
 use super::table::{Table, overflows_stdout, stdout_style, stdout_width};
 use super::target::{Selection, StoreArgs};
 use super::time::age;
+use super::versions;
 use crate::manifest::Manifest;
 use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
@@ -41,6 +42,9 @@ pub struct Args {
     /// List the files in the output folder that belong to no image of the manifest any more, instead of the images
     #[arg(long)]
     orphans: bool,
+    /// List the versions that are kept of each image, the newest first, and which one is `latest`
+    #[arg(long, conflicts_with = "orphans")]
+    versions: bool,
     /// Only images in this state
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<ImageState>,
@@ -69,6 +73,9 @@ fn states() -> impl TypedValueParser<Value = ImageState> {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
+    if args.versions {
+        return versions::list(&manifest, &selected);
+    }
     let store = args.store.look()?;
     if args.orphans {
         let selecting = !args.target.is_all();

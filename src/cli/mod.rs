@@ -46,6 +46,7 @@ pub mod update;
 pub mod upload;
 pub mod upload_file;
 pub mod validate;
+pub mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,6 +108,12 @@ enum Verb {
     Upload(upload::Args),
     /// Write a page about the images for those who download them, and a feed
     Gallery(gallery::Args),
+    /// Make a version of an image the latest
+    Promote(versions::Promote),
+    /// Make the version before the latest one the latest
+    Rollback(versions::Rollback),
+    /// Remove old versions of images
+    Prune(versions::Prune),
     /// Verify published images; report missing or changed files
     CheckUrls(check_urls::Args),
     /// Upload one file to a shacache by hand
@@ -185,6 +192,9 @@ pub fn main() -> ExitCode {
         Verb::Gc(args) => gc::run(&args),
         Verb::Upload(args) => upload::run(args),
         Verb::Gallery(args) => gallery::run(&args),
+        Verb::Promote(args) => versions::promote(&args),
+        Verb::Rollback(args) => versions::roll_back(&args),
+        Verb::Prune(args) => versions::prune(&args),
         Verb::CheckUrls(args) => check_urls::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),
         Verb::Releases(args) => releases::run(&args),

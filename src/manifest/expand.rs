@@ -15,7 +15,7 @@ use super::{context, names};
 use crate::platform::Computer;
 
 /// Files that the program writes into the output folder itself.
-const OWN_FILES: [(&str, &str); 7] = [
+const OWN_FILES: [(&str, &str); 8] = [
     ("MD5SUM.txt", "a checksum file"),
     ("SHA256SUMS", "a checksum file"),
     ("SHA512SUM.txt", "a checksum file"),
@@ -23,6 +23,7 @@ const OWN_FILES: [(&str, &str); 7] = [
     ("feed.xml", "the feed of `pipeline gallery`"),
     ("index.html", "the page of `pipeline gallery`"),
     ("index.json", "the catalog of what is published"),
+    ("versions", "the folder of `publish.versions`"),
 ];
 
 /// An image and where its size stands.
@@ -332,7 +333,9 @@ fn check_files(rules: &Rules<'_>, entries: &[Entry<'_>]) {
     for entry in entries {
         for file in entry.image.files() {
             let top = file.iter().next().unwrap_or_default();
-            if let Some((_, what)) = OWN_FILES.iter().find(|(name, _)| top == *name) {
+            let mut own = OWN_FILES.iter();
+            let is_used = |name: &str| name != "versions" || rules.draft.publish.versions.is_some();
+            if let Some((_, what)) = own.find(|(name, _)| top == *name && is_used(name)) {
                 collide(file, (*what).to_owned(), None, entry);
             } else if let Some(other) = files.insert(file, entry) {
                 let first = format!("the file of image `{}` already", other.image.id);

@@ -412,8 +412,19 @@ pub struct Publish {
     pub checksums: Vec<Algorithm>,
     /// Bills of materials to publish with each image.
     pub sbom: Vec<Bom>,
+    /// What is kept of earlier builds; absent: nothing.
+    pub versions: Option<KeepVersions>,
     /// `[publish.<name>]`, in manifest order.
     pub targets: Vec<Target>,
+}
+
+/// `publish.versions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepVersions {
+    /// How many of each image.
+    pub keep: usize,
+    /// Whether a new one waits for `pipeline promote` before it is `latest`.
+    pub hold: bool,
 }
 
 /// How a published file is compressed.

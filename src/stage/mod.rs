@@ -29,6 +29,7 @@ pub mod sums;
 pub mod task;
 pub mod upload;
 mod verdict;
+pub mod versions;
 
 use serde::{Deserialize, Serialize};
 

@@ -78,6 +78,7 @@ file = "report.html"
 after = "image"
 command = "true"
 [publish]
+versions = { keep = 5, hold = true }
 formats = ["vdi", { form = "raw", compress = "zstd", file = "{{ id }}.raw" }]
 [publish.shacache]
 [publish.directory]

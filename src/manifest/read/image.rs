@@ -1,10 +1,10 @@
 //! `[[images]]` and `[publish]`: what is wanted, and in which form.
 
 use crate::manifest::describe::row::{Cell, Choice, In, List, Row, Word};
-use crate::manifest::describe::tables::{IMAGE, ImageKeys, MANIFEST, PUBLISH};
+use crate::manifest::describe::tables::{IMAGE, ImageKeys, MANIFEST, PUBLISH, VERSIONS};
 use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
-use crate::manifest::model::{Compression, Publish};
+use crate::manifest::model::{Compression, KeepVersions, Publish};
 use crate::manifest::parse::Value;
 
 use super::{ImageDraft, Reading, Spot, TargetDraft, check, target};
@@ -55,10 +55,19 @@ pub(super) fn read_publish(
         level: level(&table, compress),
         checksums: once(&table, &PUBLISH.checksums),
         sbom: once(&table, &PUBLISH.sbom),
+        versions: versions(&table),
         targets: targets.iter().map(|draft| draft.target.clone()).collect(),
     };
     let file = table.get(&PUBLISH.file).and_then(|cell| Spot::of(&cell));
     (publish, file, targets)
+}
+
+fn versions(table: &Fields<'_>) -> Option<KeepVersions> {
+    let table = table.get(&PUBLISH.versions)?.fields()?;
+    Some(KeepVersions {
+        keep: table.read(&VERSIONS.keep)?,
+        hold: table.read(&VERSIONS.hold).is_some(),
+    })
 }
 
 /// Words of a list, each of them once.

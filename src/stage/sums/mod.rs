@@ -18,9 +18,11 @@ use super::error::StageError;
 use super::part::Part;
 use super::result::{Given, Taken};
 use super::task::{File, Finding, Made, Memo, Stored, Task};
+use super::versions::{self, VersionFile, Versions};
 use super::{Site, package};
 use crate::digest::{Algorithm, Digest};
 use crate::host::fs::{self as host_fs, FsError, Stamp};
+use crate::manifest::model::KeepVersions;
 
 /// Facts of a delivery: the image's own file, and those published with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -132,7 +134,8 @@ impl Task for SumsWork {
         for algorithm in &self.algorithms {
             merge(&self.output, *algorithm, &site.order.files, &lines, &site.cancel)?;
         }
-        let image = self.image();
+        self.add_version(taken, site)?;
+        let image = self.image_part();
         let of_image = delivered.remove(&image.path);
         let Some(Delivered {
             stamp,
@@ -154,13 +157,37 @@ impl Task for SumsWork {
 
 impl SumsWork {
     /// The image's own file.
-    fn image(&self) -> &Part {
+    fn image_part(&self) -> &Part {
         &self.parts[0]
     }
 
     /// Its place, as the user can type it.
     pub fn path(&self) -> PathBuf {
-        self.output.join(&self.image().path)
+        self.output.join(&self.image_part().path)
+    }
+
+    /// Keeps what was delivered as a version, where versions are kept.
+    fn add_version(&self, taken: &Taken, site: &Site) -> Result<(), StageError> {
+        let Some(KeepVersions { keep, hold }) = self.versions else {
+            return Ok(());
+        };
+        // Below the version's own folder, the image's has no meaning.
+        let own = self.image_part().path.parent().unwrap_or(Path::new(""));
+        let mut files = Vec::new();
+        for part in &self.parts {
+            let artifact = part.artifact(taken)?;
+            files.push(VersionFile {
+                path: part.path.strip_prefix(own).unwrap_or(&part.path).to_owned(),
+                sha256: artifact.digest(Algorithm::Sha256)?.hex.clone(),
+            });
+        }
+        let name = versions::name(taken.get(&self.image_part().role)?.created);
+        let mut place = |number: usize, to: &Path| -> Result<(), StageError> {
+            let artifact = self.parts[number].artifact(taken)?;
+            deliver(&artifact.path, to, &site.cancel)?;
+            Ok(())
+        };
+        Versions::of(&self.output, &self.image).add(&name, &files, (keep, hold), &mut place, &site.cancel)
     }
 
     fn part_stands(&self, part: &Part, record: &Delivery, stored: &Stored<'_>) -> Result<(), String> {

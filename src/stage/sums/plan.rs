@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Algorithm;
-use crate::manifest::model::{Image, Manifest};
+use crate::manifest::model::{Image, KeepVersions, Manifest};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
 use crate::stage::Work;
@@ -32,6 +32,10 @@ pub struct SumsWork {
     pub parts: Vec<Part>,
     /// Checksum files to keep.
     pub algorithms: Vec<Algorithm>,
+    /// The image's id.
+    pub image: String,
+    /// What is kept of earlier builds.
+    pub versions: Option<KeepVersions>,
 }
 
 /// What the key of a delivery is made of.
@@ -44,6 +48,9 @@ struct Inputs<'a> {
     beside: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<&'a str>,
+    /// Where versions are kept, the image is one; how many are kept is no part of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    versions: bool,
 }
 
 /// The node that makes an image appear in the output folder.
@@ -64,6 +71,7 @@ pub(in crate::stage) fn plan(
             checksums: &manifest.publish.checksums,
             beside: &keys.beside,
             check: keys.check.as_deref(),
+            versions: manifest.publish.versions.is_some(),
         },
         takes: ready.takes(),
         cost: Cost::default(),
@@ -72,6 +80,8 @@ pub(in crate::stage) fn plan(
         output: manifest.output.clone(),
         parts: ready.parts.clone(),
         algorithms: manifest.publish.checksums.clone(),
+        image: image.id.clone(),
+        versions: manifest.publish.versions,
     };
     nodes.add(draft, work)
 }

@@ -9,6 +9,7 @@ mod redirects;
 pub mod reference;
 mod sbom;
 mod tls;
+mod versions;
 mod webdav;
 mod words;
 

@@ -34,6 +34,7 @@ const TABLES: &[&Table] = &[
     CheckKeys::TABLE,
     PublishKeys::TABLE,
     FormatKeys::TABLE,
+    VersionsKeys::TABLE,
     ReportKeys::TABLE,
     HookKeys::TABLE,
 ];

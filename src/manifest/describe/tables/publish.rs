@@ -1,7 +1,7 @@
 //! `[publish]`: the form of images. Where they go is described with each kind of place.
 
 use super::super::key::Kind;
-use super::super::row::{Choice, Either, In, List, Whole};
+use super::super::row::{Choice, Either, In, List, Whole, Yes};
 use super::super::text::{Name, Text, TextForm};
 use crate::digest::Algorithm;
 use crate::manifest::model::{Compression, DiskFormat, Form};
@@ -25,6 +25,14 @@ table! {
         .default("\"{{ id }}/{{ id }}.{{ format }}{{ suffix }}\"");
     formats: List<Either<Choice<Form>, In<FormatKeys>>> = "[\"vmdk\", { form = \"raw\", compress = \"zstd\" }]",
         "further formats in which each image appears, by name or as tables";
+    versions: In<VersionsKeys> = "{ keep = 5 }",
+        "keeps earlier builds of each image below `versions` of the output folder";
+}
+
+table! {
+    VERSIONS: VersionsKeys = "versions", "Which earlier builds of images are kept", "{ keep = 5 }";
+    keep: Whole<usize, 1, 1000> = "5", "how many versions of each image; what `latest` names is kept in any case".needed();
+    hold: Yes = "true", "`true`: a new version is `latest` only after `pipeline promote`".default("it is `latest` at once");
 }
 
 table! {
