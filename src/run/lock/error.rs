@@ -1,5 +1,6 @@
 //! Why a lock is not read, made or moved.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -32,10 +33,10 @@ pub enum LockError {
 
 /// What was refused, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("{distros}: {what}: {cause}")]
+#[error("{}: {what}: {cause}", Vec::from_iter(.distros.iter().map(String::as_str)).join(", "))]
 pub struct Refused {
     /// Who needs it.
-    pub distros: String,
+    pub distros: BTreeSet<String>,
     /// `suite bookworm of http://…`.
     pub what: String,
     pub cause: Cause,

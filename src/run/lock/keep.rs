@@ -30,10 +30,9 @@ impl Keeper<'_> {
     ) -> Result<Option<Prepared>, E> {
         let renew = |what| self.patiently(what, emit).map_err(stopped);
         let settled = renew(What::Missing)?;
-        settled
-            .warnings
-            .into_iter()
-            .for_each(|warning| emit.warn(warning));
+        if let Some(why) = &settled.unwritten {
+            emit.warn(why.clone());
+        }
         let file = path_of(&self.manifest.path);
         let count = settled.changes.len();
         let entries = if count == 1 { "entry" } else { "entries" };
@@ -48,6 +47,18 @@ impl Keeper<'_> {
         let plan = again.as_ref().unwrap_or(prepared);
         let installs = plan.todo().filter(|(_, node)| node.stage == install::STAGE);
         let mut stale: BTreeSet<_> = installs.map(|(_, node)| node.subject.clone()).collect();
+        // What is to be built from a server that does not answer reports that itself.
+        let mut unlocked = settled
+            .unreached
+            .iter()
+            .filter(|one| stale.is_disjoint(&one.distros));
+        if let Some(first) = unlocked.next() {
+            let more = match unlocked.count() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            emit.warn(format!("{first}; its state is not locked{more}"));
+        }
         // Those were looked at just now.
         stale.retain(|distro| settled.changes.iter().all(|change| change.distro != *distro));
         // What cannot be reached is reported by what is to be built from it.

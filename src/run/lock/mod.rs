@@ -61,8 +61,10 @@ pub enum What<'a> {
 #[derive(Debug, Default)]
 pub struct Moved {
     pub changes: Vec<Change>,
-    /// What could not be looked at, in words.
-    pub warnings: Vec<String>,
+    /// What could not be looked at.
+    pub unreached: Vec<Refused>,
+    /// Why the lock cannot be written.
+    pub unwritten: Option<String>,
 }
 
 /// Asks the servers.
@@ -112,9 +114,8 @@ impl Keeper<'_> {
             Ok(held) => held,
             // A folder that may only be read was good enough so far.
             Err(LockError::Write(error)) if !matches!(what, What::All(_)) => {
-                let warnings = vec![format!("the lock cannot be written and stays as it is: {error}")];
                 return Ok(Moved {
-                    warnings,
+                    unwritten: Some(format!("the lock cannot be written and stays as it is: {error}")),
                     ..Moved::default()
                 });
             }
@@ -130,10 +131,15 @@ impl Keeper<'_> {
             .filter(|distro| is_wanted(distro, &old))
             .collect();
         let found = self.look(&wanted, &sources, &old);
-        let (new, warnings) = self.take(found, &old, what)?;
+        let (new, unreached) = self.take(found, &old, what)?;
+        let moved = |changes| Moved {
+            changes,
+            unreached,
+            unwritten: None,
+        };
         let changes = old.changes(&new);
         if changes.is_empty() {
-            return Ok(Moved { changes, warnings });
+            return Ok(moved(changes));
         }
         if self.is_held {
             let changes = changes.iter().map(ToString::to_string).collect();
@@ -143,7 +149,7 @@ impl Keeper<'_> {
             host_fs::write_atomic(&path, write(&new).as_bytes()).map_err(LockError::Write)?;
         }
         drop(held);
-        Ok(Moved { changes, warnings })
+        Ok(moved(changes))
     }
 
     /// The distros of the selected images.
@@ -219,9 +225,9 @@ impl Keeper<'_> {
         found: Vec<Found<'_>>,
         old: &Lock,
         what: What<'_>,
-    ) -> Result<(Lock, Vec<String>), LockError> {
-        let (mut new, mut refused, mut warnings) = (old.clone(), Vec::new(), Vec::new());
-        let mut unreached = BTreeSet::new();
+    ) -> Result<(Lock, Vec<Refused>), LockError> {
+        let (mut new, mut refused, mut unreached) = (old.clone(), Vec::new(), Vec::new());
+        let mut without = BTreeSet::new();
         let mut entries = Vec::new();
         for found in found {
             let (distros, what_it_is) = (found.distros(), found.what());
@@ -245,9 +251,9 @@ impl Keeper<'_> {
                         return Err(LockError::Cancelled);
                     }
                     let is_fine = cause.is_absence() && !matches!(what, What::All(_));
-                    let (is_list, text) = (matches!(cause, Cause::List(_)), distros.join(", "));
+                    let is_list = matches!(cause, Cause::List(_));
                     let one = Refused {
-                        distros: text,
+                        distros: distros.iter().cloned().collect(),
                         what: what_it_is,
                         cause,
                     };
@@ -257,8 +263,8 @@ impl Keeper<'_> {
                     }
                     // What fetches the medium says why it cannot.
                     if !is_list {
-                        warnings.push(format!("{one}; its state is not locked"));
-                        unreached.extend(distros);
+                        unreached.push(one);
+                        without.extend(distros);
                     }
                 }
             }
@@ -269,10 +275,10 @@ impl Keeper<'_> {
         // A distro is locked with all of its archives, or with none.
         let entries = entries
             .into_iter()
-            .filter(|one: &Archive| !unreached.contains(&one.distro));
+            .filter(|one: &Archive| !without.contains(&one.distro));
         entries.for_each(|entry| new.set_archive(entry));
         self.prune(&mut new);
-        Ok((new, warnings))
+        Ok((new, unreached))
     }
 
     /// Takes out what nothing of the manifest needs any more.

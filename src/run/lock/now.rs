@@ -172,7 +172,7 @@ impl Keeper<'_> {
 impl Found<'_> {
     fn refused(&self, cause: Cause) -> Refused {
         Refused {
-            distros: self.distros().join(", "),
+            distros: self.distros().into_iter().collect(),
             what: self.what(),
             cause,
         }
