@@ -44,6 +44,13 @@ pub fn prepare(
     site: &Site,
 ) -> Result<(Disk, Way), StageError> {
     let (raw, offset) = copy(work, base, name, site)?;
+    // Clones are made at the same time: the key and the unit of one must not be those of another.
+    let folder = site.scratch.join(format!("way-{name}"));
+    fs::create_dir_all(&folder).map_err(|e| StageError::file("make", &folder, e))?;
+    let site = &Site {
+        scratch: folder,
+        ..site.clone()
+    };
     let disk = Disk::new(&raw, DiskFormat::Raw);
     let hardware = work.machine.computer.platform.hardware();
     match Inside::look(&raw, offset, hardware, &site.cancel)? {
