@@ -29,7 +29,8 @@ pub enum Platform {
 }
 
 /// An architecture of processors, as a manifest names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     #[default]
     Amd64,

@@ -120,7 +120,7 @@ fn find(args: &Args, release: &str) -> Result<Latest, Exit> {
         keyring: keyring.as_deref(),
         cancel: &Cancel::default(),
     };
-    let found = finder.find(release, &query);
+    let found = finder.find(release, &query, None);
     found.map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))
 }
 
@@ -141,7 +141,7 @@ fn shown(release: &str, latest: &Latest) -> String {
     match &latest.trust {
         Trust::Signed(signer) => {
             let at = signer.at.map(|at| format!(", {}", at.strftime("%F")));
-            line("signed by", signer.fingerprint.clone() + &at.unwrap_or_default());
+            line("signed by", signer.key.clone() + &at.unwrap_or_default());
         }
         Trust::Unverified(why) => line("unverified", why.clone()),
     }

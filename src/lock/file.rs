@@ -122,15 +122,10 @@ mod tests {
             distro: "alma".to_owned(),
             role: "iso".to_owned(),
             source: "https://a.example/CHECKSUM".to_owned(),
-            version: None,
             urls: vec!["https://a.example/a.iso".to_owned()],
             size: Some(7),
             sha256: Some("cd".repeat(32)),
-            sha512: None,
-            md5: None,
-            signed_by: Vec::new(),
-            signed: None,
-            keyring: None,
+            ..Medium::default()
         };
         let lock = Lock {
             archives: vec![archive("b", "x"), archive("a", "z"), archive("a", "y")],

@@ -40,14 +40,15 @@ pub struct Archive {
 }
 
 /// A medium whose digest the manifest leaves to its publisher.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Medium {
     /// The distro that is made from it.
     pub distro: String,
     /// What it is to the distro: `iso`, `disk`, `kernel`, `initrd`.
     pub role: String,
-    /// Where its publisher says what it is, without secrets: the URL of a checksum file.
+    /// Where its publisher says what it is, without secrets: the URL of a checksum file, or the release that it is the
+    /// newest medium of.
     pub source: String,
     /// Its version, where the source has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +68,9 @@ pub struct Medium {
     /// Fingerprints of the keys that signed what the source says; absent: not verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signed_by: Vec<String>,
+    /// Why the newest medium of a release was not verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified: Option<String>,
     /// When it was signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Timestamp>,

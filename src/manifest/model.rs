@@ -2,6 +2,7 @@
 //! Built by the loader when everything was found right, so every name in here resolves and every file was read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use crate::checks::Check;
 use crate::digest::{Algorithm, Digest, sha256_hex};
 pub use crate::disk_format::{DiskFormat, Form};
 use crate::families::{Base, Family};
+use crate::host::http::redact;
 pub use crate::installer::Delivery;
 use crate::installer::{Installer, Program};
 use crate::packages::Bom;
 pub use crate::places::Target;
-use crate::platform::{Computer, Platform, Start};
+use crate::platform::{Arch, Computer, Platform, Start};
+use crate::releases::{Kind, Query, Recipe, Unknown};
 use crate::size::ByteSize;
 
 use super::describe::row::words;
@@ -237,6 +240,56 @@ pub enum Proof {
     Digest(Digest),
     /// Their line in a checksum file of the publisher's.
     List(ChecksumList),
+    /// What the lock has of the newest medium of a release; there are no URLs without it.
+    Latest(Box<Latest>),
+}
+
+/// What is between a medium and the mirror that it comes from, in texts.
+const FROM: &str = " from ";
+
+/// The newest medium of a release, wherever its publisher lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latest {
+    /// `debian-12`.
+    pub release: String,
+    /// How it is found.
+    pub recipe: Recipe,
+    pub kind: Kind,
+    pub arch: Arch,
+    /// Which of the media; absent: the recipe's usual one.
+    pub variant: Option<String>,
+    /// What replaces the publisher's hosts.
+    pub from: Option<String>,
+    /// Keyring that the list must be signed by; absent: the host's, where it has one.
+    pub keyring: Option<Keyring>,
+}
+
+impl Latest {
+    /// The way to it.
+    ///
+    /// # Errors
+    /// [`Unknown`].
+    pub fn query(&self) -> Result<Query<'_>, Unknown> {
+        let version = self.release.rsplit('-').next().unwrap_or_default();
+        let (variant, from) = (self.variant.as_deref(), self.from.as_deref());
+        self.recipe.query(version, self.kind, self.arch, variant, from)
+    }
+
+    /// Whether a text that was made of another one means the same medium, from whichever mirror.
+    pub fn is_as(&self, other: &str) -> bool {
+        let medium = |text: &str| text.split(FROM).next().unwrap_or_default().to_owned();
+        medium(&self.to_string()) == medium(other)
+    }
+}
+
+impl fmt::Display for Latest {
+    /// All that says which medium is meant.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.release, self.kind.name(), self.arch.name())?;
+        let variant = self.variant.iter().map(|variant| format!(" {variant}"));
+        let from = self.from.iter().map(|from| format!("{FROM}{}", redact(from)));
+        variant.chain(from).try_for_each(|part| f.write_str(&part))
+    }
 }
 
 /// A checksum file.

@@ -39,7 +39,7 @@ impl Kind {
 }
 
 /// How the media of a distribution's releases are found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     #[serde(skip)]
@@ -59,7 +59,7 @@ pub struct Recipe {
 }
 
 /// Where media of one kind are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
     /// Architectures that it has, with the publisher's names of them.
@@ -107,7 +107,7 @@ pub struct Place {
 }
 
 /// Forms of lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// As `sha256sum` and BSD's tools write them.

@@ -1,7 +1,9 @@
 //! Following releases: what the newest medium is by each family's kind of list, and which lists are refused.
 
-use crate::support::Bench;
+mod replay;
+
 use crate::support::publisher::{Publisher, sha256, sha512};
+use crate::support::{Bench, Ran};
 
 /// A key that signs, and the day.
 const KEY: (&str, &str) = ("publisher@example.com", "20260115");
@@ -262,16 +264,7 @@ fn a_list_that_cannot_be_believed_is_refused_with_its_reason() {
             &keyring,
         ];
         let ran = bench.run(&args);
-        format!(
-            "{} {}",
-            ran.code,
-            ran.stderr
-                .replace(&from, "http://m.example")
-                .split_whitespace()
-                .filter(|word| *word != "│")
-                .collect::<Vec<_>>()
-                .join(" ")
-        )
+        format!("{} {}", ran.code, words(&ran).replace(&from, "http://m.example"))
     };
     let list = "/debian-cd/12.11.0/arm64/iso-cd/SHA512SUMS";
     let signature = format!("{list}.sign");
@@ -318,7 +311,7 @@ fn a_list_that_cannot_be_believed_is_refused_with_its_reason() {
     assert!(said.starts_with("0 "), "the archive has an older one: {said}");
     assert!(look("debian-10", "arm64").contains("has nothing of debian-10; check the version"));
 
-    // A second text behind the signed one.
+    // Another text before the signed one.
     let clear = "/almalinux/9.10/isos/x86_64/CHECKSUM";
     let line = |digit: &str| {
         format!(
@@ -330,7 +323,7 @@ fn a_list_that_cannot_be_believed_is_refused_with_its_reason() {
     let also = |key: (&str, &str), digit: &str| {
         publisher.put_clear_signed(key, clear, &line(digit));
         let second = shelf.file(clear).unwrap();
-        publisher.put(clear, [&signed[..], &second].concat());
+        publisher.put(clear, [&second[..], &signed].concat());
     };
     also(("stranger@example.com", "20260115"), "0");
     let said = look("almalinux-9", "amd64");
@@ -372,4 +365,10 @@ fn a_list_that_cannot_be_believed_is_refused_with_its_reason() {
         "{}",
         ran.all()
     );
+}
+
+/// What a command reported, without the breaks of its lines.
+fn words(ran: &Ran) -> String {
+    let words = ran.stderr.split_whitespace().filter(|word| *word != "│");
+    words.collect::<Vec<_>>().join(" ")
 }

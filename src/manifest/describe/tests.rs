@@ -33,6 +33,10 @@ tpm = true
 family = "debian"
 version = "12"
 source = { iso = { urls = ["http://x.example/x"], checksums = "x", signature = "x", keyring = "x", password = { env = "HOME" } } }
+[distros.newest]
+family = "debian"
+version = "12"
+source = { iso = { latest = "debian-12", variant = "netinst", from = "http://m.example", keyring = "x" } }
 [distros.net]
 family = "debian"
 version = "12"
@@ -40,7 +44,7 @@ source = { netboot = { kernel = { path = "x", sha256 = "SHORT" }, initrd = { pat
 [flavors.base]
 steps = [{ run = "x" }, { inline = "x" }, { copy = "x", to = "/x" }, { reboot = true }, { install = "vm-bootstrap" }, { ansible = "x" }]
 [[images]]
-distro = ["boot", "image", "cd", "net"]
+distro = ["boot", "image", "cd", "net", "newest"]
 flavor = "base"
 sizes = ["20G"]
 firmware = ["bios"]

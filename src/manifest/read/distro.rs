@@ -16,6 +16,7 @@ use crate::manifest::files::FileError;
 use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Media, Source, Template};
 use crate::manifest::{script, suggest};
 use crate::platform::Arch;
+use crate::releases::Kind;
 use crate::size::{ByteSize, GIB};
 
 use super::{DistroDraft, Reading, Spot, Vars, computers, installer, medium};
@@ -209,9 +210,9 @@ fn read_source(
             return read_bootstrap(reading, &cell, base.flatten(), arch).map(Source::Bootstrap);
         }
         SourceKey::Disk => {
-            return read_disk(reading, &table.get(&SOURCE.disk)?, family).map(Source::Disk);
+            return read_disk(reading, &table.get(&SOURCE.disk)?, (family, arch)).map(Source::Disk);
         }
-        SourceKey::Iso => installer::read_iso(reading, &table.get(&SOURCE.iso)?, known, templates)?,
+        SourceKey::Iso => installer::read_iso(reading, &table.get(&SOURCE.iso)?, arch, known, templates)?,
         SourceKey::Netboot => {
             installer::read_netboot(reading, &table.get(&SOURCE.netboot)?, known, templates)?
         }
@@ -252,7 +253,7 @@ fn read_bootstrap(
 fn read_disk(
     reading: Reading<'_>,
     cell: &Cell<'_, In<DiskKeys>>,
-    family: Option<&Arc<Family>>,
+    (family, arch): (Option<&Arc<Family>>, Arch),
 ) -> Option<DiskSource> {
     let table = cell.fields()?;
     let access = table
@@ -263,7 +264,7 @@ fn read_disk(
         (_, Some(family)) => family.user.as_str(),
     };
     let user = table.read(&DISK.user);
-    let media = medium::read(reading, &table);
+    let media = medium::read(reading, &table, Some((Kind::Disk, arch)));
     Some(DiskSource {
         media: media?,
         access: access?,

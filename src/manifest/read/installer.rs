@@ -11,17 +11,20 @@ use crate::manifest::fields::Fields;
 use crate::manifest::model::{InstallMedia, InstallerSource, Media};
 
 use super::{Reading, Spot, medium};
+use crate::platform::Arch;
+use crate::releases::Kind;
 use crate::syntax::secret::read_secret;
 
 /// Reads `source.iso`; its templates go to `templates`.
 pub(super) fn read_iso(
     reading: Reading<'_>,
     cell: &Cell<'_, In<IsoKeys>>,
+    arch: Arch,
     known: Option<&Arc<Installer>>,
     templates: &mut Vec<Spot>,
 ) -> Option<InstallerSource> {
     let table = cell.fields()?;
-    let media = medium::read(reading, &table).unwrap_or_else(Media::none);
+    let media = medium::read(reading, &table, Some((Kind::Iso, arch))).unwrap_or_else(Media::none);
     Some(read(reading, &table, InstallMedia::Iso(media), known, templates))
 }
 
@@ -35,7 +38,7 @@ pub(super) fn read_netboot(
     let table = cell.fields()?;
     let part = |row| {
         let fields = table.get(row)?.fields()?;
-        medium::read(reading, &fields)
+        medium::read(reading, &fields, None)
     };
     let media = InstallMedia::Netboot {
         kernel: part(&NETBOOT.kernel).unwrap_or_else(Media::none),

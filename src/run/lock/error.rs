@@ -8,7 +8,7 @@ use crate::host::fs::FsError;
 use crate::host::http::HttpError;
 use crate::host::process::ProcessError;
 use crate::lock::{LockFileError, Refusal};
-use crate::stage::fetch::FetchError;
+use crate::stage::fetch::{FetchError, LatestError};
 
 /// Why a lock does not serve.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -60,6 +60,8 @@ pub enum Cause {
     Keyring { path: PathBuf, source: io::Error },
     #[error(transparent)]
     List(#[from] FetchError),
+    #[error(transparent)]
+    Latest(#[from] LatestError),
 }
 
 impl Cause {
@@ -74,6 +76,7 @@ impl Cause {
             self,
             Self::Http(HttpError::Cancelled)
                 | Self::List(FetchError::Cancelled)
+                | Self::Latest(LatestError::Cancelled)
                 | Self::Signature(ProcessError::Cancelled)
         )
     }

@@ -18,8 +18,7 @@ use super::mirrors::mirrors;
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
 use crate::lock::{Archive, Change, Lock, LockFileError, Medium, path_of, read, write};
-use crate::manifest::model::{Distro, Manifest};
-use crate::stage::fetch;
+use crate::manifest::model::{Distro, Manifest, Proof};
 use crate::stage::install::{self, ArchiveSource, MediumSource};
 use crate::store::Store;
 
@@ -130,7 +129,7 @@ impl Keeper<'_> {
             .into_iter()
             .filter(|distro| is_wanted(distro, &old))
             .collect();
-        let found = self.look(&wanted, &sources, &old);
+        let found = self.look(&wanted, &sources, &old, matches!(what, What::All(_)));
         let (new, unreached) = self.take(found, &old, what)?;
         let moved = |changes| Moved {
             changes,
@@ -138,7 +137,8 @@ impl Keeper<'_> {
             unwritten: None,
         };
         let changes = old.changes(&new);
-        if changes.is_empty() {
+        // Also what is no change to people: another keyring, or that it is verified now.
+        if changes.is_empty() && (new == old || !writes) {
             return Ok(moved(changes));
         }
         if self.is_held {
@@ -186,12 +186,14 @@ impl Keeper<'_> {
         Ok(Hold { path, _lock: lock })
     }
 
-    /// Asks for everything that these distros are made from, several servers at once and each thing once.
+    /// Asks for everything that these distros are made from, several servers at once and each thing once. Of releases that
+    /// are locked only where newer media are wanted.
     fn look<'s>(
         &self,
         wanted: &[&Distro],
         sources: &'s BTreeMap<&str, Sources<'s>>,
         old: &Lock,
+        is_newer_wanted: bool,
     ) -> Vec<Found<'s>> {
         let mut same: BTreeMap<(String, &str), Vec<&ArchiveSource>> = BTreeMap::new();
         let mut media = Vec::new();
@@ -202,7 +204,11 @@ impl Keeper<'_> {
                 let place = format!("{} {}", source.url, keys.unwrap_or_default());
                 same.entry((place, &source.suite)).or_default().push(source);
             }
-            media.extend(&sources.media);
+            // A run builds from the medium that is locked, also when there is a newer one.
+            let keeps = |source: &&MediumSource<'_>| {
+                !is_newer_wanted && matches!(source.proof, Proof::Latest(_)) && source.locked(old).is_some()
+            };
+            media.extend(sources.media.iter().filter(|source| !keeps(source)));
         }
         let seen = archive::Seen::of(self.store);
         let archives: Vec<_> = same.into_values().collect();
@@ -335,9 +341,7 @@ struct Sources<'a> {
 
 impl Sources<'_> {
     fn is_missing(&self, lock: &Lock) -> bool {
-        let is_locked = |source: &MediumSource<'_>| {
-            fetch::locked(lock, (source.distro, source.role), source.urls, source.list).is_some()
-        };
+        let is_locked = |source: &MediumSource<'_>| source.locked(lock).is_some();
         self.archives.iter().any(|source| source.locked(lock).is_none()) || !self.media.iter().all(is_locked)
     }
 }

@@ -100,7 +100,7 @@ impl Keeper<'_> {
     pub fn now(&self) -> Result<Now, LockError> {
         let (sources, old) = (self.sources(), read_of(&self.manifest.path)?);
         let distros = self.distros();
-        let found = self.look(&distros, &sources, &old);
+        let found = self.look(&distros, &sources, &old, true);
         let archives = found.iter().filter_map(|one| match one {
             Found::Archive {
                 sources,

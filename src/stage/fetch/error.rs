@@ -38,6 +38,9 @@ pub enum FetchError {
     /// A checksum file gave no digest.
     #[error(transparent)]
     List(#[from] ListError),
+    /// Nothing has looked yet what the newest medium is.
+    #[error("the newest medium of {release} is not in the lock; `pipeline update` looks it up")]
+    Unlocked { release: String },
     /// The file that takes the bytes cannot be used.
     #[error("could not use {}: {source}; check that it can be written", .path.display())]
     Part { path: PathBuf, source: std::io::Error },
@@ -47,7 +50,7 @@ impl FetchError {
     /// The kind of failure: of several sources that of the first, except that other bytes than expected come before all.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Cancelled => Verdict::Other,
+            Self::Cancelled | Self::Unlocked { .. } => Verdict::Other,
             Self::DiskFull { .. } => Verdict::DiskFull,
             Self::Failed { failures, .. } => {
                 let all = || failures.iter().map(|failure| failure.reason.verdict());

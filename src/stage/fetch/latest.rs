@@ -1,16 +1,19 @@
-//! Finds the newest medium of a release: fetches the publisher's lists and verifies their signatures. Which lists those are, and how they are read, is data ([`crate::releases`]).
+//! Finds the newest medium of a release: fetches the publisher's lists, verifies their signatures, and refuses what is older
+//! than what is known already. Which lists those are, and how they are read, is data ([`crate::releases`]).
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::Reason;
-use super::signed::{self, SignatureError, Signed, Signer};
+use super::small;
 use crate::checksum_list;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, HttpError, redact};
-use crate::host::tools;
-use crate::releases::{Entry, Medium, Query, Signature, compare};
+use crate::host::process::ProcessError;
+use crate::host::signature::{self, verify};
+use crate::releases::{Entry, Medium, Query, Signature, Unknown, compare};
 
 /// Folders of versions that are looked into, from the newest on: one that is being filled has no list yet.
 const FOLDERS: usize = 3;
@@ -33,6 +36,22 @@ pub enum Trust {
     Unverified(String),
 }
 
+/// A key, and when it signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    /// Its fingerprint.
+    pub key: String,
+    pub at: Option<Timestamp>,
+}
+
+/// What is known already: nothing older is taken for the newest.
+#[derive(Clone, Debug, Default)]
+pub struct Since {
+    pub version: String,
+    /// When its list was signed.
+    pub signed: Option<Timestamp>,
+}
+
 /// Where and how to ask.
 pub struct Finder<'a> {
     pub client: &'a Client,
@@ -46,6 +65,8 @@ pub struct Finder<'a> {
 pub enum LatestError {
     #[error("stopped")]
     Cancelled,
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
     #[error("cannot fetch {url}: {reason}")]
     Unavailable { url: String, reason: Reason },
     #[error(
@@ -83,6 +104,25 @@ pub enum LatestError {
         url: String,
         checksums: String,
     },
+    #[error(
+        "{url} has {release} {found}, which is older than {known}, known already; the mirror is out of date, or it is \
+         rolled back: use another one"
+    )]
+    Older {
+        release: String,
+        url: String,
+        found: String,
+        known: String,
+    },
+    #[error(
+        "the list {url} was signed on {signed}, before the one known already ({known}); the mirror is out of date, or it is \
+         rolled back: use another one"
+    )]
+    Stale {
+        url: String,
+        signed: Timestamp,
+        known: Timestamp,
+    },
     #[error("`gpgv` is needed to verify the list {url}; `pipeline doctor` names the package that has it")]
     NoGpgv { url: String },
 }
@@ -92,7 +132,12 @@ impl Finder<'_> {
     ///
     /// # Errors
     /// [`LatestError`].
-    pub fn find(&self, release: &str, query: &Query<'_>) -> Result<Latest, LatestError> {
+    pub fn find(
+        &self,
+        release: &str,
+        query: &Query<'_>,
+        since: Option<&Since>,
+    ) -> Result<Latest, LatestError> {
         let (entry, list, text) = self.newest_list(release, query)?;
         let has_more = query.has_checksums();
         let (text, mut trust) = match has_more {
@@ -117,7 +162,9 @@ impl Finder<'_> {
             trust = signed;
             agree(&list, &checksums, &text, &mut medium)?;
         }
-        Ok(Latest { medium, list, trust })
+        let latest = Latest { medium, list, trust };
+        since.map_or(Ok(()), |since| latest.is_no_older(release, since))?;
+        Ok(latest)
     }
 
     /// The list that has the newest medium; where each version has a folder or a list of its own, what was found for it.
@@ -166,7 +213,7 @@ impl Finder<'_> {
     }
 
     fn get(&self, url: &str) -> Result<Vec<u8>, LatestError> {
-        signed::get(self.client, url, self.cancel).map_err(|reason| match reason {
+        small::get(self.client, url, self.cancel).map_err(|reason| match reason {
             Reason::Http(HttpError::Cancelled) => LatestError::Cancelled,
             reason => LatestError::Unavailable {
                 url: redact(url),
@@ -204,9 +251,6 @@ impl Finder<'_> {
             return Ok((text, Trust::Unverified(why)));
         }
         let url = redact(list);
-        if tools::find("gpgv").is_none() {
-            return Err(LatestError::NoGpgv { url });
-        }
         let signature = match &signature {
             Signature::At(at) => Some(self.get(at).map_err(|error| match error {
                 LatestError::Unavailable { url: at, reason } if reason.is_absent() => LatestError::Unsigned {
@@ -221,21 +265,57 @@ impl Finder<'_> {
             }
             Signature::Inside | Signature::None => None,
         };
-        let signed = Signed {
-            text: &text,
-            signature: signature.as_deref(),
-            keyrings: &keyrings,
-        };
-        let (text, signer) = signed.verify(self.cancel).map_err(|error| match error {
-            SignatureError::Cancelled => LatestError::Cancelled,
-            SignatureError::Stranger(key) => LatestError::WrongKey {
-                url,
-                key,
-                keyrings: keyrings.iter().map(|path| path.display().to_string()).collect(),
+        let keys = keyrings.iter().map(PathBuf::as_path);
+        let verified = verify(&text, signature.as_deref(), keys, self.cancel);
+        let signed = verified.map_err(|error| match error {
+            ProcessError::Cancelled => LatestError::Cancelled,
+            ProcessError::NotFound { .. } => LatestError::NoGpgv { url },
+            ProcessError::Failed { tail, .. } => match stranger(&tail) {
+                Some(key) => LatestError::WrongKey {
+                    url,
+                    key,
+                    keyrings: keyrings.iter().map(|path| path.display().to_string()).collect(),
+                },
+                None => LatestError::BadSignature {
+                    url,
+                    reason: tail.join("\n  | "),
+                },
             },
-            SignatureError::Bad(reason) => LatestError::BadSignature { url, reason },
+            error => LatestError::BadSignature {
+                url,
+                reason: error.to_string(),
+            },
         })?;
-        Ok((text, Trust::Signed(signer)))
+        let by = signed.by.into_iter().max_by_key(|signature| signature.at);
+        let signer = by.map(|signature::Signature { key, at }| Signer { key, at });
+        let trust = signer.map_or_else(|| Trust::Unverified(String::new()), Trust::Signed);
+        Ok((signed.text, trust))
+    }
+}
+
+impl Latest {
+    fn is_no_older(&self, release: &str, since: &Since) -> Result<(), LatestError> {
+        let (found, known) = (&self.medium.version, &since.version);
+        if compare(found, known).is_lt() {
+            return Err(LatestError::Older {
+                release: release.to_owned(),
+                url: redact(&self.list),
+                found: found.clone(),
+                known: known.clone(),
+            });
+        }
+        let signed = match &self.trust {
+            Trust::Signed(signer) => signer.at,
+            Trust::Unverified(_) => None,
+        };
+        match (signed, since.signed) {
+            (Some(signed), Some(known)) if signed < known => Err(LatestError::Stale {
+                url: redact(&self.list),
+                signed,
+                known,
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -265,6 +345,15 @@ fn agree(list: &str, checksums: &str, text: &[u8], medium: &mut Medium) -> Resul
     }
     medium.digests = vec![signed];
     Ok(())
+}
+
+/// The key that no keyring has, where that is why a signature does not count, in gpgv's words.
+fn stranger(words: &[String]) -> Option<String> {
+    words.iter().find(|line| line.contains("No public key"))?;
+    let mut keys = words
+        .iter()
+        .filter_map(|line| line.split_once(" key ")?.1.split(' ').next());
+    keys.next().map(str::to_owned)
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -1,22 +1,18 @@
 //! Checksum files of publishers (`SHA256SUMS`, `CHECKSUM`): fetched, their signature verified where a keyring is given,
 //! and a name looked up in them.
 
-use std::fs;
-
 use super::error::{FetchError, Reason};
-use super::local;
+use super::small;
 use crate::checksum_list::{Missing, digest_of};
 use crate::digest::Digest;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
-use crate::host::http::{Client, Get, HttpError, redact};
+use crate::host::http::{Client, HttpError, redact};
 use crate::host::process::ProcessError;
 use crate::host::signature::{Signature, verify};
 use crate::manifest::model::ChecksumList;
 use crate::verdict::Verdict;
 
-/// The largest list, or signature; real ones have a few kilobytes.
-const LARGEST: usize = 4 << 20;
 /// Names of a list that a message shows.
 const SHOWN: usize = 8;
 
@@ -147,28 +143,11 @@ fn listed(names: &[String]) -> String {
 
 /// The whole of a small file by URL or path.
 fn get(url: &str, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
-    let unavailable = |reason: Reason| {
-        let url = redact(url);
-        FetchError::List(ListError::Unavailable { url, reason })
-    };
-    if let Some(path) = local::path_of(url) {
-        return fs::read(path).map_err(|error| unavailable(Reason::Local(error)));
-    }
-    let from_http = |error: HttpError| match error {
-        HttpError::Cancelled => FetchError::Cancelled,
-        error => unavailable(error.into()),
-    };
-    let get = Get::new(url);
-    let (head, mut body) = Client::default().get(&get, cancel).map_err(from_http)?;
-    if head.status != 200 {
-        return Err(unavailable(head.error().into()));
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next(cancel).map_err(from_http)? {
-        bytes.extend(chunk);
-        if bytes.len() > LARGEST {
-            return Err(unavailable(Reason::LongList));
-        }
-    }
-    Ok(bytes)
+    small::get(&Client::default(), url, cancel).map_err(|reason| match reason {
+        Reason::Http(HttpError::Cancelled) => FetchError::Cancelled,
+        reason => FetchError::List(ListError::Unavailable {
+            url: redact(url),
+            reason,
+        }),
+    })
 }

@@ -8,14 +8,14 @@ mod list;
 mod local;
 mod part;
 mod plan;
-mod signed;
+mod small;
 mod task;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::{FetchError, Reason, SourceFailure};
-pub use self::latest::{Finder, Latest, Trust};
+pub use self::latest::{Finder, Latest, LatestError, Since, Trust};
 pub use self::list::look_up;
 pub use self::plan::{FetchWork, MediaAt, locked};
 pub(super) use self::plan::{MediaInput, medium};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::host::http::redact;
 use crate::lock::{Lock, Medium};
-use crate::manifest::model::{ChecksumList, Media, Proof};
+use crate::manifest::model::{Media, Proof};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Role, Stage, Take};
 use crate::stage::Work;
@@ -38,6 +38,10 @@ pub struct FetchWork {
 enum Inputs<'a> {
     Digest {
         digest: String,
+    },
+    /// What that is, only the lock knows.
+    Latest {
+        latest: String,
     },
     /// What a list says is only known once it is fetched: the name in it stands for the bytes.
     List {
@@ -95,20 +99,40 @@ impl MediaAt {
     }
 }
 
-/// What a lock has of the file that the list of a distro's medium speaks of.
+/// What a lock has of a distro's medium whose digest is left to its publisher.
 pub fn locked<'l>(
     lock: &'l Lock,
     (distro, role): (&str, &str),
     urls: &[String],
-    list: &ChecksumList,
+    proof: &Proof,
 ) -> Option<&'l Medium> {
+    let medium = lock.medium(distro, role)?;
     let of = |url: Option<&String>| url.map(|url| redact(url));
-    lock.medium(distro, role).filter(|medium| {
-        medium.source == redact(&list.url)
-            && medium.urls.first().cloned() == of(urls.first())
-            // What was believed without a signature is not good enough where one is wanted.
-            && medium.keyring.as_ref() == list.keyring.as_ref().map(|keyring| &keyring.digest)
-    })
+    let (is_same, keyring) = match proof {
+        Proof::Digest(_) => return None,
+        Proof::List(list) => (
+            medium.source == redact(&list.url) && medium.urls.first().cloned() == of(urls.first()),
+            &list.keyring,
+        ),
+        Proof::Latest(latest) => (medium.source == latest.to_string(), &latest.keyring),
+    };
+    // What was believed without a signature is not good enough where one is wanted.
+    let is_signed_so = medium.keyring.as_ref() == keyring.as_ref().map(|keyring| &keyring.digest);
+    (is_same && is_signed_so).then_some(medium)
+}
+
+/// Where a medium is: as the manifest says, or as the lock has the newest one, with what the lock leaves out of URLs.
+fn places(urls: &[String], proof: &Proof, locked: Option<&Medium>) -> Vec<String> {
+    let (Proof::Latest(latest), Some(medium)) = (proof, locked) else {
+        return urls.to_owned();
+    };
+    let from = latest.from.as_deref().unwrap_or_default();
+    let shown = redact(from);
+    let place = |url: &String| match url.strip_prefix(shown.trim_end_matches('/')) {
+        Some(path) if !from.is_empty() => format!("{}{path}", from.trim_end_matches('/')),
+        _ => url.clone(),
+    };
+    medium.urls.iter().map(place).collect()
 }
 
 /// Where a medium of a distro will be, and what stands for it in keys. One by URL gets a node, whose result is taken as
@@ -123,14 +147,16 @@ pub(in crate::stage) fn medium(
 ) -> (MediaAt, MediaInput) {
     match media {
         Media::Urls { urls, proof } => {
-            let of_lock = match proof {
-                Proof::List(list) => locked(facts.lock, (distro, role), urls, list).and_then(Medium::digest),
-                Proof::Digest(_) => None,
-            };
+            let of_lock = locked(facts.lock, (distro, role), urls, proof);
+            let urls = places(urls, proof, of_lock);
+            let of_lock = of_lock.and_then(Medium::digest);
             let proof = &of_lock.map_or_else(|| proof.clone(), Proof::Digest);
             let inputs = match proof {
                 Proof::Digest(digest) => Inputs::Digest {
                     digest: digest.to_string(),
+                },
+                Proof::Latest(latest) => Inputs::Latest {
+                    latest: latest.to_string(),
                 },
                 Proof::List(list) => Inputs::List {
                     list: &list.url,
@@ -159,7 +185,10 @@ pub(in crate::stage) fn medium(
             let role = Role::new(role);
             takes.push(role.of(fetch));
             let key = nodes.key(fetch).to_owned();
-            let url = redact(urls.first().map_or("", String::as_str));
+            let url = match (urls.first(), proof) {
+                (None, Proof::Latest(latest)) => latest.release.clone(),
+                (url, _) => redact(url.map_or("", String::as_str)),
+            };
             (MediaAt::Fetched { role, url }, MediaInput::Fetch(key))
         }
         Media::Path { path, digest } => {

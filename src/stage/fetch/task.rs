@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FetchWork, Spec, fetch, look_up};
+use super::{FetchError, FetchWork, Spec, fetch, look_up};
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get, Limits, redact};
 use crate::manifest::model::Proof;
@@ -29,7 +29,7 @@ impl Task for FetchWork {
     fn programs(&self) -> Vec<&'static str> {
         match &self.proof {
             Proof::List(list) if list.keyring.is_some() => vec!["gpgv"],
-            Proof::List(_) | Proof::Digest(_) => Vec::new(),
+            Proof::List(_) | Proof::Digest(_) | Proof::Latest(_) => Vec::new(),
         }
     }
 
@@ -72,6 +72,11 @@ impl Task for FetchWork {
         // another node may want the same digest at the same time.
         let (digest, name) = match &self.proof {
             Proof::Digest(digest) => (digest.clone(), digest.hex.clone()),
+            // A run locks first: only who runs a node by itself comes here.
+            Proof::Latest(latest) => {
+                let release = latest.release.clone();
+                return Err(FetchError::Unlocked { release }.into());
+            }
             Proof::List(list) => {
                 let url = self.urls.first().map_or("", String::as_str);
                 let listed = look_up(list, url, &site.cancel, &site.emit)?;

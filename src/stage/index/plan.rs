@@ -75,6 +75,7 @@ enum SourceFacts<'a> {
 enum MediumFacts<'a> {
     Digest(Option<String>),
     Checksums(&'a str),
+    Release(&'a str),
 }
 
 impl<'a> From<&'a Media> for MediumFacts<'a> {
@@ -84,6 +85,7 @@ impl<'a> From<&'a Media> for MediumFacts<'a> {
             Media::Urls { proof, .. } => match proof {
                 Proof::Digest(digest) => Self::Digest(Some(digest.to_string())),
                 Proof::List(list) => Self::Checksums(&list.url),
+                Proof::Latest(latest) => Self::Release(&latest.release),
             },
         }
     }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::host::http::redact;
-use crate::lock::{Archive, Lock};
-use crate::manifest::model::{Bootstrap, ChecksumList, Distro, InstallMedia, Media, Proof, Source};
+use crate::lock::{Archive, Lock, Medium};
+use crate::manifest::model::{Bootstrap, Distro, InstallMedia, Media, Proof, Source};
+
+use crate::stage::fetch::locked as locked_medium;
 
 use super::bootstrap::{Mirror, SecurityArchive};
 use super::{disk, installer};
@@ -35,7 +37,7 @@ pub struct MediumSource<'a> {
     /// What it is to the distro.
     pub role: &'static str,
     pub urls: &'a [String],
-    pub list: &'a ChecksumList,
+    pub proof: &'a Proof,
 }
 
 impl ArchiveSource {
@@ -43,6 +45,13 @@ impl ArchiveSource {
     pub fn locked<'l>(&self, lock: &'l Lock) -> Option<&'l Archive> {
         let url = redact(&self.url);
         lock.archive(&self.distro, &self.suite, self.is_named.then_some(url.as_str()))
+    }
+}
+
+impl MediumSource<'_> {
+    /// What a lock has of it.
+    pub fn locked<'l>(&self, lock: &'l Lock) -> Option<&'l Medium> {
+        locked_medium(lock, (self.distro, self.role), self.urls, self.proof)
     }
 }
 
@@ -133,15 +142,16 @@ pub fn media(distro: &Distro) -> Vec<MediumSource<'_>> {
     all.into_iter()
         .filter_map(|(role, media)| match media {
             Media::Urls {
-                urls,
-                proof: Proof::List(list),
-            } => Some(MediumSource {
+                proof: Proof::Digest(_),
+                ..
+            }
+            | Media::Path { .. } => None,
+            Media::Urls { urls, proof } => Some(MediumSource {
                 distro: &distro.name,
                 role,
                 urls,
-                list,
+                proof,
             }),
-            _ => None,
         })
         .collect()
 }

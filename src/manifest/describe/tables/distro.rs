@@ -185,14 +185,20 @@ table! {
     signature: Text = "\"https://cloud.example/SHA256SUMS.gpg\"",
         "URL or path of the detached signature of the checksum file"
         .goes_with(|| vec![&MEDIUM.checksums.key]);
+    latest: Text = "\"debian-13\"",
+        "the newest medium of a release, as `pipeline releases` finds it; the lock keeps it until `pipeline update` (`iso` and `disk` only)";
+    variant: Text = "\"netinst\"", "which of the media of that release".default("the recipe's")
+        .goes_with(|| vec![&MEDIUM.latest.key]);
+    from: Url = "\"https://mirror.example\"",
+        "base URL of a mirror that has the paths of the publisher's hosts".goes_with(|| vec![&MEDIUM.latest.key]);
     keyring: Text = "\"publisher.gpg\"",
-        "the publisher's keys (binary), by which the checksum file must be signed"
-        .goes_with(|| vec![&MEDIUM.checksums.key]);
+        "the publisher's keys, by which the checksum file, or the list of its releases, must be signed"
+        .goes_with(|| vec![&MEDIUM.checksums.key, &MEDIUM.latest.key]);
 }
 
 one_of! {
     /// Where a medium is.
-    PlaceKey of MEDIUM { Path: path, Url: url, Urls: urls }
+    PlaceKey of MEDIUM { Path: path, Url: url, Urls: urls, Latest: latest }
 }
 
 one_of! {
