@@ -24,7 +24,7 @@ after   = "failure"
 command = "cat >>failures.jsonl"
 "#;
 
-fn told(bench: &Bench, name: &str) -> Vec<Value> {
+fn given(bench: &Bench, name: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(bench.path(name)).unwrap_or_default();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -35,10 +35,10 @@ fn told(bench: &Bench, name: &str) -> Vec<Value> {
 fn hooks_are_given_what_happened_and_cost_no_image() {
     let bench = bench(HOOKS, 100_000);
     well(&bench.run(&["run", "m.toml"]));
-    let seen = told(&bench, "seen.jsonl");
+    let seen = given(&bench, "seen.jsonl");
     let ids: Vec<_> = seen
         .iter()
-        .map(|told| told["image"]["id"].as_str().unwrap())
+        .map(|given| given["image"]["id"].as_str().unwrap())
         .collect();
     assert_eq!(ids, [SMALL, LARGE]);
     let image = &seen[0]["image"];
@@ -52,7 +52,7 @@ fn hooks_are_given_what_happened_and_cost_no_image() {
     let logs = seen[0]["logs"].as_str().unwrap();
     let log = std::fs::read_to_string(format!("{logs}/hook-1.log")).unwrap();
     assert_eq!(log, "for the log\n");
-    let runs = told(&bench, "runs.jsonl");
+    let runs = given(&bench, "runs.jsonl");
     assert_eq!(
         (&runs[0]["after"], &runs[0]["pipeline"]),
         (&"run".into(), &"house".into())
@@ -67,7 +67,10 @@ fn hooks_are_given_what_happened_and_cost_no_image() {
     // Nothing was built: there is a run, and no image.
     well(&bench.run(&["run", "m.toml"]));
     assert_eq!(
-        (told(&bench, "seen.jsonl").len(), told(&bench, "runs.jsonl").len()),
+        (
+            given(&bench, "seen.jsonl").len(),
+            given(&bench, "runs.jsonl").len()
+        ),
         (2, 2)
     );
     assert!(!bench.path("failures.jsonl").exists());
@@ -78,7 +81,7 @@ fn hooks_are_given_what_happened_and_cost_no_image() {
     std::fs::write(bench.path("blocked"), "").unwrap();
     let ran = bench.run(&["run", "m.toml", "-D", "pipeline.output=\"blocked\""]);
     assert_ne!(ran.code, 0, "{}", ran.all());
-    let failures = told(&bench, "failures.jsonl");
+    let failures = given(&bench, "failures.jsonl");
     assert_eq!(failures[0]["failures"].as_array().unwrap().len(), 2);
     let first = &failures[0]["failures"][0];
     assert_eq!(first["node"], format!("convert/{SMALL}@vdi"));
@@ -106,7 +109,7 @@ fn hooks_are_given_what_happened_and_cost_no_image() {
         ],
     );
     assert!(bench.path(&format!("out/{}", file(SMALL))).exists());
-    assert_eq!(told(&bench, "last.json")[0]["images"][0]["id"], SMALL);
+    assert_eq!(given(&bench, "last.json")[0]["images"][0]["id"], SMALL);
     let ran = bench.run(&["run", "m.toml", LARGE, "-D", &hooks("sleep 600")]);
     assert_eq!(ran.code, 1, "{}", ran.all());
     says(&ran, &["`sh` did not end within 1.0s"]);
