@@ -28,6 +28,7 @@ mod platform;
 mod releases;
 mod report;
 mod run;
+mod signing;
 mod size;
 mod stage;
 mod store;

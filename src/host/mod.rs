@@ -8,6 +8,7 @@ pub mod http;
 pub mod listener;
 pub mod namespace;
 pub mod packages;
+pub mod private;
 pub mod process;
 pub mod random;
 pub mod serve;

@@ -12,7 +12,6 @@ pub mod firmware;
 pub mod knock;
 pub mod media;
 mod parts;
-pub mod private;
 pub mod qemu;
 pub mod qmp;
 pub mod screen;

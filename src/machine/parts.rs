@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::argv::Parts;
 use super::error::{MachineError, Tail};
 use super::firmware;
-use super::private::PrivateFolder;
 use super::qemu::{POLL, SHOWN};
 use crate::host::cancel::Cancel;
+use crate::host::private::PrivateFolder;
 use crate::host::process::{Cmd, Running, clean_line, status_text};
 use crate::platform::Computer;
 

@@ -7,9 +7,9 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::private::PrivateFolder;
 use super::qemu::Machine;
 use crate::host::listener::Listener;
+use crate::host::private::PrivateFolder;
 
 /// Attached at once; others are closed.
 const CONNECTIONS: usize = 64;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::argv::Sockets;
-use super::private::PrivateFolder;
+use crate::host::private::PrivateFolder;
 
 /// How often a waiting accept looks whether it should go on.
 const POLL: Duration = Duration::from_millis(10);

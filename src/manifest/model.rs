@@ -21,6 +21,7 @@ use crate::packages::Bom;
 pub use crate::places::Target;
 use crate::platform::{Arch, Computer, Platform, Start};
 use crate::releases::{Kind, Query, Recipe, Unknown};
+pub use crate::signing::Signer;
 use crate::size::ByteSize;
 
 use super::describe::row::words;
@@ -467,6 +468,8 @@ pub struct Publish {
     pub sbom: Vec<Bom>,
     /// What is kept of earlier builds; absent: nothing.
     pub versions: Option<KeepVersions>,
+    /// Who signs the files that list what is published.
+    pub sign: Vec<Signer>,
     /// `[publish.<name>]`, in manifest order.
     pub targets: Vec<Target>,
 }

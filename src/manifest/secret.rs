@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{EnvValue, Manifest, Source, StepKind};
+use super::model::{EnvValue, Manifest, Signer, Source, StepKind};
 pub use crate::syntax::secret::{Secret, SecretError, SecretValue, Secrets};
 
 /// A secret with the step that wants it.
@@ -41,7 +41,7 @@ impl Manifest {
         uses
     }
 
-    /// Every variable of the environment that holds a secret of this manifest: of steps, of answers, of places. Proxies
+    /// Every variable of the environment that holds a secret of this manifest: of steps, of answers, of places, of signers. Proxies
     /// are none of them: programs that fetch something depend on these.
     pub fn secret_variables(&self) -> BTreeSet<&str> {
         let steps = self.secrets().into_iter().map(|use_| use_.secret);
@@ -49,10 +49,12 @@ impl Manifest {
             Source::Installer(source) => source.password.as_ref(),
             Source::Bootstrap(_) | Source::Disk(_) => None,
         });
+        let signers = self.publish.sign.iter().flat_map(Signer::secrets);
         let places = self.publish.targets.iter().flat_map(|target| target.to.secrets());
         steps
             .chain(answers)
             .chain(places.map(|(_, secret)| secret))
+            .chain(signers)
             .filter_map(Secret::variable)
             .filter(|name| !name.to_ascii_lowercase().ends_with("_proxy"))
             .collect()

@@ -52,6 +52,8 @@ pub struct PlannedImage {
     pub unchecked: bool,
     /// End its publication, one for each place.
     pub published: Vec<NodeIndex>,
+    /// Sign the files that list it.
+    pub signed: Vec<NodeIndex>,
 }
 
 /// The nodes of a plan that is being made.
@@ -236,7 +238,11 @@ impl<W> Plan<W> {
 
     /// All nodes that lead to an image, its last ones included, in an order in which they can run.
     pub fn way_to(&self, image: &PlannedImage) -> Vec<NodeIndex> {
-        let last = image.published.iter().chain([&image.delivery]);
+        let last = image
+            .published
+            .iter()
+            .chain([&image.delivery])
+            .chain(&image.signed);
         let mut way = self.nodes.behind(last.copied());
         // Nodes are added after those that they need.
         way.sort_unstable();

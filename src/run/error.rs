@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::host::facts::OomKill;
 use crate::host::fs::FsError;
+use crate::host::private::NoPlace;
 use crate::host::process::{ProcessError, tail_text};
-use crate::machine::private::NoPlace;
 use crate::run::lock::LockError;
 use crate::run::process::{Failure, FailureKind};
 use crate::run::schedule::TooLarge;

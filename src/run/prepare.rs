@@ -18,8 +18,8 @@ use super::schedule::Budget;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::foreign::{self, Foreign};
+use crate::host::private;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::machine::private;
 use crate::manifest::model::{Manifest, Secret};
 use crate::plan::assess::{State, Verdict, assess};
 use crate::plan::node::Results;
@@ -86,7 +86,7 @@ impl Prepared {
         let mut unbuilt = BTreeSet::new();
         for image in &self.plan.images {
             let behind = image.published.iter().flat_map(|last| self.plan.behind(*last));
-            let publishing = image.published.iter().copied().chain(behind);
+            let publishing = image.published.iter().chain(&image.signed).copied().chain(behind);
             let publishing = publishing.filter(|index| self.plan.node(*index).work.publishes());
             let mut needed = publishing.flat_map(|index| self.plan.needs(index));
             // What only the builds behind it need may be gone.

@@ -16,6 +16,7 @@ use crate::machine::ssh::SshError;
 use crate::manifest::secret::SecretError;
 use crate::places::UploadError;
 use crate::plan::node::Role;
+use crate::signing::SigningError;
 use crate::stage::down::WentDown;
 use crate::stage::fetch::FetchError;
 use crate::stage::index::IndexError;
@@ -148,6 +149,8 @@ pub enum StageError {
     /// Compression.
     #[error(transparent)]
     Package(#[from] PackageError),
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// The cloud-init seed.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -306,6 +309,7 @@ impl StageError {
                 | Self::Machine(MachineError::Cancelled | MachineError::Ssh(SshError::Cancelled))
                 | Self::Package(PackageError::Cancelled | PackageError::File(FsError::Cancelled))
                 | Self::Ssh(SshError::Cancelled)
+                | Self::Signing(SigningError::Cancelled)
                 | Self::Sums(SumsError::File(FsError::Cancelled))
                 | Self::Playbook {
                     source: ProcessError::Cancelled,

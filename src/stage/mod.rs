@@ -23,6 +23,7 @@ pub mod recipe;
 pub mod requests;
 pub mod result;
 mod sbom;
+mod sign;
 mod site;
 pub mod size;
 pub mod sums;
@@ -95,6 +96,8 @@ stages! {
     Check(check::CheckWork),
     /// Delivers.
     Sums(sums::SumsWork),
+    /// Signs lists.
+    Sign(sign::SignWork),
     /// Publishes.
     Upload(upload::UploadWork),
     /// Lists.

@@ -9,6 +9,7 @@ use crate::host::fs::io_verdict;
 use crate::host::process::ProcessError;
 use crate::machine::disk::DiskError;
 use crate::machine::media::iso::IsoError;
+use crate::signing::SigningError;
 use crate::verdict::Verdict;
 
 /// What the system says when a file system is full (strerror(3)), and what we say.
@@ -42,7 +43,10 @@ impl StageError {
                 Verdict::ToolFailed => Verdict::PlaybookFailed,
                 other => other,
             },
-            Self::Tool { source, .. } => of_program(source),
+            Self::Signing(SigningError::Secret(_)) => Verdict::NoSecret,
+            Self::Signing(SigningError::Tool { source, .. }) | Self::Tool { source, .. } => {
+                of_program(source)
+            }
             Self::TooSmall { .. } => Verdict::TooSmall,
             Self::Upload(error) => error.verdict(),
             _ => Verdict::Other,

@@ -27,19 +27,22 @@ const VALUES: [&str; 17] = [
 ];
 
 /// Each module with what it may import in addition to the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
     ("syntax", &[]),
     ("checks", &["syntax"]),
     ("places", &["host", "syntax"]),
-    ("manifest", &["checks", "host", "places", "syntax"]),
+    ("signing", &["host", "syntax"]),
+    ("manifest", &["checks", "host", "places", "signing", "syntax"]),
     ("import", &["manifest"]),
     ("plan", &["manifest"]),
     (
         "stage",
-        &["checks", "host", "machine", "manifest", "places", "plan"],
+        &[
+            "checks", "host", "machine", "manifest", "places", "plan", "signing",
+        ],
     ),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
     ("boot", &["host", "machine", "manifest", "stage"]),
@@ -48,7 +51,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         "cli",
         &[
             "boot", "checks", "host", "import", "machine", "manifest", "places", "plan", "report", "run",
-            "stage", "store",
+            "signing", "stage", "store",
         ],
     ),
 ];

@@ -10,9 +10,10 @@ use crate::host::facts::Obstacle;
 use crate::host::foreign::{self, Foreign};
 use crate::host::fs::free_space;
 use crate::host::packages::{Apt, By, PackageManager, System};
+use crate::host::private;
 use crate::host::tools::{Need, TOOLS, Tool, Version};
 use crate::host::{facts, tools};
-use crate::machine::{firmware, private};
+use crate::machine::firmware;
 use crate::platform::{Arch, Computer, Platform};
 use crate::size::{ByteSize, GIB, MIB};
 

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::private::PrivateFolder;
 use crate::host::listener::Listener;
+use crate::host::private::PrivateFolder;
 use crate::host::process::clean_line;
 use crate::host::serve::request::{self, Bounds};
 

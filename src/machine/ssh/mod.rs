@@ -21,8 +21,8 @@ pub use key::{KEY_NAME, Key};
 pub use shared::SharedConnections;
 
 use self::client::{client, control, is_own_failure, keep, key_trouble, listen, percent_escaped};
-use super::private::PrivateFolder;
 use crate::host::cancel::Cancel;
+use crate::host::private::PrivateFolder;
 use crate::host::process::{Cmd, Output, ProcessError, Running, shell_quote, status_text};
 use crate::size::show_duration;
 

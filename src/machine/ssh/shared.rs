@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::SshError;
 use super::client::percent_escaped;
 use crate::host::cancel::Cancel;
+use crate::host::private::PrivateFolder;
 use crate::host::process::Cmd;
-use crate::machine::private::PrivateFolder;
 
 /// How long a connection may take to end.
 const END: Duration = Duration::from_secs(5);

@@ -4,8 +4,9 @@ use crate::manifest::describe::row::{Cell, Choice, In, List, Row, Word};
 use crate::manifest::describe::tables::{IMAGE, ImageKeys, MANIFEST, PUBLISH, VERSIONS};
 use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
-use crate::manifest::model::{Compression, KeepVersions, Publish};
+use crate::manifest::model::{Compression, KeepVersions, Publish, Signer};
 use crate::manifest::parse::Value;
+use crate::signing;
 
 use super::{ImageDraft, Reading, Spot, TargetDraft, check, target};
 
@@ -56,6 +57,7 @@ pub(super) fn read_publish(
         checksums: once(&table, &PUBLISH.checksums),
         sbom: once(&table, &PUBLISH.sbom),
         versions: versions(&table),
+        sign: signers(reading, &table),
         targets: targets.iter().map(|draft| draft.target.clone()).collect(),
     };
     let file = table.get(&PUBLISH.file).and_then(|cell| Spot::of(&cell));
@@ -68,6 +70,24 @@ fn versions(table: &Fields<'_>) -> Option<KeepVersions> {
         keep: table.read(&VERSIONS.keep)?,
         hold: table.read(&VERSIONS.hold).is_some(),
     })
+}
+
+fn signers(reading: Reading<'_>, table: &Fields<'_>) -> Vec<Signer> {
+    let mut signers: Vec<Signer> = Vec::new();
+    for item in table.items(&PUBLISH.sign) {
+        let read = item.fields().and_then(|fields| signing::read(reading, &fields));
+        match read {
+            Some(signer) if signers.iter().any(|other| other.scheme == signer.scheme) => {
+                let (name, ending) = (signer.scheme.name(), signer.scheme.ending());
+                item.bad(
+                    format!("`{name}` is there twice, and both would write the same `{ending}` files"),
+                    "take one of them out",
+                );
+            }
+            signer => signers.extend(signer),
+        }
+    }
+    signers
 }
 
 /// Words of a list, each of them once.

@@ -16,7 +16,7 @@ use petgraph::graph::NodeIndex;
 pub use self::error::PlanError;
 use super::install::Mirror;
 use super::part::Ready;
-use super::{Plan, Work, check, convert, index, install, package, provision, sbom, size, sums, upload};
+use super::{Plan, Work, check, convert, index, install, package, provision, sbom, sign, size, sums, upload};
 use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
@@ -119,12 +119,18 @@ impl<'a> Planner<'a> {
         // The check does not wait for these: it looks at the packaged file.
         convert::plan(nodes, publish, image, distro, &mut ready);
         let delivery = sums::plan(nodes, manifest, image, &ready);
+        let fingerprint = self.inputs.fingerprint;
+        let signed = sign::lists(nodes, manifest, &image.id, fingerprint, delivery);
+        let mut signed: Vec<_> = signed.into_iter().collect();
         let mut published = Vec::new();
         if self.inputs.wanted.upload {
             for target in &publish.targets {
                 let upload = upload::plan(nodes, manifest, image, distro, target, &ready)?;
                 let parts = (distro, flavor);
-                published.push(index::plan(nodes, manifest, image, parts, target, &ready, upload));
+                let listed = index::plan(nodes, manifest, image, parts, target, &ready, upload);
+                let subject = &nodes.node(listed).subject.clone();
+                signed.extend(sign::catalog(nodes, manifest, subject, fingerprint, listed));
+                published.push(listed);
             }
         }
         let alike = format!("{}/{}", distro.name, flavor.name);
@@ -143,6 +149,7 @@ impl<'a> Planner<'a> {
             check,
             unchecked: !is_checked && !image.checks.is_empty(),
             published,
+            signed,
         })
     }
 

@@ -8,6 +8,7 @@ mod object_store;
 mod redirects;
 pub mod reference;
 mod sbom;
+mod signed;
 mod tls;
 mod versions;
 mod webdav;

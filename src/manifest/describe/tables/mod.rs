@@ -12,6 +12,7 @@ pub use self::root::*;
 pub use crate::syntax::secret::SecretKeys;
 
 use crate::places;
+use crate::signing::SignerKeys;
 use crate::syntax::key::Table;
 use crate::syntax::row::Record;
 
@@ -42,5 +43,5 @@ const TABLES: &[&Table] = &[
 /// All tables, in the order of the manual.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
     let all = TABLES.iter().chain(places::TABLES);
-    all.copied().chain([SecretKeys::TABLE])
+    all.copied().chain([SignerKeys::TABLE, SecretKeys::TABLE])
 }

@@ -6,6 +6,7 @@ use super::super::text::{Name, Text, TextForm};
 use crate::digest::Algorithm;
 use crate::manifest::model::{Compression, DiskFormat, Form};
 use crate::packages::Bom;
+use crate::signing::SignerKeys;
 use crate::syntax::table::table;
 
 table! {
@@ -20,6 +21,8 @@ table! {
         .default("[\"sha512\", \"md5\"]");
     sbom: List<Choice<Bom>> = "[\"spdx\", \"cyclonedx\"]",
         "bills of materials to publish with each image: SPDX 2.3 and CycloneDX 1.6, in JSON".default("[]");
+    sign: List<In<SignerKeys>> = "[{ ssh = { file = \"signing_key\" } }, { openpgp = \"0123456789ABCDEF0123456789ABCDEF01234567\" }]",
+        "who signs the checksum files and `index.json`, each program once".default("they are not signed");
     file: Text = "\"{{ id }}.{{ format }}{{ suffix }}\"",
         "path of each image below the output folder (a template)"
         .default("\"{{ id }}/{{ id }}.{{ format }}{{ suffix }}\"");

@@ -1,6 +1,6 @@
-//! Folders for sockets: private, with a short path, as the path of a Unix socket must be shorter than 108 bytes, which one
-//! inside a run's folder need not be, nor one below a `TMPDIR` of a sandbox. A process that is killed leaves them; a lock
-//! tells, and a later one sweeps them.
+//! Folders for sockets and keys: private, with a short path, as the path of a Unix socket must be shorter than 108 bytes,
+//! which one inside a run's folder need not be, nor one below a `TMPDIR` of a sandbox. A process that is killed leaves them; a
+//! lock tells, and a later one sweeps them.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -65,14 +65,14 @@ fn first_fit(places: [Option<PathBuf>; 3]) -> Result<PathBuf, NoPlace> {
 
 /// A folder that only we may enter; it goes when this is dropped.
 #[derive(Debug)]
-pub(super) struct PrivateFolder {
+pub struct PrivateFolder {
     folder: tempfile::TempDir,
     _held: FileLock,
 }
 
 impl PrivateFolder {
     /// A new one, in the [`place`] for them.
-    pub(super) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         static SWEPT: Once = Once::new();
         let place = place().map_err(io::Error::other)?;
         SWEPT.call_once(|| sweep(&place, YOUNG));
@@ -83,7 +83,7 @@ impl PrivateFolder {
         Ok(Self { folder, _held: held })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
