@@ -248,7 +248,9 @@ fn keys_of_agents_sign_and_what_cannot_sign_is_refused_before_any_work() {
     let unknown = "F".repeat(40);
     let exported = [("RELEASE_KEY", keys.exported.as_str())];
     let nowhere = [("PATH", "/nonexistent"), ("PIPELINE_SBIN", "/nonexistent")];
-    let cases: [(&str, &[(&str, &str)], &str); 9] = [
+    /// A key as the manifest has it, the environment, and what is said.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 9] = [
         (
             &format!("{{ openpgp = \"{unknown}\" }}"),
             &env,
