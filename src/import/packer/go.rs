@@ -74,29 +74,35 @@ pub enum Piece {
 /// The pieces of a text. What would make a monster of it is as unknown as what is not understood.
 pub fn pieces(text: &str, scope: &Scope) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut made = 0;
+    cut(text, scope, &mut 0, DEEPEST, &mut pieces);
+    pieces
+}
+
+/// Cuts a text, and values of variables that have actions of their own.
+fn cut(text: &str, scope: &Scope, made: &mut usize, deep: usize, pieces: &mut Vec<Piece>) {
     let mut rest = text;
     while let Some(start) = rest.find("{{") {
         let Some(length) = rest[start..].find("}}") else {
             break;
         };
-        push(&mut pieces, Piece::Text(rest[..start].to_owned()));
+        push(pieces, Piece::Text(rest[..start].to_owned()));
         let raw = &rest[start..start + length + 2];
+        rest = &rest[start + length + 2..];
         let piece = action(raw, scope);
-        made += match &piece {
+        *made += match &piece {
             Piece::Text(text) | Piece::Now(text, _) => text.len(),
             Piece::Var { value, .. } => value.len(),
             _ => 0,
         };
-        let unknown = || Piece::Unknown(raw.to_owned());
-        push(
-            &mut pieces,
-            Some(piece).filter(|_| made <= MOST).unwrap_or_else(unknown),
-        );
-        rest = &rest[start + length + 2..];
+        match piece {
+            _ if *made > MOST => push(pieces, Piece::Unknown(raw.to_owned())),
+            Piece::Text(value) | Piece::Var { value, .. } if deep > 0 && value.contains("{{") => {
+                cut(&value, scope, made, deep - 1, pieces);
+            }
+            piece => push(pieces, piece),
+        }
     }
-    push(&mut pieces, Piece::Text(rest.to_owned()));
-    pieces
+    push(pieces, Piece::Text(rest.to_owned()));
 }
 
 fn push(pieces: &mut Vec<Piece>, piece: Piece) {
@@ -181,6 +187,8 @@ fn first(words: &[&str], scope: &Scope) -> Option<Piece> {
         ["isotime", layout] => at(scope.now, layout),
         // What functions made of one of these; and a random UUID.
         ["pipeline_time", text] => Piece::Now((*text).to_owned(), None),
+        // The hash of a password.
+        ["pipeline_secret"] => Piece::Secret("password_hash".to_owned()),
         ["uuid"] | ["pipeline_uuid"] => {
             let command = "cat /proc/sys/kernel/random/uuid".to_owned();
             Piece::Now(uuid(scope.now.to_string().as_bytes(), 4), Some(command))

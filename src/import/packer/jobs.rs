@@ -284,6 +284,7 @@ pub fn read(job: &Job<'_>, importer: &Importer<'_>) -> Result<Template, Vec<Faul
         files: &files,
         vars: &job.vars,
         env: &importer.request.env,
+        cwd: &importer.request.folder,
     };
     let mut notes = Notes::default();
     let template = match job.template.as_ref() {

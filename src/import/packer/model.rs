@@ -125,6 +125,8 @@ pub struct Overrides<'a> {
     pub vars: &'a [(String, String)],
     /// The environment.
     pub env: &'a BTreeMap<String, String>,
+    /// The folder that Packer was started in.
+    pub cwd: &'a str,
 }
 
 impl Overrides<'_> {

@@ -113,11 +113,16 @@ impl Reading<'_> {
         let source_place = block_place(source_text, source);
         let group = self.own(text, build, "name").as_ref().and_then(scalar);
         if kind != "qemu" {
+            // One can write what Packer's server hands out.
+            let options = match kind.as_str() {
+                "file" => self.map(source_text, &source.body, &source_place),
+                _ => Node::new(Value::Map(Vec::new()), &source_place),
+            };
             return Builder {
                 kind,
                 name,
                 group,
-                options: Node::new(Value::Map(Vec::new()), &source_place),
+                options,
                 provisioners: Vec::new(),
                 post_processors: Vec::new(),
             };

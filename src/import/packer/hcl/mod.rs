@@ -68,7 +68,15 @@ pub fn read(
     }
     let mut reading = Reading {
         files: &parsed,
-        names: Names::new(Some(Files { look, folder }), overrides.env, now),
+        names: Names::new(
+            Some(Files {
+                look,
+                folder,
+                cwd: overrides.cwd,
+            }),
+            overrides.env,
+            now,
+        ),
         variables: Vec::new(),
         notes,
         faults,

@@ -81,6 +81,8 @@ pub struct Files<'f> {
     pub look: Look<'f>,
     /// The template's folder.
     pub folder: &'f str,
+    /// The folder that Packer was started in, `path.cwd`.
+    pub cwd: &'f str,
 }
 
 /// A value: by itself, at another time, and with actions of text templates.
@@ -247,12 +249,16 @@ impl<'f> Names<'f> {
         })
     }
 
-    /// What is at a path: relative ones start in the template's folder.
+    /// What is at a path: relative ones start in the template's folder, or are below `path.cwd`, which is `.` here.
     fn find(&self, written: &str) -> Option<(String, Found)> {
         let files = self.files?;
-        let path = path::join(files.folder, written);
-        let found = (files.look)(&path);
-        (found != Found::Missing).then_some((path, found))
+        let below = Some(files.cwd).filter(|_| written.starts_with("./"));
+        let mut paths = [files.folder].into_iter().chain(below);
+        paths.find_map(|folder| {
+            let path = path::join(folder, written);
+            let found = (files.look)(&path);
+            (found != Found::Missing).then_some((path, found))
+        })
     }
 
     /// A function that reads files; why not is kept for the message.
@@ -331,6 +337,7 @@ impl<'f> Names<'f> {
                 context,
                 now,
                 env: &self.scope.env,
+                is_unknown: &|name| self.unknown.contains_key(name),
                 read: &|function, args| self.read(function, args),
                 open: 0,
             };
@@ -385,8 +392,8 @@ impl<'f> Names<'f> {
         if text.matches("[*]").count() + text.matches(".*").count() > MOST_SPLATS {
             return Err(format!("more than {MOST_SPLATS} splats are not evaluated"));
         }
-        let names = text.matches(['.', '$']).count();
-        let base = u64::try_from(text.len().max(self.largest) + 1).unwrap_or(u64::MAX);
+        let names = loops.names;
+        let base = u64::try_from(loops.longest.max(self.largest) + 1).unwrap_or(u64::MAX);
         let mut work = u64::try_from(text.len() + names.saturating_mul(self.largest)).unwrap_or(u64::MAX);
         for _ in 0..loops.deepest {
             work = work.saturating_mul(base);
@@ -547,6 +554,10 @@ mod tests {
                 .len(),
             200
         );
+        // A long text costs its length, and a loop in it no more than what it goes over.
+        let answers = format!("{script}%{{ for x in [1, 2] }}{{x}}\n%{{ endfor }}");
+        let made = Names::new(None, &BTreeMap::new(), 0).template(&answers.repeat(20), &Hcl::Null);
+        assert!(made.unwrap().ends_with("{x}\n{x}\n"));
         let deep = "\"%{for a in local.rooms}%{for b in local.rooms}%{for c in local.rooms}x%{endfor}%{endfor}%{endfor}\"";
         assert!(evaluated(deep).unwrap_err().contains("loops over values"));
     }
