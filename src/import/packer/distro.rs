@@ -72,7 +72,7 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
     let medium = urls.first().map_or("nothing", |url| path::name(url));
     let Some(mut system) = system::of(build, &urls) else {
         let cause = format!(
-            "pipeline cannot install {medium}: no name says that it is a Debian, an Ubuntu, a RHEL or one of its rebuilds"
+            "pipeline cannot install {medium}: no name says that it is a Debian, an Ubuntu, a SUSE, a RHEL or one of its rebuilds"
         );
         let remedy = "if it is one, say so: --system FAMILY:VERSION, as in --system rhel:9";
         // Why there is no medium at all says more.
@@ -102,6 +102,15 @@ pub fn read(build: &Build<'_>) -> Option<Distro> {
     }
     let arch = arch.unwrap_or(Platform::default().hardware().arch);
     let has_arch = |known: &&Installer| known.images.contains_key(arch);
+    if let Some(program) = system::unread(&system) {
+        let cause = format!("answers of {program}, which installs {medium}, are not read");
+        let remedy = format!(
+            "write the distro by hand: pipeline installs `family = \"{}\"` from answers like the built-in ones",
+            system.family
+        );
+        build.refuse(&cause, &remedy);
+        return None;
+    }
     if system::installer(&system).filter(has_arch).is_none() {
         let cause = format!(
             "pipeline cannot install {medium}: no installer of {} {} for {arch} is known",
@@ -229,6 +238,12 @@ fn besides_power(command: &str) -> Vec<String> {
         .chars()
         .filter(|c| !matches!(c, '\'' | '"' | '\\'))
         .collect();
+    // A script that was written by the command itself, of such commands.
+    let written = plain.split([';', '&']).filter_map(|part| {
+        let (text, file) = part.trim().strip_prefix("echo ")?.split_once('>')?;
+        besides_power(text).is_empty().then(|| path::name(file.trim()))
+    });
+    let written: Vec<_> = written.collect();
     let programs = plain.split([';', '&', '|']).filter_map(|part| {
         let starts = ["sudo", "su", "root", "-", "sh", "bash", "exec", "nohup", "env"];
         let mut words = part.split_whitespace();
@@ -246,7 +261,9 @@ fn besides_power(command: &str) -> Vec<String> {
             "exit",
             "true",
         ];
-        (!ours.contains(&path::name(first))).then(|| path::name(first).to_owned())
+        let known = ours.iter().chain(&written);
+        let is_known = known.into_iter().any(|known| *known == path::name(first));
+        (!is_known).then(|| path::name(first).to_owned())
     });
     programs.collect()
 }
@@ -261,10 +278,13 @@ mod tests {
             "echo 'tulip' | sudo -S shutdown -P now",
             "sudo su root -c \"/sbin/halt -h -p\"",
             "/sbin/poweroff",
+            "echo '/sbin/halt -h -p' > off.sh; echo 'tulip'|sudo -S bash 'off.sh'",
         ] {
             assert_eq!(besides_power(plain), Vec::<String>::new(), "{plain}");
         }
         let more = "echo tulip | sudo -S sh -c 'userdel -rf ann; rm -f /etc/sudoers.d/ann; cloud-init clean && poweroff'";
         assert_eq!(besides_power(more), ["userdel", "rm", "cloud-init"]);
+        let written = "echo 'userdel ann' > /tmp/off.sh; sudo sh /tmp/off.sh; poweroff";
+        assert_eq!(besides_power(written), ["off.sh"]);
     }
 }

@@ -20,10 +20,11 @@ static NAMES: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
         ("rhel", r"centos[-_]?stream[-_]*([0-9]{1,2})"),
         (
             "rhel",
-            r"(?:centos|almalinux|alma|rockylinux|rocky|rhel|oraclelinux|ol)(?:[-_]+(?:linux|server|baseos|boot|dvd|minimal))*[-_]*r?([0-9]{1,2}(?:\.[0-9]+)*)",
+            r"(?:centos|almalinux|alma|cloudlinux|rockylinux|rocky|rhel|oraclelinux|ol)(?:[-_]+(?:linux|server|baseos|boot|dvd|kitten|minimal))*[-_]*r?([0-9]{1,2}(?:\.[0-9]+)*)",
         ),
         ("rhel", r"fedora[-_a-z]*?[-_]*([0-9]{2}\b|rawhide)"),
         ("alpine", r"alpine[-_a-z]*?([0-9]\.[0-9]{1,2})"),
+        ("suse", r"(?:leap|sles?)[-_]*([0-9]{2}(?:\.[0-9])?)"),
     ];
     // A word of its own: `carol9` is no `ol9`.
     let compiled = names
@@ -129,10 +130,15 @@ pub fn written(text: &str) -> Option<System> {
     })
 }
 
-/// The installer of a system, where it is one that is known. Of old releases there were others.
+/// The program that installs a system, where its answers are not read.
+pub fn unread(system: &System) -> Option<&'static str> {
+    let known = Tables::built_in().installer(system.family, &system.version)?;
+    (system.family == "suse").then_some(known.program.as_str())
+}
+
+/// The installer of a system, where it is one whose answers are read. Of old releases there were others.
 pub fn installer(system: &System) -> Option<&'static Installer> {
     let known = Tables::built_in().installer(system.family, &system.version)?;
-    // Of other programs the answers are not read.
     let first = match (system.family, known.program.as_str()) {
         ("ubuntu", "subiquity") => 20,
         (_, "anaconda") => 7,
@@ -154,7 +160,7 @@ fn named(name: &str) -> Option<System> {
         if *family == "ubuntu" && !version.contains('.') && version.len() >= 4 {
             version.insert(2, '.');
         }
-        let parts = if matches!(*family, "ubuntu" | "alpine") {
+        let parts = if matches!(*family, "ubuntu" | "alpine" | "suse") {
             2
         } else {
             1
@@ -194,6 +200,8 @@ mod tests {
             ("CentOS-7-x86_64-NetInstall-1708.iso", "rhel", "7"),
             ("CentOS-Stream-9-latest-x86_64-dvd1.iso", "rhel", "9"),
             ("AlmaLinux-9-latest-x86_64-boot.iso", "rhel", "9"),
+            ("AlmaLinux-Kitten-10-latest-x86_64_v2-boot.iso", "rhel", "10"),
+            ("CloudLinux-8.5-x86_64-boot.iso", "rhel", "8"),
             ("Rocky-9.3-x86_64-minimal.iso", "rhel", "9"),
             ("Fedora-Server-dvd-x86_64-42-1.1.iso", "rhel", "42"),
             ("alpine-virt-3.19.1-x86_64.iso", "alpine", "3.19"),
@@ -207,6 +215,9 @@ mod tests {
             ("rhel-server-7.9-x86_64-dvd.iso", "rhel", "7"),
             ("firmware-11.6.0-amd64-netinst.iso", "debian", "11"),
             ("packer_debian12", "debian", "12"),
+            ("openSUSE-Leap-15.6-NET-x86_64-Media.iso", "suse", "15.6"),
+            ("agama-installer.x86_64-Leap_16.0.iso", "suse", "16.0"),
+            ("SLE-15-SP7-Online-x86_64-GM-Media1.iso", "suse", "15"),
         ] {
             let system = named(name).unwrap();
             assert_eq!(

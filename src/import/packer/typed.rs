@@ -24,6 +24,9 @@ const PORT: char = '\u{e002}';
 /// Stands for what Packer alone knows.
 const UNKNOWN: char = '\u{e003}';
 
+/// Stands for a wait.
+const WAIT: char = '\u{e004}';
+
 /// How an installer is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -44,6 +47,8 @@ pub struct Words {
     pub answers: Option<String>,
     /// Vars of the answers.
     pub vars: Vec<(&'static str, String)>,
+    /// URL of the packages.
+    pub mirror: Option<String>,
     /// Arguments that the installer still gets.
     pub arguments: Vec<String>,
     /// Arguments that the installed system keeps.
@@ -121,7 +126,10 @@ static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 /// Packer's server, by whatever address the guest reached it.
 static SERVERS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(&format!("(?:{UNKNOWN}|[^\\s=/;]+):{PORT}")).ok());
+    LazyLock::new(|| Regex::new(&format!("(?:{UNKNOWN}|[^\\s=/;<>\0{WAIT}]+):[\0{WAIT}]*{PORT}")).ok());
+/// Keys of GRUB's menu, with more keys or a wait behind them.
+static MENU: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(&format!("(^|[\\s\0{WAIT}])([ce])[\0{WAIT}]+")).ok());
 
 /// Words, with line ends as words of their own.
 fn plain(build: &Build<'_>, text: &str) -> Option<String> {
@@ -148,17 +156,14 @@ fn without_keys(typed: &str) -> Option<String> {
             "<enter>" | "<return>" => "\n",
             "<f10>" => "\n",
             held if held.contains("ctrlon>") || held.contains("alton>") => "\n",
-            wait if wait.starts_with("<wait") => " ",
-            _ => "\u{0}",
+            wait if wait.starts_with("<wait") => "\u{e004}",
+            _ => "\0",
         }
     });
-    // Keys between letters part nothing that was typed in one go, but they end the word before a new line.
-    Some(
-        SERVERS
-            .as_ref()?
-            .replace_all(&plain, SERVER.to_string().as_str())
-            .replace('\u{0}', ""),
-    )
+    // Keys and waits between letters part nothing that was typed in one go.
+    let plain = SERVERS.as_ref()?.replace_all(&plain, SERVER.to_string());
+    let plain = MENU.as_ref()?.replace_all(&plain, "$1$2 ");
+    Some(plain.replace(['\0', WAIT], ""))
 }
 
 fn recognised(build: &Build<'_>, system: &System, text: &str) -> Option<Words> {
@@ -269,6 +274,12 @@ fn word_of(program: &str, word: &str, behind_line: bool, words: &mut Words) {
         return;
     }
     match meaning(&WORDS.typed, key) {
+        _ if ["inst.repo", "repo", "method"].contains(&key)
+            && value.starts_with("http")
+            && !word.contains([PORT, UNKNOWN]) =>
+        {
+            words.mirror = Some(value.to_owned());
+        }
         Some(Meaning::Is(Kind::Nothing)) => {}
         Some(Meaning::Is(Kind::Password)) => words.has_password = true,
         Some(Meaning::Is(Kind::Root)) => words.root_password = true,
@@ -377,7 +388,10 @@ mod tests {
             "<f10>",
         ] {
             let typed = format!("e<down><end> auto<wait>install{end}");
-            assert_eq!(words(&typed), ["e", "auto", "install"], "{typed}");
+            assert_eq!(words(&typed), ["e", "autoinstall"], "{typed}");
         }
+        let typed = format!("<esc>c<wait>linux s=http://{UNKNOWN}:<wait>{PORT}/<wait1s>x <wait>--");
+        let server = format!("s=http://{SERVER}/x");
+        assert_eq!(words(&typed), ["c", "linux", &server, "--"]);
     }
 }

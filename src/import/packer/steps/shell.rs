@@ -101,6 +101,8 @@ pub(super) fn shell(provisioner: &Provisioner<'_>, steps: &mut Vec<Step>) {
 /// Tells where a script that became root may mean a user's home.
 fn homes(provisioner: &Provisioner<'_>, runs: &Runs, script: &str) {
     let names = ["~/", "$HOME", "authorized_keys"];
+    // `$HOME_DIR` is another variable.
+    let script = script.replace("$HOME_", "");
     if let Some(name) = names
         .iter()
         .find(|name| runs.keeps_home && script.contains(**name))
