@@ -182,6 +182,15 @@ pub fn render_builtin(name: &'static str, context: &Context) -> Result<String, T
     render_text(&ENVIRONMENT, name, text, context)
 }
 
+/// Names of the vars that built-in templates ask for.
+pub fn builtin_vars() -> BTreeSet<String> {
+    let all = builtin::TEMPLATES.iter();
+    let compiled = all.filter_map(|(name, text)| compile(&ENVIRONMENT, name, text).ok());
+    compiled
+        .flat_map(|template| template.undeclared_variables(false))
+        .collect()
+}
+
 /// A template that is compiled once and rendered for many contexts.
 #[derive(Debug)]
 pub struct Compiled<'t> {

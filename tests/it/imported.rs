@@ -2,6 +2,7 @@
 //! template to a manifest that `validate` accepts, or that says what has to be decided first.
 
 mod answers;
+mod served;
 
 use crate::support::{Bench, Ran};
 
@@ -274,7 +275,7 @@ fn expressions_are_evaluated_or_stop_the_step_that_needs_them() {
             "echo fallback no 12 2d711642 ann one.sh 007-  2.5 1 eA== a x! 10.0.0.2 2 3 2020-03-01T00:00:00Z 2020 cfbff0d1; done",
             "TODO: shell of a.pkr.hcl:",
             "inline cannot be known: local.lost: the function `consul_key` is not known here",
-            "inline cannot be known: bcrypt(): it makes another hash each time",
+            "env = { PASSWORD_HASH = { env = \"PASSWORD_HASH\" } }",
         ],
     );
     lacks(&report, &["unused"]);

@@ -61,7 +61,8 @@ pub fn answered(
     source: &mut Keys,
 ) {
     wanted.extend(words.answers.clone());
-    let was_named = !wanted.is_empty();
+    // The keys started an installation with answers, wherever they came from.
+    let was_named = !wanted.is_empty() || !words.shown.is_empty();
     wanted.retain(|path| !path.is_empty());
     wanted.dedup();
     wanted.push(known.file.clone());
@@ -103,8 +104,10 @@ pub fn answered(
         root_password(build, made.root_password.is_none());
     }
     let has_password = made.has_password || words.has_password;
+    // What is typed counts more.
+    let mirror = words.mirror.clone().or(made.mirror);
     distro.vars.extend(vars(build, made.vars, &words));
-    if let Some(mirror) = made.mirror.filter(|url| url.starts_with("http")) {
+    if let Some(mirror) = mirror.filter(|url| url.starts_with("http")) {
         source.push(("mirror", Value::from(mirror), None));
     }
     let usual = || {
@@ -128,10 +131,10 @@ pub fn answered(
 /// Stops the build where answers fetch another file of Packer's server.
 fn served_too(build: &Build<'_>, found: &Answers) {
     let folder = build.text("http_directory").map(|folder| build.find(&folder).1);
-    let Some(Found::Folder(names)) = folder.filter(|_| found.text.contains("http")) else {
+    let Some(Found::Folder(names)) = folder else {
         return;
     };
-    let is_fetched = |name: &&String| **name != found.name && found.text.contains(&format!("/{name}"));
+    let is_fetched = |name: &&String| **name != found.name && is_fetched(&found.text, name);
     let fetched: Vec<_> = names.iter().filter(is_fetched).map(String::as_str).collect();
     if !fetched.is_empty() {
         let text = format!(
@@ -141,6 +144,63 @@ fn served_too(build: &Build<'_>, found: &Answers) {
         );
         build.stop("http_directory", &text);
     }
+}
+
+/// A preseed with those behind it that it includes, and after how many lines each begins. They are read after it, so they
+/// count more. One that is not there leaves the line that names it.
+fn with_included(build: &Build<'_>, found: &Answers) -> (String, Vec<(usize, String)>) {
+    let base = &build.importer.request.folder;
+    let folder = path::folder(&path::join(base, &found.shown));
+    let (mut whole, mut more, mut included) = (String::new(), String::new(), Vec::new());
+    let count = found.text.lines().count();
+    for line in found.text.lines() {
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| *word != "preseed/include");
+        let names = words
+            .nth(1)
+            .filter(|kind| *kind == "string" && found.is_file && !line.trim_start().starts_with('#'));
+        let files = names.map(|_| words.map(|name| path::join(&folder, name)).collect::<Vec<_>>());
+        let texts: Option<Vec<_>> = files.and_then(|files| {
+            let read = |file: String| Some((path::relative(base, &file), build.importer.text(&file)?));
+            files.into_iter().map(read).collect()
+        });
+        match texts {
+            Some(texts) => {
+                for (file, text) in texts {
+                    included.push((count + more.lines().count(), file));
+                    more.push_str(text.trim_end());
+                    more.push('\n');
+                }
+            }
+            None => whole.push_str(line),
+        }
+        whole.push('\n');
+    }
+    (whole + &more, included)
+}
+
+/// Whether a text takes a file of this name from a server that is not a public one.
+fn is_fetched(text: &str, name: &str) -> bool {
+    let marked = format!("/{name}");
+    text.lines().any(|line| {
+        let fetches = ["wget", "curl", "fetch"].iter().any(|word| line.contains(word));
+        let words = line.split(|c: char| c.is_whitespace() || "\"'`;,()".contains(c));
+        words
+            .filter_map(|word| word.split_once(&marked))
+            .any(|(before, after)| {
+                let is_whole = !after.starts_with(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c));
+                // Packer's server has a port, and no name of its own.
+                let is_packers = match before.split_once("://") {
+                    Some((_, rest)) => {
+                        let host = rest.split('/').next().unwrap_or_default();
+                        host.contains([':', '$']) || !host.contains(|c: char| c.is_ascii_alphabetic())
+                    }
+                    None => before.ends_with('}') || fetches && before.starts_with('$'),
+                };
+                is_whole && is_packers
+            })
+    })
 }
 
 /// The answer file as vars and, where those do not say all of it, a template next to the manifest.
@@ -158,15 +218,19 @@ fn converted(
     let parent = known.answers.as_str();
     let built_in = builtin::template(parent).unwrap_or_default();
     let user = build.text("ssh_username").unwrap_or_default();
-    let made = answers::convert(&known.program, &found.text, quote, built_in, &user);
+    let (whole, included) = with_included(build, found);
+    let made = answers::convert(&known.program, &whole, quote, built_in, &user);
     for (weight, line, subject, text) in &made.notes {
-        let place = Place {
-            file: found.place.file.clone(),
-            line: if found.place.line == 1 {
-                *line
-            } else {
-                found.place.line
+        let place = match included.iter().rfind(|(start, _)| start < line) {
+            Some((start, file)) => Place {
+                file: file.as_str().into(),
+                line: line - start,
             },
+            None if found.place.line == 1 => Place {
+                line: *line,
+                ..found.place.clone()
+            },
+            None => found.place.clone(),
         };
         build
             .importer
@@ -283,10 +347,14 @@ pub fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<Stri
                 return content("http_content", path, node);
             }
         }
-        if let Some(folder) = build.text("http_directory")
-            && let Some(found) = file(build, &format!("{folder}/{path}"), "http_directory")
-        {
-            return Ok(found);
+        if let Some(folder) = build.text("http_directory") {
+            let path = format!("{folder}/{path}");
+            if let Some(found) = file(build, &path, "http_directory") {
+                return Ok(found);
+            }
+            if let Some(node) = written(build, &path) {
+                return content("content", &path, node);
+            }
         }
     }
     let usual = |name: &str| {
@@ -320,6 +388,17 @@ pub fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<Stri
         }
     }
     Err(None)
+}
+
+/// What a builder `file` of the template writes there.
+fn written<'b>(build: &Build<'b>, path: &str) -> Option<&'b Node> {
+    let mut all = build.template.builders.iter();
+    let one = all.find(|builder| {
+        let target = builder.options.text_of("target");
+        let target = target.map(|target| path::plain(&build.resolve(&target)));
+        builder.kind == "file" && target == Some(path::plain(path))
+    });
+    one?.options.get("content")
 }
 
 fn file(build: &Build<'_>, written: &str, key: &str) -> Option<Answers> {

@@ -89,7 +89,10 @@ pub fn import(request: &Request, look: Look<'_>) -> Result<Imported, Vec<Fault>>
                 builds.push(((*config, at), Build::new(&importer, template, builder)));
             } else {
                 let subject = format!("builder {}", builder.kind);
-                let text = "only images for qemu are built here; nothing of it is in the manifest";
+                let text = match builder.kind.as_str() {
+                    "file" => "wrote a file before the build; of such files, answers alone are taken over",
+                    _ => "only images for qemu are built here; nothing of it is in the manifest",
+                };
                 importer.note(Weight::Lost, Some(&builder.options.place), subject, text);
             }
         }

@@ -1,11 +1,16 @@
 //! User variables as the manifest's vars: which are kept, what they are called there, and which are not.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use super::build::{Build, Importer};
 use super::model::{Kept, Key};
 use crate::import::note::Weight;
 use crate::manifest::context::RESERVED;
+use crate::manifest::template;
+
+/// Vars of the built-in answers.
+static ANSWERS: LazyLock<BTreeSet<String>> = LazyLock::new(template::builtin_vars);
 
 /// Decides for all builds which variables are kept: those with one value in all builds of one builder. Tells of the
 /// others. Gives what each builder keeps.
@@ -109,7 +114,8 @@ fn plain_name(name: &str) -> String {
     let words = [
         "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "loop", "self", "super",
     ];
-    if RESERVED.contains(&plain.as_str()) || words.contains(&plain.as_str()) {
+    // A variable of the template's is not what a var of the same name says to built-in answers.
+    if RESERVED.contains(&plain.as_str()) || words.contains(&plain.as_str()) || ANSWERS.contains(&plain) {
         format!("packer_{plain}")
     } else if plain.starts_with(|c: char| c.is_ascii_digit()) || plain.is_empty() {
         format!("_{plain}")

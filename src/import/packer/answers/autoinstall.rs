@@ -9,6 +9,17 @@ use crate::import::node::{Node, Value};
 use crate::import::note::Weight;
 use crate::import::yaml;
 
+/// Keys of cloud-init that let somebody in.
+const LOGINS: [&str; 7] = [
+    "chpasswd",
+    "disable_root",
+    "password",
+    "ssh_authorized_keys",
+    "ssh_deletekeys",
+    "ssh_pwauth",
+    "users",
+];
+
 /// A key with all its lines.
 struct Part {
     key: String,
@@ -103,7 +114,33 @@ pub(super) fn convert(text: &str, quote: Quote<'_>) -> Converted {
     made.finish();
     made.block("packages", kept);
     made.block("late", late);
+    if nested {
+        live_system(&mut made, &root, text, quote);
+    }
     made
+}
+
+/// What cloud-init does in the live system before the installer starts: its commands may need it.
+fn live_system(made: &mut Converted, root: &Node, text: &str, quote: Quote<'_>) {
+    let parts = parts(text, false);
+    let mut kept = String::new();
+    for (key, _) in root.entries().iter().filter(|(key, _)| key != "autoinstall") {
+        let Some(part) = parts.iter().find(|part| part.key == *key) else {
+            let text = "cannot be read as lines of its own: put it into the answers by hand";
+            made.stop(1, key, "cloud_config", "end", text);
+            continue;
+        };
+        if LOGINS.contains(&key.as_str()) {
+            let text = "who may log in to the live system: the build logs in once the installation is done";
+            made.note(Weight::Decided, part.line, key, text);
+            continue;
+        }
+        for line in &part.lines {
+            kept.push_str(&quote.quoted(line));
+            kept.push('\n');
+        }
+    }
+    made.block("end", kept);
 }
 
 /// Takes a key that is more than its value; false where it is none of those.

@@ -153,8 +153,13 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, us
     let lines = Lines::read(text);
     let (mut kept, mut sections) = (String::new(), String::new());
     for (number, options) in lines.options {
-        let text = "options of the list of packages; the built-in answers have none";
-        made.note(Weight::Lost, number, format!("%packages{options}"), text);
+        let options = options.split_whitespace();
+        let (core, options): (Vec<_>, Vec<_>) = options.partition(|option| *option == "--nocore");
+        if !core.is_empty() {
+            let text = "the built-in answers always have the group `core`, which builds need";
+            made.note(Weight::Lost, number, "%packages --nocore", text);
+        }
+        made.text("package_options", &quote.plain(&options.join(" ")));
     }
     let commands = lines
         .commands

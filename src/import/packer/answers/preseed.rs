@@ -56,6 +56,10 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, is
                 made.var("tasks", Answer::List(list(',')));
             }
             "apt-setup/services-select" => made.var("services", Answer::List(list(','))),
+            "preseed/include" | "preseed/include_command" => {
+                let text = "more answers, which are not read here: add them to the answers by hand";
+                made.stop(entry.line, &question, "include", "packages", text);
+            }
             "preseed/late_command" => {
                 let raw = entry
                     .raw
