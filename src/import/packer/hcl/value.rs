@@ -546,7 +546,7 @@ mod tests {
         assert!(evaluated(&script).unwrap().contains("performance"));
         assert_eq!(
             Names::new(None, &BTreeMap::new(), 0).template(&script, &Hcl::Null),
-            Ok(script)
+            Ok(script.clone())
         );
         assert_eq!(
             evaluated("join(\"\", [for r in local.rooms : \"x\"])")
