@@ -336,7 +336,7 @@ fn value(answer: Answer) -> Value {
 }
 
 /// The first answer file that is there, or why there is none, if more than that is known.
-pub fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<String>> {
+fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<String>> {
     for path in wanted {
         for (key, node) in build
             .option("http_content")
@@ -352,7 +352,8 @@ pub fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<Stri
             if let Some(found) = file(build, &path, "http_directory") {
                 return Ok(found);
             }
-            if let Some(node) = written(build, &path) {
+            let whole = path::plain(&path);
+            if let Some(node) = written(build, |target| path::plain(target) == whole) {
                 return content("content", &path, node);
             }
         }
@@ -390,13 +391,26 @@ pub fn find(build: &Build<'_>, wanted: &[String]) -> Result<Answers, Option<Stri
     Err(None)
 }
 
-/// What a builder `file` of the template writes there.
-fn written<'b>(build: &Build<'b>, path: &str) -> Option<&'b Node> {
+/// User-data that the template serves, or writes for a seed that it makes by itself.
+pub fn user_data(build: &Build<'_>) -> Option<Answers> {
+    let name = "user-data";
+    let served = find(build, &[name.to_owned()]).ok();
+    served.or_else(|| {
+        content(
+            "content",
+            name,
+            written(build, |target| path::name(target) == name)?,
+        )
+        .ok()
+    })
+}
+
+/// What a builder `file` of the template writes to such a place.
+fn written<'b>(build: &Build<'b>, fits: impl Fn(&str) -> bool) -> Option<&'b Node> {
     let mut all = build.template.builders.iter();
     let one = all.find(|builder| {
         let target = builder.options.text_of("target");
-        let target = target.map(|target| path::plain(&build.resolve(&target)));
-        builder.kind == "file" && target == Some(path::plain(path))
+        builder.kind == "file" && target.is_some_and(|target| fits(&build.resolve(&target)))
     });
     one?.options.get("content")
 }

@@ -24,7 +24,7 @@ const HARMLESS: [&str; 11] = [
 
 /// Stops the build where user-data changed the image.
 pub fn check(build: &Build<'_>) {
-    let Ok(found) = feed::find(build, &["user-data".to_owned()]) else {
+    let Some(found) = feed::user_data(build) else {
         return;
     };
     let text = build.resolve(&found.text);

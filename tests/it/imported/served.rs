@@ -168,6 +168,18 @@ fn answers_that_another_builder_writes_and_hashes_that_a_function_makes_are_foun
     );
     has(&report, &["builder file wrote a file before the build"]);
     lacks(&manifest, &["name = \"TODO\"", "lily"]);
+
+    // For a disk image it is a seed, wherever it is written.
+    let files = files
+        .replace("http/user-data", "seed/user-data")
+        .replace("autoinstall:", "packages: [vim]\nx:");
+    let image = "iso_url = \"https://mirror.example/debian-12-generic-amd64.qcow2\"\n  iso_checksum = \"none\"\n  disk_image = true\n";
+    bench.write("a.pkr.hcl", format!("{files}{}", house(image, "")));
+    let (manifest, _) = imported(&bench, &["a.pkr.hcl"]);
+    has(
+        &manifest,
+        &["user-data: did more in the image than to let Packer in (packages, x)"],
+    );
 }
 
 #[test]
