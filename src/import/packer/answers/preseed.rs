@@ -6,6 +6,9 @@ use super::converted::{Added, Answer, Converted, Layout, Quote, key_again, squee
 use super::words::WORDS;
 use crate::import::note::Weight;
 
+/// What the report says of other files.
+const INCLUDED: &str = "more answers, which are not read here: add them to the answers by hand";
+
 /// An answer as it stands in the file.
 struct Entry {
     line: usize,
@@ -57,8 +60,7 @@ pub(super) fn convert(text: &str, quote: Quote<'_>, known: &BTreeSet<String>, is
             }
             "apt-setup/services-select" => made.var("services", Answer::List(list(','))),
             "preseed/include" | "preseed/include_command" => {
-                let text = "more answers, which are not read here: add them to the answers by hand";
-                made.stop(entry.line, &question, "include", "packages", text);
+                made.stop(entry.line, &question, "include", "packages", INCLUDED);
             }
             "preseed/late_command" => {
                 let raw = entry

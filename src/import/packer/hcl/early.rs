@@ -133,9 +133,8 @@ impl Loops {
 
 impl Visit for Loops {
     fn visit_for_expr(&mut self, node: &ForExpr) {
-        self.within(&node.intro.collection_expr, |loops| {
-            visit::visit_for_expr(loops, node)
-        });
+        let collection = &node.intro.collection_expr;
+        self.within(collection, |loops| visit::visit_for_expr(loops, node));
     }
 
     fn visit_for_directive(&mut self, node: &ForDirective) {
