@@ -107,7 +107,7 @@ impl Months {
             );
             publisher.put_clear_signed(by, &format!("/almalinux/{folder}/CHECKSUM"), &text);
         }
-        // Alpine's images stay where they are, and nobody signs their lists.
+        // Alpine's images stay where they are, and their lists are not signed.
         let image = format!(
             "/alpine/v3.20/releases/cloud/nocloud_alpine-3.20.{month}-x86_64-bios-cloudinit-r0.qcow2"
         );

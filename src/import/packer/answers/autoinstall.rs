@@ -9,7 +9,7 @@ use crate::import::node::{Node, Value};
 use crate::import::note::Weight;
 use crate::import::yaml;
 
-/// Keys of cloud-init that let somebody in.
+/// Keys of cloud-init that give access to the guest.
 const LOGINS: [&str; 7] = [
     "chpasswd",
     "disable_root",
