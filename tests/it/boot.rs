@@ -155,11 +155,11 @@ fn a_guest_that_never_asks_for_its_boot_script_is_not_waited_for_without_end() {
     let bench = Bench::new();
     disk(&bench, "disk.raw", "no agent in here\n", Then::Halt);
     bench.write("script", "exit 0\n");
-    let wait = ["--bootstrap", "script", "--wait", "--timeout", "2s"];
+    let wait = ["--bootstrap", "script", "--wait", "--timeout", "6s"];
     let ran = bench.run(&[&["boot", "disk.raw", "--memory", "32M"], &wait[..]].concat());
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.all());
     for expected in [
-        "never asked for /vm-bootstrap within 2.0s",
+        "never asked for /vm-bootstrap within 6.0s",
         "| no agent in here",
         "is the agent installed",
     ] {

@@ -381,7 +381,8 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
         .map(|path| path.strip_prefix(&src).unwrap().display().to_string())
         .collect();
     found.sort();
-    // And what is asked for by its age, `gc --older-than` and results that were read back; and a guest's clock.
+    // And what is asked for by its age: `gc --older-than`, `max_age`, results that were read back; how long a list of an archive is
+    // valid; and a guest's clock.
     let shown_or_recorded = [
         "cli/boot.rs",
         "cli/gc.rs",
@@ -395,6 +396,8 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
         "report/bars.rs",
         "report/mod.rs",
         "run/bundle.rs",
+        "run/lock/mod.rs",
+        "run/look.rs",
         "run/workers.rs",
         "stage/check/boot.rs",
         "stage/requests.rs",
