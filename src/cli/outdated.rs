@@ -66,11 +66,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         cancel: &Cancel::default(),
         say: &note,
     };
-    let now = keeper.now().map_err(|error| match error {
-        LockError::Cancelled => Exit::Interrupted,
-        error @ LockError::File(_) => fail(Exit::Usage, error),
-        error => fail(Exit::Failed, error),
-    })?;
+    let now = keeper.now().map_err(lock_failed)?;
     let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let all = outdated(&manifest, &prepared, &store, &now);
@@ -128,10 +124,19 @@ pub(super) fn updates(distro: &str, prepared: &Prepared, store: &Store, now: &No
     all.into_values().collect()
 }
 
+/// Reports why the lock could not be compared or moved.
+pub(super) fn lock_failed(error: LockError) -> Exit {
+    match error {
+        LockError::Cancelled => Exit::Interrupted,
+        error @ LockError::File(_) => fail(Exit::Usage, error),
+        error => fail(Exit::Failed, error),
+    }
+}
+
 fn print(all: &[Outdated<'_>]) {
     let style = stdout_style();
     if all.is_empty() {
-        out("Nothing has moved: the lock has what there is, and the images are built from it.\n");
+        out("Nothing has moved: the lock has what there is.\n");
     }
     for one in all {
         out(&format!("{}\n", style.paint(Role::Strong, one.distro)));

@@ -6,14 +6,14 @@ use clap_complete::ArgValueCandidates;
 
 use super::complete;
 use super::exit::Exit;
-use super::outdated::updates;
+use super::outdated::{lock_failed, updates};
 use super::report_error::{fail, note, out, talk};
 use super::target::{ManifestArgs, StoreArgs};
 use crate::host::cancel::Cancel;
 use crate::host::process::withhold;
 use crate::lock::path_of;
 use crate::manifest::suggest;
-use crate::run::lock::{Keeper, LockError, What, in_short};
+use crate::run::lock::{Keeper, What, in_short};
 use crate::run::prepare::prepare;
 use crate::stage::recipe::Wanted;
 
@@ -65,11 +65,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         cancel: &Cancel::default(),
         say: &note,
     };
-    let moved = keeper.renew(What::All(&distros)).map_err(|error| match error {
-        LockError::Cancelled => Exit::Interrupted,
-        error @ LockError::File(_) => fail(Exit::Usage, error),
-        error => fail(Exit::Failed, error),
-    })?;
+    let moved = keeper.renew(What::All(&distros)).map_err(lock_failed)?;
     // The lists of packages, for what is printed here and by `explain`.
     let now = if moved.changes.is_empty() {
         None

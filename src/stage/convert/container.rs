@@ -69,12 +69,7 @@ pub(super) fn write(disk: &Path, bytes: u64, arch: &str, to: &Path) -> io::Resul
         (blob(&config_hex), config),
     ];
     let mut out = BufWriter::new(File::create(to)?);
-    let mut at = 0;
-    for (name, text) in &texts {
-        let member = Member::file(name, text.len() as u64);
-        tar::write(&mut out, &member, text.as_bytes())?;
-        at += member.all();
-    }
+    let at = tar::write_texts(&mut out, &texts)?;
     let name = blob(&layer);
     let member = Member::file(&name, layer_bytes);
     out.write_all(&member.header())?;

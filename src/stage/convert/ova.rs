@@ -51,12 +51,7 @@ impl Appliance {
         );
         let texts = [(ovf_name, ovf), (list_name, list)];
         let mut out = BufWriter::new(File::create(to)?);
-        let mut at = 0;
-        for (name, text) in &texts {
-            let member = Member::file(name, text.len() as u64);
-            tar::write(&mut out, &member, text.as_bytes())?;
-            at += member.all();
-        }
+        let at = tar::write_texts(&mut out, &texts)?;
         let member = Member::file(&disk_name, bytes);
         tar::write_file(&mut out, &member, disk)?;
         tar::end(&mut out)?;

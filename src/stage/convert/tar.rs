@@ -76,6 +76,17 @@ pub(super) fn write(to: &mut impl Write, member: &Member<'_>, content: &[u8]) ->
     zeros(to, member.padding())
 }
 
+/// Writes members whose names and contents are at hand, and gives the bytes that they take.
+pub(super) fn write_texts(to: &mut impl Write, texts: &[(String, String)]) -> io::Result<u64> {
+    let mut bytes = 0;
+    for (name, text) in texts {
+        let member = Member::file(name, text.len() as u64);
+        write(to, &member, text.as_bytes())?;
+        bytes += member.all();
+    }
+    Ok(bytes)
+}
+
 /// Writes a member whose content is a file.
 pub(super) fn write_file(to: &mut impl Write, member: &Member<'_>, content: &Path) -> io::Result<()> {
     to.write_all(&member.header())?;
