@@ -27,7 +27,7 @@ const VALUES: [&str; 17] = [
 ];
 
 /// Each module with what it may import in addition to the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
@@ -45,13 +45,17 @@ const LAYERS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
+    (
+        "farm",
+        &["host", "manifest", "plan", "run", "stage", "store", "syntax"],
+    ),
     ("boot", &["host", "machine", "manifest", "stage"]),
     ("report", &["host"]),
     (
         "cli",
         &[
-            "boot", "checks", "host", "import", "machine", "manifest", "places", "plan", "report", "run",
-            "signing", "stage", "store",
+            "boot", "checks", "farm", "host", "import", "machine", "manifest", "places", "plan", "report",
+            "run", "signing", "stage", "store",
         ],
     ),
 ];

@@ -1,0 +1,225 @@
+//! Cuts what must run into chains, each a job of its own on whatever host an engine chooses. Nodes that lead to the same
+//! images make one chain: what only they take from each other then never travels. Pure.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::plan::assess::{State, Verdict};
+use crate::plan::graph::Plan;
+use crate::plan::node::{Cost, Node};
+
+/// Seconds that a node of unknown duration counts for in a rank.
+const UNKNOWN_SECONDS: f64 = 30.0;
+
+/// Where a node can run, and where its result can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It runs on any host, and any other host can take its result.
+    Shared,
+    /// It runs on any host, and its result stays there: whatever takes it runs in the same job.
+    Kept,
+    /// It runs where the plan is made.
+    Here,
+}
+
+/// Nodes that one job runs.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// In an order in which they could run.
+    pub nodes: Vec<NodeIndex>,
+    /// Positions of the chains whose results it takes; all of them come before it.
+    pub after: Vec<usize>,
+    /// What the host must have: of each resource the most that a node takes.
+    pub cost: Cost,
+    /// How long it may take, one node after the other, where that is known of all of them.
+    pub seconds: Option<f64>,
+    /// Seconds from its start to the end of all that depends on it: the larger goes first.
+    pub rank: f64,
+}
+
+impl Chain {
+    /// The nodes that no other one of it takes a result of, in the plan's order: whoever builds these builds the chain.
+    pub fn ends<W>(&self, plan: &Plan<W>) -> Vec<NodeIndex> {
+        let is_taken = |index: NodeIndex| {
+            let mut others = self.nodes.iter().map(|other| plan.node(*other));
+            others.any(|other| other.takes.iter().any(|take| take.node == index))
+        };
+        let ends = self.nodes.iter().copied();
+        ends.filter(|index| !is_taken(*index)).collect()
+    }
+
+    /// The key of its last node. Whoever has to run the same names it the same.
+    pub fn key<'a, W>(&self, plan: &'a Plan<W>) -> &'a str {
+        let last = self.nodes.last().copied();
+        last.map_or("", |last| &plan.node(last).key)
+    }
+}
+
+/// Cuts the nodes that must run, but for those that run here. Each chain comes after those that it depends on.
+pub fn cut<W>(
+    plan: &Plan<W>,
+    verdicts: &BTreeMap<NodeIndex, Verdict>,
+    reach: &dyn Fn(&Node<W>) -> Reach,
+) -> Vec<Chain> {
+    let kept = kept(plan, reach);
+    let members = members(plan, verdicts, reach, &kept);
+    let homes = homes(plan, &members, &kept);
+    let mut groups: DiGraph<Vec<NodeIndex>, ()> = DiGraph::new();
+    let mut group_of = BTreeMap::new();
+    for index in &members {
+        let group = *group_of
+            .entry(&homes[index])
+            .or_insert_with(|| groups.add_node(Vec::new()));
+        groups[group].push(*index);
+    }
+    for (index, need) in members.iter().flat_map(|index| {
+        let takes = plan.node(*index).takes.iter();
+        takes.map(move |take| (index, take.node))
+    }) {
+        if let Some(from) = homes.get(&need)
+            && *from != homes[index]
+        {
+            groups.update_edge(group_of[from], group_of[&homes[index]], ());
+        }
+    }
+    // Chains that need each other would never start: they are one. The order is from what is needed last to first.
+    let mut parts = tarjan_scc(&groups);
+    parts.reverse();
+    let position = |group: NodeIndex| parts.iter().position(|part| part.contains(&group));
+    let mut chains: Vec<Chain> = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let mut nodes: Vec<_> = part.iter().flat_map(|group| groups[*group].clone()).collect();
+        nodes.sort_unstable();
+        let needs = part
+            .iter()
+            .flat_map(|group| groups.neighbors_directed(*group, petgraph::Direction::Incoming));
+        let after: BTreeSet<_> = needs.filter_map(position).filter(|need| *need != at).collect();
+        chains.push(chain(plan, verdicts, nodes, after.into_iter().collect()));
+    }
+    for at in (0..chains.len()).rev() {
+        for need in chains[at].after.clone() {
+            let through = chains[at].rank + length(verdicts, &chains[need].nodes);
+            chains[need].rank = chains[need].rank.max(through);
+        }
+    }
+    chains
+}
+
+/// Nodes whose results stay where they are made. What is taken together with such a result and made from it belongs to that
+/// very result, and stays too.
+fn kept<W>(plan: &Plan<W>, reach: &dyn Fn(&Node<W>) -> Reach) -> BTreeSet<NodeIndex> {
+    let of_themselves = plan.nodes().filter(|(_, node)| reach(node) == Reach::Kept);
+    let mut kept: BTreeSet<_> = of_themselves.map(|(index, _)| index).collect();
+    for (_, node) in plan.nodes() {
+        let taken: Vec<_> = node.takes.iter().map(|take| take.node).collect();
+        let made_from_kept = |index: &NodeIndex| {
+            let behind = plan.behind(*index);
+            taken
+                .iter()
+                .any(|other| kept.contains(other) && behind.contains(other))
+        };
+        let with: Vec<_> = taken
+            .iter()
+            .copied()
+            .filter(|index| made_from_kept(index))
+            .collect();
+        kept.extend(with);
+    }
+    kept
+}
+
+/// The nodes of all chains: what must run elsewhere, and results that stay where they are made, for those that take them.
+fn members<W>(
+    plan: &Plan<W>,
+    verdicts: &BTreeMap<NodeIndex, Verdict>,
+    reach: &dyn Fn(&Node<W>) -> Reach,
+    kept: &BTreeSet<NodeIndex>,
+) -> BTreeSet<NodeIndex> {
+    let nodes: Vec<_> = plan.nodes().collect();
+    let mut members = BTreeSet::new();
+    for (index, node) in nodes.into_iter().rev() {
+        if verdicts[&index].state == State::Todo && reach(node) != Reach::Here {
+            members.insert(index);
+        }
+        if members.contains(&index) {
+            members.extend(
+                node.takes
+                    .iter()
+                    .map(|take| take.node)
+                    .filter(|taken| kept.contains(taken)),
+            );
+        }
+    }
+    members
+}
+
+/// What the nodes of a chain have in common: the images that they lead to, by position; of those that take a result that
+/// stays where it is made, the images that this one leads to.
+fn homes<W>(
+    plan: &Plan<W>,
+    members: &BTreeSet<NodeIndex>,
+    kept: &BTreeSet<NodeIndex>,
+) -> BTreeMap<NodeIndex, Vec<usize>> {
+    let mut homes: BTreeMap<NodeIndex, Vec<usize>> = BTreeMap::new();
+    for (position, image) in plan.images.iter().enumerate() {
+        let way: BTreeSet<_> = plan.way_to(image).into_iter().chain(image.check).collect();
+        for index in way.into_iter().filter(|index| members.contains(index)) {
+            homes.entry(index).or_default().push(position);
+        }
+    }
+    let mut bound = BTreeSet::new();
+    for index in members {
+        homes.entry(*index).or_default();
+        let taken = plan.node(*index).takes.iter().map(|take| take.node);
+        for keeper in taken.filter(|taken| kept.contains(taken)) {
+            let (from, to) = (homes[index].clone(), homes[&keeper].clone());
+            if bound.insert(*index) {
+                homes.insert(*index, to);
+            } else {
+                for home in homes.values_mut().filter(|home| **home == from) {
+                    home.clone_from(&to);
+                }
+            }
+        }
+    }
+    homes
+}
+
+fn chain<W>(
+    plan: &Plan<W>,
+    verdicts: &BTreeMap<NodeIndex, Verdict>,
+    nodes: Vec<NodeIndex>,
+    after: Vec<usize>,
+) -> Chain {
+    let most = |most: Cost, index: &NodeIndex| {
+        let cost = plan.node(*index).cost;
+        Cost {
+            machines: most.machines.max(cost.machines),
+            memory: most.memory.max(cost.memory),
+            cpus: most.cpus.max(cost.cpus),
+            scratch: most.scratch.max(cost.scratch),
+        }
+    };
+    let seconds = |index: &NodeIndex| verdicts[index].expected.map(|expected| expected.seconds);
+    Chain {
+        cost: nodes.iter().fold(Cost::default(), most),
+        seconds: nodes.iter().map(seconds).sum(),
+        rank: length(verdicts, &nodes),
+        nodes,
+        after,
+    }
+}
+
+/// Seconds that nodes take, one after the other, as far as that is known.
+fn length(verdicts: &BTreeMap<NodeIndex, Verdict>, nodes: &[NodeIndex]) -> f64 {
+    let seconds = |index: &NodeIndex| verdicts[index].expected.map(|expected| expected.seconds);
+    nodes
+        .iter()
+        .map(|index| seconds(index).unwrap_or(UNKNOWN_SECONDS))
+        .sum()
+}
