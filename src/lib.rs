@@ -23,6 +23,7 @@ mod import;
 mod installer;
 #[doc(hidden)]
 pub mod internals;
+mod key;
 mod lock;
 mod machine;
 mod manifest;
@@ -31,6 +32,8 @@ mod places;
 mod plan;
 mod platform;
 mod releases;
+#[allow(dead_code, reason = "runs and jobs use the rest of it")]
+mod remote;
 mod report;
 mod run;
 mod signing;

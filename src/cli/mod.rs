@@ -11,6 +11,7 @@ pub mod doctor;
 mod exit;
 mod explain;
 pub mod export;
+pub mod farm;
 pub mod gallery;
 pub mod gc;
 mod hooks;
@@ -27,6 +28,7 @@ pub mod packages;
 pub mod plan;
 pub mod reference;
 pub mod releases;
+mod remote;
 pub mod render;
 pub mod report;
 pub mod report_error;
@@ -100,8 +102,10 @@ enum Verb {
     Report(report::Args),
     /// Enter a VM of a run that goes on, or one that was kept after a failure
     Ssh(ssh::Args),
-    /// Look into the store of results: list, verify, pin
+    /// Look into the store of results: list, verify, pin; share them with other hosts
     Store(store::Args),
+    /// Set up what hosts share: the key that signs results
+    Farm(farm::Args),
     /// Remove results and logs that are not needed any more
     Gc(gc::Args),
     /// Publish what is built, without building anything
@@ -188,6 +192,7 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
+        Verb::Farm(args) => farm::run(&args),
         Verb::Store(args) => store::run(&args),
         Verb::Gc(args) => gc::run(&args),
         Verb::Upload(args) => upload::run(args),

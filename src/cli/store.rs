@@ -1,7 +1,8 @@
-//! `pipeline store`: looks into the store, proves what is in it, pins what is to stay.
+//! `pipeline store`: looks into the store, proves what is in it, pins what is to stay, shares results with other hosts.
 
 mod ls;
 mod pin;
+mod share;
 mod target;
 mod verify;
 
@@ -51,6 +52,10 @@ enum Verb {
     Pin(pin::Args),
     /// Undo `pin`
     Unpin(pin::Args),
+    /// Put results into the store that hosts share
+    Push(share::PushArgs),
+    /// Take results from there
+    Pull(share::PullArgs),
     /// Print the folder of a result, or of the store
     Path {
         /// A result, as in package/debian12-50G-base or install/3f9a…; the store itself when absent
@@ -72,6 +77,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         } => verify::run(&store.look()?, results, *remove),
         Verb::Pin(args) => pin::pin(args),
         Verb::Unpin(args) => pin::unpin(args),
+        Verb::Push(args) => share::push(args),
+        Verb::Pull(args) => share::pull(args),
         Verb::Path { result, store } => path(&store.look()?, result.as_deref()),
     }
 }

@@ -22,7 +22,7 @@ use self::ask::{get, head, looked, stretch, url_path};
 pub use self::deliver::{Around, Found, Item, Metadata, Place, Receipt, check_url, upload};
 pub use self::directory::Directory;
 pub use self::error::UploadError;
-pub use self::http::{Http, Login};
+pub use self::http::{Folders, Http, Login, folder_of};
 use self::read_back::Bytes;
 pub use self::s3::S3;
 pub use self::shacache::Shacache;

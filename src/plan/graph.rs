@@ -9,9 +9,9 @@ use petgraph::visit::EdgeRef as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::key;
 use super::node::{Bond, Cost, Node, REVISION, Stage, Take};
 use crate::digest::Algorithm;
+use crate::key;
 use crate::platform::Start;
 
 /// A plan: nodes in a directed graph, edges from what is needed to what needs it.

@@ -5,7 +5,6 @@
 pub mod assess;
 pub mod explain;
 pub mod graph;
-pub mod key;
 pub mod node;
 pub mod reason;
 pub mod show;

@@ -38,6 +38,17 @@ pub use self::site::{Order, Site};
 use self::task::Task;
 use crate::plan::{graph, node};
 
+/// Why a result never leaves this host; none: other hosts may have it. What no stage made has no place there.
+pub fn stays(stage: &str, facts: &serde_json::Value) -> Option<&'static str> {
+    match stage {
+        "install" => Some("it has the private key of the build"),
+        "provision" => provision::stays(facts),
+        "size" => size::stays(facts),
+        "fetch" | "package" | "sbom" | "convert" | "check" => None,
+        _ => Some("it is of use on this host alone"),
+    }
+}
+
 /// The plan of a manifest.
 pub type Plan = graph::Plan<Work>;
 pub type Node = node::Node<Work>;

@@ -62,21 +62,21 @@ pub struct FileRecord {
 
 /// The record of a result, as in `entry.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) version: u32,
-    pub(super) stage: String,
-    pub(super) key: String,
+pub struct Record {
+    pub version: u32,
+    pub stage: String,
+    pub key: String,
     /// What it was first built for: pipeline and subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) built_for: Option<(String, String)>,
+    pub built_for: Option<(String, String)>,
     /// What the key was made of.
-    pub(super) inputs: serde_json::Value,
-    pub(super) created: Timestamp,
+    pub inputs: serde_json::Value,
+    pub created: Timestamp,
     /// Wall time of the build in seconds.
-    pub(super) seconds: f64,
-    pub(super) files: BTreeMap<String, FileRecord>,
+    pub seconds: f64,
+    pub files: BTreeMap<String, FileRecord>,
     /// What the stage wants to tell the stages after it.
-    pub(super) facts: serde_json::Value,
+    pub facts: serde_json::Value,
 }
 
 /// A result in the store.
@@ -100,6 +100,20 @@ pub struct Latest {
 }
 
 impl Record {
+    /// Whether it is in the format of this version.
+    pub fn is_current(&self) -> bool {
+        self.version == VERSION
+    }
+
+    /// The name of a file that must not be in a result's folder: it would lead out of it, or is one of ours.
+    pub fn bad_name(&self) -> Option<&str> {
+        let is_bad = |name: &&String| {
+            let is_ours = [RECORD, READ_BACK].contains(&name.as_str());
+            is_ours || name.is_empty() || name.starts_with('.') || name.contains(['/', '\0'])
+        };
+        self.files.keys().find(is_bad).map(String::as_str)
+    }
+
     pub(super) fn new(stage: &str, key: &str) -> Self {
         Self {
             version: VERSION,
@@ -134,6 +148,11 @@ impl Entry {
         self.record.files.iter().all(|(name, file)| {
             fs::metadata(self.folder.join(name)).is_ok_and(|m| m.is_file() && m.len() == file.bytes)
         })
+    }
+
+    /// All that is known of it.
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 
     /// Where its files are.

@@ -34,7 +34,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use attempts::Attempt;
-pub use entry::{Entry, Latest};
+pub use entry::{Entry, FileRecord, Latest, Record};
 pub use error::StoreError;
 pub use inventory::{Condition, Inventory, KeptFolder, RunFolder, Stored};
 pub use lease::{Address, Needs};

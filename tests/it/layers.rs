@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Plain values that every layer may use.
-const VALUES: [&str; 17] = [
+const VALUES: [&str; 18] = [
     "boot_command",
     "checksum_list",
     "deciding",
@@ -17,6 +17,7 @@ const VALUES: [&str; 17] = [
     "families",
     "guest",
     "installer",
+    "key",
     "lock",
     "packages",
     "platform",
@@ -27,7 +28,7 @@ const VALUES: [&str; 17] = [
 ];
 
 /// Each module with what it may import in addition to the values and itself; below first.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("host", &[]),
     ("store", &["host"]),
     ("machine", &["host"]),
@@ -44,18 +45,24 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "checks", "host", "machine", "manifest", "places", "plan", "signing",
         ],
     ),
-    ("run", &["host", "machine", "manifest", "plan", "stage", "store"]),
+    ("remote", &["host", "places", "store", "syntax"]),
+    (
+        "run",
+        &["host", "machine", "manifest", "plan", "remote", "stage", "store"],
+    ),
     (
         "farm",
-        &["host", "manifest", "plan", "run", "stage", "store", "syntax"],
+        &[
+            "host", "manifest", "plan", "remote", "run", "stage", "store", "syntax",
+        ],
     ),
     ("boot", &["host", "machine", "manifest", "stage"]),
     ("report", &["host"]),
     (
         "cli",
         &[
-            "boot", "checks", "farm", "host", "import", "machine", "manifest", "places", "plan", "report",
-            "run", "signing", "stage", "store",
+            "boot", "checks", "farm", "host", "import", "machine", "manifest", "places", "plan", "remote",
+            "report", "run", "signing", "stage", "store",
         ],
     ),
 ];

@@ -1,4 +1,4 @@
-//! Requests that change something: PUT, POST and MKCOL, the body streamed with a Content-Length, never redirected, with an answer of bounded
+//! Requests that change something: PUT, POST, DELETE and MKCOL, the body streamed with a Content-Length, never redirected, with an answer of bounded
 //! size. Knows nothing of what is sent, of retries or of who answers.
 //!
 //! As a download does, the request runs on a thread of its own, so that a caller can be stopped at any moment.
@@ -27,6 +27,8 @@ pub enum Method {
     Put,
     /// Hands something over.
     Post,
+    /// Takes away what is at a place.
+    Delete,
     /// Makes a folder on a WebDAV server (RFC 4918 §9.3).
     MakeFolder,
 }
@@ -34,6 +36,7 @@ pub enum Method {
 impl Method {
     fn name(self) -> &'static str {
         match self {
+            Self::Delete => "DELETE",
             Self::Put => "PUT",
             Self::Post => "POST",
             Self::MakeFolder => "MKCOL",

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::webdav::{Folders, folder_of};
+pub use self::webdav::{Folders, folder_of};
 use super::error::UploadError;
 use super::read_back::Bytes;
 use super::{

@@ -8,10 +8,10 @@ use crate::places::UploadError;
 
 /// The folders of a server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Folders<'a> {
-    pub(super) client: &'a Client,
-    pub(super) headers: &'a [(&'static str, String)],
-    pub(super) cancel: &'a Cancel,
+pub struct Folders<'a> {
+    pub client: &'a Client,
+    pub headers: &'a [(&'static str, String)],
+    pub cancel: &'a Cancel,
 }
 
 impl Folders<'_> {
@@ -27,7 +27,9 @@ impl Folders<'_> {
     }
 
     /// Makes a folder and those above it that are missing. False: it was there, or the server makes no folders.
-    pub(super) fn make(&self, folder: &str) -> Result<bool, UploadError> {
+    /// # Errors
+    /// [`UploadError`].
+    pub fn make(&self, folder: &str) -> Result<bool, UploadError> {
         let answer = self.mkcol(folder)?;
         let (404 | 409, Some(above)) = (answer.head.status, folder_of(folder.trim_end_matches('/'))) else {
             return made(folder, answer);
@@ -71,7 +73,7 @@ fn made(folder: &str, answer: Answer) -> Result<bool, UploadError> {
 }
 
 /// The URL of the folder that a URL lies in, with a slash at its end; none at the top of the server.
-pub(super) fn folder_of(url: &str) -> Option<&str> {
+pub fn folder_of(url: &str) -> Option<&str> {
     let top = url.find("://")? + "://".len();
     let end = top + url[top..].rfind('/')?;
     (url[top..].find('/')? + top < url.len() - 1).then(|| &url[..=end])

@@ -63,6 +63,12 @@ impl Default for Provisioned {
     }
 }
 
+/// Why a provisioned disk never leaves this host.
+pub fn stays(facts: &serde_json::Value) -> Option<&'static str> {
+    let facts = Provisioned::deserialize(facts).unwrap_or_default();
+    (!facts.sealed).then_some("it is not sealed yet, and the key into it stays here")
+}
+
 /// Where root is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {

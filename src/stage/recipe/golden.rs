@@ -16,9 +16,9 @@ use serde_json::Value;
 use super::testing::planned;
 use crate::digest::sha256_hex;
 use crate::guest;
+use crate::key;
 use crate::manifest::load::{load, load_text};
 use crate::manifest::model::Manifest;
-use crate::plan::key;
 
 /// Every kind of source, step, check and place.
 const ALL: &str = include_str!("golden/all.toml");

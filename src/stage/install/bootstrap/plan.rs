@@ -6,11 +6,11 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::key;
 use crate::manifest::context::{self, BuildFacts};
 use crate::manifest::model::{Bootstrap, Distro};
 use crate::manifest::template;
 use crate::plan::graph::{Draft, Nodes, inputs};
-use crate::plan::key;
 use crate::plan::node::Cost;
 use crate::platform::Platform;
 use crate::size::MIB;

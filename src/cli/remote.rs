@@ -1,0 +1,59 @@
+//! The store that hosts share, as verbs open it.
+
+use super::exit::Exit;
+use super::report_error::{fail, talk};
+use crate::remote::Remote;
+use crate::remote::error::RemoteError;
+use crate::remote::settings::Settings;
+
+/// Which remote store.
+#[derive(Debug, Default, clap::Args)]
+pub struct RemoteArgs {
+    /// The store that hosts share, as in s3://bucket/prefix or https://host/path; `none` does without
+    /// [default: $PIPELINE_REMOTE, or `remote.url` of ~/.config/pipeline/farm.toml]
+    // Not by clap, as with `--store`.
+    #[arg(long, value_name = "URL")]
+    remote: Option<String>,
+}
+
+impl RemoteArgs {
+    /// Opens it; none: there is none.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`], after saying what is wrong with the settings.
+    pub fn open(&self) -> Result<Option<Remote>, Exit> {
+        let opened =
+            Settings::load(self.remote.as_deref()).and_then(|settings| Remote::open(&settings.remote));
+        opened.map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))
+    }
+
+    /// The same for what makes no sense without one.
+    ///
+    /// # Errors
+    /// As [`RemoteArgs::open`].
+    pub fn need(&self) -> Result<Remote, Exit> {
+        self.open()?.ok_or_else(|| {
+            let help =
+                "name it: --remote URL, PIPELINE_REMOTE, or `remote.url` of ~/.config/pipeline/farm.toml";
+            fail(
+                Exit::Usage,
+                miette::miette!(help = help, "this host has no remote store"),
+            )
+        })
+    }
+}
+
+/// Says what is not used of a remote store.
+pub fn warn(remote: &Remote) {
+    for doubt in remote.doubts() {
+        talk(&format!("warning: {doubt}\n"));
+    }
+}
+
+/// What a failure means for the exit code, after saying so.
+pub fn failed(error: &RemoteError) -> Exit {
+    if error.is_cancelled() {
+        return Exit::Interrupted;
+    }
+    fail(Exit::Failed, miette::miette!("{error}"))
+}

@@ -1,0 +1,105 @@
+//! `pipeline store push` and `pull`.
+
+use std::sync::mpsc;
+
+use clap_complete::ArgValueCandidates;
+
+use super::target;
+use crate::cli::complete;
+use crate::cli::exit::Exit;
+use crate::cli::remote::{RemoteArgs, failed, warn};
+use crate::cli::report_error::{fail, out, talk};
+use crate::cli::run::run_id;
+use crate::cli::target::StoreArgs;
+use crate::emit::Emitter;
+use crate::host::cancel::Cancel;
+use crate::remote::Pushed;
+use crate::run::signals;
+use crate::stage::stays;
+use crate::store::{Address, Store};
+
+/// Arguments of `pipeline store push`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A run puts what it builds there by itself.")]
+pub struct PushArgs {
+    /// Results, as in package/debian12-50G-base or package/3f9a…
+    #[arg(value_name = "RESULT", required = true, add = ArgValueCandidates::new(complete::results))]
+    results: Vec<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Arguments of `pipeline store pull`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A run takes what it needs by itself.")]
+pub struct PullArgs {
+    /// Addresses: a stage and a whole key, as `pipeline plan --format json` has them
+    #[arg(value_name = "ADDRESS", required = true)]
+    addresses: Vec<Address>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) fn push(args: &PushArgs) -> Result<Exit, Exit> {
+    let store = args.store.look()?;
+    let results = store.results();
+    let addresses = args
+        .results
+        .iter()
+        .map(|text| Ok(target::one(&results, text)?.address.clone()));
+    let addresses: Vec<Address> = addresses.collect::<Result<_, Exit>>()?;
+    for address in &addresses {
+        let entry = store.lookup(&address.stage, &address.key);
+        if let Some(why) = entry.and_then(|entry| stays(&address.stage, entry.facts())) {
+            return Err(fail(
+                Exit::Usage,
+                miette::miette!("{} never leaves this host: {why}", address.short()),
+            ));
+        }
+    }
+    let remote = args.remote.need()?;
+    let cancel = Cancel::default();
+    let emit = Emitter::new(mpsc::channel().0);
+    let _listening =
+        signals::listen(&cancel, &emit).map_err(|error| fail(Exit::Host, miette::miette!("{error}")))?;
+    for address in &addresses {
+        let pushed = remote
+            .push(address, &store, &emit, &cancel)
+            .map_err(|error| failed(&error))?;
+        let word = match pushed {
+            Pushed::New => "pushed",
+            Pushed::There => "was there already",
+            Pushed::Lost => "other bytes of it were there first; `pipeline store pull` takes them",
+        };
+        out(&format!("{}: {word}\n", address.short()));
+    }
+    warn(&remote);
+    Ok(Exit::Ok)
+}
+
+pub(super) fn pull(args: &PullArgs) -> Result<Exit, Exit> {
+    let remote = args.remote.need()?;
+    let host = |error: &dyn std::fmt::Display| fail(Exit::Host, miette::miette!("{error}"));
+    let store = Store::open(&args.store.folder()).map_err(|error| host(&error))?;
+    let cancel = Cancel::default();
+    let emit = Emitter::new(mpsc::channel().0);
+    let _listening = signals::listen(&cancel, &emit).map_err(|error| host(&error))?;
+    let scratch = store.scratch(&run_id()).map_err(|error| host(&error))?;
+    let mut exit = Exit::Ok;
+    for address in &args.addresses {
+        let pulled = remote.pull(address, &store, &scratch, true, &emit, &cancel);
+        match pulled.map_err(|error| failed(&error))? {
+            Some(_) => out(&format!("{}: taken\n", address.short())),
+            None => {
+                exit = Exit::Failed;
+                talk(&format!("{}: not there\n", address.short()));
+            }
+        }
+    }
+    warn(&remote);
+    Ok(exit)
+}
