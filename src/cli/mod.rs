@@ -48,6 +48,7 @@ pub mod update;
 pub mod upload;
 pub mod upload_file;
 pub mod validate;
+pub mod verify;
 pub mod versions;
 
 use std::path::PathBuf;
@@ -120,6 +121,8 @@ enum Verb {
     Prune(versions::Prune),
     /// Verify published images; report missing or changed files
     CheckUrls(check_urls::Args),
+    /// Verify a folder of images, here or on a server: checksums, and who signed them
+    Verify(verify::Args),
     /// Upload one file to a shacache by hand
     UploadFile(upload_file::Args),
     /// Look up the newest media of a distribution's release
@@ -201,6 +204,7 @@ pub fn main() -> ExitCode {
         Verb::Rollback(args) => versions::roll_back(&args),
         Verb::Prune(args) => versions::prune(&args),
         Verb::CheckUrls(args) => check_urls::run(&args),
+        Verb::Verify(args) => verify::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),
         Verb::Releases(args) => releases::run(&args),
         Verb::Validate(args) => validate::run(&args),

@@ -54,7 +54,10 @@ pub fn verify<'k>(
     let place = |name: &str| folder.path().join(name);
     let write = |name: &str, bytes: &[u8]| std::fs::write(place(name), bytes).map_err(io_error);
     write("signed", text)?;
-    let mut cmd = Cmd::new(tools::path("gpgv")).args(["--status-fd", "1"]);
+    // Its words are read too.
+    let mut cmd = Cmd::new(tools::path("gpgv"))
+        .env("LC_ALL", "C")
+        .args(["--status-fd", "1"]);
     for (number, keyring) in keyrings.into_iter().enumerate() {
         let keys = std::fs::read(keyring).map_err(io_error)?;
         let binary = format!("keyring-{number}.gpg");

@@ -4,6 +4,7 @@
 mod minisign;
 mod openpgp;
 mod ssh;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -11,6 +12,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::trust::{Found, Trust};
 use crate::host::cancel::Cancel;
 use crate::host::fs::write_private;
 use crate::host::private::PrivateFolder;
@@ -69,6 +71,15 @@ impl Scheme {
             Self::Openpgp => ".asc",
             Self::Ssh => ".sig",
             Self::Minisign => ".minisig",
+        }
+    }
+
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Openpgp => "OpenPGP",
+            Self::Ssh => "OpenSSH",
+            Self::Minisign => "minisign",
         }
     }
 

@@ -9,7 +9,7 @@ use crate::host::process::{Cmd, ProcessError};
 use crate::host::tools;
 
 /// What ssh-keygen calls signatures of files.
-const NAMESPACE: &str = "file";
+pub(super) const NAMESPACE: &str = "file";
 
 /// Signs a file by a private key, or by a public one whose private half the agent has.
 pub(super) fn sign(key: &Path, data: &Path, folder: &Path, cancel: &Cancel) -> Result<Vec<u8>, SigningError> {

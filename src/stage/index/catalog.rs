@@ -145,7 +145,11 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
         let catalog: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if catalog.version == VERSION {
             Ok(catalog)

@@ -10,6 +10,7 @@ pub mod reference;
 mod sbom;
 mod signed;
 mod tls;
+mod verified;
 mod versions;
 mod webdav;
 mod words;

@@ -35,7 +35,7 @@ for package in document.packages:
 ";
 
 /// The provisioned system, as a guest would have left it.
-fn provisioned(bench: &Bench) {
+pub fn provisioned(bench: &Bench) {
     let files: [(&str, &[u8]); 2] = [("disk", b"a disk"), ("packages.json", INSIDE.as_bytes())];
     store_result(bench, "provision/debian12-base", &files);
 }

@@ -1,0 +1,299 @@
+//! Walks from the lists of an output folder to the files that they name: what each list says of a file, and who signed the
+//! list. Prints nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+
+use super::place::{Look, Place};
+use crate::checksum_list;
+use crate::digest::Algorithm;
+use crate::host::cancel::Cancel;
+use crate::signing::{Found, Scheme, Trust, signature_of};
+use crate::stage::index::catalog::Catalog;
+use crate::stage::index::list::UrlLine;
+use crate::stage::index::{CATALOG_FILE, URL_FILE};
+use crate::stage::sums::file_name;
+
+/// What was found out of a file.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    pub state: State,
+    /// Its path below the folder.
+    pub file: String,
+    pub what: String,
+    /// The trusted keys that vouch for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// It is what is said of it.
+    Good,
+    /// It proves nothing: whoever made it is not trusted, or not known.
+    Unproven,
+    Bad,
+}
+
+impl State {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Unproven => "unproven",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// A list of files with their digests.
+struct List {
+    name: &'static str,
+    /// The trusted keys that signed it.
+    by: Vec<String>,
+    files: BTreeMap<PathBuf, Said>,
+    /// Whether each file that is published has a place in it.
+    is_complete: bool,
+}
+
+/// What a list says of a file.
+struct Said {
+    bytes: Option<u64>,
+    digests: BTreeMap<Algorithm, String>,
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// A file, a server or a program that cannot be read or started.
+pub(super) fn walk(place: &Place, trust: &Trust, cancel: &Cancel) -> Result<Vec<Entry>, String> {
+    let mut walk = Walk {
+        place,
+        trust,
+        cancel,
+        lists: Vec::new(),
+        entries: Vec::new(),
+    };
+    walk.sums()?;
+    walk.catalog()?;
+    walk.files()?;
+    walk.urls()?;
+    Ok(walk.entries)
+}
+
+struct Walk<'a> {
+    place: &'a Place,
+    trust: &'a Trust,
+    cancel: &'a Cancel,
+    lists: Vec<List>,
+    entries: Vec<Entry>,
+}
+
+impl Walk<'_> {
+    fn add(&mut self, state: State, file: impl AsRef<Path>, what: impl Into<String>) {
+        self.entries.push(Entry {
+            state,
+            file: file.as_ref().display().to_string(),
+            what: what.into(),
+            by: Vec::new(),
+        });
+    }
+
+    /// The checksum files.
+    fn sums(&mut self) -> Result<(), String> {
+        for algorithm in [Algorithm::Sha512, Algorithm::Sha256, Algorithm::Md5] {
+            let name = file_name(algorithm);
+            let Some(bytes) = self.place.read(name.as_ref(), self.cancel)? else {
+                continue;
+            };
+            let text = checksum_list::text(&bytes);
+            let lines = checksum_list::lines(&text).filter_map(checksum_list::parse);
+            let files = lines
+                .filter(|line| line.digest.algorithm == algorithm)
+                .map(|line| {
+                    let bytes = None;
+                    let digests = BTreeMap::from([(algorithm, line.digest.hex)]);
+                    (path_of(line.name), Said { bytes, digests })
+                });
+            let by = self.signatures(name, &bytes)?;
+            self.lists.push(List {
+                name,
+                by,
+                files: files.collect(),
+                is_complete: true,
+            });
+        }
+        let names: Vec<_> = self.lists.iter().map(|list| list.name).collect();
+        if names.is_empty() {
+            let what = "there is no checksum file: this is no folder of images";
+            self.add(State::Bad, file_name(Algorithm::Sha512), what);
+        } else if names == [file_name(Algorithm::Md5)] {
+            let what = "MD5 alone proves nothing: two files can be made with one";
+            self.add(State::Bad, names[0], what);
+        }
+        Ok(())
+    }
+
+    /// What is published, and where.
+    fn catalog(&mut self) -> Result<(), String> {
+        let Some(bytes) = self.place.read(CATALOG_FILE.as_ref(), self.cancel)? else {
+            return Ok(());
+        };
+        let by = self.signatures(CATALOG_FILE, &bytes)?;
+        let catalog = match Catalog::parse(&bytes) {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                self.add(State::Bad, CATALOG_FILE, format!("it is no catalog: {error}"));
+                return Ok(());
+            }
+        };
+        let mut files = BTreeMap::new();
+        for image in catalog.images {
+            let own = (image.image.file, image.bytes, image.digests);
+            let beside = image.beside.into_iter();
+            let others = beside.map(|file| (file.file, file.bytes, file.digests));
+            for (file, bytes, digests) in std::iter::once(own).chain(others) {
+                let bytes = Some(bytes);
+                files.insert(PathBuf::from(file), Said { bytes, digests });
+            }
+        }
+        self.lists.push(List {
+            name: CATALOG_FILE,
+            by,
+            files,
+            is_complete: false,
+        });
+        Ok(())
+    }
+
+    /// The trusted keys that signed a list.
+    fn signatures(&mut self, list: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+        let mut by = Vec::new();
+        let mut is_good = true;
+        for scheme in Scheme::ALL {
+            let name = signature_of(list.as_ref(), scheme);
+            let Some(signature) = self.place.read(&name, self.cancel)? else {
+                continue;
+            };
+            let found = self.trust.look(scheme, bytes, &signature, self.cancel);
+            match found.map_err(|error| format!("{}: {error}", name.display()))? {
+                Found::By(who) => {
+                    self.add(State::Good, name, format!("signs {list}, by {who}"));
+                    by.push(who);
+                }
+                Found::Stranger(who) => {
+                    let what = format!("is by {who}, which is not among the trusted keys");
+                    self.add(State::Unproven, name, what);
+                }
+                Found::Bad(why) => {
+                    is_good = false;
+                    self.add(State::Bad, name, format!("does not sign this {list}: {why}"));
+                }
+            }
+        }
+        if !self.trust.is_empty() && by.is_empty() {
+            self.add(State::Bad, list, "no trusted key has signed it");
+        }
+        // A list is believed as a whole or not at all.
+        Ok(if is_good { by } else { Vec::new() })
+    }
+
+    /// Each file that a list names.
+    fn files(&mut self) -> Result<(), String> {
+        let names = self.lists.iter().flat_map(|list| list.files.keys().cloned());
+        let names: BTreeSet<PathBuf> = names.collect();
+        for path in names {
+            let found = self.file(&path)?;
+            let (state, what) = match found {
+                Ok(what) => (State::Good, what),
+                Err(what) => (State::Bad, what),
+            };
+            let naming = self
+                .naming(&path)
+                .filter(|list| list.name != file_name(Algorithm::Md5));
+            let by: BTreeSet<_> = naming.flat_map(|list| list.by.iter().cloned()).collect();
+            self.add(state, &path, what);
+            if let Some(entry) = self.entries.last_mut().filter(|_| state == State::Good) {
+                entry.by = by.into_iter().collect();
+            }
+        }
+        Ok(())
+    }
+
+    /// The lists that name a file.
+    fn naming(&self, path: &Path) -> impl Iterator<Item = &List> {
+        self.lists
+            .iter()
+            .filter(move |list| list.files.contains_key(path))
+    }
+
+    /// What is good of a file, or what is not.
+    fn file(&self, path: &Path) -> Result<Result<String, String>, String> {
+        let is_inside = |part| matches!(part, Component::Normal(_));
+        if !path.components().all(is_inside) {
+            return Ok(Err("its path leads out of the folder".to_owned()));
+        }
+        let lacks = |list: &&List| list.is_complete && !list.files.contains_key(path);
+        if let Some(list) = self.lists.iter().find(lacks) {
+            return Ok(Err(format!("it has no line in {}", list.name)));
+        }
+        let Some(look) = self.place.look(path, self.cancel)? else {
+            return Ok(Err("it is missing".to_owned()));
+        };
+        let wrong = self.naming(path).find(|list| !list.files[path].fits(&look));
+        Ok(match wrong {
+            Some(list) if list.is_complete => Err(format!("it is not what {} says", list.name)),
+            Some(list) => Err(format!(
+                "it is not what {} says: another build of it is published",
+                list.name
+            )),
+            None => {
+                let names: Vec<_> = self.naming(path).map(|list| list.name).collect();
+                Ok(format!("as in {}", names.join(", ")))
+            }
+        })
+    }
+
+    /// Lines of the list of URLs have MD5s, which must be those of the files.
+    fn urls(&mut self) -> Result<(), String> {
+        let Some(bytes) = self.place.read(URL_FILE.as_ref(), self.cancel)? else {
+            return Ok(());
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let md5 = |(path, said): (&PathBuf, &Said)| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some((name, said.digests.get(&Algorithm::Md5)?.clone()))
+        };
+        let files = self.lists.iter().flat_map(|list| &list.files);
+        let md5s: BTreeMap<_, _> = files.filter_map(md5).collect();
+        let lines: Vec<_> = text.lines().filter_map(UrlLine::parse).collect();
+        let wrong: Vec<_> = lines
+            .iter()
+            .filter(|line| md5s.get(&line.name).is_some_and(|md5| *md5 != line.md5))
+            .map(|line| format!("it has another MD5 for {}", line.name))
+            .collect();
+        for what in wrong {
+            self.add(State::Bad, URL_FILE, what);
+        }
+        Ok(())
+    }
+}
+
+impl Said {
+    fn fits(&self, look: &Look) -> bool {
+        let is_it = |(algorithm, hex): (&Algorithm, &String)| look.is(*algorithm, hex);
+        !self.digests.is_empty()
+            && self.digests.iter().all(is_it)
+            && self.bytes.is_none_or(|bytes| bytes == look.bytes)
+    }
+}
+
+fn path_of(name: Vec<u8>) -> PathBuf {
+    let path = PathBuf::from(OsString::from_vec(name));
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.collect()
+}
