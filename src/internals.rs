@@ -215,7 +215,7 @@ pub mod run {
     }
 
     pub mod prepare {
-        pub use crate::run::prepare::prepare;
+        pub use crate::run::prepare::{Ask, prepare};
     }
 }
 
@@ -260,10 +260,6 @@ pub mod stage {
         pub mod ansible {
             pub use crate::stage::provision::ansible::playbook;
         }
-    }
-
-    pub mod recipe {
-        pub use crate::stage::recipe::Wanted;
     }
 
     pub mod size {

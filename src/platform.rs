@@ -14,7 +14,7 @@ pub enum TableKind {
 }
 
 /// A kind of computer, by the name of its row. A new one is a variant and a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Platform {
     /// An x86-64 PC with BIOS firmware, as manifests that name no platform mean it.
     #[default]

@@ -14,8 +14,7 @@ use super::target::default_store;
 use crate::event::{Event, What};
 use crate::manifest::Manifest;
 use crate::manifest::load::load;
-use crate::run::prepare::prepare;
-use crate::stage::recipe::Wanted;
+use crate::run::prepare::{Ask, prepare};
 use crate::store::Store;
 
 type Candidates = Vec<CompletionCandidate>;
@@ -54,14 +53,16 @@ pub(super) fn sizes() -> Candidates {
 
 /// Images and nodes of the manifest on the line.
 pub(super) fn images_and_nodes() -> Candidates {
+    images().into_iter().chain(planned()).collect()
+}
+
+/// Nodes of the manifest on the line.
+pub(super) fn planned() -> Candidates {
     of_manifest(|manifest| {
         let all: Vec<_> = (0..manifest.images.len()).collect();
-        let prepared = prepare(manifest, &all, &store(), Wanted::default(), &|_| false, &|_| {});
+        let prepared = prepare(manifest, &all, &store(), Ask::default(), &|_| {});
         let nodes = prepared.iter().flat_map(|prepared| prepared.plan.nodes());
-        let nodes = nodes.map(|(_, node)| node.id());
-        nodes
-            .chain(manifest.images.iter().map(|image| image.id.clone()))
-            .collect()
+        nodes.map(|(_, node)| node.id()).collect()
     })
 }
 

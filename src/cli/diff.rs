@@ -14,10 +14,9 @@ use crate::packages::PackageChange;
 use crate::plan::graph::PlannedImage;
 use crate::report::style::Role;
 use crate::run::builds::builds;
-use crate::run::prepare::{Prepared, prepare};
+use crate::run::prepare::{Ask, Prepared, prepare};
 use crate::size::ByteSize;
 use crate::stage::provision::{files, inside};
-use crate::stage::recipe::Wanted;
 use crate::stage::result::Given;
 use crate::store::Store;
 
@@ -78,7 +77,7 @@ struct FileChange {
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = args.store.look()?;
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let (old, new) = sides(&prepared, &store)?;
     let found = compare(old, new)?;

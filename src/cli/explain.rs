@@ -19,7 +19,7 @@ use crate::plan::explain::{Change, Origins, changes, parts, shown};
 use crate::plan::node::{Input, Stage};
 use crate::report::style::{Role, Style, wrap};
 use crate::run::lock::{Keeper, in_short};
-use crate::run::prepare::{Prepared, prepare};
+use crate::run::prepare::{Ask, Prepared, prepare};
 use crate::size::{ByteSize, show_seconds};
 use crate::stage::Node;
 use crate::store::{Latest, Store};
@@ -85,9 +85,12 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (target, nodes) = args.target.part_nodes();
     let (manifest, selected) = target.load()?;
     let store = args.store.look()?;
-    let wanted = wanted(&args.checks, &args.upload)?;
-    let prepared = prepare(&manifest, &selected, &store, wanted, &|_| false, &note)
-        .map_err(|error| fail(Exit::Usage, error))?;
+    let ask = Ask {
+        wanted: wanted(&args.checks, &args.upload)?,
+        ..Ask::default()
+    };
+    let prepared =
+        prepare(&manifest, &selected, &store, ask, &note).map_err(|error| fail(Exit::Usage, error))?;
     let chosen = choose(&prepared, &nodes, !args.target.is_all())?;
     let mut explained: Vec<_> = chosen
         .iter()

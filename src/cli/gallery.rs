@@ -12,9 +12,8 @@ use crate::manifest::Manifest;
 use crate::report::gallery::{FEED, Gallery, Image, PAGE, feed, page};
 use crate::report::html::PageError;
 use crate::run::images::{ChecksState, ImageStatus, images};
-use crate::run::prepare::prepare;
+use crate::run::prepare::{Ask, prepare};
 use crate::stage::index::{catalog, catalog::Catalog};
-use crate::stage::recipe::Wanted;
 
 /// Arguments of `pipeline gallery`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +40,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = args.store.look()?;
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let known = catalog(&manifest.output).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
     let all = images(&prepared, &store);

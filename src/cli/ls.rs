@@ -15,9 +15,8 @@ use crate::manifest::Manifest;
 use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
 use crate::run::outputs::orphans;
-use crate::run::prepare::prepare;
+use crate::run::prepare::{Ask, prepare};
 use crate::size::ByteSize;
-use crate::stage::recipe::Wanted;
 use crate::store::Store;
 
 /// Digits of a digest that a table shows.
@@ -81,7 +80,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         let selecting = !args.target.is_all();
         return list_orphans(&manifest, &store, args.format, selecting);
     }
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let mut images = images(&prepared, &store);
     images.retain(|image| args.state.is_empty() || args.state.contains(&image.state));

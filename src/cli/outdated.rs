@@ -15,9 +15,8 @@ use crate::manifest::model::Manifest;
 use crate::report::style::Role;
 use crate::run::builds::builds;
 use crate::run::lock::{Keeper, LockError, Now, Update};
-use crate::run::prepare::{Prepared, prepare};
+use crate::run::prepare::{Ask, Prepared, prepare};
 use crate::stage::provision::inside;
-use crate::stage::recipe::Wanted;
 use crate::store::Store;
 
 /// Packages of a distro that are listed for people.
@@ -67,7 +66,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         say: &note,
     };
     let now = keeper.now().map_err(lock_failed)?;
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let all = outdated(&manifest, &prepared, &store, &now);
     match args.format {

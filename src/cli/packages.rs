@@ -8,9 +8,8 @@ use crate::packages::{Bom, Inside, Subject};
 use crate::plan::graph::PlannedImage;
 use crate::report::style::Role;
 use crate::run::builds::builds;
-use crate::run::prepare::prepare;
+use crate::run::prepare::{Ask, prepare};
 use crate::stage::provision::inside;
-use crate::stage::recipe::Wanted;
 use crate::stage::result::Given;
 
 /// Arguments of `pipeline packages`.
@@ -57,7 +56,7 @@ struct System {
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = args.store.look()?;
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let plan = &prepared.plan;
     let mut systems: Vec<System> = Vec::new();

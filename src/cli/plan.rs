@@ -1,10 +1,13 @@
 //! `pipeline plan`: what a run would do, and why. Changes nothing.
 
+use std::path::PathBuf;
+
 use super::exit::Exit;
 use super::matrix::{Spot, causes, legend, matrix};
 use super::report_error::{fail, out};
 use super::table::{overflows_stdout, stdout_style, stdout_width};
-use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
+use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
+use crate::host::fs::write_atomic;
 use crate::plan::assess::{LastFailure, State};
 use crate::plan::show::{dot, json, text, totals, totals_text};
 use crate::report::style::wrap;
@@ -23,7 +26,7 @@ pub struct Args {
     #[command(flatten)]
     upload: UploadArgs,
     #[command(flatten)]
-    rebuild: RebuildArgs,
+    work: WorkArgs,
     #[command(flatten)]
     checks: CheckArgs,
     /// Exit with 4 if a run would do something, and with 0 only if there is nothing to do
@@ -38,6 +41,9 @@ pub struct Args {
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Write what the plan takes from this host to a file, for `--facts` on others
+    #[arg(long, value_name = "FILE")]
+    write_facts: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -67,12 +73,18 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = args.store.look()?;
     let wanted = wanted(&args.checks, &args.upload)?;
-    let prepared = args.rebuild.prepare(&manifest, &selected, &store, wanted)?;
+    let prepared = args.work.prepare(&manifest, &selected, &store, wanted)?;
     let length = match (args.summary, args.full) {
         (true, _) => Length::Summary,
         (_, true) => Length::Full,
         _ => Length::Fitting,
     };
+    if let Some(path) = &args.write_facts {
+        write_atomic(path, prepared.facts.as_json().as_bytes()).map_err(|error| {
+            let error = miette::miette!("--write-facts {}: {error}", path.display());
+            fail(Exit::Failed, error)
+        })?;
+    }
     print(&prepared, args.format, length)?;
     Ok(match prepared.todo().next() {
         Some(_) if args.detailed_exitcode => Exit::Todo,

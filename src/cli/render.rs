@@ -5,10 +5,9 @@ use super::exit::Exit;
 use super::report_error::{fail, note, out, talk};
 use super::target::{Selection, StoreArgs};
 use crate::manifest::model::{Access, Source};
-use crate::run::prepare::prepare;
+use crate::run::prepare::{Ask, prepare};
 use crate::stage::guest::seed;
 use crate::stage::install::{self, BUILD_KEY};
-use crate::stage::recipe::Wanted;
 
 /// Arguments of `pipeline render`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +28,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 fn render(args: &Args) -> Result<String, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = args.store.look()?;
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note)
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
     let nodes: Vec<_> = prepared.plan.nodes().map(|(_, node)| node).collect();
     let mut texts = Vec::new();

@@ -15,7 +15,7 @@ use super::plan::{Format, Length, print};
 use super::report_error::{fail, note, out, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
-use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs, wanted};
+use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
 use crate::emit::Emitter;
 use crate::event::What;
 use crate::host::cancel::Cancel;
@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]
-    pub(super) rebuild: RebuildArgs,
+    pub(super) work: WorkArgs,
     #[command(flatten)]
     pub(super) checks: CheckArgs,
     /// Write the results to this file, as JUnit's XML: a suite for each image, with its checks and with what kept it from
@@ -131,13 +131,16 @@ impl Args {
 pub(super) enum Scope {
     /// All of it.
     Everything,
+    /// What leads to some nodes, or what another host plans: whoever sees to all of it writes the report and calls hooks.
+    Part,
     /// Only the publication of what is built.
     Uploads,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
-    run_scope(args, Scope::Everything)
+    let is_part = args.work.is_part();
+    run_scope(args, if is_part { Scope::Part } else { Scope::Everything })
 }
 
 /// Runs all or a part of what the arguments ask for.
@@ -154,7 +157,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let (manifest, selected) = args.target.load()?;
     let wanted = wanted(&args.checks, &args.upload)?;
     let prepare = |store: &Store| {
-        let mut prepared = args.rebuild.prepare(&manifest, &selected, store, wanted)?;
+        let mut prepared = args.work.prepare(&manifest, &selected, store, wanted)?;
         if scope == Scope::Uploads {
             prepared.only_uploads().map_err(|error| refuse(&error))?;
         }
@@ -198,7 +201,9 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let keeper = keeper(args, &manifest, &selected, &store, &cancel);
     let reread = manifest.resources.reread.unwrap_or(REREAD);
     let go = || -> Result<Tally, Stop> {
-        if scope == Scope::Everything
+        // Facts have a lock in them.
+        if scope != Scope::Uploads
+            && !args.work.has_facts()
             && let Some(again) = keeper.keep(&prepared, &emit, &|| prepare(&store).map_err(Stop::from))?
         {
             prepared = again;
@@ -259,7 +264,7 @@ fn call_hooks(
     cancel: &Cancel,
 ) -> Result<(), Exit> {
     let ended = match (summary, stop) {
-        _ if manifest.hooks.is_empty() || scope == Scope::Uploads => return Ok(()),
+        _ if manifest.hooks.is_empty() || scope != Scope::Everything => return Ok(()),
         (Some(summary), _) => Ok(summary),
         (None, Some(Stop::Refused(error))) => Err(error),
         (None, _) => return Ok(()),
@@ -527,6 +532,7 @@ fn refuse(error: &RunError) -> Exit {
         | RunError::Medium(_)
         | RunError::NoTarget
         | RunError::Lock(_)
+        | RunError::Facts(_)
         | RunError::Plan(_) => Exit::Usage,
     }
 }

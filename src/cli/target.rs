@@ -15,10 +15,12 @@ use crate::manifest::model::Manifest;
 use crate::manifest::overrides::Override;
 use crate::manifest::select::{Selectors, select};
 use crate::manifest::{glob, parse};
-use crate::run::prepare::{Prepared, prepare};
+use crate::plan::assess::Pick;
+use crate::run::facts::Facts;
+use crate::run::prepare::{Ask, Prepared, prepare};
 use crate::size::{ByteSize, SizeError};
 use crate::stage::recipe::Wanted;
-use crate::stage::{Node, install, provision, size};
+use crate::stage::{Node, Work, install, provision, size};
 use crate::store::Store;
 
 /// Names the store where no option does.
@@ -93,13 +95,21 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Which nodes to build whatever the store has.
+/// Which nodes to build, and by which facts.
 #[derive(Debug, Default, clap::Args)]
-pub struct RebuildArgs {
+pub struct WorkArgs {
     /// Build this again and what depends on it: a node as in install/debian12, an image, a pattern of either, or a term as in
     /// distro=debian12
     #[arg(long, value_name = "SELECTOR", add = ArgValueCandidates::new(complete::images_and_nodes))]
     rebuild: Vec<String>,
+    /// Stop after this node, as in provision/debian12-base, or after all nodes of this stage, as in package; without it
+    /// images are delivered
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::planned))]
+    until: Vec<String>,
+    /// Take what depends on the host (package mirrors, the lock, fingerprints of secrets, digests of local media) from this
+    /// file of `pipeline plan --write-facts`, so that keys are those of the host that wrote it
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
 }
 
 /// Whether images are checked.
@@ -276,8 +286,17 @@ pub fn default_store() -> PathBuf {
         .join("pipeline")
 }
 
-impl RebuildArgs {
-    /// Plans with these nodes forced.
+impl WorkArgs {
+    /// Whether another host, or another run, sees to the whole.
+    pub fn is_part(&self) -> bool {
+        self.has_facts() || !self.until.is_empty()
+    }
+
+    pub fn has_facts(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// Plans with these nodes forced, and these as the last.
     ///
     /// # Errors
     /// [`Exit::Usage`], after saying why on stderr.
@@ -294,9 +313,34 @@ impl RebuildArgs {
                 .map_err(|cause| fail(Exit::Usage, miette::miette!("--rebuild {text}: {cause}")))?;
             whats.push((text, what));
         }
-        let matches = |node: &Node| whats.iter().any(|(_, what)| what.matches(node));
-        let prepared = prepare(manifest, selected, store, wanted, &matches, &note)
-            .map_err(|error| fail(Exit::Usage, error))?;
+        let mut ends = Vec::new();
+        for text in &self.until {
+            let end = glob::compile(text)
+                .map_err(|cause| fail(Exit::Usage, miette::miette!("--until {text}: {cause}")))?;
+            ends.push((text, end));
+        }
+        let facts = self.facts.as_deref().map(Facts::read).transpose();
+        let facts = facts.map_err(|error| fail(Exit::Usage, error))?;
+        let is_end = |end: &GlobSet, node: &Node| end.is_match(node.id()) || end.is_match(node.stage.name);
+        let until = |node: &Node| ends.iter().any(|(_, end)| is_end(end, node));
+        let ask = Ask {
+            wanted,
+            rebuild: &|node| whats.iter().any(|(_, what)| what.matches(node)),
+            until: (!ends.is_empty()).then_some(&until as Pick<'_, Work>),
+            facts: facts.as_ref(),
+        };
+        let prepared =
+            prepare(manifest, selected, store, ask, &note).map_err(|error| fail(Exit::Usage, error))?;
+        for (text, end) in &ends {
+            if !prepared.plan.nodes().any(|(_, node)| is_end(end, node)) {
+                let error = miette::miette!(
+                    help = "name a node such as provision/debian12-base (`pipeline plan --format json` lists them), or a stage \
+                            such as package",
+                    "--until {text} matches no node of this plan"
+                );
+                return Err(fail(Exit::Usage, error));
+            }
+        }
         for (text, what) in &whats {
             if !prepared.plan.nodes().any(|(_, node)| what.matches(node)) {
                 let error = miette::miette!(

@@ -14,8 +14,7 @@ use crate::host::process::withhold;
 use crate::lock::path_of;
 use crate::manifest::suggest;
 use crate::run::lock::{Keeper, What, in_short};
-use crate::run::prepare::prepare;
-use crate::stage::recipe::Wanted;
+use crate::run::prepare::{Ask, prepare};
 
 /// Arguments of `pipeline update`.
 #[derive(Debug, clap::Args)]
@@ -72,7 +71,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     } else {
         keeper.now().ok()
     };
-    let prepared = prepare(&manifest, &selected, &store, Wanted::default(), &|_| false, &note);
+    let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note);
     let mut said = BTreeSet::new();
     for change in &moved.changes {
         out(&format!("{change}\n"));

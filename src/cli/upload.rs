@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::run::{self, AfterError, FailureArgs, Scope, run_scope};
 use super::show::ShowArgs;
-use super::target::{CheckArgs, RebuildArgs, Selection, StoreArgs, UploadArgs};
+use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs};
 
 /// Arguments of `pipeline upload`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub fn run(args: Args) -> Result<Exit, Exit> {
         target: args.target,
         upload: UploadArgs { upload: true },
         dry_run: args.dry_run,
-        rebuild: RebuildArgs::default(),
+        work: WorkArgs::default(),
         checks: CheckArgs::default(),
         junit: None,
         report: None,

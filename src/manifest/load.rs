@@ -210,6 +210,7 @@ impl Document {
             path,
             folder,
             imports,
+            files: files.named(),
             output,
             vars: draft.vars,
             resources: draft.resources,

@@ -26,6 +26,7 @@ use crate::size::ByteSize;
 
 use super::describe::row::words;
 use super::error::Problem;
+pub use super::files::Named;
 pub use super::secret::{Secret, SecretValue};
 
 /// Digits that tell manifests of one name apart.
@@ -40,6 +41,8 @@ pub struct Manifest {
     pub folder: PathBuf,
     /// Files that it imports (Nickel), absolute.
     pub imports: Vec<PathBuf>,
+    /// Files and folders that it names, absolute, in whichever part.
+    pub files: BTreeMap<PathBuf, Named>,
     /// `pipeline.name`, by default the file's stem.
     pub name: String,
     /// Output folder, absolute or relative to the working directory.

@@ -12,6 +12,9 @@ use super::reason::differences;
 use crate::event::FailureInfo;
 use crate::took::{By, Expected};
 
+/// Picks nodes.
+pub type Pick<'a, W> = &'a dyn Fn(&Node<W>) -> bool;
+
 /// What the plan wants to know about results.
 pub trait Lookup<W> {
     /// Whether the result of a node is there and still stands. If not, with words ("out/x.gz is missing") where there is one:
@@ -90,12 +93,15 @@ pub struct Verdict {
     pub bytes: Option<u64>,
 }
 
-/// Assesses every node. `rebuild` names nodes that must run whatever the store has.
+/// Assesses every node. `rebuild` names nodes that must run whatever the store has, `until` those to stop at, where there are
+/// any.
 pub fn assess<W>(
     plan: &Plan<W>,
     lookup: &dyn Lookup<W>,
-    rebuild: &dyn Fn(&Node<W>) -> bool,
+    rebuild: Pick<'_, W>,
+    until: Option<Pick<'_, W>>,
 ) -> BTreeMap<NodeIndex, Verdict> {
+    let goals = Goals::new(plan, until);
     let mut present: BTreeMap<NodeIndex, Result<(), Option<String>>> = BTreeMap::new();
     let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     let mut expired: BTreeMap<NodeIndex, String> = BTreeMap::new();
@@ -108,7 +114,7 @@ pub fn assess<W>(
     }
     let mut outdated: BTreeSet<NodeIndex> = BTreeSet::new();
     let todo = loop {
-        let todo = todo(plan, &present, &forced);
+        let todo = todo(plan, &goals, &present, &forced);
         let stale: Vec<_> = plan
             .nodes()
             .filter(|(index, node)| {
@@ -168,18 +174,46 @@ pub fn assess<W>(
     verdicts
 }
 
+/// What is wanted for its own sake.
+struct Goals {
+    wanted: BTreeSet<NodeIndex>,
+    /// The wanted nodes and all that they depend on.
+    within: BTreeSet<NodeIndex>,
+}
+
+impl Goals {
+    /// The nodes to stop at; without any, all whose results lie outside the store, and whatever is forced.
+    fn new<W>(plan: &Plan<W>, until: Option<Pick<'_, W>>) -> Self {
+        let is_wanted = |node: &Node<W>| match until {
+            Some(until) => until(node),
+            None => node.stage.results == Results::Outside,
+        };
+        let wanted: BTreeSet<_> = plan
+            .nodes()
+            .filter(|(_, node)| is_wanted(node))
+            .map(|(index, _)| index)
+            .collect();
+        let within = match until {
+            Some(_) => plan.with_needs(wanted.iter().copied()).into_iter().collect(),
+            None => plan.nodes().map(|(index, _)| index).collect(),
+        };
+        Self { wanted, within }
+    }
+}
+
 /// Which nodes must run: what is wanted and not there, and what is forced.
 fn todo<W>(
     plan: &Plan<W>,
+    goals: &Goals,
     present: &BTreeMap<NodeIndex, Result<(), Option<String>>>,
     forced: &BTreeMap<NodeIndex, bool>,
 ) -> BTreeMap<NodeIndex, bool> {
     let mut todo: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     let order: Vec<_> = plan.nodes().map(|(index, _)| index).collect();
     for &index in order.iter().rev() {
-        let is_outside = plan.node(index).stage.results == Results::Outside;
-        let wanted = is_outside || plan.dependents(index).any(|d| todo[&d]) || forced[&index];
-        todo.insert(index, wanted && (present[&index].is_err() || forced[&index]));
+        let forced = forced[&index] && goals.within.contains(&index);
+        let wanted = goals.wanted.contains(&index) || plan.dependents(index).any(|d| todo[&d]) || forced;
+        todo.insert(index, wanted && (present[&index].is_err() || forced));
     }
     todo
 }

@@ -236,6 +236,11 @@ impl<W> Plan<W> {
         self.nodes.behind([index]).split_off(1)
     }
 
+    /// These nodes and all that they depend on.
+    pub fn with_needs(&self, nodes: impl IntoIterator<Item = NodeIndex>) -> Vec<NodeIndex> {
+        self.nodes.behind(nodes)
+    }
+
     /// All nodes that lead to an image, its last ones included, in an order in which they can run.
     pub fn way_to(&self, image: &PlannedImage) -> Vec<NodeIndex> {
         let last = image

@@ -6,6 +6,7 @@ use crate::host::facts::OomKill;
 use crate::host::fs::FsError;
 use crate::host::private::NoPlace;
 use crate::host::process::{ProcessError, tail_text};
+use crate::run::facts::FactsError;
 use crate::run::lock::LockError;
 use crate::run::process::{Failure, FailureKind};
 use crate::run::schedule::TooLarge;
@@ -123,6 +124,10 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Plan(#[from] PlanError),
+    /// Facts that another host passed on.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Facts(#[from] FactsError),
     /// The lock cannot be read, or does not allow this run.
     #[error(transparent)]
     #[diagnostic(transparent)]

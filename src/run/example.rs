@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use super::execute::Shared;
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Ask, Prepared, prepare};
 use super::schedule::Budget;
 use super::workers::{OnFailure, Tally, carry_out};
 use crate::digest::{Algorithm, sha256_hex};
@@ -46,7 +46,12 @@ impl House {
             checks: false,
             upload: true,
         };
-        prepare(&manifest, &[0], &self.store, wanted, rebuild, &|_| {}).unwrap()
+        let ask = Ask {
+            wanted,
+            rebuild,
+            ..Ask::default()
+        };
+        prepare(&manifest, &[0], &self.store, ask, &|_| {}).unwrap()
     }
 
     fn run(&self, prepared: &Prepared) -> Tally {

@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 mod example;
 pub mod execute;
+pub mod facts;
 pub mod hooks;
 pub mod images;
 mod layers;

@@ -2,6 +2,7 @@
 //! show an hour later. Changes nothing but damaged results, which it takes out of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,24 +10,21 @@ use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
 use super::error::RunError;
-use super::lock;
+use super::facts::{self as host_facts, Facts};
 use super::look::Look;
-use super::media::LocalMedia;
-use super::mirrors::mirrors;
 use super::probe::probe;
 use super::schedule::Budget;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
-use crate::host::foreign::{self, Foreign};
 use crate::host::private;
 use crate::host::{facts, fs as host_fs, tools};
-use crate::manifest::model::{Manifest, Secret};
-use crate::plan::assess::{State, Verdict, assess};
+use crate::manifest::model::Manifest;
+use crate::plan::assess::{Pick, State, Verdict, assess};
 use crate::plan::node::Results;
 use crate::size::{ByteSize, GIB, MIB};
-use crate::stage::recipe::{Inputs, Wanted, build};
+use crate::stage::recipe::Wanted;
 use crate::stage::task::{Finding, Memo};
-use crate::stage::{Node, Plan};
+use crate::stage::{Node, Plan, Work};
 use crate::store::{Address, LAYER, Needs, Store, StoreError};
 
 /// Memory left to the host itself when the manifest does not say how much a run may use, in bytes.
@@ -34,10 +32,43 @@ const HOST_MEMORY: u64 = 512 * MIB;
 /// Disk space left free when the manifest does not say how much a run may use, in bytes.
 const HOST_DISK: u64 = GIB;
 
+/// What a plan is to be about, in addition to images.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    pub wanted: Wanted,
+    /// Nodes to build whatever the store has.
+    pub rebuild: Pick<'a, Work>,
+    /// Nodes to stop at; none: all is done.
+    pub until: Option<Pick<'a, Work>>,
+    /// Facts of the host that plans for several; none: this host's own.
+    pub facts: Option<&'a Facts>,
+}
+
+impl Default for Ask<'_> {
+    fn default() -> Self {
+        Self {
+            wanted: Wanted::default(),
+            rebuild: &|_| false,
+            until: None,
+            facts: None,
+        }
+    }
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A plan with the state of its nodes.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub plan: Plan,
+    /// What it was made by.
+    pub facts: Facts,
     /// State and reason of every node.
     pub verdicts: BTreeMap<NodeIndex, Verdict>,
     /// The manifest, absolute.
@@ -114,46 +145,29 @@ impl Prepared {
     }
 }
 
-/// Plans the selected images against what is in the store and in the output folder, and what else is wanted. `say` hears of
-/// what takes long.
+/// Plans the selected images against what is in the store and in the output folder. `say` hears of what takes long.
 ///
 /// # Errors
-/// [`RunError::Plan`], [`RunError::NoTarget`], [`RunError::Lock`].
+/// [`RunError::Plan`], [`RunError::NoTarget`], [`RunError::Lock`], [`RunError::Facts`].
 pub fn prepare(
     manifest: &Manifest,
     selected: &[usize],
     store: &Store,
-    wanted: Wanted,
-    rebuild: &dyn Fn(&Node) -> bool,
+    ask: Ask<'_>,
     say: &dyn Fn(&str),
 ) -> Result<Prepared, RunError> {
-    if wanted.upload && manifest.publish.targets.is_empty() {
+    if ask.wanted.upload && manifest.publish.targets.is_empty() {
         return Err(RunError::NoTarget);
     }
-    let mirrors = mirrors(manifest, selected);
-    let fingerprint = |secret: &Secret| match secret.read() {
-        Ok(value) => store
-            .fingerprint(value.expose().as_bytes())
-            .unwrap_or_else(|_| "unreadable".to_owned()),
-        Err(_) => "not set".to_owned(),
-    };
-    let media = LocalMedia::new(store, say);
-    let lock = lock::read_of(&manifest.path)?;
-    let inputs = Inputs {
-        wanted,
-        mirrors: &mirrors,
-        lock: &lock,
-        fingerprint: &fingerprint,
-        digest: &|path| media.digest(path),
-        only_in_machine: &|platform| matches!(foreign::find(platform), Some(Foreign::Machine(_))),
-    };
-    let plan = build(manifest, selected, &inputs)?;
-    let verdicts = assess(&plan, &Look::new(store, &plan.pipeline, &plan.history), rebuild);
+    let (plan, facts) = host_facts::plan(manifest, selected, store, ask.wanted, ask.facts, say)?;
+    let look = Look::new(store, &plan.pipeline, &plan.history);
+    let verdicts = assess(&plan, &look, ask.rebuild, ask.until);
     Ok(Prepared {
         plan,
+        facts,
         verdicts,
         manifest: std::path::absolute(&manifest.path).unwrap_or_else(|_| manifest.path.clone()),
-        whole: wanted.checks && selected.len() == manifest.images.len(),
+        whole: ask.wanted.checks && ask.until.is_none() && selected.len() == manifest.images.len(),
     })
 }
 

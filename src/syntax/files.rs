@@ -55,6 +55,27 @@ pub enum Extent {
     Sources,
 }
 
+/// What is made of a file while the manifest is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Nothing: it is a place to write to, or a secret, which only a run reads.
+    Named,
+    /// It must be there; what is in it matters to a run.
+    Present,
+    /// What people write in this folder is read.
+    Sources,
+    /// All of it is read.
+    Whole,
+}
+
+/// How a manifest names a file or a folder of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// As it is written there.
+    pub name: PathBuf,
+    pub usage: Use,
+}
+
 /// Reads files relative to the manifest's folder.
 #[derive(Debug)]
 pub struct Files {
@@ -62,6 +83,7 @@ pub struct Files {
     /// The folder as the user named it, for messages.
     shown: PathBuf,
     output: PathBuf,
+    named: RefCell<BTreeMap<PathBuf, Named>>,
     texts: RefCell<BTreeMap<PathBuf, Result<Arc<str>, FileError>>>,
     digests: RefCell<BTreeMap<(PathBuf, Extent), Result<String, FileError>>>,
 }
@@ -89,6 +111,7 @@ impl Files {
             folder: folder.to_owned(),
             shown: shown.to_owned(),
             output: output.to_owned(),
+            named: RefCell::default(),
             texts: RefCell::default(),
             digests: RefCell::default(),
         }
@@ -97,11 +120,20 @@ impl Files {
     /// Where a name leads.
     pub fn path(&self, name: &str) -> PathBuf {
         // Components, so that `./a` and `a` are one file in messages and caches.
-        self.folder.join(name).components().collect()
+        let path: PathBuf = self.folder.join(name).components().collect();
+        self.note(&path, || name.into(), Use::Named);
+        path
     }
 
     /// A regular file's path.
     pub fn file(&self, name: &str) -> Result<PathBuf, FileError> {
+        let path = self.regular(name)?;
+        self.note(&path, || name.into(), Use::Present);
+        Ok(path)
+    }
+
+    /// The same of a file that only a run reads.
+    pub fn regular(&self, name: &str) -> Result<PathBuf, FileError> {
         let path = self.path(name);
         let found = fs::metadata(&path).map_err(|e| self.failed(&path, &e))?;
         if found.is_dir() {
@@ -125,8 +157,32 @@ impl Files {
             text.map(Arc::from)
                 .map_err(|_| FileError::NotText(self.show(&path)))
         });
+        if text.is_ok() {
+            self.note(&path, || name.into(), Use::Whole);
+        }
         self.texts.borrow_mut().insert(path, text.clone());
         text
+    }
+
+    /// All files and folders that were named, and what was made of them.
+    pub fn named(&self) -> BTreeMap<PathBuf, Named> {
+        self.named.borrow().clone()
+    }
+
+    fn note(&self, path: &Path, name: impl FnOnce() -> PathBuf, usage: Use) {
+        let mut named = self.named.borrow_mut();
+        let known = named
+            .entry(path.to_owned())
+            .or_insert_with(|| Named { name: name(), usage });
+        known.usage = known.usage.max(usage);
+    }
+
+    /// The name of a folder that a file was named in.
+    fn name_of_folder(&self, path: &Path) -> PathBuf {
+        let named = self.named.borrow();
+        let mut inside = named.iter().filter(|(file, _)| file.parent() == Some(path));
+        let name = inside.find_map(|(_, named)| named.name.parent().map(Path::to_owned));
+        name.unwrap_or_else(|| path.to_owned())
     }
 
     /// SHA-256 over the sorted relative names, the kinds, the execute bits, link targets and contents of a file or a
@@ -143,6 +199,14 @@ impl Files {
             Ok(found) => self.add_file(&mut hasher, path, b"", &found),
         };
         let digest = digest.map(|()| hasher.finish().hex);
+        if digest.is_ok() {
+            let usage = match extent {
+                Extent::Whole => Use::Whole,
+                Extent::Sources => Use::Sources,
+            };
+            let name = self.name_of_folder(path);
+            self.note(path, || name, usage);
+        }
         self.digests.borrow_mut().insert(key, digest.clone());
         digest
     }
@@ -160,7 +224,7 @@ impl Files {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
-            if extent == Extent::Sources && self.is_no_source(&path) {
+            if extent == Extent::Sources && is_no_source(&path, &self.output) {
                 continue;
             }
             let mut inner = name.to_owned();
@@ -215,11 +279,12 @@ impl Files {
     fn failed(&self, path: &Path, error: &io::Error) -> FileError {
         failed(path, self.show(path), error)
     }
+}
 
-    fn is_no_source(&self, path: &Path) -> bool {
-        let hidden = path.file_name().is_some_and(|n| n.as_bytes().starts_with(b"."));
-        hidden || path == self.output || path.join(CACHE_MARK).is_file()
-    }
+/// Whether a file or a folder is none of what people write in a folder: the output, a cache, a name with a leading dot.
+pub fn is_no_source(path: &Path, output: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|n| n.as_bytes().starts_with(b"."));
+    hidden || path == output || path.join(CACHE_MARK).is_file()
 }
 
 /// Lengths come before bytes, so that no two different trees feed the same bytes.

@@ -171,7 +171,7 @@ pub fn read_secret(reading: Reading<'_>, cell: &Cell<'_, In<SecretKeys>>) -> Opt
         }
         SecretKey::File => {
             let name = table.read(&SECRET.file)?;
-            let fault = reading.files.file(&name).err().map(|error| error.to_string());
+            let fault = reading.files.regular(&name).err().map(|error| error.to_string());
             (Secret::File(reading.files.path(&name)), fault)
         }
     };

@@ -14,9 +14,8 @@ use pipeline::internals::host::fs::hash_file;
 use pipeline::internals::machine::spec::Accel;
 use pipeline::internals::manifest::load::load;
 use pipeline::internals::run::execute::{Shared, execute};
-use pipeline::internals::run::prepare::prepare;
+use pipeline::internals::run::prepare::{Ask, prepare};
 use pipeline::internals::stage::aftermath::OnError;
-use pipeline::internals::stage::recipe::Wanted;
 use pipeline::internals::stage::{Order, sums};
 use pipeline::internals::store::{Claim, Store};
 use serde_json::json;
@@ -104,7 +103,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let store = Store::open(&folder.join("store")).unwrap();
     let all: Vec<_> = (0..manifest.images.len()).collect();
     let scratch = store.scratch("fill").unwrap();
-    let plan = prepare(&manifest, &all, &store, Wanted::default(), &|_| false, &|_| {})
+    let plan = prepare(&manifest, &all, &store, Ask::default(), &|_| {})
         .unwrap()
         .plan;
     let order = Arc::new(Order {

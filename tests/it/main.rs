@@ -16,6 +16,7 @@ mod freshness;
 mod full_guest;
 mod gate;
 mod guest;
+mod hosts;
 #[cfg(feature = "import-packer")]
 mod import;
 #[cfg(feature = "import-packer")]
