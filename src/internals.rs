@@ -33,6 +33,13 @@ pub mod event {
     pub use crate::verdict::Verdict;
 }
 
+pub mod farm {
+
+    pub mod workspace {
+        pub use crate::farm::workspace::{Workspace, WorkspaceError};
+    }
+}
+
 pub mod guest {
     pub use crate::guest::CHECK;
 }

@@ -1,3 +1,4 @@
 //! A plan over many hosts: cuts it into jobs for those who start them elsewhere. Starts nothing on other hosts itself.
 
 pub mod chains;
+pub mod workspace;

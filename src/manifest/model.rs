@@ -26,7 +26,7 @@ use crate::size::ByteSize;
 
 use super::describe::row::words;
 use super::error::Problem;
-pub use super::files::Named;
+pub use super::files::{Named, Use};
 pub use super::secret::{Secret, SecretValue};
 
 /// Digits that tell manifests of one name apart.
