@@ -17,6 +17,13 @@ pub enum StoreError {
         /// What differs.
         what: String,
     },
+    /// A file system on which runs would not work.
+    #[error(
+        "the store {} is on NFS of a version before 4.2, which shows no holes: each disk would be read and copied whole; \
+         mount it with vers=4.2, or name a folder on another file system (--store or PIPELINE_STORE)",
+        .0.display()
+    )]
+    Unfit(PathBuf),
     /// The file system said no.
     #[error(transparent)]
     Fs(#[from] FsError),

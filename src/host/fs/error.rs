@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::size::ByteSize;
 use crate::verdict::Verdict;
 
@@ -94,6 +96,9 @@ pub fn io_verdict(source: &io::Error) -> Verdict {
 
 /// What the user can do about an error of the system, where something can be said.
 fn remedy(source: &io::Error) -> &'static str {
+    if source.raw_os_error() == Some(Errno::NOLCK.raw_os_error()) {
+        return "; its file system has no locks: mount NFS with version 4.2, or choose a folder on another file system";
+    }
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             "; give this user access to it (`ls -ld` shows its owner and mode), or choose another folder"
@@ -115,14 +120,15 @@ mod tests {
     #[test]
     fn every_message_names_the_place_and_the_remedy() {
         let path = Path::new("/");
-        let of = |errno: rustix::io::Errno| FsError::at("write", path)(errno.into()).to_string();
-        let full = of(rustix::io::Errno::NOSPC);
+        let of = |errno: Errno| FsError::at("write", path)(errno.into()).to_string();
+        let full = of(Errno::NOSPC);
         assert!(full.starts_with("no space left to write /: "), "{full}");
         assert!(full.contains(" free; make room there"), "{full}");
-        assert!(of(rustix::io::Errno::ACCESS).contains("give this user access"));
-        assert!(of(rustix::io::Errno::ROFS).contains("mounted read-write"));
-        assert!(of(rustix::io::Errno::FBIG).contains("ulimit -f"));
-        let needing = FsError::needing("write", path, 3 << 30, rustix::io::Errno::NOSPC.into());
+        assert!(of(Errno::ACCESS).contains("give this user access"));
+        assert!(of(Errno::ROFS).contains("mounted read-write"));
+        assert!(of(Errno::NOLCK).contains("version 4.2"));
+        assert!(of(Errno::FBIG).contains("ulimit -f"));
+        let needing = FsError::needing("write", path, 3 << 30, Errno::NOSPC.into());
         assert!(needing.to_string().contains("about 3 GiB needed for it in all"));
     }
 }

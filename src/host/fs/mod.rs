@@ -33,6 +33,7 @@ pub use sparse::is_zero;
 pub use stat::Stamp;
 pub use stat::can_fill;
 pub use stat::free_space;
+pub use stat::is_nfs_without_holes;
 pub use stat::private_dir;
 pub use stat::read_small;
 pub use stat::write_private;

@@ -102,6 +102,28 @@ pub fn free_space(path: &Path) -> Result<u64, FsError> {
     }
 }
 
+/// Whether a folder is on an NFS that shows no holes, as only version 4.2 does: there each disk would be read and copied
+/// whole.
+///
+/// # Errors
+/// [`FsError::Io`].
+pub fn is_nfs_without_holes(folder: &Path) -> Result<bool, FsError> {
+    let kind = rustix::fs::statfs(folder).map_err(|errno| FsError::at("look at", folder)(errno.into()))?;
+    if kind.f_type != rustix::fs::NFS_SUPER_MAGIC {
+        return Ok(false);
+    }
+    let shows = shows_holes(folder).map_err(FsError::at("write into", folder))?;
+    Ok(!shows)
+}
+
+/// Whether a file that is nothing but a hole is seen to be one.
+fn shows_holes(folder: &Path) -> io::Result<bool> {
+    const HOLE: u64 = 1 << 20;
+    let file = tempfile::tempfile_in(folder)?;
+    file.set_len(HOLE)?;
+    Ok(rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0))? == 0)
+}
+
 /// Reads a file that is small by its nature: more than `limit` bytes of one are an error, as what it is not.
 ///
 /// # Errors
@@ -176,6 +198,13 @@ mod tests {
         fs::rename(&other, &path).unwrap();
         assert_ne!(Stamp::of(&path).unwrap(), old);
         assert!(Stamp::of(&folder.path().join("none")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_local_file_system_is_no_nfs_and_shows_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_nfs_without_holes(folder.path()).unwrap());
+        assert!(shows_holes(folder.path()).unwrap());
     }
 
     #[test]
