@@ -113,7 +113,7 @@ pub fn print(prepared: &Prepared, format: Format, length: Length) -> Result<(), 
         }
         Format::Dot => out(&dot(plan, verdicts)),
         Format::Json => {
-            let json = json(plan, verdicts).map_err(|error| {
+            let json = json(plan, verdicts, &prepared.unshared).map_err(|error| {
                 fail(
                     Exit::Failed,
                     miette::miette!("the plan cannot be written as JSON: {error}"),

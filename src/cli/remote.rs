@@ -2,9 +2,11 @@
 
 use super::exit::Exit;
 use super::report_error::{fail, talk};
+use crate::host::fs::read_small;
 use crate::remote::Remote;
 use crate::remote::error::RemoteError;
 use crate::remote::settings::Settings;
+use crate::store::Store;
 
 /// Which remote store.
 #[derive(Debug, Default, clap::Args)]
@@ -41,6 +43,33 @@ impl RemoteArgs {
             )
         })
     }
+}
+
+/// The largest key for fingerprints, and the least that could not be guessed, in bytes.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=4096;
+
+/// A store that makes fingerprints of secrets as all hosts do that have the same key, where there is one.
+///
+/// # Errors
+/// [`Exit::Usage`], after saying what is wrong with the settings, or with the key.
+pub fn with_fingerprint_key(store: Store) -> Result<Store, Exit> {
+    let usage = |error: &dyn std::fmt::Display| fail(Exit::Usage, miette::miette!("{error}"));
+    let settings = Settings::load(None).map_err(|error| usage(&error))?;
+    let Some(source) = settings.remote.fingerprint_key else {
+        return Ok(store);
+    };
+    let refused = |cause: &dyn std::fmt::Display| {
+        usage(&format!("the fingerprint key {}: {cause}", source.file.display()))
+    };
+    let key = read_small(&source.file, *KEY_BYTES.end() as u64).map_err(|error| refused(&error))?;
+    if key.len() < *KEY_BYTES.start() {
+        return Err(refused(&format!(
+            "it has {} bytes, and fewer than {} could be guessed; make it by `head -c 32 /dev/urandom`",
+            key.len(),
+            KEY_BYTES.start()
+        )));
+    }
+    Ok(store.with_fingerprint_key(key))
 }
 
 /// Says what is not used of a remote store.

@@ -12,6 +12,7 @@ use jiff::{Timestamp, Zoned};
 use super::exit::Exit;
 use super::hooks;
 use super::plan::{Format, Length, print};
+use super::remote::with_fingerprint_key;
 use super::report_error::{fail, note, out, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
@@ -174,6 +175,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     }
     let on_error = shell::on_error(args.on_error)?;
     let store = Store::open(&folder).map_err(|error| refuse(&error.into()))?;
+    let store = with_fingerprint_key(store)?;
     let cancel = Cancel::default();
     // From what is looked up here until it is declared, it must not be removed.
     let gate = || {

@@ -7,6 +7,7 @@ use globset::GlobSet;
 
 use super::complete;
 use super::exit::Exit;
+use super::remote::with_fingerprint_key;
 use super::report_error::{fail, note};
 use crate::host::process::{shell_quote, withhold};
 use crate::manifest::ManifestErrors;
@@ -265,7 +266,7 @@ impl StoreArgs {
                 return Err(fail(Exit::Host, error));
             }
         }
-        Ok(Store::peek(&folder))
+        with_fingerprint_key(Store::peek(&folder))
     }
 }
 

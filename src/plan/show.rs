@@ -187,6 +187,9 @@ struct JsonNode<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<&'a str>,
     cost: Cost,
+    /// Why no other host takes its result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unshared: Option<&'a str>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -207,7 +210,11 @@ struct JsonPlan<'a> {
 ///
 /// # Errors
 /// Those of serialisation, which plain data does not have.
-pub fn json<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Result<String, serde_json::Error> {
+pub fn json<W>(
+    plan: &Plan<W>,
+    verdicts: &Verdicts,
+    unshared: &BTreeMap<NodeIndex, String>,
+) -> Result<String, serde_json::Error> {
     let nodes = plan.nodes().map(|(index, node)| JsonNode {
         id: node.id(),
         stage: node.stage.name,
@@ -221,6 +228,7 @@ pub fn json<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Result<String, serde_json
         failed: verdicts[&index].failed.as_ref(),
         urls: node.downloads.iter().map(String::as_str).collect(),
         cost: node.cost,
+        unshared: unshared.get(&index).map(String::as_str),
     });
     let plan = JsonPlan {
         version: 1,

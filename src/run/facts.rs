@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::RunError;
 use super::lock::read_of;
@@ -16,12 +18,15 @@ use crate::host::foreign::{self, Foreign};
 use crate::host::fs as host_fs;
 use crate::lock::{self, Lock};
 use crate::manifest::model::{Manifest, Secret};
+use crate::plan::node::Results;
 use crate::platform::Platform;
-use crate::stage::Plan;
 use crate::stage::install::Mirror;
 use crate::stage::recipe::{Inputs, Wanted, build};
+use crate::stage::{Plan, stays};
 use crate::store::Store;
 
+/// Digits of a fingerprint.
+const KEY_DIGITS: usize = 64;
 /// The largest file of facts: the lock is in it.
 const LARGEST: u64 = 32 << 20;
 
@@ -69,10 +74,10 @@ impl Facts {
         })
     }
 
-    /// As a file has them.
+    /// As a file has them: JSON in one line.
     pub fn as_json(&self) -> String {
-        let text = serde_json::to_string_pretty(self);
-        text.expect("names, texts and maps of them are JSON") + "\n"
+        let text = serde_json::to_string(self);
+        text.expect("names, texts and maps of them are JSON")
     }
 }
 
@@ -151,6 +156,50 @@ pub(super) fn plan(
         return Err(FactsError::Silent { what }.into());
     }
     Ok((plan, noted.into_inner()))
+}
+
+/// Why results of a plan are of no use to other hosts, by node. A key with a secret in it is equal elsewhere only where the
+/// fingerprints are (`own`: they are not).
+pub(super) fn unshared(plan: &Plan, facts: &Facts, own: bool) -> BTreeMap<NodeIndex, String> {
+    let secrets: Vec<_> = facts.fingerprints.values().filter(|_| own).collect();
+    let mut keys: BTreeMap<NodeIndex, String> = BTreeMap::new();
+    let mut all = BTreeMap::new();
+    for (index, node) in plan.nodes() {
+        // A secret that is not there has no fingerprint, but words.
+        let has_secret = secrets
+            .iter()
+            .any(|secret| secret.len() == KEY_DIGITS && holds(&node.inputs, secret));
+        let mut needs = plan.needs(index);
+        if has_secret {
+            let why =
+                "its key has a secret in it, by this store's own key: `fingerprint_key` gives hosts one";
+            keys.insert(index, why.to_owned());
+        } else if let Some(need) = needs.find(|need| keys.contains_key(need)) {
+            keys.insert(
+                index,
+                format!("its key has that of {} in it", plan.node(need).id()),
+            );
+        }
+        if node.stage.results == Results::Stored {
+            let stays = stays(node.stage.name, &Value::Null).map(str::to_owned);
+            all.extend(
+                stays
+                    .or_else(|| keys.get(&index).cloned())
+                    .map(|why| (index, why)),
+            );
+        }
+    }
+    all
+}
+
+/// Whether a text in it has this part.
+fn holds(value: &Value, part: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(part),
+        Value::Array(items) => items.iter().any(|item| holds(item, part)),
+        Value::Object(members) => members.values().any(|member| holds(member, part)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn lock_of(manifest: &Manifest, facts: &Facts) -> Result<Lock, RunError> {

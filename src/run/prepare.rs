@@ -10,7 +10,7 @@ use petgraph::graph::NodeIndex;
 use rayon::prelude::*;
 
 use super::error::RunError;
-use super::facts::{self as host_facts, Facts};
+use super::facts::{self as host_facts, Facts, unshared};
 use super::look::Look;
 use super::probe::probe;
 use super::schedule::Budget;
@@ -69,6 +69,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// What it was made by.
     pub facts: Facts,
+    /// Why no other host takes the results of nodes.
+    pub unshared: BTreeMap<NodeIndex, String>,
     /// State and reason of every node.
     pub verdicts: BTreeMap<NodeIndex, Verdict>,
     /// The manifest, absolute.
@@ -163,6 +165,7 @@ pub fn prepare(
     let look = Look::new(store, &plan.pipeline, &plan.history);
     let verdicts = assess(&plan, &look, ask.rebuild, ask.until);
     Ok(Prepared {
+        unshared: unshared(&plan, &facts, ask.facts.is_none() && store.has_own_fingerprints()),
         plan,
         facts,
         verdicts,

@@ -61,16 +61,21 @@ pub struct Store {
     root: PathBuf,
     /// Whether it is only looked into.
     peeked: bool,
+    /// The key that several hosts make fingerprints with; none: each store has its own.
+    fingerprint_key: Option<Vec<u8>>,
 }
 
 impl Store {
     /// Opens the store, making it where it does not exist (private to the user).
     ///
     /// # Errors
-    /// [`StoreError::Fs`] when the folder cannot be made or written.
+    /// [`StoreError::Fs`] when the folder cannot be made or written, [`StoreError::Unfit`] where runs would not work in it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         for folder in ["results", "latest", "locks", "scratch", "runs"] {
             host_fs::private_dir(&root.join(folder))?;
+        }
+        if host_fs::is_nfs_without_holes(root)? {
+            return Err(StoreError::Unfit(root.to_owned()));
         }
         let tag = root.join("CACHEDIR.TAG");
         if !tag.exists() {
@@ -79,7 +84,11 @@ impl Store {
         let root = root
             .canonicalize()
             .map_err(|source| StoreError::io("open", root, source))?;
-        let store = Self { root, peeked: false };
+        let store = Self {
+            root,
+            peeked: false,
+            fingerprint_key: None,
+        };
         store.trim_attempts();
         Ok(store)
     }
@@ -89,7 +98,23 @@ impl Store {
         Self {
             root: root.to_owned(),
             peeked: true,
+            fingerprint_key: None,
         }
+    }
+
+    /// The same store, whose fingerprints are those of all hosts that have this key.
+    #[must_use]
+    pub fn with_fingerprint_key(self, key: Vec<u8>) -> Self {
+        let fingerprint_key = Some(key);
+        Self {
+            fingerprint_key,
+            ..self
+        }
+    }
+
+    /// Whether no other host makes the fingerprints that this store makes.
+    pub fn has_own_fingerprints(&self) -> bool {
+        self.fingerprint_key.is_none()
     }
 
     /// Its folder.
@@ -235,16 +260,16 @@ impl Store {
         Scratch::new(&self.root.join("scratch"), run)
     }
 
-    /// A fingerprint that stands in for a secret in keys: HMAC-SHA-256 (RFC 2104) under a key that only this store
-    /// has, so that a published key tells nothing about the secret.
+    /// A fingerprint that stands in for a secret in keys: HMAC-SHA-256 (RFC 2104) under a key that only this store, or this
+    /// user's hosts, have, so that a published key tells nothing about the secret.
     ///
     /// # Errors
     /// [`StoreError::Fs`].
     pub fn fingerprint(&self, secret: &[u8]) -> Result<String, StoreError> {
-        let key = if self.peeked {
-            secret::known(&self.root)?
-        } else {
-            Some(secret::key(&self.root)?)
+        let key = match &self.fingerprint_key {
+            Some(key) => Some(key.clone()),
+            None if self.peeked => secret::known(&self.root)?,
+            None => Some(secret::key(&self.root)?),
         };
         Ok(secret::fingerprint(key.as_deref(), secret))
     }
@@ -386,5 +411,10 @@ mod tests {
         let (a, b) = (Store::open(a.path()).unwrap(), Store::open(b.path()).unwrap());
         assert_eq!(a.fingerprint(b"s").unwrap(), a.fingerprint(b"s").unwrap());
         assert_ne!(a.fingerprint(b"s").unwrap(), b.fingerprint(b"s").unwrap());
+        let (a, b) = (
+            a.with_fingerprint_key(vec![7; 32]),
+            b.with_fingerprint_key(vec![7; 32]),
+        );
+        assert_eq!(a.fingerprint(b"s").unwrap(), b.fingerprint(b"s").unwrap());
     }
 }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use pipeline::internals::farm::workspace::{Workspace, WorkspaceError};
+use pipeline::internals::host::cancel::Cancel;
+use pipeline::internals::manifest::load::load;
 use pipeline::internals::store::Store;
 use serde_json::Value;
 
@@ -51,7 +55,7 @@ fn bench_name(mirror: &str) -> &str {
 }
 
 /// Runs the program where apt is configured as this host's is to be.
-fn on(bench: &Bench, checkout: &str, token: Option<&str>, args: &[&str]) -> Ran {
+fn on(bench: &Bench, checkout: &str, env: &[(&str, &str)], args: &[&str]) -> Ran {
     let inner = bench.command(args);
     let mut command = Command::new("unshare");
     let configure = "mount -t tmpfs none /etc/apt && cp ../sources.list /etc/apt && exec \"$@\"";
@@ -67,9 +71,7 @@ fn on(bench: &Bench, checkout: &str, token: Option<&str>, args: &[&str]) -> Ran 
     command.arg(inner.get_program()).args(inner.get_args());
     command.current_dir(bench.path(checkout)).env_clear();
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(token) = token {
-        command.env("TOKEN", token);
-    }
+    command.envs(env.iter().copied());
     bench.finish(command)
 }
 
@@ -91,9 +93,9 @@ fn facts_of_one_host_give_its_keys_on_another() {
     here.write("a.invalid/password", "hunter2\n");
     let plan = ["plan", "m.toml", "--format", "json"];
     let write = [&plan[..], &["--write-facts", "../facts.json"]].concat();
-    let planned = keys(&on(&here, "a.invalid", Some("hunter3"), &write));
+    let planned = keys(&on(&here, "a.invalid", &[("TOKEN", "hunter3")], &write));
     // The other host has neither secret, another mirror and another store: all that is installed or provisioned differs.
-    let own = keys(&on(&there, "b.invalid", None, &plan));
+    let own = keys(&on(&there, "b.invalid", &[], &plan));
     for id in [
         "install/debian12",
         "provision/debian12-base",
@@ -103,10 +105,10 @@ fn facts_of_one_host_give_its_keys_on_another() {
     }
     let facts = here.path("facts.json");
     let given = [&plan[..], &["--facts", facts.to_str().unwrap()]].concat();
-    assert_eq!(keys(&on(&there, "b.invalid", None, &given)), planned);
+    assert_eq!(keys(&on(&there, "b.invalid", &[], &given)), planned);
     // Not even where it lacks the medium.
     fs::write(there.path("media/base.raw"), "").unwrap();
-    assert_eq!(keys(&on(&there, "b.invalid", None, &given)), planned);
+    assert_eq!(keys(&on(&there, "b.invalid", &[], &given)), planned);
 
     let text = here.read("facts.json");
     assert!(
@@ -122,8 +124,8 @@ fn facts_of_one_host_give_its_keys_on_another() {
 
     // Facts of fewer images, of another version, of nothing.
     let few = [&write[..], &["--distro", "debian12"]].concat();
-    keys(&on(&here, "a.invalid", None, &few));
-    let refused = on(&there, "b.invalid", None, &given);
+    keys(&on(&here, "a.invalid", &[], &few));
+    let refused = on(&there, "b.invalid", &[], &given);
     assert_eq!(refused.code, 2, "{}", refused.all());
     assert!(
         refused
@@ -133,9 +135,69 @@ fn facts_of_one_host_give_its_keys_on_another() {
         refused.all()
     );
     here.write("facts.json", text.replace("\"media\"", "\"discs\""));
-    let refused = on(&there, "b.invalid", None, &given);
+    let refused = on(&there, "b.invalid", &[], &given);
     assert!(
         refused.code == 2 && refused.stderr.contains("unknown field `discs`"),
+        "{}",
+        refused.all()
+    );
+}
+
+#[test]
+fn a_key_for_fingerprints_makes_keys_with_secrets_equal_and_without_it_the_plan_says_why_they_are_not() {
+    let (here, there) = (host("http://a.invalid/debian"), host("http://b.invalid/debian"));
+    let plan = |bench: &Bench, name: &str, more: &[(&str, &str)]| {
+        bench.write(&format!("{name}/password"), "hunter2\n");
+        let env = [&[("TOKEN", "hunter3")], more].concat();
+        let ran = on(
+            bench,
+            name,
+            &env,
+            &["plan", "m.toml", "--format", "json", "--distro", "cloud"],
+        );
+        assert!(!ran.all().contains("hunter"), "{}", ran.all());
+        ran
+    };
+    let unshared = |ran: &Ran, id: &str| -> String {
+        let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let nodes = plan["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["id"] == id).unwrap();
+        node["unshared"].as_str().unwrap_or_default().to_owned()
+    };
+    let (one, other) = (plan(&here, "a.invalid", &[]), plan(&there, "b.invalid", &[]));
+    assert_ne!(
+        keys(&one)["provision/cloud-base"],
+        keys(&other)["provision/cloud-base"]
+    );
+    assert!(unshared(&one, "install/cloud").contains("private key"));
+    assert!(unshared(&one, "provision/cloud-base").contains("`fingerprint_key` gives hosts one"));
+    assert!(
+        unshared(&one, "package/cloud-5G-base").contains("that of"),
+        "{}",
+        one.all()
+    );
+
+    let key = here.write("key", [7; 32]);
+    here.write("farm.toml", "[remote]\nfingerprint_key = { file = \"key\" }\n");
+    let farm = here.path("farm.toml");
+    let one = plan(&here, "a.invalid", &[("PIPELINE_FARM", farm.to_str().unwrap())]);
+    let other = plan(
+        &there,
+        "b.invalid",
+        &[("PIPELINE_FINGERPRINT_KEY", key.to_str().unwrap())],
+    );
+    assert_eq!(keys(&one), keys(&other));
+    assert!(unshared(&one, "install/cloud").contains("private key"));
+    assert_eq!(unshared(&one, "provision/cloud-base"), "");
+
+    here.write("key", "short");
+    let refused = plan(
+        &there,
+        "b.invalid",
+        &[("PIPELINE_FINGERPRINT_KEY", key.to_str().unwrap())],
+    );
+    assert!(
+        refused.code == 2 && refused.stderr.contains("it has 5 bytes"),
         "{}",
         refused.all()
     );
@@ -195,5 +257,127 @@ fn a_run_stops_at_the_node_that_it_is_asked_to_stop_at() {
         ran.code == 2 && ran.stderr.contains("--until instal matches no node of this plan"),
         "{}",
         ran.all()
+    );
+}
+
+/// What a manifest can name, in and around its folder.
+const NAMING: &str = r#"
+[distros.one]
+family  = "debian"
+version = "12"
+source  = { disk = { path = "../media/one.raw", user = "root" } }
+
+[distros.large]
+family  = "debian"
+version = "12"
+source  = { disk = { path = "large.raw", user = "root" } }
+
+[flavors.base]
+steps = [
+  { run = "../scripts/up.sh", env = { TOKEN = { file = "token" } } },
+  { copy = "../files", to = "/srv" },
+  { copy = "linked.conf", to = "/etc/linked.conf" },
+  { ansible = "play/site.yml" },
+]
+
+[[images]]
+distro = ["one", "large"]
+flavor = "base"
+sizes  = ["5G"]
+"#;
+
+fn checkout() -> Bench {
+    let bench = Bench::new();
+    bench.write("fleet/m.toml", NAMING);
+    bench.write("fleet/m.lock", "");
+    bench.write("lib/imported.ncl", "{}");
+    bench.write("fleet/token", "hunter2");
+    bench.write("fleet/real.conf", "linked");
+    symlink("real.conf", bench.path("fleet/linked.conf")).unwrap();
+    bench.write("fleet/play/site.yml", "- hosts: all\n  tasks: []\n");
+    bench.write("fleet/play/.cache/of-ours", "no source");
+    bench.write("media/one.raw", disk("one", Then::Halt));
+    let large = fs::File::create(bench.path("fleet/large.raw")).unwrap();
+    large.set_len(65 << 20).unwrap();
+    bench.write("scripts/up.sh", "#!/bin/sh\ntrue\n");
+    bench.write("files/run", "#!/bin/sh\n");
+    bench.write("files/inner/text", "text");
+    symlink("inner/text", bench.path("files/link")).unwrap();
+    let mode = |mode| fs::set_permissions(bench.path("files/run"), fs::Permissions::from_mode(mode));
+    mode(0o700).unwrap();
+    bench
+}
+
+#[test]
+fn a_workspace_gives_the_same_plan_where_it_is_unpacked() {
+    let here = checkout();
+    let packed = |bench: &Bench| {
+        let mut manifest = load(&bench.path("fleet/m.toml")).unwrap();
+        // A manifest in Nickel is evaluated by the program.
+        manifest.imports = vec![bench.path("fleet/../lib/imported.ncl")];
+        Workspace::pack(&manifest, &bench.path("w.tar.zst"), &Cancel::default())
+    };
+    let cancel = Cancel::default();
+    let archive = here.path("w.tar.zst");
+    let workspace = packed(&here).unwrap();
+    let plan = [
+        "plan",
+        "fleet/m.toml",
+        "--format",
+        "json",
+        "--write-facts",
+        "facts.json",
+    ];
+    let planned = keys(&here.run(&plan));
+
+    let there = Bench::new();
+    // What was noted of it travels as JSON.
+    let text = serde_json::to_string(&workspace).unwrap();
+    let received: Workspace = serde_json::from_str(&text).unwrap();
+    let unpacked = received.unpack(&archive, &there.path("w"), &cancel).unwrap();
+    let facts = here.path("facts.json");
+    let given = ["--format", "json", "--facts", facts.to_str().unwrap()];
+    let args = [&["plan", unpacked.to_str().unwrap()], &given[..]].concat();
+    assert_eq!(keys(&there.run(&args)), planned);
+    let has = |place: &str| there.path("w").join(place).exists();
+    assert!(has("fleet/m.lock") && has("files/link") && has("lib/imported.ncl") && has("fleet/large.raw"));
+    assert!(
+        !has("fleet/token") && !has("fleet/play/.cache"),
+        "secrets and caches stay"
+    );
+    assert_eq!(fs::metadata(there.path("w/fleet/large.raw")).unwrap().len(), 0);
+
+    // Another checkout of the same packs the same, whatever its files' times and modes.
+    let other = checkout();
+    let mode = fs::Permissions::from_mode(0o775);
+    fs::set_permissions(other.path("files/run"), mode).unwrap();
+    let again = packed(&other).unwrap();
+    assert_eq!(
+        (again.digest, again.manifest),
+        (workspace.digest.clone(), workspace.manifest.clone())
+    );
+
+    // One byte on the way.
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    let error = workspace.unpack(&archive, &there.path("v"), &cancel).unwrap_err();
+    assert!(
+        matches!(error, WorkspaceError::Damaged { .. }) && !there.path("v").exists(),
+        "{error}"
+    );
+
+    let absolute = NAMING.replace(
+        "../scripts/up.sh",
+        &here.path("scripts/up.sh").display().to_string(),
+    );
+    here.write("fleet/m.toml", absolute);
+    let manifest = load(&here.path("fleet/m.toml")).unwrap();
+    let error = Workspace::pack(&manifest, &archive, &cancel)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("scripts/up.sh") && error.contains("absolute paths"),
+        "{error}"
     );
 }
