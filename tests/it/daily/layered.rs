@@ -2,12 +2,13 @@
 //! failed or was killed. A real guest with an sshd, and a log of what was done in it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::support::inside::read;
+use crate::support::mount_namespace::{inside, mount};
 use crate::support::small_guest::small_disk;
 use crate::support::{Bench, tool};
 
@@ -159,4 +160,57 @@ fn steps_that_were_done_are_not_done_again() {
         "{}",
         listed.all()
     );
+}
+
+/// The store's disk is full while a layer is taken: the run ends in words, and the next one goes on from the layer before.
+#[test]
+fn a_full_disk_costs_the_layer_that_was_being_taken() {
+    if !inside("daily::layered::a_full_disk_costs_the_layer_that_was_being_taken") {
+        return;
+    }
+    let bench = Bench::new();
+    small_disk(&bench, "small");
+    let store = bench.path("store");
+    fs::create_dir(&store).unwrap();
+    mount(&store, "size=400m");
+    let filler = store.join("filler");
+
+    // Only the layer of the first two steps is there when the disk fills up, in the middle of the third step.
+    fourth_step(&bench, "echo four >> /root/log");
+    let manifest = fs::read_to_string(bench.path("layered.toml")).unwrap();
+    let manifest = manifest
+        .replace("name = \"two\" }", "name = \"two\", checkpoint = true }")
+        .replace("echo three >> /root/log", "echo three >> /root/log; sync; sleep 4");
+    bench.write("layered.toml", format!("{manifest}[resources]\nscratch = \"1G\"\n"));
+    let mut run = bench.command(&["run", "layered.toml", APP, "--no-check"]);
+    let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains("step 3/4: three") {
+        assert!(said.read_line(&mut seen).unwrap() > 0, "{seen}");
+    }
+    fill(&filler);
+    said.read_to_string(&mut seen).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(1), "{seen}");
+    assert!(seen.to_lowercase().contains("no space left"), "{seen}");
+
+    fs::remove_file(&filler).unwrap();
+    let plan = bench.run(&["plan", "layered.toml"]);
+    assert!(plan.stdout.contains("; from layer: step 2"), "{}", plan.all());
+    let ran = bench.run(&["run", "layered.toml", APP, "--no-check", "--verbose"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("step 3/4: three") && !ran.stderr.contains("step 2/4"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(done(&bench), "one\ntwo\nthree\nfour\n");
+}
+
+/// Writes until there is no room left.
+fn fill(file: &Path) {
+    let mut file = fs::File::create(file).unwrap();
+    for block in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![0x55; block]).is_ok() {}
+    }
 }

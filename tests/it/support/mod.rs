@@ -9,6 +9,7 @@ pub mod debian_installer;
 pub mod http;
 pub mod inside;
 pub mod line;
+pub mod mount_namespace;
 pub mod publisher;
 pub mod python;
 pub mod relay;

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pipeline::internals::event::Verdict;
@@ -18,40 +17,7 @@ use super::faults::{good, run};
 use crate::chaos::{mini, tool};
 use crate::machine::tiny::{self, Then};
 use crate::support::Bench;
-
-/// The variable that tells the test that it is inside.
-const INSIDE: &str = "PIPELINE_TEST_INSIDE";
-
-/// Runs the test of this name once more in a mount namespace, where it may mount; true: this is that run. Its failure is
-/// ours.
-fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let output = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "--"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(
-        output.status.success() && said[0].contains("1 passed"),
-        "{}",
-        said.concat()
-    );
-    false
-}
-
-fn mount(folder: &Path, options: &str) {
-    let folder = folder.to_str().unwrap();
-    tool(
-        "mount",
-        &["-t", "tmpfs", "-o", options, "tmpfs", folder],
-        Path::new("/"),
-    );
-}
+use crate::support::mount_namespace::{inside, mount};
 
 /// Bytes in use on a file system.
 fn used(folder: &Path) -> u64 {
