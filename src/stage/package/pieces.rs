@@ -4,8 +4,10 @@
 //! the place of that form in the package with a digest of its own: what is taken is known to be what was written, whatever
 //! happened to the file since. There is no second copy of anything.
 //!
+//! These digests are BLAKE3: all input goes through them, and SHA-256 has less than half its speed.
+//!
 //! ```text
-//! pipeline pieces <revision of packages>, <library that deflates>\n
+//! pipeline pieces <revision of packages>, <library that deflates>, blake3\n
 //! then for each piece: digest of level, window and bytes (32) · digest of the deflated form (32) · its place (8) · its length (4)
 //! ```
 
@@ -14,8 +16,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use sha2::{Digest as _, Sha256};
 
 use crate::digest::{Digest, sha256_hex};
 use crate::host::fs::{FsError, write_atomic};
@@ -42,10 +42,10 @@ pub struct Earlier {
 
 /// What stands for a piece: two pieces with the same name have the same deflated form.
 pub(super) fn name(level: u32, last: bool, before: &[u8], bytes: &[u8]) -> Sum {
-    let mut hasher = Sha256::new();
-    hasher.update(level.to_le_bytes());
-    hasher.update([u8::from(last)]);
-    hasher.update(before.len().to_le_bytes());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&level.to_le_bytes());
+    hasher.update(&[u8::from(last)]);
+    hasher.update(&before.len().to_le_bytes());
     hasher.update(before);
     hasher.update(bytes);
     hasher.finalize().into()
@@ -53,12 +53,12 @@ pub(super) fn name(level: u32, last: bool, before: &[u8], bytes: &[u8]) -> Sum {
 
 /// The digest of a deflated form.
 pub(super) fn sum(bytes: &[u8]) -> Sum {
-    Sha256::digest(bytes).into()
+    blake3::hash(bytes).into()
 }
 
 /// The first line of an index. What another library or revision deflated are other bytes.
 fn head() -> Vec<u8> {
-    format!("pipeline pieces {REVISION}, {}\n", deflate::version()).into_bytes()
+    format!("pipeline pieces {REVISION}, {}, blake3\n", deflate::version()).into_bytes()
 }
 
 /// Where a piece lies.

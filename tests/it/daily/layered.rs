@@ -180,8 +180,14 @@ fn a_full_disk_costs_the_layer_that_was_being_taken() {
     let manifest = fs::read_to_string(bench.path("layered.toml")).unwrap();
     let manifest = manifest
         .replace("name = \"two\" }", "name = \"two\", checkpoint = true }")
-        .replace("echo three >> /root/log", "echo three >> /root/log; sync; sleep 4");
-    bench.write("layered.toml", format!("{manifest}[resources]\nscratch = \"1G\"\n"));
+        .replace(
+            "echo three >> /root/log",
+            "echo three >> /root/log; sync; sleep 4",
+        );
+    bench.write(
+        "layered.toml",
+        format!("{manifest}[resources]\nscratch = \"1G\"\n"),
+    );
     let mut run = bench.command(&["run", "layered.toml", APP, "--no-check"]);
     let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(run.stderr.take().unwrap());
