@@ -1,9 +1,10 @@
 //! `pipeline verify`: from an image to what is said of it, and to who signed that. Changes nothing.
 
+mod documents;
 mod place;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use self::place::Place;
 use self::walk::{Entry, State, walk};
@@ -11,6 +12,7 @@ use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::table::{Table, stdout_style, stdout_width};
 use crate::host::cancel::Cancel;
+use crate::lock::{self, Lock, LockFileError};
 use crate::report::style::Role;
 use crate::signing::Trust;
 
@@ -18,9 +20,9 @@ use crate::signing::Trust;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pipeline verify out --key release.pub\n  \
     pipeline verify https://images.example.org/debian --key allowed_signers\n  pipeline verify out --format json\n\n\
-    Reads every file that the checksum files and index.json name, and compares it with all that is said of it. With --key, each\n\
-    of these lists must have a good signature by one of the keys; gpgv, ssh-keygen or minisign verify it. Exits with 1 unless\n\
-    all is good, and names the file that is not.")]
+    Reads every file that the checksum files and index.json name, and compares it with all that is said of it, in bills of\n\
+    materials and provenance too. With --key, each of these lists must have a good signature by one of the keys; gpgv,\n\
+    ssh-keygen or minisign verify it. Exits with 1 unless all is good, and names the file that is not.")]
 pub struct Args {
     /// An output folder, or the URL where one is published
     #[arg(value_name = "FOLDER|URL")]
@@ -28,6 +30,9 @@ pub struct Args {
     /// Public keys that are trusted: a keyring of OpenPGP, public keys or allowed signers of OpenSSH, a public key of minisign
     #[arg(long, value_name = "FILE", num_args = 1..)]
     key: Vec<PathBuf>,
+    /// The lock that images with provenance must have been built from
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -58,7 +63,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         return Err(fail(Exit::Host, error));
     }
     let place = Place::of(&args.place).map_err(|error| usage(&error))?;
-    let entries = walk(&place, &trust, &Cancel::default())
+    let lock = args.lock.as_deref().map(read_lock).transpose()?;
+    let entries = walk(&place, &trust, lock.as_ref(), &Cancel::default())
         .map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
     let is_good = entries.iter().all(|entry| entry.state != State::Bad);
     match args.format {
@@ -74,6 +80,15 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         note("nothing here says who made it: --key FILE names the publisher's public keys");
     }
     Ok(if is_good { Exit::Ok } else { Exit::Failed })
+}
+
+fn read_lock(path: &Path) -> Result<Lock, Exit> {
+    let unreadable = |cause| LockFileError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fail(Exit::Usage, unreadable(error)))?;
+    lock::read(path, &text).map_err(|error| fail(Exit::Usage, error))
 }
 
 fn print(entries: &[Entry]) {

@@ -112,15 +112,20 @@ impl Lock {
 impl Medium {
     /// The best of its digests.
     pub fn digest(&self) -> Option<Digest> {
-        let of = |algorithm, hex: &Option<String>| {
-            hex.as_ref().map(|hex| Digest {
-                algorithm,
-                hex: hex.clone(),
-            })
-        };
-        of(Algorithm::Sha512, &self.sha512)
-            .or_else(|| of(Algorithm::Sha256, &self.sha256))
-            .or_else(|| of(Algorithm::Md5, &self.md5))
+        self.digests().next()
+    }
+
+    /// Its digests, the best one first.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        let all = [
+            (Algorithm::Sha512, &self.sha512),
+            (Algorithm::Sha256, &self.sha256),
+            (Algorithm::Md5, &self.md5),
+        ];
+        all.into_iter().filter_map(|(algorithm, hex)| {
+            let hex = hex.clone()?;
+            Some(Digest { algorithm, hex })
+        })
     }
 
     /// Takes a digest in.

@@ -469,6 +469,8 @@ pub struct Publish {
     pub checksums: Vec<Algorithm>,
     /// Bills of materials to publish with each image.
     pub sbom: Vec<Bom>,
+    /// Whether a statement of how it was made is published with each image.
+    pub provenance: bool,
     /// What is kept of earlier builds; absent: nothing.
     pub versions: Option<KeepVersions>,
     /// Who signs the files that list what is published.

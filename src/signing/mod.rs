@@ -1,6 +1,8 @@
 //! Signatures of files, made by the programs that verify them everywhere: GnuPG, OpenSSH, minisign. One file
 //! for each of them; what a manifest says of a signer is here.
 
+mod agent;
+mod dsse;
 mod minisign;
 mod openpgp;
 mod ssh;
@@ -12,6 +14,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::dsse::Envelope;
 pub use self::trust::{Found, Trust};
 use crate::host::cancel::Cancel;
 use crate::host::fs::write_private;
@@ -224,6 +227,19 @@ impl Signer {
         programs
     }
 
+    /// Whether it has a way to sign envelopes. A key of OpenPGP has none that verifiers of envelopes know.
+    pub fn signs_envelopes(&self) -> bool {
+        self.scheme != Scheme::Openpgp
+    }
+
+    /// What else it starts to do so.
+    pub fn envelope_programs(&self) -> &'static [&'static str] {
+        match (self.scheme, &self.key) {
+            (Scheme::Ssh, SigningKey::Secret(_)) => &["ssh-agent", "ssh-add"],
+            _ => &[],
+        }
+    }
+
     /// Whether it can sign. A key of an agent is asked for, as using it may need a user's hand; any other one signs nothing,
     /// which finds a wrong password, too.
     ///
@@ -267,6 +283,47 @@ impl Signer {
                 }
             }
         }
+    }
+}
+
+impl Signer {
+    /// Adds its signature to an envelope; false: its key is not of Ed25519.
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub fn endorse(&self, envelope: &mut Envelope, cancel: &Cancel) -> Result<bool, SigningError> {
+        let folder = private()?;
+        let folder = folder.path();
+        let signed = envelope.signed();
+        let password = self.password.as_ref().map(Secret::read).transpose()?;
+        let password = password.as_ref().map(SecretValue::expose);
+        let (agent, keys) = match (&self.key, self.scheme) {
+            (_, Scheme::Openpgp) => return Ok(false),
+            (SigningKey::Secret(secret), Scheme::Minisign) => {
+                let data = folder.join("envelope");
+                fs::write(&data, &signed).map_err(SigningError::file("write", &data))?;
+                let key = key_file(secret, folder)?;
+                let raw = minisign::raw(&key, password, &data, folder, cancel)?;
+                envelope.add(raw.key, &raw.signature);
+                return Ok(true);
+            }
+            (SigningKey::Secret(secret), Scheme::Ssh) => {
+                let agent = agent::Agent::start(&key_file(secret, folder)?, folder, cancel)?;
+                let keys = agent.keys(cancel)?;
+                (agent, keys)
+            }
+            (SigningKey::Agent(public), _) => {
+                let public = Path::new(public);
+                let key = fs::read_to_string(public);
+                let key = key.map_err(SigningError::file("read the public key", public))?;
+                (agent::Agent::of_user()?, key)
+            }
+        };
+        let Some(key) = agent::Public::parse(&keys) else {
+            return Ok(false);
+        };
+        envelope.add(key.fingerprint(), &agent.sign(&key, &signed)?);
+        Ok(true)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod layer;
 pub mod package;
 pub mod part;
 pub mod presence;
+pub mod provenance;
 pub mod provision;
 pub mod recipe;
 pub mod requests;
@@ -101,6 +102,8 @@ stages! {
     Package(package::PackageWork),
     /// Lists what is inside.
     Sbom(sbom::SbomWork),
+    /// Says how it was made.
+    Provenance(provenance::ProvenanceWork),
     /// Makes a further format.
     Convert(convert::ConvertWork),
     /// Boots and asserts.

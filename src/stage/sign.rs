@@ -30,14 +30,13 @@ use crate::signing::signature_of;
 const STAGE: Stage = Stage {
     name: "sign",
     results: Results::Outside,
-    inputs: &[(
-        "signers",
-        Input::Named(Named {
-            noun: "by",
-            members: &[("key", Input::Secret("its key changed"))],
-        }),
-    )],
+    inputs: &[("signers", SIGNERS)],
 };
+/// Signers in a key.
+pub(super) const SIGNERS: Input = Input::Named(Named {
+    noun: "by",
+    members: &[("key", Input::Secret("its key changed"))],
+});
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 1;
 /// The node that changed the lists.
@@ -123,10 +122,7 @@ fn plan(
         inputs: Inputs {
             history: manifest.history(),
             files: &files,
-            signers: signers
-                .iter()
-                .map(|signer| signer.identity(fingerprint))
-                .collect(),
+            signers: identities(signers, fingerprint),
         },
         takes: vec![LISTED.bytes_of(listed)],
         cost: Cost::default(),
@@ -140,9 +136,37 @@ fn plan(
     Some(nodes.add(draft, work))
 }
 
+/// What stands for signers in a key.
+pub(super) fn identities(signers: &[Signer], fingerprint: &dyn Fn(&Secret) -> String) -> Vec<Value> {
+    let signers = signers.iter();
+    signers.map(|signer| signer.identity(fingerprint)).collect()
+}
+
 /// Signers that were looked at.
 #[derive(Debug, Default)]
 struct Checked(Vec<Signer>);
+
+/// Why signers cannot sign; each is asked once.
+pub(super) fn unable(signers: &[Signer], memo: &Memo) -> Vec<Finding> {
+    let checked = memo.note::<Checked>();
+    let mut checked = checked.borrow_mut();
+    let mut findings = Vec::new();
+    for signer in signers {
+        // What is missing on this host is found by `programs`.
+        let is_there = signer
+            .programs()
+            .into_iter()
+            .all(|program| tools::find(program).is_some());
+        if checked.0.contains(signer) || !is_there {
+            continue;
+        }
+        checked.0.push(signer.clone());
+        if let Err(error) = signer.check(&Cancel::default()) {
+            findings.push(Finding::Secret(format!("`publish.sign`: {error}")));
+        }
+    }
+    findings
+}
 
 impl Task for SignWork {
     fn programs(&self) -> Vec<&'static str> {
@@ -150,24 +174,7 @@ impl Task for SignWork {
     }
 
     fn preflight(&self, memo: &Memo) -> Vec<Finding> {
-        let checked = memo.note::<Checked>();
-        let mut checked = checked.borrow_mut();
-        let mut findings = Vec::new();
-        for signer in &self.signers {
-            // What is missing on this host is found by `programs`.
-            let is_there = signer
-                .programs()
-                .into_iter()
-                .all(|program| tools::find(program).is_some());
-            if checked.0.contains(signer) || !is_there {
-                continue;
-            }
-            checked.0.push(signer.clone());
-            if let Err(error) = signer.check(&Cancel::default()) {
-                findings.push(Finding::Secret(format!("`publish.sign`: {error}")));
-            }
-        }
-        findings
+        unable(&self.signers, memo)
     }
 
     fn secrets(&self) -> Vec<&Secret> {

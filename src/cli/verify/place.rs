@@ -47,6 +47,30 @@ impl Place {
         ))
     }
 
+    /// All files of a folder, but hidden ones; a server does not tell them.
+    pub fn files(&self) -> Result<Vec<PathBuf>, String> {
+        let Self::Folder(top) = self else {
+            return Ok(Vec::new());
+        };
+        let (mut files, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+        while let Some(folder) = folders.pop() {
+            let path = top.join(&folder);
+            let failed = |error: &dyn Display| format!("{} cannot be read: {error}", path.display());
+            for entry in std::fs::read_dir(&path).map_err(|error| failed(&error))? {
+                let entry = entry.map_err(|error| failed(&error))?;
+                let name = entry.file_name();
+                if name.as_encoded_bytes().starts_with(b".") {
+                    continue;
+                }
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let kind = if is_folder { &mut folders } else { &mut files };
+                kind.push(folder.join(name));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
     /// The bytes of a small file; none where there is no such file.
     pub fn read(&self, name: &Path, cancel: &Cancel) -> Result<Option<Vec<u8>>, String> {
         match self {

@@ -8,15 +8,19 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
+use super::documents::{Known, image_of};
 use super::place::{Look, Place};
 use crate::checksum_list;
 use crate::digest::Algorithm;
 use crate::host::cancel::Cancel;
+use crate::lock::Lock;
+use crate::report::gallery;
 use crate::signing::{Found, Scheme, Trust, signature_of};
 use crate::stage::index::catalog::Catalog;
 use crate::stage::index::list::UrlLine;
 use crate::stage::index::{CATALOG_FILE, URL_FILE};
 use crate::stage::sums::file_name;
+use crate::stage::versions;
 
 /// What was found out of a file.
 #[derive(Debug, Serialize)]
@@ -70,25 +74,37 @@ struct Said {
 ///
 /// # Errors
 /// A file, a server or a program that cannot be read or started.
-pub(super) fn walk(place: &Place, trust: &Trust, cancel: &Cancel) -> Result<Vec<Entry>, String> {
+pub(super) fn walk(
+    place: &Place,
+    trust: &Trust,
+    lock: Option<&Lock>,
+    cancel: &Cancel,
+) -> Result<Vec<Entry>, String> {
     let mut walk = Walk {
         place,
         trust,
+        lock,
         cancel,
+        looks: BTreeMap::new(),
         lists: Vec::new(),
         entries: Vec::new(),
     };
     walk.sums()?;
     walk.catalog()?;
     walk.files()?;
+    walk.documents()?;
     walk.urls()?;
+    walk.strangers()?;
     Ok(walk.entries)
 }
 
 struct Walk<'a> {
     place: &'a Place,
     trust: &'a Trust,
+    lock: Option<&'a Lock>,
     cancel: &'a Cancel,
+    /// The files that are what lists say.
+    looks: BTreeMap<PathBuf, Look>,
     lists: Vec<List>,
     entries: Vec<Entry>,
 }
@@ -232,7 +248,7 @@ impl Walk<'_> {
     }
 
     /// What is good of a file, or what is not.
-    fn file(&self, path: &Path) -> Result<Result<String, String>, String> {
+    fn file(&mut self, path: &Path) -> Result<Result<String, String>, String> {
         let is_inside = |part| matches!(part, Component::Normal(_));
         if !path.components().all(is_inside) {
             return Ok(Err("its path leads out of the folder".to_owned()));
@@ -253,9 +269,61 @@ impl Walk<'_> {
             )),
             None => {
                 let names: Vec<_> = self.naming(path).map(|list| list.name).collect();
-                Ok(format!("as in {}", names.join(", ")))
+                let what = format!("as in {}", names.join(", "));
+                self.looks.insert(path.to_owned(), look);
+                Ok(what)
             }
         })
+    }
+
+    /// What is published about images, where it is what the lists say.
+    fn documents(&mut self) -> Result<(), String> {
+        let known = Known {
+            files: &self.looks,
+            trust: self.trust,
+            lock: self.lock,
+        };
+        let mut found = Vec::new();
+        for path in self.looks.keys() {
+            let Some(image) = image_of(path) else { continue };
+            let text = self.place.read(path, self.cancel)?.unwrap_or_default();
+            found.push((path.display().to_string(), known.read(path, &image, &text)));
+        }
+        for (file, said) in found {
+            let entry = self.entries.iter_mut().find(|entry| entry.file == file);
+            let Some(entry) = entry else { continue };
+            match said {
+                Ok(said) => {
+                    entry.what = format!("{}; {}", said.what, entry.what);
+                    let by = said.by.into_iter().filter(|who| !entry.by.contains(who));
+                    entry.by = by.chain(entry.by.iter().cloned()).collect();
+                }
+                Err(why) => {
+                    entry.state = State::Bad;
+                    entry.what = why;
+                    entry.by.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of a folder that no list names, and that are not ours.
+    fn strangers(&mut self) -> Result<(), String> {
+        let of_lists = self.lists.iter().flat_map(|list| list.files.keys().cloned());
+        let mut known: BTreeSet<PathBuf> = of_lists.collect();
+        let lists = Algorithm::ALL.map(file_name).into_iter().chain([CATALOG_FILE]);
+        for list in lists {
+            known.insert(list.into());
+            known.extend(Scheme::ALL.map(|scheme| signature_of(list.as_ref(), scheme)));
+        }
+        known.extend([URL_FILE, gallery::PAGE, gallery::FEED].map(PathBuf::from));
+        for path in self.place.files()? {
+            if !known.contains(&path) && !path.starts_with(versions::FOLDER) {
+                self.add(State::Unproven, path, "no list names it");
+            }
+        }
+        Ok(())
     }
 
     /// Lines of the list of URLs have MD5s, which must be those of the files.

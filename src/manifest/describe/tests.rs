@@ -84,6 +84,7 @@ command = "true"
 [publish]
 versions = { keep = 5, hold = true }
 formats = ["vdi", { form = "raw", compress = "zstd", file = "{{ id }}.raw" }]
+provenance = true
 sign = [{ openpgp = { env = "HOME" }, password = { env = "HOME" } }, { ssh = "x" }, { minisign = { file = "x" } }]
 [publish.shacache]
 [publish.directory]

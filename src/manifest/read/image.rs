@@ -56,6 +56,7 @@ pub(super) fn read_publish(
         level: level(&table, compress),
         checksums: once(&table, &PUBLISH.checksums),
         sbom: once(&table, &PUBLISH.sbom),
+        provenance: table.read(&PUBLISH.provenance).is_some(),
         versions: versions(&table),
         sign: signers(reading, &table),
         targets: targets.iter().map(|draft| draft.target.clone()).collect(),

@@ -7,6 +7,7 @@ mod ssh;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::dsse::{Envelope, EnvelopeSignature};
 use super::{Scheme, SigningError, private};
 use crate::host::cancel::Cancel;
 use crate::host::fs::read_small;
@@ -124,6 +125,42 @@ impl Trust {
             Scheme::Ssh => ssh::verify(&self.signers, bytes, signature, folder, cancel),
             Scheme::Minisign => minisign::verify(&self.minisign, bytes, signature, folder, cancel),
         }
+    }
+}
+
+impl Trust {
+    /// Who made each signature of an envelope.
+    pub fn endorsers(&self, envelope: &Envelope) -> Vec<Found> {
+        let of_minisign = self.minisign.iter().map(|key| {
+            let id = &key.raw.key;
+            (
+                id.clone(),
+                key.raw.signature.clone(),
+                format!("the minisign key {id}"),
+            )
+        });
+        let of_ssh = self
+            .signers
+            .lines()
+            .filter_map(ssh::plain)
+            .filter_map(|(who, key)| {
+                let id = key.fingerprint();
+                let name = format!("{who} (SSH ED25519 key {id})");
+                Some((id, key.bytes()?.to_owned(), name))
+            });
+        let keys: Vec<_> = of_minisign.chain(of_ssh).collect();
+        let found = |signature: &EnvelopeSignature| {
+            let mut all = keys.iter();
+            if let Some((_, _, name)) = all.find(|(_, key, _)| envelope.is_by(signature, key)) {
+                return Found::By(name.clone());
+            }
+            let id = &signature.keyid;
+            match keys.iter().find(|(known, _, _)| known == id) {
+                Some((_, _, name)) => Found::Bad(format!("it is not by {name}, whose id it has")),
+                None => Found::Stranger(format!("the key {id}")),
+            }
+        };
+        envelope.signatures().iter().map(found).collect()
     }
 }
 

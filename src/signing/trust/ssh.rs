@@ -7,6 +7,7 @@ use crate::host::cancel::Cancel;
 use crate::host::process::Cmd;
 use crate::host::tools;
 use crate::signing::SigningError;
+use crate::signing::agent::Public;
 use crate::signing::ssh::NAMESPACE;
 
 const WHAT: &str = "ssh-keygen cannot verify";
@@ -46,6 +47,15 @@ pub(super) fn verify(
 fn key_in(said: &str) -> String {
     let (_, key) = said.trim().rsplit_once(" with ").unwrap_or(("", "key"));
     format!("SSH {key}")
+}
+
+/// The key of a line of an allowed-signers file, and whose it is, where it may sign envelopes: one of Ed25519 without options
+/// that only ssh-keygen knows.
+pub(super) fn plain(line: &str) -> Option<(&str, Public)> {
+    let (who, key) = line.split_once(' ')?;
+    let key = key.trim_start();
+    let key = key.strip_prefix("namespaces=\"file\"").unwrap_or(key);
+    Some((who, Public::parse(key)?))
 }
 
 /// A line of an allowed-signers file; of a public key one that says whose it is: its comment, where it has one.

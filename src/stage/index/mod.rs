@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use self::catalog::{Catalog, Listed};
 use self::list::UrlLine;
 pub use self::plan::IndexWork;
-pub(super) use self::plan::plan;
+pub(super) use self::plan::{facts, plan};
 use super::Order;
 use super::sums::LOCK;
 use crate::host::cancel::Cancel;

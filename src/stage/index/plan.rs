@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::UPLOAD;
 use super::catalog::ImageFacts;
+use crate::host::http::redact;
 use crate::manifest::model::{Distro, Flavor, Image, InstallMedia, Manifest, Media, Proof, Source};
 use crate::places::Target;
 use crate::plan::graph::{Draft, Nodes};
@@ -74,7 +75,7 @@ enum SourceFacts<'a> {
 #[serde(rename_all = "lowercase")]
 enum MediumFacts<'a> {
     Digest(Option<String>),
-    Checksums(&'a str),
+    Checksums(String),
     Release(&'a str),
 }
 
@@ -84,7 +85,7 @@ impl<'a> From<&'a Media> for MediumFacts<'a> {
             Media::Path { digest, .. } => Self::Digest(digest.as_ref().map(ToString::to_string)),
             Media::Urls { proof, .. } => match proof {
                 Proof::Digest(digest) => Self::Digest(Some(digest.to_string())),
-                Proof::List(list) => Self::Checksums(&list.url),
+                Proof::List(list) => Self::Checksums(redact(&list.url)),
                 Proof::Latest(latest) => Self::Release(&latest.release),
             },
         }
@@ -117,19 +118,7 @@ pub(in crate::stage) fn plan(
     ready: &Ready<'_>,
     upload: NodeIndex,
 ) -> NodeIndex {
-    let facts = ImageFacts {
-        id: image.id.clone(),
-        file: image.file.display().to_string(),
-        distro: distro.name.clone(),
-        family: distro.family.name.clone(),
-        version: distro.version.clone(),
-        flavor: flavor.name.clone(),
-        size: image.size_label.clone(),
-        disk_bytes: image.size.0,
-        format: manifest.publish.format.name().to_owned(),
-        compression: manifest.publish.compress.name().to_owned(),
-        built_from: built_from(nodes, distro, flavor, ready),
-    };
+    let facts = facts(nodes, manifest, image, (distro, flavor), ready);
     let uploaded = nodes.key(upload).to_owned();
     let mut listed = manifest
         .publish
@@ -157,6 +146,29 @@ pub(in crate::stage) fn plan(
         facts: facts.clone(),
     };
     nodes.add(draft, work)
+}
+
+/// What an image is.
+pub(in crate::stage) fn facts(
+    nodes: &Nodes<Work>,
+    manifest: &Manifest,
+    image: &Image,
+    (distro, flavor): (&Distro, &Flavor),
+    ready: &Ready<'_>,
+) -> ImageFacts {
+    ImageFacts {
+        id: image.id.clone(),
+        file: image.file.display().to_string(),
+        distro: distro.name.clone(),
+        family: distro.family.name.clone(),
+        version: distro.version.clone(),
+        flavor: flavor.name.clone(),
+        size: image.size_label.clone(),
+        disk_bytes: image.size.0,
+        format: manifest.publish.format.name().to_owned(),
+        compression: manifest.publish.compress.name().to_owned(),
+        built_from: built_from(nodes, distro, flavor, ready),
+    }
 }
 
 /// The manifest's words, and the keys of all that the image depends on.

@@ -10,7 +10,7 @@ use petgraph::graph::NodeIndex;
 pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive};
 pub use self::disk::{DiskWork, disk};
 pub use self::installer::{InstallerFailure, InstallerWork};
-pub use self::sources::{ArchiveSource, MediumSource, archives, media};
+pub use self::sources::{ArchiveSource, MediumSource, all_media, archives, media};
 use super::Work;
 use super::recipe::{Inputs, PlanError};
 use super::task::File;

@@ -127,9 +127,9 @@ pub(super) fn locked(archives: &[ArchiveSource], lock: &Lock) -> Option<serde_js
     states.filter(|states| !states.is_empty()).map(Into::into)
 }
 
-/// The media of a distro whose digests are left to their publishers.
-pub fn media(distro: &Distro) -> Vec<MediumSource<'_>> {
-    let all = match &distro.source {
+/// The media of a distro, each with what it is to it.
+pub fn all_media(distro: &Distro) -> Vec<(&'static str, &Media)> {
+    match &distro.source {
         Source::Bootstrap(_) => Vec::new(),
         Source::Disk(source) => vec![(disk::MEDIUM, &source.media)],
         Source::Installer(source) => match &source.media {
@@ -138,8 +138,13 @@ pub fn media(distro: &Distro) -> Vec<MediumSource<'_>> {
                 vec![(installer::KERNEL, kernel), (installer::INITRD, initrd)]
             }
         },
-    };
-    all.into_iter()
+    }
+}
+
+/// Those whose digests are left to their publishers.
+pub fn media(distro: &Distro) -> Vec<MediumSource<'_>> {
+    all_media(distro)
+        .into_iter()
         .filter_map(|(role, media)| match media {
             Media::Urls {
                 proof: Proof::Digest(_),

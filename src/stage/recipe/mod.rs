@@ -16,7 +16,10 @@ use petgraph::graph::NodeIndex;
 pub use self::error::PlanError;
 use super::install::Mirror;
 use super::part::Ready;
-use super::{Plan, Work, check, convert, index, install, package, provision, sbom, sign, size, sums, upload};
+use super::{
+    Plan, Work, check, convert, index, install, package, provenance, provision, sbom, sign, size, sums,
+    upload,
+};
 use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::manifest::model::{Distro, Flavor, Image, Manifest, Secret};
@@ -118,6 +121,16 @@ impl<'a> Planner<'a> {
         ready.wait_for(check);
         // The check does not wait for these: it looks at the packaged file.
         convert::plan(nodes, publish, image, distro, &mut ready);
+        let inputs = self.inputs;
+        provenance::plan(
+            nodes,
+            manifest,
+            image,
+            (distro, flavor),
+            install,
+            inputs,
+            &mut ready,
+        );
         let delivery = sums::plan(nodes, manifest, image, &ready);
         let fingerprint = self.inputs.fingerprint;
         let signed = sign::lists(nodes, manifest, &image.id, fingerprint, delivery);

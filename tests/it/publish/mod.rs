@@ -5,6 +5,7 @@ mod faults;
 mod formats;
 mod hooks;
 mod object_store;
+mod provenance;
 mod redirects;
 pub mod reference;
 mod sbom;

@@ -15,7 +15,7 @@ fn sh(bench: &Bench, script: &str) {
 
 /// Two images with bills of materials, built, uploaded and signed, in `out`; what was signed before the last build in `old`.
 fn published() -> Bench {
-    const PUBLISH: &str = "[publish]\nsbom = [\"spdx\"]\nsign = [{ ssh = { file = \"keys/ssh\" } }]\n\
+    const PUBLISH: &str = "[publish]\nsbom = [\"spdx\"]\nprovenance = true\nsign = [{ ssh = { file = \"keys/ssh\" } }]\n\
         [publish.directory]\npath = \"share\"\n";
     let bench = bench(PUBLISH, 10_000);
     sh(
@@ -42,9 +42,12 @@ fn an_untouched_folder_is_good_and_of_twenty_tamperings_each_is_named_by_its_fil
     let trust = ["--key", "keys/ssh.pub"];
     let good = bench.run(&[&["verify", "out"][..], &trust].concat());
     well(&good);
+    assert!(!good.stdout.contains("unproven"), "{}", good.all());
     for part in [
         "signs SHA512SUM.txt, by images@example.org (SSH ED25519 key SHA256:",
         "as in SHA512SUM.txt, MD5SUM.txt, index.json; signed by images@example.org (SSH",
+        "lists 2 packages; as in",
+        "says how it was made: by pipeline 0.1.0, from 2 inputs with digests; as in",
     ] {
         assert!(good.stdout.contains(part), "{}", good.all());
     }
@@ -73,7 +76,16 @@ fn an_untouched_folder_is_good_and_of_twenty_tamperings_each_is_named_by_its_fil
     );
     let resign = |list: &str| format!("rm {list}.sig; ssh-keygen -q -Y sign -n file -f ../keys/other {list}");
     // What is done to a copy, the file that is named, and why.
-    let cases: [(String, &str, &str); 20] = [
+    let by_publisher = |file: &str| {
+        format!(
+            "rm index.json*; for sum in sha512:SHA512SUM.txt md5:MD5SUM.txt; do list=${{sum#*:}}; \
+             sed -i '\\#  {file}$#d' $list; ${{sum%:*}}sum {file} >> $list; rm $list.sig; \
+             ssh-keygen -q -Y sign -n file -f ../keys/ssh $list; done"
+        )
+    };
+    let (of_small, of_large) = (format!("{small}.intoto.jsonl"), format!("{large}.intoto.jsonl"));
+    let bill = format!("{large}.spdx.json");
+    let cases: [(String, &str, &str); 23] = [
         (
             format!("printf x | dd of={small} bs=1 seek=99 conv=notrunc status=none"),
             &small,
@@ -166,6 +178,26 @@ fn an_untouched_folder_is_good_and_of_twenty_tamperings_each_is_named_by_its_fil
             ".spdx.json",
             "it is not what SHA512SUM.txt says",
         ),
+        // What the publisher signed by mistake, or with a key that was lent.
+        (
+            format!("cp {small}.spdx.json {bill}; {}", by_publisher(&bill)),
+            &bill,
+            "it is about other bytes than those of",
+        ),
+        (
+            format!("cp {of_small} {of_large}; {}", by_publisher(&of_large)),
+            &of_large,
+            "it is not about",
+        ),
+        (
+            format!(
+                "sig=$(sed 's/.*\"sig\":\"\\([^\"]*\\)\".*/\\1/' {of_small}); \
+                 sed -i \"s#\\\"sig\\\":\\\"[^\\\"]*#\\\"sig\\\":\\\"$sig#\" {of_large}; {}",
+                by_publisher(&of_large)
+            ),
+            &of_large,
+            "a signature in it is wrong",
+        ),
     ];
     for (script, named, why) in cases {
         sh(
@@ -182,6 +214,11 @@ fn an_untouched_folder_is_good_and_of_twenty_tamperings_each_is_named_by_its_fil
         });
         assert!(found, "{script}: {}", ran.all());
     }
+    // What no list names proves nothing.
+    sh(&bench, "rm -rf t; cp -r out t; echo > t/extra.qcow2");
+    let extra = bench.run(&[&["verify", "t"][..], &trust].concat());
+    well(&extra);
+    assert!(extra.stdout.contains("unproven  extra.qcow2"), "{}", extra.all());
 }
 
 #[test]

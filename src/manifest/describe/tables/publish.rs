@@ -21,6 +21,8 @@ table! {
         .default("[\"sha512\", \"md5\"]");
     sbom: List<Choice<Bom>> = "[\"spdx\", \"cyclonedx\"]",
         "bills of materials to publish with each image: SPDX 2.3 and CycloneDX 1.6, in JSON".default("[]");
+    provenance: Yes = "true",
+        "`true`: publishes with each image how it was made, by SLSA provenance 1 in an in-toto statement".default("it is not said");
     sign: List<In<SignerKeys>> = "[{ ssh = { file = \"signing_key\" } }, { openpgp = \"0123456789ABCDEF0123456789ABCDEF01234567\" }]",
         "who signs the checksum files and `index.json`, each program once".default("they are not signed");
     file: Text = "\"{{ id }}.{{ format }}{{ suffix }}\"",
