@@ -43,14 +43,14 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The nodes that no other one of it takes a result of, in the plan's order: whoever builds these builds the chain.
-    pub fn ends<W>(&self, plan: &Plan<W>) -> Vec<NodeIndex> {
-        let is_taken = |index: NodeIndex| {
-            let mut others = self.nodes.iter().map(|other| plan.node(*other));
-            others.any(|other| other.takes.iter().any(|take| take.node == index))
+    /// The nodes whose results are what it is for, in the plan's order: those that others take, and those that none takes.
+    /// Whoever builds these builds the chain.
+    pub fn results<W>(&self, plan: &Plan<W>) -> Vec<NodeIndex> {
+        let is_result = |index: &NodeIndex| {
+            let mut takers = plan.dependents(*index).peekable();
+            takers.peek().is_none() || takers.any(|taker| !self.nodes.contains(&taker))
         };
-        let ends = self.nodes.iter().copied();
-        ends.filter(|index| !is_taken(*index)).collect()
+        self.nodes.iter().copied().filter(is_result).collect()
     }
 
     /// The key of its last node. Whoever has to run the same names it the same.
@@ -66,9 +66,8 @@ pub fn cut<W>(
     verdicts: &BTreeMap<NodeIndex, Verdict>,
     reach: &dyn Fn(&Node<W>) -> Reach,
 ) -> Vec<Chain> {
-    let kept = kept(plan, reach);
-    let members = members(plan, verdicts, reach, &kept);
-    let homes = homes(plan, &members, &kept);
+    let members = members(plan, verdicts, reach);
+    let homes = homes(plan, &members, reach);
     let mut groups: DiGraph<Vec<NodeIndex>, ()> = DiGraph::new();
     let mut group_of = BTreeMap::new();
     for index in &members {
@@ -77,14 +76,17 @@ pub fn cut<W>(
             .or_insert_with(|| groups.add_node(Vec::new()));
         groups[group].push(*index);
     }
-    for (index, need) in members.iter().flat_map(|index| {
-        let takes = plan.node(*index).takes.iter();
-        takes.map(move |take| (index, take.node))
-    }) {
+    let needs = |index: &NodeIndex| {
+        let index = *index;
+        plan.needs(index)
+            .map(move |need| (index, need))
+            .collect::<Vec<_>>()
+    };
+    for (index, need) in members.iter().flat_map(needs) {
         if let Some(from) = homes.get(&need)
-            && *from != homes[index]
+            && *from != homes[&index]
         {
-            groups.update_edge(group_of[from], group_of[&homes[index]], ());
+            groups.update_edge(group_of[from], group_of[&homes[&index]], ());
         }
     }
     // Chains that need each other would never start: they are one. The order is from what is needed last to first.
@@ -110,35 +112,11 @@ pub fn cut<W>(
     chains
 }
 
-/// Nodes whose results stay where they are made. What is taken together with such a result and made from it belongs to that
-/// very result, and stays too.
-fn kept<W>(plan: &Plan<W>, reach: &dyn Fn(&Node<W>) -> Reach) -> BTreeSet<NodeIndex> {
-    let of_themselves = plan.nodes().filter(|(_, node)| reach(node) == Reach::Kept);
-    let mut kept: BTreeSet<_> = of_themselves.map(|(index, _)| index).collect();
-    for (_, node) in plan.nodes() {
-        let taken: Vec<_> = node.takes.iter().map(|take| take.node).collect();
-        let made_from_kept = |index: &NodeIndex| {
-            let behind = plan.behind(*index);
-            taken
-                .iter()
-                .any(|other| kept.contains(other) && behind.contains(other))
-        };
-        let with: Vec<_> = taken
-            .iter()
-            .copied()
-            .filter(|index| made_from_kept(index))
-            .collect();
-        kept.extend(with);
-    }
-    kept
-}
-
 /// The nodes of all chains: what must run elsewhere, and results that stay where they are made, for those that take them.
 fn members<W>(
     plan: &Plan<W>,
     verdicts: &BTreeMap<NodeIndex, Verdict>,
     reach: &dyn Fn(&Node<W>) -> Reach,
-    kept: &BTreeSet<NodeIndex>,
 ) -> BTreeSet<NodeIndex> {
     let nodes: Vec<_> = plan.nodes().collect();
     let mut members = BTreeSet::new();
@@ -147,12 +125,8 @@ fn members<W>(
             members.insert(index);
         }
         if members.contains(&index) {
-            members.extend(
-                node.takes
-                    .iter()
-                    .map(|take| take.node)
-                    .filter(|taken| kept.contains(taken)),
-            );
+            let needs = plan.needs(index);
+            members.extend(needs.filter(|need| reach(plan.node(*need)) == Reach::Kept));
         }
     }
     members
@@ -163,7 +137,7 @@ fn members<W>(
 fn homes<W>(
     plan: &Plan<W>,
     members: &BTreeSet<NodeIndex>,
-    kept: &BTreeSet<NodeIndex>,
+    reach: &dyn Fn(&Node<W>) -> Reach,
 ) -> BTreeMap<NodeIndex, Vec<usize>> {
     let mut homes: BTreeMap<NodeIndex, Vec<usize>> = BTreeMap::new();
     for (position, image) in plan.images.iter().enumerate() {
@@ -175,8 +149,8 @@ fn homes<W>(
     let mut bound = BTreeSet::new();
     for index in members {
         homes.entry(*index).or_default();
-        let taken = plan.node(*index).takes.iter().map(|take| take.node);
-        for keeper in taken.filter(|taken| kept.contains(taken)) {
+        let needs = plan.needs(*index);
+        for keeper in needs.filter(|need| reach(plan.node(*need)) == Reach::Kept) {
             let (from, to) = (homes[index].clone(), homes[&keeper].clone());
             if bound.insert(*index) {
                 homes.insert(*index, to);

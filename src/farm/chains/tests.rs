@@ -39,7 +39,7 @@ struct Inputs {
     subject: String,
 }
 
-/// A fleet of each distro in each flavor and size. Sizes of these flavors boot with the key of the installed disk.
+/// A fleet of each distro in each flavor and size.
 struct Fleet {
     nodes: Nodes<()>,
     images: Vec<PlannedImage>,
@@ -75,7 +75,7 @@ impl Fleet {
         self.nodes.add(draft, ())
     }
 
-    fn plan(distros: usize, flavors: usize, sizes: usize, boots_to_grow: bool) -> Plan<()> {
+    fn plan(distros: usize, flavors: usize, sizes: usize) -> Plan<()> {
         let (nodes, images) = (Nodes::default(), Vec::new());
         let mut fleet = Self { nodes, images };
         for distro in (0..distros).map(|n| format!("d{n}")) {
@@ -84,8 +84,7 @@ impl Fleet {
             for flavor in (0..flavors).map(|n| format!("{distro}-f{n}")) {
                 let provision = fleet.add("provision", &flavor, vec![TAKEN.of(install)]);
                 for id in (0..sizes).map(|n| format!("{flavor}-s{n}")) {
-                    let mut takes = vec![TAKEN.bytes_of(provision)];
-                    takes.extend(boots_to_grow.then(|| TAKEN.if_there(install)));
+                    let takes = vec![TAKEN.bytes_of(provision), TAKEN.if_there(install)];
                     let size = fleet.add("size", &id, takes);
                     let package = fleet.add("package", &id, vec![TAKEN.bytes_of(size)]);
                     let check = fleet.add("check", &id, vec![TAKEN.bytes_of(package)]);
@@ -121,6 +120,14 @@ fn reach(node: &Node<()>) -> Reach {
         (_, Results::Outside) => Reach::Here,
         ("install", _) => Reach::Kept,
         _ => Reach::Shared,
+    }
+}
+
+/// The same where sizes boot to grow, which they do with the key of the very disk that was installed.
+fn unsealed(node: &Node<()>) -> Reach {
+    match node.stage.name {
+        "provision" => Reach::Kept,
+        _ => reach(node),
     }
 }
 
@@ -162,46 +169,53 @@ fn shown(plan: &Plan<()>, chains: &[Chain]) -> Vec<String> {
 }
 
 fn all_of(plan: &Plan<()>, is_there: &dyn Fn(&str) -> bool) -> Vec<String> {
-    let mut all = shown(plan, &cut(plan, &verdicts(plan, is_there), &reach));
+    sorted(plan, &cut(plan, &verdicts(plan, is_there), &reach))
+}
+
+fn sorted(plan: &Plan<()>, chains: &[Chain]) -> Vec<String> {
+    let mut all = shown(plan, chains);
     all.sort();
     all
 }
 
 #[test]
 fn an_installation_goes_with_its_flavor_and_each_image_with_all_of_its_own() {
-    let plan = Fleet::plan(1, 1, 2, false);
+    let plan = Fleet::plan(1, 1, 2);
     let chains = cut(&plan, &verdicts(&plan, &|_| false), &reach);
     let own = |n| format!("size/d0-f0-s{n} package/d0-f0-s{n} check/d0-f0-s{n} < 0");
     let mut found = shown(&plan, &chains);
     found.sort();
     assert_eq!(found[0], "fetch/d0 install/d0 provision/d0-f0");
     assert_eq!(found[1..], [own(0), own(1)]);
-    let ends = chains[0].ends(&plan);
+    let results = |chain: &Chain| {
+        let results = chain.results(&plan).into_iter();
+        results.map(|result| plan.node(result).id()).collect::<Vec<_>>()
+    };
     assert_eq!(
         (chains[0].seconds, chains[0].rank, chains[0].cost.machines),
         (Some(390.0), 390.0 + 103.0, 1)
     );
+    assert_eq!(results(&chains[0]), ["provision/d0-f0"]);
+    let image = chains[1].nodes[0];
+    let subject = &plan.node(image).subject;
     assert_eq!(
-        ends.into_iter()
-            .map(|end| plan.node(end).id())
-            .collect::<Vec<_>>(),
-        ["provision/d0-f0"]
+        results(&chains[1]),
+        [format!("package/{subject}"), format!("check/{subject}")]
     );
     // One image of a distro is one job, as nothing of it is anyone else's.
-    assert_eq!(all_of(&Fleet::plan(1, 1, 1, false), &|_| false).len(), 1);
+    assert_eq!(all_of(&Fleet::plan(1, 1, 1), &|_| false).len(), 1);
 }
 
 #[test]
 fn what_takes_a_result_that_stays_runs_in_its_job() {
-    let flavors = Fleet::plan(1, 2, 1, false);
+    let flavors = Fleet::plan(1, 2, 1);
     assert_eq!(
         all_of(&flavors, &|_| false)[0],
         "fetch/d0 install/d0 provision/d0-f0 provision/d0-f1"
     );
-    // The key that a size boots with lets into what was provisioned on that very disk.
-    let boots = Fleet::plan(1, 1, 2, true);
+    let boots = Fleet::plan(1, 1, 2);
     assert_eq!(
-        all_of(&boots, &|_| false),
+        sorted(&boots, &cut(&boots, &verdicts(&boots, &|_| false), &unsealed)),
         [
             "fetch/d0 install/d0 provision/d0-f0 size/d0-f0-s0 size/d0-f0-s1",
             "package/d0-f0-s0 check/d0-f0-s0 < 0",
@@ -222,7 +236,7 @@ fn what_takes_a_result_that_stays_runs_in_its_job() {
 
 #[test]
 fn what_is_there_is_in_no_chain_and_a_name_does_not_depend_on_it() {
-    let plan = Fleet::plan(1, 1, 2, false);
+    let plan = Fleet::plan(1, 1, 2);
     let before = cut(&plan, &verdicts(&plan, &|_| false), &reach);
     let is_there = |id: &str| !id.starts_with("check/d0-f0-s1") && !id.starts_with("sums");
     let after = cut(&plan, &verdicts(&plan, &is_there), &reach);
@@ -323,7 +337,7 @@ fn limit(plan: &Plan<()>, slots: usize) -> f64 {
 fn a_fleet_takes_little_longer_than_it_must() {
     const LINK: f64 = 10e9;
     let within = |[distros, flavors, sizes, slots]: [usize; 4], times: f64| {
-        let plan = Fleet::plan(distros, flavors, sizes, false);
+        let plan = Fleet::plan(distros, flavors, sizes);
         let (limit, took) = (limit(&plan, slots), makespan(&plan, slots, LINK));
         assert!(took < limit * times, "{took:.0} s, and {limit:.0} s are possible");
     };
