@@ -4,6 +4,7 @@ mod attach;
 pub mod boot;
 pub mod check;
 pub mod check_urls;
+pub mod ci;
 mod complete;
 mod computer;
 pub mod diff;
@@ -93,6 +94,8 @@ enum Verb {
     Diff(diff::Args),
     /// Say what has moved since the images were built: archives, media, packages
     Outdated(outdated::Args),
+    /// Print a pipeline for a CI system: a job for each part of the plan
+    Ci(ci::Args),
     /// Move the lock to what package archives and publishers have now
     Update(update::Args),
     /// List past and present runs
@@ -203,6 +206,7 @@ pub fn main() -> ExitCode {
         Verb::Promote(args) => versions::promote(&args),
         Verb::Rollback(args) => versions::roll_back(&args),
         Verb::Prune(args) => versions::prune(&args),
+        Verb::Ci(args) => ci::run(&args),
         Verb::CheckUrls(args) => check_urls::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::UploadFile(args) => upload_file::run(&args),

@@ -148,6 +148,20 @@ pub fn wanted(checks: &CheckArgs, upload: &UploadArgs) -> Result<Wanted, Exit> {
     })
 }
 
+impl UploadArgs {
+    /// As it can be typed again.
+    pub fn as_typed(&self) -> &'static str {
+        if self.upload { " --upload" } else { "" }
+    }
+}
+
+impl CheckArgs {
+    /// As it can be typed again.
+    pub fn as_typed(&self) -> &'static str {
+        if self.no_check { " --no-check" } else { "" }
+    }
+}
+
 impl DefineArgs {
     /// Loads a manifest; says what is wrong with it.
     ///
@@ -209,6 +223,25 @@ impl Selection {
         };
         let selected = select(&manifest, &selectors).map_err(|error| fail(Exit::Usage, error))?;
         Ok((manifest, selected))
+    }
+
+    /// As it can be typed again, quoted for a shell.
+    pub fn as_typed(&self) -> String {
+        let mut words = vec![self.source.manifest.to_string_lossy().into_owned()];
+        words.extend(self.selectors.iter().cloned());
+        let defined = self.source.define.define.iter().map(|one| one.text.clone());
+        let lists = [
+            ("-D", defined.collect()),
+            ("--distro", self.distro.clone()),
+            ("--size", self.size.clone()),
+            ("--flavor", self.flavor.clone()),
+        ];
+        for (option, values) in lists {
+            let values: Vec<_> = values;
+            words.extend(values.into_iter().flat_map(|value| [option.to_owned(), value]));
+        }
+        let words: Vec<_> = words.iter().map(|word| shell_quote(word)).collect();
+        words.join(" ")
     }
 
     /// The same without selectors that name nodes, and those: ids of images have no slash in them.

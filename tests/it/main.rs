@@ -6,6 +6,7 @@ mod answers;
 mod boot;
 #[path = "../chaos/mod.rs"]
 mod chaos;
+mod ci;
 mod daily;
 mod doctor;
 mod failures;

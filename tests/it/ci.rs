@@ -1,0 +1,169 @@
+//! Pipelines for CI systems, judged by the schemas that editors have of them.
+
+use serde_json::Value;
+
+use crate::machine::tiny::{Then, disk};
+use crate::support::Bench;
+use crate::support::python::python;
+
+const JUDGE: &str = "check-jsonschema==0.39.0";
+
+/// Two images of one base, and two whose base may leave the key of the build in its disk: those are packaged in one job.
+const MANIFEST: &str = r#"
+[distros.one]
+family  = "debian"
+version = "12"
+memory  = "3G"
+source  = { bootstrap = { suite = "bookworm", mirror = "http://mirror.invalid/debian" } }
+
+[distros.two]
+family  = "debian"
+version = "13"
+source  = { disk = { path = "two.raw", user = "root" } }
+
+[flavors.base]
+steps  = [{ inline = "true", env = { TOKEN = { env = "TOKEN", default = "it's" } } }]
+checks = ["standard"]
+
+[[images]]
+distro = "one"
+flavor = "base"
+sizes  = ["5G", "6G"]
+
+[[images]]
+distro = "two"
+flavor = "base"
+sizes  = ["5G", "6G"]
+"#;
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("fleet of ours.toml", MANIFEST);
+    let remote = "[remote]\nurl = \"http://127.0.0.1:9/farm\"\nsign_key = { file = \"sign.key\" }\n";
+    bench.write(".config/pipeline/farm.toml", remote);
+    let made = bench.run(&["farm", "key", ".config/pipeline/sign.key"]);
+    assert_eq!(made.code, 0, "{}", made.all());
+    bench.write("two.raw", disk("two", Then::Halt));
+    bench
+}
+
+fn judge(bench: &Bench, schema: &str, file: &str) {
+    let mut judge = python(JUDGE);
+    judge.args(["-m", "check_jsonschema", "--builtin-schema", schema]);
+    let output = judge.arg(bench.path(file)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", bench.read(file));
+}
+
+fn generate(bench: &Bench, args: &[&str]) -> String {
+    let ran = bench.run(&[&["ci"], args].concat());
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    ran.stdout
+}
+
+#[test]
+fn gitlab_gets_a_job_for_each_chain_that_waits_for_its_base_alone() {
+    let bench = bench();
+    let words = [
+        "gitlab",
+        "fleet of ours.toml",
+        "-D",
+        "vars.x=y z",
+        "--runner",
+        "images",
+    ];
+    let text = generate(&bench, &words);
+    bench.write("child.yml", &text);
+    judge(&bench, "vendor.gitlab-ci", "child.yml");
+    let (before, rest) = text.split_once("printf").unwrap();
+    let (facts, rest) = rest.split_once("> pipeline-facts.json").unwrap();
+    assert!(facts.contains("two.raw"), "{facts}");
+    insta::assert_snapshot!(format!("{before}…{rest}"));
+}
+
+#[test]
+fn github_plans_in_each_run_and_makes_a_matrix_of_each_level() {
+    let bench = bench();
+    let text = generate(&bench, &["github", "fleet of ours.toml"]);
+    bench.write("images.yml", &text);
+    judge(&bench, "vendor.github-workflows", "images.yml");
+    insta::assert_snapshot!(text);
+
+    let outputs = generate(&bench, &["github", "fleet of ours.toml", "--matrix", "2"]);
+    let output = |name: &str| -> Value {
+        let line = outputs
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}=")));
+        serde_json::from_str(line.unwrap()).unwrap()
+    };
+    assert!(output("facts")["media"]["two.raw"].is_string(), "{outputs}");
+    let names = |level: &str| -> Vec<String> {
+        let jobs = output(level).as_array().unwrap().clone();
+        jobs.iter()
+            .map(|job| job["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("level0"), ["package/two-6G-base", "provision/one-base"]);
+    let images = ["two-5G", "two-6G", "one-5G", "one-6G"].map(|image| format!("check/{image}-base"));
+    assert_eq!(names("level1"), images);
+    let base = &output("level0")[1];
+    assert_eq!(base["labels"], serde_json::json!(["self-hosted", "kvm"]));
+    assert_eq!(
+        base["command"],
+        "pipeline run 'fleet of ours.toml' --facts pipeline-facts.json --until provision/one-base"
+    );
+    // A plan that the workflow was not made for.
+    let ran = bench.run(&["ci", "github", "fleet of ours.toml", "--matrix", "1"]);
+    assert!(
+        ran.code == 2 && ran.stderr.contains("2 jobs follow each other"),
+        "{}",
+        ran.all()
+    );
+}
+
+/// All that leads to one image is one job, and delivers nothing.
+#[test]
+fn the_command_of_a_job_runs_its_chain_alone() {
+    let bench = bench();
+    let outputs = generate(
+        &bench,
+        &["github", "fleet of ours.toml", "one-5G-base", "--matrix", "1"],
+    );
+    let line = outputs
+        .lines()
+        .find_map(|line| line.strip_prefix("level0="))
+        .unwrap();
+    let jobs: Value = serde_json::from_str(line).unwrap();
+    let facts = outputs
+        .lines()
+        .find_map(|line| line.strip_prefix("facts="))
+        .unwrap();
+    bench.write("pipeline-facts.json", facts);
+    let command = jobs[0]["command"].as_str().unwrap();
+    let command = command.replacen("pipeline run", "\"$0\" plan --format json", 1);
+    let inner = bench.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &command]).arg(inner.get_program());
+    shell.current_dir(bench.path("")).env_clear();
+    shell.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = bench.finish(shell);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let todo = plan["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|node| node["state"] == "todo");
+    let todo: Vec<_> = todo.map(|node| node["id"].as_str().unwrap()).collect();
+    let own = ["size", "package", "check"].map(|stage| format!("{stage}/one-5G-base"));
+    let chain = ["install/one", "provision/one-base"].map(str::to_owned);
+    assert_eq!(todo, [&chain[..], &own].concat());
+    assert!(!bench.path("store").exists());
+    // Jobs without a remote store would all build everything.
+    let ran = bench.run(&["ci", "gitlab", "fleet of ours.toml", "--remote", "none"]);
+    assert!(
+        ran.code == 2 && ran.stderr.contains("no remote store"),
+        "{}",
+        ran.all()
+    );
+}
