@@ -190,11 +190,11 @@ fn print(found: &Differences, full: bool) {
         out("they are equal\n");
         return;
     }
-    out(&format!("\n{} packages differ\n", found.packages.len()));
+    out(&format!("\n{}\n", differ(found.packages.len(), "package")));
     for change in &found.packages {
         out(&format!("  {}\n", change.to_string().replace(" -> ", arrow)));
     }
-    out(&format!("\n{} files differ\n", found.files.len()));
+    out(&format!("\n{}\n", differ(found.files.len(), "file")));
     let is_long = !full && overflows_stdout(found.files.len() + found.packages.len() + 8);
     let listed = if is_long { LISTED } else { usize::MAX };
     for change in found.files.iter().take(listed) {
@@ -206,6 +206,14 @@ fn print(found: &Differences, full: bool) {
     }
     if let Some(more @ 1..) = found.files.len().checked_sub(listed) {
         out(&format!("  … and {more} more; --full lists them\n"));
+    }
+}
+
+/// `1 package differs`.
+fn differ(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun} differs"),
+        count => format!("{count} {noun}s differ"),
     }
 }
 

@@ -33,7 +33,9 @@ const FRAME: usize = 4;
     pipeline ls images.toml --format json | jq -r '.images[] | select(.state != \"current\") | .id'\n\n\
     current: as the manifest has it now. outdated: there, but something has changed since (pipeline explain says what).\n\
     unchecked: there, as the manifest has it now, but its checks have not run. missing: not there. failed: the last attempt\n\
-    to build it failed. More images than the terminal has lines are counted by distro and flavor; --full lists them."
+    to build it failed. base: the age of what it was built from, which is the newest of its package archives or its medium in\n\
+    the lock; where nothing was locked, that of the installed system. More images than the terminal has lines are\n\
+    counted by distro and flavor; --full lists them."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -187,6 +189,7 @@ fn table(images: &[ImageStatus]) -> Table<'static> {
                 failed.last.why()
             )
         });
+        let base = image.sources.or(image.base_created);
         let digest = image.digests.first().map_or_else(String::new, |digest| {
             format!(
                 "{} {}",
@@ -210,7 +213,7 @@ fn table(images: &[ImageStatus]) -> Table<'static> {
                     .map_or_else(String::new, |bytes| ByteSize(bytes).to_string()),
             ),
             plain(image.created.map_or_else(String::new, |at| age(at, now))),
-            plain(image.base_created.map_or_else(String::new, |at| age(at, now))),
+            plain(base.map_or_else(String::new, |at| age(at, now))),
             plain(checks),
             if has_failed {
                 plain(why)

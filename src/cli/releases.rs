@@ -12,7 +12,7 @@ use crate::platform::Arch;
 use crate::releases::{Kind, Place};
 use crate::report::style::Role;
 use crate::size::ByteSize;
-use crate::stage::fetch::{Finder, Latest, Trust};
+use crate::stage::fetch::{Finder, Latest, Trust, Unremembered};
 
 /// Arguments of `pipeline releases`.
 #[derive(Debug, clap::Args)]
@@ -117,6 +117,7 @@ fn find(args: &Args, release: &str) -> Result<Latest, Exit> {
     let keyring = keyring.map_err(|error| fail(Exit::Usage, miette::miette!("--keyring: {error}")))?;
     let finder = Finder {
         client: &Client::default(),
+        lists: &Unremembered,
         keyring: keyring.as_deref(),
         cancel: &Cancel::default(),
     };

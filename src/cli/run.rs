@@ -202,13 +202,13 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
 
     let keeper = keeper(args, &manifest, &selected, &store, &cancel);
     let reread = manifest.resources.reread.unwrap_or(REREAD);
+    let mut moved = Vec::new();
     let go = || -> Result<Tally, Stop> {
         // Facts have a lock in them.
-        if scope != Scope::Uploads
-            && !args.work.has_facts()
-            && let Some(again) = keeper.keep(&prepared, &emit, &|| prepare(&store).map_err(Stop::from))?
-        {
-            prepared = again;
+        if scope != Scope::Uploads && !args.work.has_facts() {
+            let kept = keeper.keep(&prepared, &emit, &|| prepare(&store).map_err(Stop::from))?;
+            moved = kept.moved;
+            prepared = kept.again.unwrap_or(prepared);
         }
         look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
         store.declare(&held, &id, &prepared.needs())?;
@@ -241,6 +241,8 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     if let Some(summary) = &summary
         && !silent
     {
+        // It may be hours since that was a warning.
+        moved.iter().for_each(|text| talk(&format!("{text}\n")));
         talk(&summary.render(&page(style, &args.store)));
     }
     let left = leave_files(args, summary.as_ref(), report, &store, &id);

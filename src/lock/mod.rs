@@ -94,6 +94,16 @@ impl Lock {
         media.find(|one| one.distro == distro && one.role == role)
     }
 
+    /// Of what day a distro's newest source is: the state of an archive, or the signature of a list of media.
+    pub fn newest(&self, distro: &str) -> Option<Timestamp> {
+        let archives = self.archives.iter().filter(|one| one.distro == distro);
+        let media = self.media.iter().filter(|one| one.distro == distro);
+        archives
+            .map(|one| one.date)
+            .chain(media.filter_map(|one| one.signed))
+            .max()
+    }
+
     /// Takes an entry in, in the place of an older one.
     pub fn set_archive(&mut self, archive: Archive) {
         self.archives

@@ -162,6 +162,8 @@ pub struct Bootstrap {
     pub base: Base,
     /// Mirror URL; absent: the host's own apt configuration.
     pub mirror: Option<String>,
+    /// URL template of the archive's earlier states.
+    pub snapshot: Option<String>,
     /// Archive components.
     pub components: Vec<String>,
     /// Kernel package; absent: the family's small kernel for virtual machines.

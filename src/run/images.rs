@@ -81,6 +81,9 @@ pub struct ImageStatus {
     /// When the system that it is built on was installed; absent where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_created: Option<Timestamp>,
+    /// Of when the newest of its package archives, or its medium, is, in the lock that it was built by; absent where nothing
+    /// was locked, or that has no date.
+    pub sources: Option<Timestamp>,
     /// The file in the output folder, as it can be typed.
     pub path: PathBuf,
     /// The ways in which firmware can start it.
@@ -148,6 +151,7 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
             firmware: image.firmware.clone(),
             disk_bytes: image.disk_bytes,
             bytes: found.map(|found| found.len()),
+            sources: delivered.as_ref().and_then(|(delivery, _)| delivery.sources),
             created: delivered.as_ref().map(|(_, created)| *created),
             digests: delivered.map_or_else(Vec::new, |(delivery, _)| delivery.listed(&image.checksums)),
             checks: checks(image.check.map(|check| plan.node(check)), store),

@@ -98,6 +98,7 @@ forms! {{
         "the name of a bucket: 3 to 63 small letters, digits, dots and hyphens", r"^[a-z0-9.-]{3,63}$", "images";
 } {
     BaseUrl: Url -> String = base_url;
+    SnapshotUrl: Url -> String = snapshot_url;
     Glob: Text -> GlobSet = glob;
     Expression: Text -> String = expression;
     ListKey: Text -> String = list_key;
@@ -180,6 +181,26 @@ fn base_url(text: &str) -> Result<String, BadText> {
         return Err(format!("`{text}` has a `?` or `#`; file names are appended to it").into());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// A URL with the place of a time in it, and perhaps that of the name of an archive.
+fn snapshot_url(text: &str) -> Result<String, BadText> {
+    let text = url(text)?;
+    let example = "as in \"https://snapshot.debian.org/archive/{archive}/{timestamp}/\"";
+    let rest = text.replace("{archive}", "");
+    if !rest.contains("{timestamp}") {
+        return Err(BadText {
+            cause: format!("`{text}` says nowhere which time is meant"),
+            remedy: Some(format!("write {{timestamp}} in its place, {example}")),
+        });
+    }
+    if rest.replace("{timestamp}", "").contains(['{', '}']) {
+        return Err(BadText {
+            cause: format!("`{text}` has something else in braces than `timestamp` and `archive`"),
+            remedy: Some(format!("write it {example}")),
+        });
+    }
+    Ok(text)
 }
 
 fn digest(algorithm: Algorithm, text: &str) -> Result<Digest, BadText> {
@@ -307,6 +328,14 @@ mod tests {
             assert!(guest_path(bad).is_err(), "{bad}");
         }
         assert!(time("0s").is_err() && time("90s").is_ok());
+        for bad in [
+            "ftp://s/{timestamp}",
+            "https://s/{archive}",
+            "https://s/{timestamp}/{arch}",
+        ] {
+            assert!(snapshot_url(bad).is_err(), "{bad}");
+        }
+        assert!(snapshot_url("https://s/{archive}/{timestamp}/").is_ok());
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Which state of the world images are built from: the lock, and how it is moved. Archives are on loopback, written and signed
 //! by the stories.
 
+mod fleet;
+mod moved;
+mod snapshots;
+
 use std::process::Stdio;
 
 use pipeline::internals::digest::sha256_hex;

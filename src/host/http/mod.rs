@@ -411,6 +411,22 @@ impl Body {
             Message::Head(..) => unreachable!("there is one head"),
         }
     }
+
+    /// All that is left of it.
+    ///
+    /// # Errors
+    /// As [`Body::next`]; [`HttpError::Cut`] where it has more bytes than `most`.
+    pub fn whole(mut self, most: u64, cancel: &Cancel) -> Result<Vec<u8>, HttpError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.next(cancel)? {
+            bytes.extend(chunk);
+            if bytes.len() as u64 > most {
+                let (got, want) = (bytes.len() as u64, None);
+                return Err(HttpError::Cut { got, want });
+            }
+        }
+        Ok(bytes)
+    }
 }
 
 impl Drop for Body {

@@ -237,6 +237,7 @@ fn read_bootstrap(
         suite: String::new(),
         base: Base::default(),
         mirror: table.read(&BOOTSTRAP.mirror),
+        snapshot: table.read(&BOOTSTRAP.snapshot),
         components: table.read_or_default(&BOOTSTRAP.components),
         kernel: table.read(&BOOTSTRAP.kernel),
         packages: table.read_or_default(&BOOTSTRAP.packages),

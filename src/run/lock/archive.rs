@@ -23,7 +23,7 @@ use crate::store::Store;
 /// Time for a connection, and for a sign of life: others may be asked meanwhile, but the user waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest `InRelease`; Debian's largest has 200 KiB.
-const LARGEST: usize = 16 << 20;
+const LARGEST: u64 = 16 << 20;
 /// Where this host's own packages put the keys of archives.
 const KEYRINGS: [&str; 2] = ["/usr/share/keyrings", "/etc/apt/trusted.gpg.d"];
 /// Name of the note in the store.
@@ -50,6 +50,11 @@ impl State {
     /// Whether what it has are security updates.
     pub(super) fn is_security(&self, suite: &str) -> bool {
         suite.ends_with("-security") || suite.ends_with("/updates") || self.label.ends_with("-Security")
+    }
+
+    /// Whether an entry of a lock is of it.
+    pub(super) fn is(&self, locked: &Archive) -> bool {
+        self.sha256 == locked.sha256
     }
 
     pub(super) fn entry(&self, source: &ArchiveSource) -> Archive {
@@ -90,7 +95,7 @@ impl Seen {
     pub(super) fn state(&self, source: &ArchiveSource, locked: &Archive) -> Option<State> {
         let url = redact(&format!("{}/dists/{}/InRelease", source.url, source.suite));
         let state = self.lock().get(&url).cloned();
-        state.filter(|state| state.sha256 == locked.sha256)
+        state.filter(|state| state.is(locked))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, State>> {
@@ -148,21 +153,11 @@ pub(super) fn look(
         headers: &headers,
         ..Get::new(&url)
     };
-    let (head, mut body) = client.get(&get, cancel)?;
+    let (head, body) = client.get(&get, cancel)?;
     let state = match (head.status, known) {
         (304, Some(known)) => known,
         (200, _) => {
-            let mut bytes = Vec::new();
-            while let Some(chunk) = body.next(cancel)? {
-                bytes.extend(chunk);
-                if bytes.len() > LARGEST {
-                    return Err(HttpError::Cut {
-                        got: LARGEST as u64,
-                        want: None,
-                    }
-                    .into());
-                }
-            }
+            let bytes = body.whole(LARGEST, cancel)?;
             let (text, signed_by) = believe(&bytes, source, &keyrings, cancel)?;
             let release = Release::read(&text)?;
             release.judge(now, locked)?;

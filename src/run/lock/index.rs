@@ -11,7 +11,7 @@ use super::Cause;
 use super::archive::{State, client};
 use crate::digest::sha256_hex;
 use crate::host::cancel::Cancel;
-use crate::host::http::{Get, HttpError};
+use crate::host::http::Get;
 use crate::lock::Refusal;
 use crate::packages::newer;
 use crate::stage::install::ArchiveSource;
@@ -111,18 +111,11 @@ fn take(all: &mut Versions, name: String, version: String) {
 
 fn fetch(list: &List<'_>, cancel: &Cancel) -> Result<Known, Cause> {
     let List { url, file, sha256 } = list;
-    let (head, mut body) = client().get(&Get::new(url), cancel)?;
+    let (head, body) = client().get(&Get::new(url), cancel)?;
     if head.status != 200 {
         return Err(head.error().into());
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next(cancel)? {
-        bytes.extend(chunk);
-        if bytes.len() as u64 > LARGEST {
-            let (got, want) = (bytes.len() as u64, None);
-            return Err(HttpError::Cut { got, want }.into());
-        }
-    }
+    let bytes = body.whole(LARGEST, cancel)?;
     let other = || Refusal::OtherList { file: file.clone() };
     if sha256_hex(&bytes) != *sha256 {
         return Err(other().into());

@@ -17,8 +17,17 @@ use crate::store::StoreError;
 /// After so long it is worth saying what is waited for.
 const LONG: Duration = Duration::from_secs(2);
 
+/// How the lock was kept for a run.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The plan on a lock that has changed; none: the plan stands.
+    pub again: Option<Prepared>,
+    /// What of the lock had to move, in words.
+    pub moved: Vec<String>,
+}
+
 impl Keeper<'_> {
-    /// Keeps the lock for a run. `prepare` plans again where it has moved; nothing: the plan stands.
+    /// Keeps the lock for a run. `prepare` plans again where it has moved.
     ///
     /// # Errors
     /// [`RunError::Lock`], those of `prepare`; [`StoreError::Cancelled`] when asked to stop.
@@ -27,7 +36,7 @@ impl Keeper<'_> {
         prepared: &Prepared,
         emit: &Emitter,
         prepare: &dyn Fn() -> Result<Prepared, E>,
-    ) -> Result<Option<Prepared>, E> {
+    ) -> Result<Kept, E> {
         let renew = |what| self.patiently(what, emit).map_err(stopped);
         let settled = renew(What::Missing)?;
         if let Some(why) = &settled.unwritten {
@@ -63,16 +72,28 @@ impl Keeper<'_> {
         stale.retain(|distro| settled.changes.iter().all(|change| change.distro != *distro));
         // What cannot be reached is reported by what is to be built from it.
         let moved = renew(What::Reachable(&stale))?;
-        if moved.changes.is_empty() {
-            return Ok(again);
+        for kept in &moved.past.kept {
+            emit.phase(format!("{}: holds by snapshots: {kept}", file.display()));
         }
+        for lacking in &moved.past.lacking {
+            emit.warn(lacking.clone());
+        }
+        let mut kept = Kept {
+            again,
+            ..Kept::default()
+        };
         for change in &moved.changes {
-            emit.warn(format!(
+            let text = format!(
                 "{}: moved, as the servers no longer have what it had: {change}",
                 file.display()
-            ));
+            );
+            emit.warn(text.clone());
+            kept.moved.push(text);
         }
-        prepare().map(Some)
+        if !kept.moved.is_empty() {
+            kept.again = Some(prepare()?);
+        }
+        Ok(kept)
     }
 
     fn patiently(&self, what: What<'_>, emit: &Emitter) -> Result<Moved, LockError> {

@@ -8,14 +8,19 @@ use crate::host::cancel::Cancel;
 use crate::host::http::{Client, redact};
 use crate::lock::{Lock, Medium};
 use crate::manifest::model::{ChecksumList, Keyring, Latest, Proof};
-use crate::stage::fetch::{Finder, LatestError, Since, Trust, look_up};
+use crate::stage::fetch::{Finder, LatestError, Lists, Since, Trust, look_up};
 use crate::stage::install::MediumSource;
 
 /// What the list has for the medium.
-pub(super) fn look(source: &MediumSource<'_>, old: &Lock, cancel: &Cancel) -> Result<Medium, Cause> {
+pub(super) fn look(
+    source: &MediumSource<'_>,
+    old: &Lock,
+    lists: &dyn Lists,
+    cancel: &Cancel,
+) -> Result<Medium, Cause> {
     let medium = match source.proof {
-        Proof::Latest(latest) => newest(source, latest, old, cancel)?,
-        Proof::List(list) => listed(source, list, cancel)?,
+        Proof::Latest(latest) => newest(source, latest, old, lists, cancel)?,
+        Proof::List(list) => listed(source, list, lists, cancel)?,
         Proof::Digest(digest) => {
             let mut medium = empty(source, String::new(), None);
             medium.set_digest(digest.clone());
@@ -32,11 +37,16 @@ pub(super) fn look(source: &MediumSource<'_>, old: &Lock, cancel: &Cancel) -> Re
     Ok(known.filter(is_same).cloned().unwrap_or(medium))
 }
 
-fn listed(source: &MediumSource<'_>, list: &ChecksumList, cancel: &Cancel) -> Result<Medium, Cause> {
+fn listed(
+    source: &MediumSource<'_>,
+    list: &ChecksumList,
+    lists: &dyn Lists,
+    cancel: &Cancel,
+) -> Result<Medium, Cause> {
     let url = source.urls.first().map_or("", String::as_str);
     // It takes a moment: its phases are shown nowhere.
     let (sender, _receiver) = mpsc::channel();
-    let listed = look_up(list, url, cancel, &Emitter::new(sender))?;
+    let listed = look_up(list, url, lists, cancel, &Emitter::new(sender))?;
     let mut medium = Medium {
         urls: source.urls.iter().map(|url| redact(url)).collect(),
         signed: listed.signed.iter().filter_map(|signature| signature.at).max(),
@@ -48,7 +58,13 @@ fn listed(source: &MediumSource<'_>, list: &ChecksumList, cancel: &Cancel) -> Re
 }
 
 /// The newest medium of a release. Nothing older than what is locked is taken, by another mirror or keyring neither.
-fn newest(source: &MediumSource<'_>, latest: &Latest, old: &Lock, cancel: &Cancel) -> Result<Medium, Cause> {
+fn newest(
+    source: &MediumSource<'_>,
+    latest: &Latest,
+    old: &Lock,
+    lists: &dyn Lists,
+    cancel: &Cancel,
+) -> Result<Medium, Cause> {
     let query = latest.query().map_err(LatestError::from)?;
     let known = old.medium(source.distro, source.role);
     let since = known
@@ -59,6 +75,7 @@ fn newest(source: &MediumSource<'_>, latest: &Latest, old: &Lock, cancel: &Cance
         });
     let finder = Finder {
         client: &Client::default(),
+        lists,
         keyring: latest.keyring.as_ref().map(|keyring| keyring.path.as_path()),
         cancel,
     };

@@ -5,15 +5,19 @@ mod archive;
 mod error;
 mod index;
 mod keep;
+mod lists;
 mod medium;
 mod now;
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 pub use self::error::{Cause, LockError, Refused};
+use self::lists::Remembered;
 pub use self::now::{Now, Update, in_short};
+use self::past::Past;
 use super::mirrors::mirrors;
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
@@ -62,6 +66,8 @@ pub struct Moved {
     pub changes: Vec<Change>,
     /// What could not be looked at.
     pub unreached: Vec<Refused>,
+    /// What snapshots have, and have not, of states that archives no longer have.
+    past: Past,
     /// Why the lock cannot be written.
     pub unwritten: Option<String>,
 }
@@ -129,27 +135,32 @@ impl Keeper<'_> {
             .into_iter()
             .filter(|distro| is_wanted(distro, &old))
             .collect();
-        let found = self.look(&wanted, &sources, &old, matches!(what, What::All(_)));
+        let mut found = self.look(&wanted, &sources, &old, matches!(what, What::All(_)));
+        let past = match what {
+            What::Reachable(_) => self.take_snapshots(&mut found, &old)?,
+            What::Missing | What::All(_) => Past::default(),
+        };
         let (new, unreached) = self.take(found, &old, what)?;
-        let moved = |changes| Moved {
-            changes,
+        let moved = Moved {
+            changes: old.changes(&new),
             unreached,
+            past,
             unwritten: None,
         };
-        let changes = old.changes(&new);
         // Also what is no change to people: another keyring, or that it is verified now.
-        if changes.is_empty() && (new == old || !writes) {
-            return Ok(moved(changes));
+        if moved.changes.is_empty() && (new == old || !writes) {
+            return Ok(moved);
         }
         if self.is_held {
-            let changes = changes.iter().map(ToString::to_string).collect();
+            let changes = moved.changes.iter().map(ToString::to_string);
+            let changes = changes.chain(moved.past.lacking).collect();
             return Err(LockError::Held { path, changes });
         }
         if writes {
             host_fs::write_atomic(&path, write(&new).as_bytes()).map_err(LockError::Write)?;
         }
         drop(held);
-        Ok(moved(changes))
+        Ok(moved)
     }
 
     /// The distros of the selected images.
@@ -218,9 +229,10 @@ impl Keeper<'_> {
             sources,
         });
         seen.remember(self.store);
+        let lists = Remembered::of(self.store);
         found.extend(at_once(media, |source| Found::Medium {
             source,
-            state: medium::look(source, old, cancel),
+            state: medium::look(source, old, &lists, cancel),
         }));
         found
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::Reason;
-use super::small;
+use super::small::{self, Lists};
 use crate::checksum_list;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, HttpError, redact};
@@ -55,6 +55,7 @@ pub struct Since {
 /// Where and how to ask.
 pub struct Finder<'a> {
     pub client: &'a Client,
+    pub lists: &'a dyn Lists,
     /// Keys that the manifest names; without, those of the host count.
     pub keyring: Option<&'a Path>,
     pub cancel: &'a Cancel,
@@ -213,7 +214,7 @@ impl Finder<'_> {
     }
 
     fn get(&self, url: &str) -> Result<Vec<u8>, LatestError> {
-        small::get(self.client, url, self.cancel).map_err(|reason| match reason {
+        small::get(self.client, self.lists, url, self.cancel).map_err(|reason| match reason {
             Reason::Http(HttpError::Cancelled) => LatestError::Cancelled,
             reason => LatestError::Unavailable {
                 url: redact(url),

@@ -2,7 +2,7 @@
 //! and a name looked up in them.
 
 use super::error::{FetchError, Reason};
-use super::small;
+use super::small::{self, Lists};
 use crate::checksum_list::{Missing, digest_of};
 use crate::digest::Digest;
 use crate::emit::Emitter;
@@ -82,15 +82,17 @@ pub struct Listed {
 pub fn look_up(
     list: &ChecksumList,
     url: &str,
+    lists: &dyn Lists,
     cancel: &Cancel,
     emit: &Emitter,
 ) -> Result<Listed, FetchError> {
     let shown = redact(&list.url);
     emit.phase(format!("fetching {shown}"));
-    let (mut text, mut signed) = (get(&list.url, cancel)?, Vec::new());
+    let (mut text, mut signed) = (get(&list.url, lists, cancel)?, Vec::new());
     if let Some(keyring) = &list.keyring {
         emit.phase("verifying the signature of the checksum file");
-        let signature = list.signature.as_ref().map(|url| get(url, cancel)).transpose()?;
+        let signature = list.signature.as_ref().map(|url| get(url, lists, cancel));
+        let signature = signature.transpose()?;
         let verified = verify(&text, signature.as_deref(), [keyring.path.as_path()], cancel);
         let verified = verified.map_err(|error| match error {
             ProcessError::Cancelled => FetchError::Cancelled,
@@ -142,8 +144,8 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The whole of a small file by URL or path.
-fn get(url: &str, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
-    small::get(&Client::default(), url, cancel).map_err(|reason| match reason {
+fn get(url: &str, lists: &dyn Lists, cancel: &Cancel) -> Result<Vec<u8>, FetchError> {
+    small::get(&Client::default(), lists, url, cancel).map_err(|reason| match reason {
         Reason::Http(HttpError::Cancelled) => FetchError::Cancelled,
         reason => FetchError::List(ListError::Unavailable {
             url: redact(url),

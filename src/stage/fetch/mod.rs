@@ -19,6 +19,7 @@ pub use self::latest::{Finder, Latest, LatestError, Since, Trust};
 pub use self::list::look_up;
 pub use self::plan::{FetchWork, MediaAt, locked};
 pub(super) use self::plan::{MediaInput, medium};
+pub use self::small::{Ask, Lists, Small, Unremembered};
 pub use self::task::MEDIA;
 
 use self::error::Fault;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FetchError, FetchWork, Spec, fetch, look_up};
+use super::{FetchError, FetchWork, Spec, Unremembered, fetch, look_up};
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get, Limits, redact};
 use crate::manifest::model::Proof;
@@ -79,7 +79,7 @@ impl Task for FetchWork {
             }
             Proof::List(list) => {
                 let url = self.urls.first().map_or("", String::as_str);
-                let listed = look_up(list, url, &site.cancel, &site.emit)?;
+                let listed = look_up(list, url, &Unremembered, &site.cancel, &site.emit)?;
                 (listed.digest, site.key.clone())
             }
         };

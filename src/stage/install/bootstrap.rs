@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::plan::plan;
 pub use self::plan::{BootstrapWork, Mirror, SecurityArchive};
-use super::{BUILD_KEY, DISK, FILES, KEY};
+use super::{BUILD_KEY, DISK, FILES, KEY, snapshot};
 use crate::event::Stream;
 use crate::guest;
 use crate::host::cancel::Cancel;
 use crate::host::foreign::{self, Foreign, Handler};
+use crate::host::http::redact;
 use crate::host::process::{Cmd, shell_quote};
 use crate::host::{facts, namespace};
 use crate::machine::disk::{self, Ext4, Partition, StartsBy};
@@ -278,9 +279,10 @@ fn mmdebstrap(
         cmd = cmd.arg(format!("--keyring={}", keyring.display()));
     }
     if !work.locked.is_empty() {
-        cmd = cmd.arg(format!("--extract-hook={}", as_locked(&work.locked)));
+        let digests: Vec<_> = work.locked.iter().map(|one| one.sha256.as_str()).collect();
+        cmd = cmd.arg(format!("--extract-hook={}", as_locked(&digests)));
     }
-    cmd = cmd.arg(&work.suite).arg(root).args(source_lines(work));
+    cmd = cmd.arg(&work.suite).arg(root).args(source_lines(work, site));
     let emit = site.emit.clone();
     let log_file = site.logs.join("mmdebstrap.log");
     let mut log = fs::File::create(&log_file).map_err(|e| StageError::file("write", &log_file, e))?;
@@ -303,7 +305,7 @@ fn mmdebstrap(
 
 /// Refuses, before anything is installed, what apt has fetched in another state than the lock has: the archive may move
 /// between the two, and the result stands for what its key says.
-fn as_locked(digests: &[String]) -> String {
+fn as_locked(digests: &[&str]) -> String {
     format!(
         "cd \"$1/var/lib/apt/lists\" && sha256sum *InRelease | while read -r sum name; do case ' {} ' in *\" $sum \"*) ;; \
          *) echo \"E: the archive has moved since the lock was looked at ($name); run again\" >&2; exit 1 ;; esac; done",
@@ -329,16 +331,34 @@ fn phase(said: &str) -> Option<&'static str> {
         .map(|(_, phase)| *phase)
 }
 
-/// apt's source lines for a suite: the main archive, and updates and security where the mirror is a whole one.
-fn source_lines(work: &BootstrapWork) -> Vec<String> {
+/// apt's source lines for a suite: the main archive, and updates and security where the mirror is a whole one. What is a
+/// snapshot may be out of date.
+fn source_lines(work: &BootstrapWork, site: &Site) -> Vec<String> {
     let Mirror { uri, security } = &work.mirror;
     let (suite, components) = (&work.suite, work.components.join(" "));
-    let mut lines = vec![format!("deb {uri} {suite} {components}")];
+    let line = |uri: &str, suite: &str| match snapshot_of(work, uri, suite, site) {
+        Some(url) => format!("deb [check-valid-until=no] {url} {suite} {components}"),
+        None => format!("deb {uri} {suite} {components}"),
+    };
+    let mut lines = vec![line(uri, suite)];
     if let Some(security) = security {
-        lines.push(format!("deb {uri} {suite}-updates {components}"));
-        lines.push(format!("deb {} {} {components}", security.uri, security.suite));
+        lines.push(line(uri, &format!("{suite}-updates")));
+        lines.push(line(&security.uri, &security.suite));
     }
     lines
+}
+
+/// Where a suite is as the lock has it, if no longer at its archive. What cannot be asked, apt reports; and what it fetches in
+/// another state is refused.
+fn snapshot_of(work: &BootstrapWork, uri: &str, suite: &str, site: &Site) -> Option<String> {
+    let template = work.snapshot.as_ref()?;
+    let locked = work.locked.iter().find(|locked| locked.suite == suite)?;
+    let found = snapshot::needed(template, uri, locked, &site.cancel).ok()??;
+    site.emit.line(
+        Stream::Tool,
+        format!("{suite} is installed from {}", redact(&found)),
+    );
+    Some(found)
 }
 
 /// The boot loaders of a disk.
@@ -415,7 +435,8 @@ mod tests {
         fs::create_dir_all(&lists).unwrap();
         fs::write(lists.join("mirror_dists_bookworm_InRelease"), "now").unwrap();
         let digests = ["0".repeat(64), sha256_hex(b"now")];
-        let hook = |digests: &[String]| {
+        let digests = digests.each_ref().map(String::as_str);
+        let hook = |digests: &[&str]| {
             let script = as_locked(digests);
             let words = ["-c", &script, "sh", &root.path().display().to_string()];
             Cmd::new("sh").args(words).read(&Cancel::default())

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod disk;
 mod installer;
+pub mod snapshot;
 mod sources;
 
 use petgraph::graph::NodeIndex;

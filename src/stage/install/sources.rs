@@ -22,6 +22,8 @@ pub struct ArchiveSource {
     pub url: String,
     /// Whether the manifest says so; if not, any mirror of the same archive will do.
     pub is_named: bool,
+    /// URL template of its earlier states.
+    pub snapshot: Option<String>,
     /// Keyring that signs it, as the manifest says.
     pub keyring: Option<PathBuf>,
     /// Whose archive it is, as names of keyrings begin: `debian`.
@@ -58,24 +60,18 @@ impl MediumSource<'_> {
 /// The suites that a distro is installed from. `mirrors` are those of the host.
 pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<ArchiveSource> {
     let of_host = mirrors.get(&distro.name);
-    let (mirror, named, suite, components, keyring) = match &distro.source {
-        Source::Bootstrap(source) => {
-            let keyring = source.keyring.clone();
-            let suite = Some(&source.suite);
-            (
-                mirror(source, of_host),
-                &source.mirror,
-                suite,
-                Some(&source.components),
-                keyring,
-            )
-        }
+    let bootstrap = match &distro.source {
+        Source::Bootstrap(source) => Some(source),
+        Source::Installer(_) | Source::Disk(_) => None,
+    };
+    let (mirror, named, suite) = match &distro.source {
+        Source::Bootstrap(source) => (mirror(source, of_host), &source.mirror, Some(&source.suite)),
         Source::Installer(source) if distro.family.apt.is_some() => {
             let mirror = source
                 .mirror
                 .as_ref()
                 .map_or_else(|| of_host.cloned(), |uri| Some(alone(uri)));
-            (mirror, &source.mirror, source.suite.as_ref(), None, None)
+            (mirror, &source.mirror, source.suite.as_ref())
         }
         Source::Installer(_) | Source::Disk(_) => return Vec::new(),
     };
@@ -84,7 +80,7 @@ pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<Arch
     };
     let main = ["main".to_owned()];
     let arch = distro.computer().platform.hardware().arch;
-    let components = components.map_or(&main[..], Vec::as_slice).iter();
+    let components = bootstrap.map_or(&main[..], |source| &source.components).iter();
     let indexes: Vec<_> = components
         .map(|component| format!("{component}/binary-{arch}/Packages"))
         .collect();
@@ -93,7 +89,8 @@ pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<Arch
         suite,
         url: url.trim_end_matches('/').to_owned(),
         is_named: named.is_some(),
-        keyring: keyring.clone(),
+        snapshot: bootstrap.and_then(|source| source.snapshot.clone()),
+        keyring: bootstrap.and_then(|source| source.keyring.clone()),
         vendor: distro.family.apt.clone(),
         indexes: indexes.clone(),
     };

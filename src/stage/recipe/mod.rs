@@ -131,7 +131,7 @@ impl<'a> Planner<'a> {
             inputs,
             &mut ready,
         );
-        let delivery = sums::plan(nodes, manifest, image, &ready);
+        let delivery = sums::plan(nodes, manifest, image, &ready, inputs.lock);
         let fingerprint = self.inputs.fingerprint;
         let signed = sign::lists(nodes, manifest, &image.id, fingerprint, delivery);
         let mut signed: Vec<_> = signed.into_iter().collect();

@@ -36,6 +36,9 @@ pub struct Delivery {
     /// When it was packaged; absent in those of a version that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packaged: Option<Timestamp>,
+    /// Of when the newest of its package archives, or its medium, was in the lock that it was built by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Timestamp>,
     /// Files published with it, by their paths below the output folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<PathBuf, Delivered>,
@@ -150,6 +153,7 @@ impl Task for SumsWork {
             bytes,
             digests,
             packaged: Some(taken.get(&image.role)?.created),
+            sources: self.sources,
             beside: delivered,
         }))
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Algorithm;
+use crate::lock::Lock;
 use crate::manifest::model::{Image, KeepVersions, Manifest};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
@@ -36,6 +38,8 @@ pub struct SumsWork {
     pub image: String,
     /// What is kept of earlier builds.
     pub versions: Option<KeepVersions>,
+    /// Of when its sources are, by the lock. No part of the key: the keys of what is built from them have their digests.
+    pub sources: Option<Timestamp>,
 }
 
 /// What the key of a delivery is made of.
@@ -59,6 +63,7 @@ pub(in crate::stage) fn plan(
     manifest: &Manifest,
     image: &Image,
     ready: &Ready<'_>,
+    lock: &Lock,
 ) -> NodeIndex {
     let keys = ready.keys(nodes);
     let draft = Draft {
@@ -82,6 +87,7 @@ pub(in crate::stage) fn plan(
         algorithms: manifest.publish.checksums.clone(),
         image: image.id.clone(),
         versions: manifest.publish.versions,
+        sources: lock.newest(&image.distro),
     };
     nodes.add(draft, work)
 }

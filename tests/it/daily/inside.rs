@@ -60,7 +60,7 @@ fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
         missing.all()
     );
 
-    build("echo old > /etc/note; chmod 600 /etc/note; touch /etc/gone");
+    build("echo r2 > /lib/libssl.so.3; echo old > /etc/note; chmod 600 /etc/note; touch /etc/gone");
     let page = || bench.run(&["report", "--output", "-"]).stdout;
     assert!(!page().contains("libssl3"), "there is no build before this one");
     let listed = bench.run(&["packages", "inside.toml"]);
@@ -95,7 +95,9 @@ fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
         alone.all()
     );
 
-    build("sed -i s/3.3.0-r2/3.3.0-r3/ /lib/apk/db/installed; echo new > /etc/note; ln -s note /etc/link");
+    build(
+        "sed -i s/3.3.0-r2/3.3.0-r3/ /lib/apk/db/installed; echo r3 > /lib/libssl.so.3; echo new > /etc/note; ln -s note /etc/link",
+    );
     let row = "<th scope=\"row\">libssl3</th><td data-label=\"then\">3.3.0-r2</td><td data-label=\"now\">3.3.0-r3</td>";
     let page = page();
     assert!(
@@ -105,8 +107,10 @@ fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
     let diff = bench.run(&["diff", "inside.toml", "--size", "128M", "--detailed-exitcode"]);
     assert_eq!(diff.code, 4, "{}", diff.all());
     for line in [
-        "\n1 packages differ\n  libssl3  3.3.0-r2 -> 3.3.0-r3\n",
+        "\n1 package differs\n  libssl3  3.3.0-r2 -> 3.3.0-r3\n",
+        " files differ\n",
         "  changed  /lib/apk/db/installed  content\n",
+        "  changed  /lib/libssl.so.3  content\n",
         "  changed  /etc/note  content; mode 0600 -> 0644\n",
         "  added    /etc/link  0777 0:0, link\n",
         "  removed  /etc/gone  0644 0:0, 0 B\n",

@@ -41,14 +41,18 @@ impl Archive {
     /// Brings a suite into this state.
     pub fn publish(&self, suite: &Suite<'_>) {
         let packages = packed(suite.packages);
-        let path = "main/binary-amd64/Packages.xz";
+        // apt takes a list only where it is spoken of without its compression too.
+        let plain = "main/binary-amd64/Packages";
+        let path = &format!("{plain}.xz");
         let text = format!(
             "Origin: Debian\nLabel: Debian\nSuite: {name}\nCodename: {name}\nDate: {}\nValid-Until: {}\n\
-             Architectures: amd64\nComponents: main\nSHA256:\n {} {} {path}\n",
+             Architectures: amd64\nComponents: main\nSHA256:\n {} {} {path}\n {} {} {plain}\n",
             date(-suite.age),
             date(suite.valid),
             sha256_hex(&packages),
             packages.len(),
+            sha256_hex(suite.packages.as_bytes()),
+            suite.packages.len(),
             name = suite.name,
         );
         self.put(suite.name, path, &packages);

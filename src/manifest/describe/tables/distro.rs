@@ -1,7 +1,7 @@
 //! `[distros.*]`: what is installed, and where it comes from.
 
 use super::super::row::{Choice, Either, In, List, Named, OneOrMore, Var, Whole, Word, Yes};
-use super::super::text::{Md5, Name, Sha256, Sha512, Size, Text, Time, Url, Variable};
+use super::super::text::{Md5, Name, Sha256, Sha512, Size, SnapshotUrl, Text, Time, Url, Variable};
 use super::SecretKeys;
 use crate::installer::Delivery;
 use crate::platform::Arch;
@@ -55,6 +55,9 @@ table! {
     suite: Text = "\"bookworm\"", "suite on the mirror".needed();
     mirror: Url = "\"https://mirror.example/debian\"", "where packages come from"
         .default("the host's own, where the host is of the family");
+    snapshot: SnapshotUrl = "\"https://snapshot.debian.org/archive/{archive}/{timestamp}/\"",
+        "where the archive's earlier states are: used where the mirror has moved past the lock; `{timestamp}` becomes a time (20261128T025300Z), `{archive}` the last part of the mirror's path"
+        .default("none: what there is now is built from, and the lock moves");
     components: List<Text> = "[\"main\", \"contrib\"]", "parts of the archive".default("[\"main\"]");
     kernel: Text = "\"linux-image-amd64\"", "package of the kernel".default("the family's usual one");
     packages: List<Text> = "[\"sudo\"]", "further packages".default("[]");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::key;
+use crate::lock::Archive;
 use crate::manifest::context::{self, BuildFacts};
 use crate::manifest::model::{Bootstrap, Distro};
 use crate::manifest::template;
@@ -59,8 +60,10 @@ pub struct BootstrapWork {
     pub named: Vec<String>,
     /// Keyring that signs the archive; absent: what the host trusts.
     pub keyring: Option<PathBuf>,
-    /// SHA-256 of the `InRelease` of its suites, as the lock has them; empty without it.
-    pub locked: Vec<String>,
+    /// Its suites, as the lock has them; empty without it.
+    pub locked: Vec<Archive>,
+    /// URL template of the archive's earlier states. No part of the key: they are what the lock says, wherever they are.
+    pub snapshot: Option<String>,
     /// The setup script with [`BUILD_KEY`] where the build key will stand.
     pub setup: String,
     /// UUID of the root file system.
@@ -180,8 +183,9 @@ pub(in crate::stage) fn plan(
         locked: archives
             .iter()
             .flat_map(|_| &suites)
-            .filter_map(|suite| Some(suite.locked(facts.lock)?.sha256.clone()))
+            .filter_map(|suite| suite.locked(facts.lock).cloned())
             .collect(),
+        snapshot: source.snapshot.clone(),
         setup: setup.clone(),
         root_uuid,
         features: base.ext4.clone(),
