@@ -209,7 +209,7 @@ fn a_run_stops_at_the_node_that_it_is_asked_to_stop_at() {
     let distro = |name: &str| {
         bench.write(&format!("{name}.raw"), disk(name, Then::Halt));
         format!(
-            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\n\
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\ndisk = \"64M\"\n\
              source = {{ disk = {{ path = \"{name}.raw\", user = \"root\" }} }}\n"
         )
     };
