@@ -92,7 +92,8 @@ impl Agent {
             started: Some(running),
         };
         let since = Instant::now();
-        while !agent.socket.exists() && since.elapsed() < START {
+        // Its socket is there before it listens.
+        while UnixStream::connect(&agent.socket).is_err() && since.elapsed() < START {
             if cancel.sleep(Duration::from_millis(10)) {
                 return Err(SigningError::Cancelled);
             }

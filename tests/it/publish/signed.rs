@@ -235,7 +235,10 @@ fn keys_of_agents_sign_and_what_cannot_sign_is_refused_before_any_work() {
     let socket = socket.display().to_string();
     let env = [("GNUPGHOME", home.as_str()), ("SSH_AUTH_SOCK", &socket)];
     let sign = |signers: &str, env: &[(&str, &str)]| {
-        bench.write("m.toml", manifest(&format!("[publish]\nsign = [{signers}]\n")));
+        bench.write(
+            "m.toml",
+            manifest(&format!("[publish]\nprovenance = true\nsign = [{signers}]\n")),
+        );
         run(&bench, &["run", "m.toml", "--size", "3G"], env)
     };
 
@@ -327,6 +330,17 @@ fn keys_of_agents_sign_and_what_cannot_sign_is_refused_before_any_work() {
         &["--check", "--strict", "SHA512SUM.txt"],
         &bench.path("out"),
     );
+    let provenance = bench.read(&format!("out/{}.intoto.jsonl", file(SMALL)));
+    assert_eq!(provenance.matches("\"keyid\"").count(), 2, "{provenance}");
+    let verified = bench.run(&["verify", "out", "--key", "keys/ssh.pub", "keys/minisign.pub"]);
+    well(&verified);
+    let by = "signed by images@house.example (SSH ED25519 key SHA256:";
+    assert!(
+        verified.stdout.contains("says how it was made"),
+        "{}",
+        verified.all()
+    );
+    assert!(verified.stdout.contains(by), "{}", verified.all());
     assert!(bench.path(&format!("out/{}", file(SMALL))).is_file());
     drop(agent);
 
