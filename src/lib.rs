@@ -32,7 +32,6 @@ mod places;
 mod plan;
 mod platform;
 mod releases;
-#[allow(dead_code, reason = "runs and jobs use the rest of it")]
 mod remote;
 mod report;
 mod run;

@@ -27,6 +27,9 @@ pub struct Args {
     /// Also look for what this project's own tests use
     #[arg(long)]
     tests: bool,
+    /// Also try the store that hosts share: that of the settings, or this one
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    remote: Option<String>,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     format: OutputFormat,
@@ -120,6 +123,12 @@ fn look(args: &Args, system: &System, cancel: &Cancel) -> Found {
     checks.extend(checks::versions(cancel));
     let host = checks::host(args.store.as_deref(), who, system, &apt, cancel);
     checks.extend(host.checks);
+    if let Some(url) = &args.remote {
+        checks.extend(checks::remote(
+            Some(url.as_str()).filter(|url| !url.is_empty()),
+            cancel,
+        ));
+    }
 
     let Remedy { line, mut notes } = packages::remedy(system, &apt, &missing, who);
     notes.extend(host.notes);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::exit::Exit;
 use super::matrix::{Spot, causes, legend, matrix};
+use super::remote::{RemoteArgs, warn};
 use super::report_error::{fail, out};
 use super::table::{overflows_stdout, stdout_style, stdout_width};
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
@@ -46,6 +47,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     write_facts: Option<PathBuf>,
     #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -74,7 +77,13 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     let store = args.store.look()?;
     let wanted = wanted(&args.checks, &args.upload)?;
-    let prepared = args.work.prepare(&manifest, &selected, &store, wanted)?;
+    let remote = args.remote.open()?;
+    let prepared = args
+        .work
+        .prepare(&manifest, &selected, &store, remote.as_ref(), wanted)?;
+    if let Some(remote) = &remote {
+        warn(remote);
+    }
     let length = match (args.summary, args.full) {
         (true, _) => Length::Summary,
         (_, true) => Length::Full,

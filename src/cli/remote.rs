@@ -19,6 +19,12 @@ pub struct RemoteArgs {
 }
 
 impl RemoteArgs {
+    /// That of a URL; of none, that of the settings.
+    pub fn of(url: &str) -> Self {
+        let remote = Some(url.to_owned()).filter(|url| !url.is_empty());
+        Self { remote }
+    }
+
     /// Opens it; none: there is none.
     ///
     /// # Errors

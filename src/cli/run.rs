@@ -12,7 +12,7 @@ use jiff::{Timestamp, Zoned};
 use super::exit::Exit;
 use super::hooks;
 use super::plan::{Format, Length, print};
-use super::remote::with_fingerprint_key;
+use super::remote::{RemoteArgs, warn, with_fingerprint_key};
 use super::report_error::{fail, note, out, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
@@ -23,6 +23,7 @@ use crate::host::cancel::Cancel;
 use crate::host::fs::{private_dir, write_atomic};
 use crate::host::{facts, random, terminal};
 use crate::manifest::model::Manifest;
+use crate::remote::Remote;
 use crate::report::style::Style;
 use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
@@ -31,6 +32,7 @@ use crate::run::execute::Shared;
 use crate::run::lock::Keeper;
 use crate::run::outputs;
 use crate::run::prepare::{Prepared, budget, preflight, verify_inputs};
+use crate::run::share;
 use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
 use crate::stage::Order;
@@ -84,6 +86,8 @@ pub struct Args {
     /// Show consoles' and steps' output too (plain lines only)
     #[arg(long, short)]
     pub(super) verbose: bool,
+    #[command(flatten)]
+    pub(super) remote: RemoteArgs,
     #[command(flatten)]
     pub(super) store: StoreArgs,
 }
@@ -157,8 +161,10 @@ pub(super) fn run_scope(args: &Args, scope: Scope) -> Result<Exit, Exit> {
 fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let (manifest, selected) = args.target.load()?;
     let wanted = wanted(&args.checks, &args.upload)?;
+    let remote = args.remote.open()?;
+    let remote = remote.as_ref();
     let prepare = |store: &Store| {
-        let mut prepared = args.work.prepare(&manifest, &selected, store, wanted)?;
+        let mut prepared = args.work.prepare(&manifest, &selected, store, remote, wanted)?;
         if scope == Scope::Uploads {
             prepared.only_uploads().map_err(|error| refuse(&error))?;
         }
@@ -167,6 +173,9 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let folder = args.store.folder();
     if args.dry_run {
         let prepared = prepare(&args.store.look()?)?;
+        if let Some(remote) = remote {
+            warn(remote);
+        }
         return print(&prepared, Format::Text, Length::Fitting).map(|()| Tally::default());
     }
     let report = report_file(args, &manifest, scope);
@@ -213,21 +222,42 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
         store.declare(&held, &id, &prepared.needs())?;
         drop(held);
+        let again = || -> Result<Prepared, Stop> {
+            let held = gate()?;
+            let prepared = prepare(&store)?;
+            store.declare(&held, &id, &prepared.needs())?;
+            Ok(prepared)
+        };
+        if let Some(remote) = remote {
+            share::warn(remote, &emit);
+            while let Some(all) = share::bring(&prepared, remote, &store, &scratch, &emit, &cancel)? {
+                prepared = again()?;
+                if !all {
+                    look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
+                }
+            }
+        }
         let mut sound = false;
         for _ in 0..PLANS {
             sound = verify_inputs(&prepared, &store, reread, &cancel, &emit)?;
             if sound {
                 break;
             }
-            let held = gate()?;
-            prepared = prepare(&store)?;
-            store.declare(&held, &id, &prepared.needs())?;
+            prepared = again()?;
         }
         if !sound {
             emit.warn("store entries keep failing verification; check the disk");
         }
         Ok(carry(
-            args, &manifest, &prepared, &id, &store, &scratch, on_error, &cancel, &emit,
+            args,
+            &manifest,
+            &prepared,
+            &id,
+            (&store, remote),
+            &scratch,
+            on_error,
+            &cancel,
+            &emit,
         )?)
     };
     let result = go();
@@ -442,7 +472,7 @@ fn carry(
     manifest: &Manifest,
     prepared: &Prepared,
     id: &str,
-    store: &Store,
+    (store, remote): (&Store, Option<&Remote>),
     scratch: &crate::store::Scratch,
     on_error: OnError,
     cancel: &Cancel,
@@ -468,6 +498,7 @@ fn carry(
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
     let shared = Shared {
         store,
+        remote,
         scratch,
         run: id,
         on_error,

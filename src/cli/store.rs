@@ -33,6 +33,9 @@ enum Verb {
         /// How to print it
         #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
         format: OutputFormat,
+        /// List the results of the store that hosts share instead: that of the settings, or this one
+        #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+        remote: Option<String>,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -69,7 +72,12 @@ enum Verb {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     match &args.verb {
-        Verb::Ls { format, store } => ls::run(&store.look()?, *format),
+        Verb::Ls {
+            format,
+            remote: Some(url),
+            ..
+        } => share::list(url, *format),
+        Verb::Ls { format, store, .. } => ls::run(&store.look()?, *format),
         Verb::Verify {
             results,
             remove,

@@ -17,6 +17,7 @@ use crate::manifest::overrides::Override;
 use crate::manifest::select::{Selectors, select};
 use crate::manifest::{glob, parse};
 use crate::plan::assess::Pick;
+use crate::remote::Remote;
 use crate::run::facts::Facts;
 use crate::run::prepare::{Ask, Prepared, prepare};
 use crate::size::{ByteSize, SizeError};
@@ -339,6 +340,7 @@ impl WorkArgs {
         manifest: &Manifest,
         selected: &[usize],
         store: &Store,
+        remote: Option<&Remote>,
         wanted: Wanted,
     ) -> Result<Prepared, Exit> {
         let mut whats = Vec::new();
@@ -361,6 +363,7 @@ impl WorkArgs {
             wanted,
             rebuild: &|node| whats.iter().any(|(_, what)| what.matches(node)),
             until: (!ends.is_empty()).then_some(&until as Pick<'_, Work>),
+            remote,
             facts: facts.as_ref(),
         };
         let prepared =

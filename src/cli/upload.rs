@@ -1,6 +1,7 @@
 //! `pipeline upload`: publishes what is built, and builds nothing.
 
 use super::exit::Exit;
+use super::remote::RemoteArgs;
 use super::run::{self, AfterError, FailureArgs, Scope, run_scope};
 use super::show::ShowArgs;
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs};
@@ -26,6 +27,8 @@ pub struct Args {
     #[command(flatten)]
     show: ShowArgs,
     #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -46,6 +49,7 @@ pub fn run(args: Args) -> Result<Exit, Exit> {
         on_error: AfterError::Abort,
         show: args.show,
         verbose: false,
+        remote: args.remote,
         store: args.store,
     };
     run_scope(&args, Scope::Uploads)

@@ -20,6 +20,10 @@ pub trait Lookup<W> {
     /// Whether the result of a node is there and still stands. If not, with words ("out/x.gz is missing") where there is one:
     /// it is then made again.
     fn has(&self, plan: &Plan<W>, index: NodeIndex) -> Result<(), Option<String>>;
+    /// Whether its result is in a store that hosts share, and not in this host's own.
+    fn is_shared(&self, _node: &Node<W>) -> bool {
+        false
+    }
     /// That its result, if it is there, is older than it may be, in words.
     fn expired(&self, node: &Node<W>) -> Option<String>;
     /// What was last built for this subject: inputs, seconds, bytes.
@@ -81,6 +85,8 @@ pub struct Verdict {
     pub state: State,
     /// Whether it must be made although the store has its result: asked for, outdated, or made of what is made again.
     pub rebuild: bool,
+    /// Whether its result is in the store that hosts share alone: it is taken from there when a node needs it.
+    pub remote: bool,
     /// In words; empty for a cached node.
     pub reason: String,
     /// How long it may take, where earlier runs tell.
@@ -160,6 +166,7 @@ pub fn assess<W>(
                 rebuild: forced[&index]
                     || outdated.contains(&index)
                     || matches!(present[&index], Err(Some(_))),
+                remote: state == State::Cached && lookup.is_shared(node),
                 reason,
                 layer: match state {
                     State::Todo if !forced[&index] => lookup.layer(plan, index),

@@ -22,6 +22,9 @@ pub struct Totals {
     pub todo: usize,
     /// Nodes whose result is there.
     pub cached: usize,
+    /// Of these, nodes whose result is in the store that hosts share alone.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub remote: usize,
     /// Virtual machines to boot.
     pub machines: u32,
     /// Bytes to download, as far as earlier runs tell.
@@ -40,7 +43,10 @@ pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
     for (index, node) in plan.nodes() {
         let verdict = &verdicts[&index];
         match verdict.state {
-            State::Cached => totals.cached += 1,
+            State::Cached => {
+                totals.cached += 1;
+                totals.remote += usize::from(verdict.remote);
+            }
             State::Unneeded => {}
             State::Todo => {
                 totals.todo += 1;
@@ -81,6 +87,7 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
             let node = plan.node(index);
             let verdict = &verdicts[&index];
             let state = match verdict.state {
+                State::Cached if verdict.remote => "in the remote store",
                 State::Cached => "cached",
                 State::Todo => "to do",
                 State::Unneeded => "not needed",
@@ -144,6 +151,9 @@ pub fn totals_text(totals: &Totals) -> String {
         return format!("Nothing to do: all {} nodes are in place.\n", totals.cached);
     }
     let mut parts = vec![format!("{} to do, {} cached", totals.todo, totals.cached)];
+    if totals.remote > 0 {
+        parts.push(format!("{} of them in the remote store", totals.remote));
+    }
     parts.push(match totals.machines {
         0 => "no VM to boot".to_owned(),
         1 => "1 VM to boot".to_owned(),
@@ -174,6 +184,9 @@ struct JsonNode<'a> {
     subject: &'a str,
     key: &'a str,
     state: State,
+    /// Whether its result is in the store that hosts share alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    remote: bool,
     reason: &'a str,
     needs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,6 +234,7 @@ pub fn json<W>(
         subject: &node.subject,
         key: &node.key,
         state: verdicts[&index].state,
+        remote: verdicts[&index].remote,
         reason: &verdicts[&index].reason,
         needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
         expected_seconds: verdicts[&index].expected.map(|expected| expected.seconds),

@@ -123,17 +123,6 @@ pub(super) fn sha256(file: &FileRecord) -> Option<&Digest> {
         .find(|digest| digest.algorithm == Algorithm::Sha256)
 }
 
-/// Whether two records are of the same bytes.
-pub(super) fn same_bytes(one: &Record, other: &Record) -> bool {
-    let bytes = |record: &Record| -> Vec<_> {
-        let files = record.files.iter();
-        files
-            .map(|(name, file)| (name.clone(), file.bytes, sha256(file).cloned()))
-            .collect()
-    };
-    bytes(one) == bytes(other)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

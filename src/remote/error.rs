@@ -60,6 +60,15 @@ impl RemoteError {
         }
     }
 
+    /// Whether it took as long as it may to find out, so that trying again would as well.
+    pub(super) fn took_long(&self) -> bool {
+        let source = match self {
+            Self::Request { source, .. } => source,
+            _ => return false,
+        };
+        matches!(source, HttpError::Silent { .. } | HttpError::Unanswered { .. })
+    }
+
     /// Whether it is only that we were asked to stop.
     pub fn is_cancelled(&self) -> bool {
         matches!(

@@ -13,6 +13,7 @@
 mod entry;
 pub mod error;
 mod objects;
+pub mod probe;
 mod pull;
 mod push;
 pub mod settings;
@@ -177,6 +178,21 @@ impl Remote {
         self.objects.list(prefix, start_after, cancel)
     }
 
+    /// The results that have an entry there, usable or not.
+    ///
+    /// # Errors
+    /// As [`Remote::list`].
+    pub fn results(&self, cancel: &Cancel) -> Result<Vec<Address>, RemoteError> {
+        let paths = self.list("results/", None, cancel)?.into_iter();
+        let address = |path: String| {
+            path.strip_prefix("results/")?
+                .strip_suffix("/entry.json")?
+                .parse()
+                .ok()
+        };
+        Ok(paths.filter_map(address).collect())
+    }
+
     /// Which of these results are there, signed and right. Several are asked for at once; what is known is not asked again.
     /// A server that does not answer has none: see [`Remote::doubts`].
     pub fn has(&self, addresses: &[Address], cancel: &Cancel) -> BTreeSet<Address> {
@@ -218,8 +234,8 @@ impl Remote {
         doubts
     }
 
-    /// Asks for the entry of a result and remembers it.
-    fn ask(&self, address: &Address, cancel: &Cancel) -> Option<Arc<Record>> {
+    /// Asks for the entry of a result, whatever is remembered of it.
+    pub fn ask(&self, address: &Address, cancel: &Cancel) -> Option<Arc<Record>> {
         let found = match self.read_entry(address, cancel) {
             Ok(Some(Ok(record))) => Some(Arc::new(record)),
             Ok(Some(Err(distrust))) => {
@@ -253,8 +269,8 @@ impl Remote {
         Ok(bytes.map(|bytes| entry::open(&bytes, address, &self.trust)))
     }
 
-    /// Remembers that a request failed; of several for the same cause one is reported.
-    fn failed(&self, error: &RemoteError) {
+    /// Remembers that something failed, for [`Remote::doubts`]; of several for the same cause one is reported.
+    pub fn failed(&self, error: &RemoteError) {
         match error {
             RemoteError::Cancelled | RemoteError::Away => {}
             RemoteError::Request { source, .. } => self.doubt_once(

@@ -138,6 +138,21 @@ impl Objects {
         })
     }
 
+    /// What a server gives that is asked for a small object from a byte on; none: it is not there.
+    pub(super) fn part(
+        &self,
+        path: &str,
+        from: u64,
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<u8>>, RemoteError> {
+        self.attempt(cancel, || {
+            let Some((_, mut body)) = self.begin(path, from, None, cancel)? else {
+                return Ok(None);
+            };
+            self.all(path, &mut body, LIST, cancel).map(Some)
+        })
+    }
+
     fn all(
         &self,
         path: &str,
@@ -457,7 +472,7 @@ impl Objects {
                 Err(error) if error.is_transient() => error,
                 done => return done,
             };
-            if number >= ATTEMPTS {
+            if number >= ATTEMPTS || error.took_long() {
                 return Err(self.gone(error));
             }
             if cancel.sleep(pause) {
@@ -595,7 +610,7 @@ pub(super) struct Download<'a> {
     got: u64,
     /// Cuts since the last byte.
     cuts: u32,
-    /// What a reader of it cannot be told.
+    /// What the error of a reader has no room for.
     failed: Option<RemoteError>,
 }
 

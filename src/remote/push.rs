@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use zstd::stream::write::Encoder;
 
-use super::entry::{open, same_bytes, seal, sha256};
+use super::entry::{open, seal, sha256};
 use super::error::RemoteError;
 use super::objects::{Over, Put};
 use super::{Remote, blob_path, entry_path};
@@ -36,7 +36,7 @@ pub enum Pushed {
 }
 
 impl Remote {
-    /// Puts a result of the local store there.
+    /// Puts a result of the local store there. One that is there already stays, unless `usable` says that it is of no use.
     ///
     /// # Errors
     /// [`RemoteError`]; the result is then in the local store alone.
@@ -44,6 +44,7 @@ impl Remote {
         &self,
         address: &Address,
         store: &Store,
+        usable: &dyn Fn(&Record) -> bool,
         emit: &Emitter,
         cancel: &Cancel,
     ) -> Result<Pushed, RemoteError> {
@@ -56,13 +57,13 @@ impl Remote {
         let entry = store.lookup(&address.stage, &address.key).ok_or_else(gone)?;
         let record = entry.record();
         emit.phase(PUTTING);
-        let (first, over) = self.first(address, cancel)?;
+        let (first, mut over) = self.first(address, cancel)?;
         // An entry whose files are gone or damaged is replaced: see `Remote::fill`.
         let is_broken = self.memory().broken.contains(address);
         match first {
-            Some(_) if is_broken => {}
-            Some(first) if same_bytes(&first, record) => return Ok(Pushed::There),
-            Some(_) => return Ok(Pushed::Lost),
+            Some(first) if first.has_bytes_of(record) && !is_broken => return Ok(Pushed::There),
+            Some(first) if usable(&first) && !is_broken => return Ok(Pushed::Lost),
+            Some(_) => over = Over::Anything,
             None => {}
         }
         let total = record.files.values().map(|file| file.bytes).sum();
@@ -84,7 +85,6 @@ impl Remote {
         }
         progress.last(total, total);
         let sealed = seal(record, key)?;
-        let over = if is_broken { Over::Anything } else { over };
         let put = self.objects.write(&entry_path(address), &sealed, over, cancel)?;
         let mut memory = self.memory();
         memory.entries.remove(address);
@@ -95,7 +95,7 @@ impl Remote {
         }
         // Servers that heed no conditions, or not at once, let several writers through: what is there now counts.
         Ok(match self.first(address, cancel)?.0 {
-            Some(first) if same_bytes(&first, record) => match put {
+            Some(first) if first.has_bytes_of(record) => match put {
                 Put::Written => Pushed::New,
                 Put::Refused => Pushed::There,
             },

@@ -68,7 +68,7 @@ fn subject_of(result: &Stored) -> &str {
 fn given(store: &Store, result: &Stored) -> Option<Given> {
     let entry = store.lookup(&result.address.stage, &result.address.key)?;
     Some(as_given(
-        entry,
+        &entry,
         format!("{}/{}", result.address.stage, subject_of(result)),
     ))
 }

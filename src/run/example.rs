@@ -60,6 +60,7 @@ impl House {
         let (sender, _events) = mpsc::channel();
         let shared = Shared {
             store: &self.store,
+            remote: None,
             scratch: &scratch,
             run: "run",
             on_error: OnError::Abort,
@@ -219,12 +220,8 @@ fn two_files_of_a_stage_appear_wherever_their_image_does() {
     let image = slot.path("image");
     fs::write(&image, "other bytes").unwrap();
     slot.set_digests("image", hash_file(&image, &Algorithm::ALL, &cancel).unwrap());
-    let facts = house
-        .store
-        .lookup("package", &package.key)
-        .unwrap()
-        .into_parts()
-        .1;
+    let built = house.store.lookup("package", &package.key).unwrap();
+    let facts = built.facts().clone();
     slot.commit(package.inputs.clone(), facts, &cancel).unwrap();
     drop(scratch);
     let tally = house.run(&house.prepare(&|_| false));

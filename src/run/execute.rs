@@ -10,6 +10,7 @@ use super::error::NodeError;
 use super::layers::Layers;
 use super::look::{as_given, given};
 use super::process::{self, Attend};
+use super::share;
 use crate::digest::Algorithm;
 use crate::emit::Emitter;
 use crate::event::{Outcome, node_folder};
@@ -18,6 +19,7 @@ use crate::host::fs::{FsError, hash_file};
 use crate::machine::spec::Accel;
 use crate::manifest::secret::Secrets;
 use crate::plan::node::{Bond, Results};
+use crate::remote::Remote;
 use crate::stage::aftermath::OnError;
 use crate::stage::error::StageError;
 use crate::stage::result::{Given, Taken};
@@ -34,6 +36,8 @@ const WAITING: &str = "this is being built already; waiting for the result";
 /// What all nodes of a run share.
 pub struct Shared<'a> {
     pub store: &'a Store,
+    /// The store that hosts share, where there is one.
+    pub remote: Option<&'a Remote>,
     /// This run's place in it.
     pub scratch: &'a Scratch,
     pub run: &'a str,
@@ -187,6 +191,10 @@ fn publish(
     for (digest, text) in node.work.texts() {
         shared.store.keep_text(&digest, text);
     }
+    let claim = match claim {
+        Claim::Miss(slot) if !rebuild => share::take(plan, index, slot, shared, &site.emit)?,
+        claim => claim,
+    };
     let (entry, outcome, message) = match claim {
         Claim::Hit(entry) => (entry, Outcome::Shared, None),
         Claim::Miss(mut slot) => {
@@ -216,7 +224,10 @@ fn publish(
                 slot.set_digests(&name, digests);
             }
             let entry = slot.commit(node.inputs.clone(), made.facts, shared.cancel)?;
-            (entry, made.outcome, made.message)
+            match share::give(plan, index, &entry, rebuild, shared, &site.emit)? {
+                Some(first) => (first, Outcome::Shared, None),
+                None => (entry, made.outcome, made.message),
+            }
         }
     };
     shared
@@ -251,7 +262,7 @@ fn earlier(node: &Node, shared: &Shared<'_>) -> Vec<Given> {
     latest.sort_by_key(|(subject, latest)| (*subject != node.subject, std::cmp::Reverse(latest.created)));
     let found = latest.into_iter().filter_map(|(subject, latest)| {
         let entry = shared.store.lookup(stage, &latest.key)?;
-        Some(as_given(entry, format!("{stage}/{subject}")))
+        Some(as_given(&entry, format!("{stage}/{subject}")))
     });
     found.collect()
 }

@@ -175,7 +175,7 @@ fn delivered(plan: &Plan, store: &Store, node: &Node) -> Option<(Delivery, Times
     let last = || {
         let stage = node.stage.name;
         let key = store.latest(&plan.history, stage, &node.subject)?.key;
-        Some(as_given(store.lookup(stage, &key)?, node.id()))
+        Some(as_given(&store.lookup(stage, &key)?, node.id()))
     };
     let given = now.or_else(last)?;
     let delivery = sums::delivery(&given)?;

@@ -109,7 +109,7 @@ impl<'a> Layers<'a> {
             layers.put_below(entry);
         }
         let stack = stack.into_iter();
-        let given = stack.map(|entry| as_given(entry, format!("{LAYER}/{}", node.subject)));
+        let given = stack.map(|entry| as_given(&entry, format!("{LAYER}/{}", node.subject)));
         Ok((layers, given.collect()))
     }
 

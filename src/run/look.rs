@@ -1,6 +1,7 @@
 //! What is there already: answers the plan's questions from the store, by what each stage says of its results.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use petgraph::graph::NodeIndex;
@@ -10,17 +11,19 @@ use super::layers;
 use crate::lock;
 use crate::plan::assess::{LastBuild, LastFailure, Lookup};
 use crate::plan::node::Role;
+use crate::remote::Remote;
 use crate::size::write_duration;
 use crate::stage::result::{Given, GivenFile, Taken};
 use crate::stage::task::{Memo, Stored};
 use crate::stage::{Node, Plan, Work};
-use crate::store::{Attempt, Entry, Store};
+use crate::store::{Address, Attempt, Entry, Record, Store};
 use crate::took::{Expected, Job, Times};
 
 /// Looks into a store.
 #[derive(Debug)]
 pub struct Look<'a> {
     store: &'a Store,
+    remote: Option<&'a Remote>,
     history: &'a str,
     memo: Memo,
     times: Times,
@@ -36,7 +39,7 @@ struct Attempts {
 
 impl<'a> Look<'a> {
     /// Looks for a pipeline whose results are remembered under this name.
-    pub fn new(store: &'a Store, pipeline: &str, history: &'a str) -> Self {
+    pub fn new(store: &'a Store, remote: Option<&'a Remote>, pipeline: &str, history: &'a str) -> Self {
         let (mut times, mut attempts) = (Times::default(), Attempts::default());
         for attempt in store.attempts() {
             let job = Job {
@@ -54,6 +57,7 @@ impl<'a> Look<'a> {
         }
         Self {
             store,
+            remote,
             history,
             memo: Memo::default(),
             times,
@@ -62,23 +66,37 @@ impl<'a> Look<'a> {
     }
 }
 
+impl Look<'_> {
+    /// A node's result, where this host's store or the one that hosts share has it.
+    fn given(&self, node: &Node) -> Option<Given> {
+        given(self.store, node).or_else(|| {
+            let record = self.remote?.known(&address(node))?;
+            Some(of_record(&record, PathBuf::new(), node.id()))
+        })
+    }
+}
+
 impl Lookup<Work> for Look<'_> {
     fn has(&self, plan: &Plan, index: NodeIndex) -> Result<(), Option<String>> {
         let node = plan.node(index);
         let taken = |role: &Role| {
             let take = node.takes.iter().find(|take| take.role == *role)?;
-            given(self.store, plan.node(take.node))
+            self.given(plan.node(take.node))
         };
         node.work.stands(&Stored {
-            result: given(self.store, node),
+            result: self.given(node),
             taken: &taken,
             memo: &self.memo,
         })
     }
 
+    fn is_shared(&self, node: &Node) -> bool {
+        self.store.lookup(node.stage.name, &node.key).is_none()
+    }
+
     fn expired(&self, node: &Node) -> Option<String> {
         let max_age = node.max_age?;
-        let built = self.store.lookup(node.stage.name, &node.key)?.created();
+        let built = self.given(node)?.created;
         let is_old = Timestamp::now().duration_since(built) > SignedDuration::try_from(max_age).ok()?;
         let (built, max_age) = (lock::day(built), write_duration(max_age));
         is_old.then(|| format!("built {built}, which is longer ago than its max_age of {max_age}"))
@@ -124,26 +142,33 @@ impl Lookup<Work> for Look<'_> {
 /// A node's result, where the store has it.
 pub fn given(store: &Store, node: &Node) -> Option<Given> {
     let entry = store.lookup(node.stage.name, &node.key)?;
-    Some(as_given(entry, node.id()))
+    Some(as_given(&entry, node.id()))
+}
+
+/// Where a node's result is in a store.
+pub(super) fn address(node: &Node) -> Address {
+    Address::new(node.stage.name, &node.key)
 }
 
 /// A result of the store as stages see it.
-pub(super) fn as_given(entry: Entry, node: String) -> Given {
-    let folder = entry.folder().to_owned();
-    let created = entry.created();
-    let (files, facts) = entry.into_parts();
-    let files = files.into_iter().map(|(name, file)| {
+pub(super) fn as_given(entry: &Entry, node: String) -> Given {
+    of_record(entry.record(), entry.folder().to_owned(), node)
+}
+
+/// The same of what is known of a result.
+pub(super) fn of_record(record: &Record, folder: PathBuf, node: String) -> Given {
+    let files = record.files.iter().map(|(name, file)| {
         let file = GivenFile {
             bytes: file.bytes,
-            digests: file.digests,
+            digests: file.digests.clone(),
         };
-        (name, file)
+        (name.clone(), file)
     });
     Given {
         node,
         folder,
-        created,
+        created: record.created,
         files: files.collect(),
-        facts,
+        facts: record.facts.clone(),
     }
 }

@@ -20,5 +20,6 @@ pub mod prepare;
 mod probe;
 pub mod process;
 pub mod schedule;
+pub mod share;
 pub mod signals;
 pub mod workers;

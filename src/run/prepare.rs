@@ -14,6 +14,7 @@ use super::facts::{self as host_facts, Facts, unshared};
 use super::look::Look;
 use super::probe::probe;
 use super::schedule::Budget;
+use super::share;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::host::private;
@@ -21,6 +22,7 @@ use crate::host::{facts, fs as host_fs, tools};
 use crate::manifest::model::Manifest;
 use crate::plan::assess::{Pick, State, Verdict, assess};
 use crate::plan::node::Results;
+use crate::remote::Remote;
 use crate::size::{ByteSize, GIB, MIB};
 use crate::stage::recipe::Wanted;
 use crate::stage::task::{Finding, Memo};
@@ -40,6 +42,8 @@ pub struct Ask<'a> {
     pub rebuild: Pick<'a, Work>,
     /// Nodes to stop at; none: all is done.
     pub until: Option<Pick<'a, Work>>,
+    /// The store that hosts share, where there is one.
+    pub remote: Option<&'a Remote>,
     /// Facts of the host that plans for several; none: this host's own.
     pub facts: Option<&'a Facts>,
 }
@@ -50,6 +54,7 @@ impl Default for Ask<'_> {
             wanted: Wanted::default(),
             rebuild: &|_| false,
             until: None,
+            remote: None,
             facts: None,
         }
     }
@@ -162,7 +167,10 @@ pub fn prepare(
         return Err(RunError::NoTarget);
     }
     let (plan, facts) = host_facts::plan(manifest, selected, store, ask.wanted, ask.facts, say)?;
-    let look = Look::new(store, &plan.pipeline, &plan.history);
+    if let Some(remote) = ask.remote {
+        share::ask(&plan, store, remote);
+    }
+    let look = Look::new(store, ask.remote, &plan.pipeline, &plan.history);
     let verdicts = assess(&plan, &look, ask.rebuild, ask.until);
     Ok(Prepared {
         unshared: unshared(&plan, &facts, ask.facts.is_none() && store.has_own_fingerprints()),

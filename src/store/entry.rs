@@ -105,6 +105,23 @@ impl Record {
         self.version == VERSION
     }
 
+    /// Whether its files are the same, byte for byte, as those of another record.
+    pub fn has_bytes_of(&self, other: &Self) -> bool {
+        let files = |record: &Self| -> Vec<_> {
+            let sha256 = |file: &FileRecord| {
+                let mut digests = file.digests.iter();
+                digests
+                    .find(|digest| digest.algorithm == Algorithm::Sha256)
+                    .cloned()
+            };
+            let files = record.files.iter();
+            files
+                .map(|(name, file)| (name.clone(), file.bytes, sha256(file)))
+                .collect()
+        };
+        files(self) == files(other)
+    }
+
     /// The name of a file that must not be in a result's folder: it would lead out of it, or is one of ours.
     pub fn bad_name(&self) -> Option<&str> {
         let is_bad = |name: &&String| {
@@ -163,11 +180,6 @@ impl Entry {
     /// When it was made.
     pub fn created(&self) -> Timestamp {
         self.record.created
-    }
-
-    /// Its files by name, and what its stage had to tell.
-    pub fn into_parts(self) -> (BTreeMap<String, FileRecord>, serde_json::Value) {
-        (self.record.files, self.record.facts)
     }
 
     /// Path of one of its files.

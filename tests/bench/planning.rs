@@ -114,6 +114,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     let emit = Emitter::new(sender);
     let shared = Shared {
         store: &store,
+        remote: None,
         scratch: &scratch,
         run: "fill",
         on_error: OnError::Abort,

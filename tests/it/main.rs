@@ -40,6 +40,7 @@ mod plan;
 mod publish;
 mod refusals;
 mod releases;
+mod remote;
 mod report;
 mod run;
 mod schema;

@@ -15,6 +15,9 @@ use crate::host::tools::{Need, TOOLS, Tool, Version};
 use crate::host::{facts, tools};
 use crate::machine::firmware;
 use crate::platform::{Arch, Computer, Platform};
+use crate::remote::Remote;
+use crate::remote::probe::End;
+use crate::remote::settings::Settings;
 use crate::size::{ByteSize, GIB, MIB};
 
 /// Screenshots as PNG, which a failed machine leaves, came with this QEMU.
@@ -73,6 +76,30 @@ fn check(name: &str, state: State, detail: impl Into<String>) -> HostCheck {
         state,
         detail: detail.into(),
     }
+}
+
+/// Tries the store that hosts share.
+pub(super) fn remote(url: Option<&str>, cancel: &Cancel) -> Vec<HostCheck> {
+    let opened = Settings::load(url).and_then(|settings| Remote::open(&settings.remote));
+    let remote = match opened {
+        Ok(Some(remote)) => remote,
+        Ok(None) => {
+            let detail = "this host has none; name it by PIPELINE_REMOTE, or `remote.url` of farm.toml";
+            return vec![check("remote store", State::Missing, detail)];
+        }
+        Err(error) => return vec![check("remote store", State::Missing, error.to_string())],
+    };
+    let tried = remote.probe(cancel).into_iter().map(|tried| {
+        let state = match tried.end {
+            End::Well => State::Ok,
+            End::Otherwise => State::Warn,
+            End::Failed => State::Missing,
+        };
+        check(&format!("remote {}", tried.what), state, tried.detail)
+    });
+    std::iter::once(check("remote store", State::Ok, remote.url()))
+        .chain(tried)
+        .collect()
 }
 
 /// Looks for programs. Gives the lines, and the programs that must be there and are not.

@@ -10,6 +10,8 @@ use crate::cli::exit::Exit;
 use crate::cli::remote::{RemoteArgs, failed, warn};
 use crate::cli::report_error::{fail, out, talk};
 use crate::cli::run::run_id;
+use crate::cli::show::OutputFormat;
+use crate::cli::table::counted;
 use crate::cli::target::StoreArgs;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
@@ -68,7 +70,7 @@ pub(super) fn push(args: &PushArgs) -> Result<Exit, Exit> {
         signals::listen(&cancel, &emit).map_err(|error| fail(Exit::Host, miette::miette!("{error}")))?;
     for address in &addresses {
         let pushed = remote
-            .push(address, &store, &emit, &cancel)
+            .push(address, &store, &|_| true, &emit, &cancel)
             .map_err(|error| failed(&error))?;
         let word = match pushed {
             Pushed::New => "pushed",
@@ -102,4 +104,29 @@ pub(super) fn pull(args: &PullArgs) -> Result<Exit, Exit> {
     }
     warn(&remote);
     Ok(exit)
+}
+
+/// Lists what the store that hosts share has, of a stage and a key each.
+pub(super) fn list(url: &str, format: OutputFormat) -> Result<Exit, Exit> {
+    let remote = RemoteArgs::of(url).need()?;
+    let addresses = remote
+        .results(&Cancel::default())
+        .map_err(|error| failed(&error))?;
+    match format {
+        OutputFormat::Json => {
+            let all = serde_json::json!({ "version": 1, "remote": remote.url(), "results": addresses });
+            out(&format!("{all:#}\n"));
+        }
+        OutputFormat::Text => {
+            for address in &addresses {
+                out(&format!("{address}\n"));
+            }
+            talk(&format!(
+                "{} in {}\n",
+                counted(addresses.len(), "result"),
+                remote.url()
+            ));
+        }
+    }
+    Ok(Exit::Ok)
 }

@@ -142,6 +142,7 @@ fn verdicts(plan: &Plan<()>, is_there: &dyn Fn(&str) -> bool) -> BTreeMap<NodeIn
         let verdict = Verdict {
             state,
             rebuild: false,
+            remote: false,
             reason: String::new(),
             expected: expected.map(|seconds| Expected {
                 seconds,

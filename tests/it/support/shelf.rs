@@ -50,6 +50,16 @@ struct State {
     asked: Vec<Asked>,
     /// `Authorization` without which nothing is taken.
     password: Option<String>,
+    /// Whether `If-None-Match: *` of a PUT is heeded.
+    heeds: bool,
+    /// GETs of paths with such an end are answered by 404, so many times.
+    hidden: Option<(String, usize)>,
+    /// The next GETs of compressed files are cut after so many bytes of the body.
+    cuts: VecDeque<usize>,
+    /// So many requests more are answered; then there is silence.
+    patience: Option<usize>,
+    /// Bytes of bodies that were sent.
+    sent: u64,
     stop: bool,
 }
 
@@ -81,6 +91,36 @@ impl Shelf {
     /// The next bodies meet these faults, one each.
     pub fn faults(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().faults.extend(faults);
+    }
+
+    /// A PUT with `If-None-Match: *` is refused where something is.
+    pub fn heed_conditions(&self) {
+        self.state.lock().unwrap().heeds = true;
+    }
+
+    /// The next so many GETs of paths that end like this find nothing.
+    pub fn hide(&self, end: &str, times: usize) {
+        self.state.lock().unwrap().hidden = Some((end.to_owned(), times));
+    }
+
+    /// The next GETs of compressed files are cut after so many bytes, one each.
+    pub fn cut_reads(&self, after: impl IntoIterator<Item = usize>) {
+        self.state.lock().unwrap().cuts.extend(after);
+    }
+
+    /// Answers so many requests more and then none; `None`: all again.
+    pub fn fall_silent_after(&self, requests: Option<usize>) {
+        self.state.lock().unwrap().patience = requests;
+    }
+
+    /// Whether a request came that is not answered.
+    pub fn is_silent(&self) -> bool {
+        self.state.lock().unwrap().patience == Some(usize::MAX)
+    }
+
+    /// Bytes of bodies that were sent so far.
+    pub fn sent(&self) -> u64 {
+        self.state.lock().unwrap().sent
     }
 
     pub fn password(&self, value: &str) {
@@ -169,6 +209,15 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             headers: headers.clone(),
             body: length,
         });
+        if let Some(left) = state.patience.filter(|left| *left < usize::MAX) {
+            state.patience = Some(left.checked_sub(1).unwrap_or(usize::MAX));
+        }
+        if state.patience == Some(usize::MAX) {
+            drop(state);
+            // Until the client has gone.
+            let _ = reader.read_to_end(&mut Vec::new());
+            return Ok(());
+        }
         let fault = if writes && !listing {
             state.faults.pop_front()
         } else {
@@ -189,8 +238,44 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let mut state = state.lock().unwrap();
+    if method == "DELETE" {
+        state.files.remove(path);
+        return reply(stream, 204, &[], b"", true);
+    }
     if !writes {
-        return match state.files.get(path) {
+        let hidden = state
+            .hidden
+            .as_mut()
+            .filter(|(end, left)| path.ends_with(end.as_str()) && *left > 0);
+        if let Some((_, left)) = hidden {
+            *left -= 1;
+            return reply(stream, 404, &[], b"nothing here", method == "GET");
+        }
+        let from =
+            header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let cut = if method == "GET" && path.ends_with(".zst") {
+            state.cuts.pop_front()
+        } else {
+            None
+        };
+        let found = state.files.get(path).cloned();
+        if let (Some(bytes), "GET") = (&found, method.as_str()) {
+            let from: usize = from.unwrap_or(0);
+            state.sent += bytes.len().saturating_sub(from).min(cut.unwrap_or(usize::MAX)) as u64;
+        }
+        return match &found {
+            Some(bytes) if from.is_some_and(|from: usize| from < bytes.len()) => {
+                let from = from.unwrap_or(0);
+                let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+                reply(stream, 206, &[("Content-Range", &range)], &bytes[from..], true)
+            }
+            Some(bytes) if cut.is_some_and(|cut| cut < bytes.len()) => {
+                let mut out = stream;
+                let head = format!("HTTP/1.1 200 Well\r\nContent-Length: {}\r\n\r\n", bytes.len());
+                out.write_all(head.as_bytes())?;
+                out.write_all(&bytes[..cut.unwrap_or(0)])?;
+                stream.shutdown(Shutdown::Both)
+            }
             Some(bytes) => {
                 let tag = format!("\"{}\"", &sha256_hex(bytes)[..16]);
                 if header("if-none-match").as_ref() == Some(&tag) {
@@ -211,6 +296,9 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let text = serde_json::to_vec(&list).unwrap();
         state.files.insert(path.clone(), text);
         return reply(stream, 201, &[], b"", true);
+    }
+    if state.heeds && header("if-none-match").is_some() && state.files.contains_key(path) {
+        return reply(stream, 412, &[], b"there is one", true);
     }
     let hash = sha512(&body);
     let (place, receipt) = if method == "POST" {
