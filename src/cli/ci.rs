@@ -1,7 +1,7 @@
 //! `pipeline ci`: a manifest's plan as a pipeline of a CI system.
 
 use super::exit::Exit;
-use super::remote::RemoteArgs;
+use super::remote::{RemoteArgs, warn};
 use super::report_error::{fail, out};
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
 use crate::farm::ci::{Common, Job, github, gitlab, jobs};
@@ -84,9 +84,10 @@ impl Asked {
     fn jobs(&self, runners: &[String]) -> Result<(Vec<Job>, Common), Exit> {
         let (manifest, selected) = self.target.load()?;
         let store = self.store.look()?;
-        self.remote.need()?;
+        let remote = self.remote.need()?;
         let wanted = wanted(&self.checks, &self.upload)?;
-        let prepared = WorkArgs::default().prepare(&manifest, &selected, &store, wanted)?;
+        let prepared = WorkArgs::default().prepare(&manifest, &selected, &store, Some(&remote), wanted)?;
+        warn(&remote);
         let own = if self.runners.is_empty() {
             runners
         } else {
