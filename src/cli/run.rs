@@ -158,6 +158,10 @@ pub(super) fn run_scope(args: &Args, scope: Scope) -> Result<Exit, Exit> {
     })
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the parts of a run, in the order in which they happen"
+)]
 fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let (manifest, selected) = args.target.load()?;
     let wanted = wanted(&args.checks, &args.upload)?;
@@ -219,7 +223,9 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
             moved = kept.moved;
             prepared = kept.again.unwrap_or(prepared);
         }
-        look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
+        let look =
+            |planned: &Prepared| look_before(args, &manifest, &selected, planned, &store, &cancel, &emit);
+        look(&prepared)?;
         store.declare(&held, &id, &prepared.needs())?;
         drop(held);
         let again = || -> Result<Prepared, Stop> {
@@ -230,12 +236,8 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         };
         if let Some(remote) = remote {
             share::warn(remote, &emit);
-            while let Some(all) = share::bring(&prepared, remote, &store, &scratch, &emit, &cancel)? {
-                prepared = again()?;
-                if !all {
-                    look_before(args, &manifest, &selected, &prepared, &store, &cancel, &emit)?;
-                }
-            }
+            let bring = |planned: &Prepared| share::bring(planned, remote, &store, &scratch, &emit, &cancel);
+            prepared = with_shared(prepared, &bring, &again, &look)?;
         }
         let mut sound = false;
         for _ in 0..PLANS {
@@ -280,6 +282,22 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let hooked = call_hooks(&manifest, scope, &id, &logs, (summary, stop), &cancel);
     let tally = result.map_err(Stop::exit)?;
     left.and(hooked).map(|()| tally)
+}
+
+/// Takes what other hosts have built, and plans again with it.
+fn with_shared(
+    mut prepared: Prepared,
+    bring: &dyn Fn(&Prepared) -> Result<Option<bool>, RunError>,
+    again: &dyn Fn() -> Result<Prepared, Stop>,
+    look: &dyn Fn(&Prepared) -> Result<(), RunError>,
+) -> Result<Prepared, Stop> {
+    while let Some(all) = bring(&prepared)? {
+        prepared = again()?;
+        if !all {
+            look(&prepared)?;
+        }
+    }
+    Ok(prepared)
 }
 
 /// Where the page of the run goes: an option wins over the manifest.
