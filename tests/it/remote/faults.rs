@@ -8,6 +8,9 @@ use crate::support::http::Server;
 use crate::support::shelf::Shelf;
 use crate::support::vm::wait_until;
 
+/// What is said of it, the entry that is there, and the file that is there.
+type Damaged<'a> = (&'static str, &'a [u8], Option<Vec<u8>>);
+
 /// What a host may find, by what was done to the entry and to the file of a good result.
 #[test]
 fn what_is_poisoned_or_damaged_is_built_and_reported_once() {
@@ -34,7 +37,7 @@ fn what_is_poisoned_or_damaged_is_built_and_reported_once() {
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     let packed = |bytes: &[u8]| zstd(bytes);
-    let damaged: [(&str, &[u8], Option<Vec<u8>>); 10] = [
+    let damaged: [Damaged<'_>; 10] = [
         ("is signed by", &foreign, Some(file.clone())),
         ("signature is wrong", &changed, Some(file.clone())),
         ("is not an entry", &good[..good.len() - 9], Some(file.clone())),
