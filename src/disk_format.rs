@@ -46,6 +46,8 @@ pub enum Form {
     Ova,
     /// A container image with a disk in it, as KubeVirt starts it: an OCI layout in a tar archive.
     ContainerDisk,
+    /// The files of the root file system, in a tar archive, for containers.
+    RootTar,
 }
 
 impl Form {
@@ -62,6 +64,7 @@ impl Form {
             Self::Vdi => "vdi",
             Self::Ova => "ova",
             Self::ContainerDisk => "container-disk",
+            Self::RootTar => "root-tar",
         }
     }
 
@@ -71,6 +74,7 @@ impl Form {
             Self::Qcow2Zlib => "zlib.qcow2",
             Self::Qcow2Zstd => "zstd.qcow2",
             Self::ContainerDisk => "oci.tar",
+            Self::RootTar => "root.tar",
             other => other.name(),
         }
     }

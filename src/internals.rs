@@ -113,7 +113,7 @@ pub mod machine {
             DiskError, Ext4, FEATURES, FileSystem, Image, Layer, Layers, Partition, Put, Skeleton, StartsBy,
             TableKind, check_image, convert, create_overlay, create_raw, descriptor_blocks, grow_ext,
             grow_last_partition, look, look_as, make_esp, make_ext4, must_fill, probe, punch_free_blocks,
-            put, read_table, resize, root, verify_ext, write_root_table,
+            put, read_table, resize, root, tree, verify_ext, write_root_table,
         };
     }
 
@@ -181,10 +181,18 @@ pub mod manifest {
     }
 }
 
+pub mod packages {
+    pub use crate::packages::PackageChange;
+}
+
 pub mod places {
     pub use crate::places::retry::Policy;
     pub use crate::places::shacache::config::Config;
-    pub use crate::places::{Around, Destination, Http, Item, Login, Metadata, Target, Verify, upload};
+    pub use crate::places::{Around, Destination, Http, Item, Keep, Login, Metadata, Target, Verify, upload};
+
+    pub mod versions {
+        pub use crate::places::versions::{Version, VersionFile};
+    }
 }
 
 pub mod platform {
@@ -199,7 +207,7 @@ pub mod report {
     }
 
     pub mod gallery {
-        pub use crate::report::gallery::{Gallery, Image, feed, page};
+        pub use crate::report::gallery::{Gallery, Image, Version, feed, page};
     }
 
     pub mod junit {
@@ -278,7 +286,7 @@ pub mod stage {
     }
 
     pub mod versions {
-        pub use crate::stage::versions::{VersionFile, Versions};
+        pub use crate::stage::versions::Versions;
     }
 }
 

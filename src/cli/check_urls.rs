@@ -129,7 +129,7 @@ fn listings<'a>(manifest: &'a Manifest, selected: &[usize]) -> Result<Vec<Listin
             found.push(Listing {
                 subject: format!("{id}@{name}"),
                 url: place.url.clone(),
-                name: PathBuf::from(&published.image.file),
+                name: place.path(&published.image),
                 want: Want {
                     bytes: Some(published.bytes),
                     digest: Digest {

@@ -3,25 +3,32 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::exit::Exit;
 use super::report_error::{fail, note, out};
 use super::target::{Selection, StoreArgs};
 use crate::digest::Digest;
 use crate::host::fs::write_atomic;
 use crate::manifest::Manifest;
-use crate::report::gallery::{FEED, Gallery, Image, PAGE, feed, page};
+use crate::packages::PackageChange;
+use crate::places::versions;
+use crate::report::gallery::{FEED, Gallery, Image, PAGE, Version, feed, page};
 use crate::report::html::PageError;
-use crate::run::images::{ChecksState, ImageStatus, images};
+use crate::run::builds::package_changes;
+use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
 use crate::run::prepare::{Ask, prepare};
 use crate::stage::index::{catalog, catalog::Catalog};
+use crate::stage::versions::Versions;
 
 /// Arguments of `pipeline gallery`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pipeline gallery images.toml                  into the output folder, next to the images\n  \
     pipeline gallery images.toml -o site --url https://images.example.org/\n\n\
-    index.html is for people: every image that is there, with its digests and the commands that verify it and import it into\n\
-    libvirt, Proxmox and OpenStack. feed.xml (Atom) tells feed readers of new builds. Any server of static files will do."
+    index.html is for people: every image that is there, with its digests, the commands that verify it and import it into\n\
+    libvirt, Proxmox and OpenStack, what changed in its packages, and the versions that are kept. feed.xml (Atom) tells\n\
+    feed readers of new builds. Any server of static files will do."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -44,9 +51,13 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         .map_err(|error| fail(Exit::Usage, error))?;
     let known = catalog(&manifest.output).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
     let all = images(&prepared, &store);
-    let shown = all
-        .iter()
-        .filter_map(|status| image(status, &manifest, &known, args.url.as_deref()));
+    let plan = &prepared.plan;
+    let always = Timestamp::MIN..=Timestamp::MAX;
+    let changes = package_changes(&store, &plan.pipeline, &always);
+    let shown = all.iter().zip(&plan.images).filter_map(|(status, planned)| {
+        let changes = changes.get(&plan.node(planned.provision).id());
+        image(status, &manifest, &known, changes, args.url.as_deref())
+    });
     let gallery = Gallery {
         name: manifest.name.clone(),
         images: shown.collect(),
@@ -83,7 +94,13 @@ fn write(path: &Path, text: Result<String, PageError>) -> Result<(), Exit> {
 }
 
 /// An image that is in the output folder.
-fn image(status: &ImageStatus, manifest: &Manifest, known: &Catalog, url: Option<&str>) -> Option<Image> {
+fn image(
+    status: &ImageStatus,
+    manifest: &Manifest,
+    known: &Catalog,
+    changes: Option<&Vec<PackageChange>>,
+    url: Option<&str>,
+) -> Option<Image> {
     let bytes = status.bytes?;
     let file = status
         .path
@@ -121,5 +138,28 @@ fn image(status: &ImageStatus, manifest: &Manifest, known: &Catalog, url: Option
         },
         digests: status.digests.clone(),
         urls,
+        versions: versions(&manifest.output, &status.id),
+        // What the store knows best is the newest build.
+        changes: changes.filter(|_| status.state == ImageState::Current).cloned(),
     })
+}
+
+/// The versions of an image that are kept. A folder that cannot be read has none to download.
+fn versions(output: &Path, image: &str) -> Vec<Version> {
+    let Ok(list) = Versions::of(output, image).list() else {
+        return Vec::new();
+    };
+    let version = |version: &versions::Version| {
+        let file = version.files.first()?;
+        Some(Version {
+            file: versions::path(image, &version.name, &file.path)
+                .display()
+                .to_string(),
+            name: version.name.clone(),
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
+            is_latest: list.latest.as_ref() == Some(&version.name),
+        })
+    };
+    list.versions.iter().filter_map(version).collect()
 }

@@ -46,6 +46,9 @@ pub struct Args {
     /// List the versions that are kept of each image, the newest first, and which one is `latest`
     #[arg(long, conflicts_with = "orphans")]
     versions: bool,
+    /// With --versions: those at this place, [publish.PLACE], instead of those in the output folder
+    #[arg(long, value_name = "PLACE", requires = "versions")]
+    at: Option<String>,
     /// Only images in this state
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<ImageState>,
@@ -75,7 +78,7 @@ fn states() -> impl TypedValueParser<Value = ImageState> {
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let (manifest, selected) = args.target.load()?;
     if args.versions {
-        return versions::list(&manifest, &selected);
+        return versions::list(&manifest, &selected, args.at.as_deref());
     }
     let store = args.store.look()?;
     if args.orphans {

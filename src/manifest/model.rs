@@ -18,6 +18,7 @@ use crate::host::http::redact;
 pub use crate::installer::Delivery;
 use crate::installer::{Installer, Program};
 use crate::packages::Bom;
+use crate::places::Keep;
 pub use crate::places::Target;
 use crate::platform::{Arch, Computer, Platform, Start};
 use crate::releases::{Kind, Query, Recipe, Unknown};
@@ -474,20 +475,11 @@ pub struct Publish {
     /// Whether a statement of how it was made is published with each image.
     pub provenance: bool,
     /// What is kept of earlier builds; absent: nothing.
-    pub versions: Option<KeepVersions>,
+    pub versions: Option<Keep>,
     /// Who signs the files that list what is published.
     pub sign: Vec<Signer>,
     /// `[publish.<name>]`, in manifest order.
     pub targets: Vec<Target>,
-}
-
-/// `publish.versions`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeepVersions {
-    /// How many of each image.
-    pub keep: usize,
-    /// Whether a new one waits for `pipeline promote` before it is `latest`.
-    pub hold: bool,
 }
 
 /// How a published file is compressed.
@@ -534,7 +526,7 @@ words! {
     Compression: Gzip, Zstd, Xz, None;
     Delivery: Http, Initrd, Seed;
     DiskFormat: Qcow2, Raw;
-    Form: Qcow2, Qcow2Zlib, Qcow2Zstd, Raw, Vmdk, Vhdx, Vhd, Vdi, Ova, ContainerDisk;
+    Form: Qcow2, Qcow2Zlib, Qcow2Zstd, Raw, Vmdk, Vhdx, Vhd, Vdi, Ova, ContainerDisk, RootTar;
     Start: Bios, Uefi, SecureBoot;
 }
 

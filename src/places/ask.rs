@@ -8,6 +8,7 @@ use super::Found;
 use super::error::UploadError;
 use super::read_back::Bytes;
 use crate::host::cancel::Cancel;
+use crate::host::http::send::Outgoing;
 use crate::host::http::{Client, Get, Head, HttpError};
 
 /// The head of what a server has, wherever it keeps it. A redirect may lead to an URL that is signed for a GET alone; then
@@ -33,6 +34,25 @@ pub(super) fn looked(url: &str, head: Head) -> Result<Option<Found>, UploadError
         200 => Ok(Some(Found::of(&head))),
         404 | 410 => Ok(None),
         _ => Err(UploadError::refused("ask for", url, head, "")),
+    }
+}
+
+/// Removes what may be gone already. `shown` stands for a signed URL in messages.
+pub(super) fn remove(
+    client: &Client,
+    outgoing: &Outgoing<'_>,
+    shown: &str,
+    cancel: &Cancel,
+) -> Result<(), UploadError> {
+    let answer = client
+        .send(outgoing, io::empty(), cancel, &mut |_| {})
+        .map_err(|error| UploadError::request("remove", shown, error))?;
+    match answer.head.status {
+        200 | 202 | 204 | 404 | 410 => Ok(()),
+        _ => {
+            let text = answer.text();
+            Err(UploadError::refused("remove", shown, answer.head, &text))
+        }
     }
 }
 

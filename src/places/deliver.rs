@@ -108,6 +108,10 @@ pub trait Place {
     fn send(&self, item: &Item<'_>, around: &Around<'_>) -> Result<(), UploadError>;
     /// Reads what is there.
     fn read(&self, item: &Item<'_>, cancel: &Cancel) -> Result<Bytes, UploadError>;
+    /// Removes it, from a place that keeps versions. It may be gone already.
+    fn remove(&self, item: &Item<'_>, _around: &Around<'_>) -> Result<(), UploadError> {
+        unreachable!("{} keeps no versions", self.address(item))
+    }
     /// Lists it, where a place has a list of its own. True: that changed something.
     fn announce(&self, _item: &Item<'_>, _around: &Around<'_>) -> Result<bool, UploadError> {
         Ok(false)
@@ -245,7 +249,7 @@ fn is_equal(place: &dyn Place, item: &Item<'_>, around: &Around<'_>) -> Result<b
     }
 }
 
-fn read_all(place: &dyn Place, item: &Item<'_>, around: &Around<'_>) -> Result<(), UploadError> {
+pub(super) fn read_all(place: &dyn Place, item: &Item<'_>, around: &Around<'_>) -> Result<(), UploadError> {
     let address = place.address(item);
     let want = Want {
         bytes: Some(item.bytes),

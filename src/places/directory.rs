@@ -1,7 +1,7 @@
 //! A folder, perhaps on a mounted share: written to a hidden name, synced, renamed, and read back from the disk, not from memory.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
@@ -65,7 +65,7 @@ impl Kind for Directory {
                 )));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(refuse(format!(
                     "there is no folder {path}; make it, or mount the share that it is on"
                 )));
@@ -128,9 +128,7 @@ impl Place for Folder {
         let place = self.place(item);
         // A share that is not mounted must not become a folder on this disk.
         if !self.folder.is_dir() {
-            return Err(
-                FsError::at("publish into", &self.folder)(std::io::ErrorKind::NotFound.into()).into(),
-            );
+            return Err(FsError::at("publish into", &self.folder)(ErrorKind::NotFound.into()).into());
         }
         let parent = place.parent().unwrap_or(&self.folder);
         fs::create_dir_all(parent).map_err(FsError::at("make the folder", parent))?;
@@ -158,6 +156,21 @@ impl Place for Folder {
         }
         progress.last(done, item.bytes);
         Ok(draft.publish()?)
+    }
+
+    fn remove(&self, item: &Item<'_>, _around: &Around<'_>) -> Result<(), UploadError> {
+        let place = self.place(item);
+        match fs::remove_file(&place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.map_err(FsError::at("remove", &place))?,
+        }
+        // The folder goes with the last file in it; one that has others stays.
+        for folder in item.name.ancestors().skip(1) {
+            if fs::remove_dir(self.folder.join(folder)).is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn read(&self, item: &Item<'_>, _cancel: &Cancel) -> Result<Bytes, UploadError> {

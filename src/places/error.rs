@@ -39,6 +39,11 @@ pub enum UploadError {
     /// A file here or in a folder that is published to.
     #[error(transparent)]
     File(#[from] FsError),
+    /// What should be a list of versions is something else.
+    #[error(
+        "{url} is not a list of versions that this program wrote ({detail}); move it away, and run again"
+    )]
+    NotAList { url: String, detail: String },
     /// It was taken, but is not there.
     #[error(
         "{url} is not there, or not of the right size, although the server took it; it may need longer: run again, or look at its log"
@@ -132,7 +137,11 @@ impl UploadError {
             Self::Request { source, .. } => source.verdict(),
             Self::Secret { .. } => Verdict::NoSecret,
             Self::Tls(_) => Verdict::Tls,
-            Self::Cancelled | Self::Config(_) | Self::Sign(_) | Self::Target { .. } => Verdict::Other,
+            Self::Cancelled
+            | Self::Config(_)
+            | Self::NotAList { .. }
+            | Self::Sign(_)
+            | Self::Target { .. } => Verdict::Other,
         }
     }
 
@@ -193,7 +202,7 @@ const NOT_LET: (&str, &str) = (
 );
 
 /// What is done to a URL when something there changes; all else reads.
-const WRITES: [&str; 2] = ["send to", "make the folder"];
+const WRITES: [&str; 3] = ["send to", "make the folder", "remove"];
 
 fn refusal(doing: &str, head: &Head, said: &str) -> String {
     let status = head.status;

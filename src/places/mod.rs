@@ -12,13 +12,14 @@ pub mod read_back;
 pub mod retry;
 mod s3;
 pub mod shacache;
+pub mod versions;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::ask::{get, head, looked, stretch, url_path};
+use self::ask::{get, head, looked, remove, stretch, url_path};
 pub use self::deliver::{Around, Found, Item, Metadata, Place, Receipt, check_url, upload};
 pub use self::directory::Directory;
 pub use self::error::UploadError;
@@ -26,12 +27,13 @@ pub use self::http::{Folders, Http, Login, folder_of};
 use self::read_back::Bytes;
 pub use self::s3::S3;
 pub use self::shacache::Shacache;
+pub use self::versions::Keep;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get};
 use crate::syntax::fields::{Field, Fields};
 use crate::syntax::key::Table;
 use crate::syntax::reading::{Reading, Spot};
-use crate::syntax::row::{Choice, Record, Word, words};
+use crate::syntax::row::{Choice, Record, Word, Yes, words};
 use crate::syntax::secret::Secret;
 use crate::syntax::table::table;
 use crate::syntax::text::BaseUrl;
@@ -48,9 +50,11 @@ table! {
 }
 
 table! {
-    WORLD: WorldKeys = "world", "Where the world reads", "{ }";
+    WORLD: WorldKeys = "world", "What the world reads", "{ }";
     public_url: BaseUrl = "\"https://images.example\"",
         "base of the URLs that the world uses, where they are other ones than those we write to; `check-urls` then reads those, without credentials";
+    versions: Yes = "true",
+        "`true`: each build has a folder of its own, `versions/IMAGE/VERSION`, instead of taking the place of the one before; `index.json` next to them says which one is `latest`. How many are kept is what `publish.versions` says";
 }
 
 /// One place that images are published to: `[publish.<name>]`.
@@ -63,6 +67,8 @@ pub struct Target {
     pub verify: Verify,
     /// Base of the URLs that the world uses, where it is another one than the one we write to.
     pub public_url: Option<String>,
+    /// Which versions of images it keeps; none: only the last build.
+    pub versions: Option<Keep>,
 }
 
 /// How an upload is verified.
@@ -232,8 +238,13 @@ places! {
     Example(example::ExamplePlace),
 }
 
-/// Reads `[publish.<name>]`. Nothing: it was reported.
-pub fn read(reading: Reading<'_>, field: &Field<'_>, templates: &mut Vec<Spot>) -> Option<Target> {
+/// Reads `[publish.<name>]`; `keep` is what the manifest says of versions. Nothing: it was reported.
+pub fn read(
+    reading: Reading<'_>,
+    field: &Field<'_>,
+    keep: Option<Keep>,
+    templates: &mut Vec<Spot>,
+) -> Option<Target> {
     // Which keys belong here, one of them says.
     let unchecked = field.open_unchecked(TargetKeys::TABLE)?;
     let mut named = PlaceKind::ALL.iter().copied();
@@ -252,11 +263,20 @@ pub fn read(reading: Reading<'_>, field: &Field<'_>, templates: &mut Vec<Spot>) 
     let verify = table.read_or_default(&TARGET.verify);
     let has_world = kind.table().key(WORLD.public_url.key.name).is_some();
     let public_url = has_world.then(|| table.read(&WORLD.public_url)).flatten();
+    let versions = has_world.then(|| table.get(&WORLD.versions)).flatten();
+    if let (Some(cell), None) = (&versions, keep) {
+        cell.bad(
+            "the manifest does not say how many are kept",
+            "write under [publish]: versions = { keep = 5 }",
+        );
+    }
+    let versions = versions.and_then(|cell| cell.read()).and(keep);
     Some(Target {
         name: field.key.to_owned(),
         to: to?,
         verify,
         public_url,
+        versions,
     })
 }
 

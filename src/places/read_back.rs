@@ -37,6 +37,18 @@ impl std::fmt::Debug for Bytes {
 }
 
 impl Bytes {
+    /// All of it, which is a small text.
+    pub(super) fn all(mut self, most: usize, url: &str, cancel: &Cancel) -> Result<Vec<u8>, UploadError> {
+        let mut text = Vec::new();
+        while let Some(piece) = self.next(url, cancel)? {
+            text.extend(piece);
+            if text.len() > most {
+                break;
+            }
+        }
+        Ok(text)
+    }
+
     fn next(&mut self, url: &str, cancel: &Cancel) -> Result<Option<Vec<u8>>, UploadError> {
         match self {
             Self::Http(body) => body

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::digest::{Algorithm, Digest, sha256_hex};
 use crate::host::process::shell_quote;
+use crate::packages::PackageChange;
+use crate::report::changes::{self, PackageGroup};
 use crate::report::html::{self, PageError};
 use crate::size::ByteSize;
 
@@ -54,6 +56,21 @@ pub struct Image {
     pub digests: Vec<Digest>,
     /// Where else it is published.
     pub urls: Vec<String>,
+    /// The builds that can be downloaded, the newest first; none where only the last one is kept.
+    pub versions: Vec<Version>,
+    /// Packages that changed since the build before; none where that is not known.
+    pub changes: Option<Vec<PackageChange>>,
+}
+
+/// A build of an image.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub name: String,
+    /// Path of the image's file below the output folder.
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+    pub is_latest: bool,
 }
 
 #[derive(Serialize)]
@@ -88,6 +105,17 @@ struct Shown<'a> {
     libvirt: String,
     proxmox: String,
     openstack: String,
+    versions: Vec<ShownVersion<'a>>,
+    changes: Option<PackageGroup<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownVersion<'a> {
+    name: &'a str,
+    href: String,
+    size: String,
+    sha256: &'a str,
+    is_latest: bool,
 }
 
 #[derive(Serialize)]
@@ -175,7 +203,7 @@ fn entry<'a>(pipeline: &str, image: &'a Image) -> Entry<'a> {
         id: uuid(&format!("{}\n{}\n{build}", pipeline, image.id)),
         title: &image.id,
         updated: image.created.map_or_else(String::new, |at| at.to_string()),
-        href: href(image),
+        href: href(image, &image.file),
         bytes: image.bytes,
         summary: format!(
             "{} on a disk of {}; {build}",
@@ -195,7 +223,19 @@ fn shown(image: &Image) -> Shown<'_> {
     Shown {
         id: &image.id,
         flavor: &image.flavor,
-        href: href(image),
+        href: href(image, &image.file),
+        versions: image
+            .versions
+            .iter()
+            .map(|version| ShownVersion {
+                name: &version.name,
+                href: href(image, &version.file),
+                size: ByteSize(version.bytes).to_string(),
+                sha256: &version.sha256,
+                is_latest: version.is_latest,
+            })
+            .collect(),
+        changes: image.changes.as_ref().map(|changes| changes::group("", changes)),
         size: ByteSize(image.bytes).to_string(),
         disk: ByteSize(image.disk_bytes).to_string(),
         created: image.created.map_or_else(String::new, day),
@@ -244,10 +284,9 @@ fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
-/// What leads to the file: what has a meaning in URLs is encoded.
-fn href(image: &Image) -> String {
-    let parts: Vec<_> = image
-        .file
+/// What leads to a file of the output folder: what has a meaning in URLs is encoded.
+fn href(image: &Image, file: &str) -> String {
+    let parts: Vec<_> = file
         .split('/')
         .map(|part| utf8_percent_encode(part, ENCODED).to_string())
         .collect();

@@ -5,6 +5,7 @@
 mod bars;
 pub mod board;
 mod causes;
+mod changes;
 pub mod ci;
 mod critical;
 pub mod gallery;

@@ -13,22 +13,17 @@ use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
+use super::error::StageError;
+use super::part::Part;
+use super::result::Taken;
+use crate::digest::Algorithm;
 use crate::host::cancel::Cancel;
 use crate::host::fs::{FileLock, FsError, exchange_folder, lock, sync_folder, write_atomic};
+use crate::places::UploadError;
+use crate::places::versions::{FOLDER, Keep, LIST, List, NoVersion, SUMS, Version, VersionFile};
 
-/// Folder of all versions, below the output folder.
-pub const FOLDER: &str = "versions";
 /// The link to the version that is used.
 const LATEST: &str = "latest";
-/// Digests of the files of a version.
-const SUMS: &str = "SHA256SUMS";
-/// What is there, for programs.
-const INDEX: &str = "index.json";
-/// Format revision of [`INDEX`]; grows when a field changes its meaning or goes away.
-const INDEX_VERSION: u32 = 1;
 
 /// The versions of one image.
 #[derive(Clone, Debug)]
@@ -42,41 +37,32 @@ pub struct Versions {
 pub enum VersionError {
     #[error(transparent)]
     Fs(#[from] FsError),
-    /// It is not there.
-    #[error("there is no version {version} of {image}; {}", listed(.known))]
-    Unknown {
-        image: String,
-        version: String,
-        known: Vec<String>,
-    },
-    /// Nothing to go back to.
-    #[error("{image} has no version before {latest}; {}", listed(.known))]
-    First {
-        image: String,
-        latest: String,
-        known: Vec<String>,
-    },
+    #[error(transparent)]
+    None(#[from] NoVersion),
+    /// Those at a place.
+    #[error(transparent)]
+    Place(#[from] UploadError),
 }
 
-fn listed(versions: &[String]) -> String {
-    match versions {
-        [] => "none was published yet; `pipeline run` publishes one".to_owned(),
-        some => format!("there is {}", some.join(", ")),
+/// The version that an image's files are, the image first. Names sort by the time at which it was packaged.
+///
+/// # Errors
+/// [`StageError::NoResult`], [`StageError::NoFile`].
+pub fn of(parts: &[Part], taken: &Taken) -> Result<Version, StageError> {
+    // Below the version's own folder, the image's has no meaning.
+    let own = parts[0].path.parent().unwrap_or(Path::new(""));
+    let mut files = Vec::new();
+    for part in parts {
+        let artifact = part.artifact(taken)?;
+        files.push(VersionFile {
+            path: part.path.strip_prefix(own).unwrap_or(&part.path).to_owned(),
+            bytes: artifact.bytes,
+            sha256: artifact.digest(Algorithm::Sha256)?.hex.clone(),
+        });
     }
-}
-
-/// A file of a version.
-#[derive(Clone, Debug)]
-pub struct VersionFile {
-    /// Path in the version's folder.
-    pub path: PathBuf,
-    /// In hexadecimal.
-    pub sha256: String,
-}
-
-/// The name of the version that was packaged at this time; names sort by time.
-pub fn name(packaged: Timestamp) -> String {
-    packaged.strftime("%Y%m%dT%H%M%SZ").to_string()
+    let packaged = taken.get(&parts[0].role)?.created;
+    let name = packaged.strftime("%Y%m%dT%H%M%SZ").to_string();
+    Ok(Version { name, files })
 }
 
 impl Versions {
@@ -88,11 +74,31 @@ impl Versions {
         }
     }
 
-    /// The names of all versions, the newest first.
+    /// The versions that are there.
     ///
     /// # Errors
     /// [`FsError`].
-    pub fn list(&self) -> Result<Vec<String>, FsError> {
+    pub fn list(&self) -> Result<List, FsError> {
+        let versions = self.names()?.into_iter().map(|name| {
+            let folder = self.folder.join(&name);
+            let sums = fs::read_to_string(folder.join(SUMS)).unwrap_or_default();
+            let files = sums.lines().filter_map(|line| {
+                let (sha256, path) = line.split_once("  ")?;
+                Some(VersionFile {
+                    path: path.into(),
+                    bytes: fs::metadata(folder.join(path)).ok()?.len(),
+                    sha256: sha256.to_owned(),
+                })
+            });
+            let files = files.collect();
+            Version { name, files }
+        });
+        let versions = versions.collect();
+        Ok(List::new(&self.image, self.latest(), versions))
+    }
+
+    /// The names of all versions, the newest first.
+    fn names(&self) -> Result<Vec<String>, FsError> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(FsError::at("read", &self.folder))?,
@@ -107,107 +113,70 @@ impl Versions {
     }
 
     /// The version that `latest` names.
-    pub fn latest(&self) -> Option<String> {
+    fn latest(&self) -> Option<String> {
         let target = fs::read_link(self.folder.join(LATEST)).ok()?;
         target.into_os_string().into_string().ok()
     }
 
-    /// Adds a version, or replaces the one of this name: `place` puts each file where it is asked to. It becomes `latest`,
-    /// unless that is held; then all but the newest `keep` and what `latest` names are removed.
+    /// Adds a version, or replaces the one of this name: `put` puts each file where it is asked to. It becomes `latest`,
+    /// unless that is held; then all but the newest and what `latest` names are removed.
     ///
     /// # Errors
     /// Those of `place`, and [`FsError`].
     pub fn add<E: From<FsError>>(
         &self,
-        version: &str,
-        files: &[VersionFile],
-        (keep, hold): (usize, bool),
-        place: &mut dyn FnMut(usize, &Path) -> Result<(), E>,
+        version: &Version,
+        keep: Keep,
+        put: &mut dyn FnMut(usize, &Path) -> Result<(), E>,
         cancel: &Cancel,
     ) -> Result<(), E> {
         let _lock = self.lock(cancel)?;
         let draft = self.cleared(".draft")?;
         fs::create_dir(&draft).map_err(FsError::at("make the folder", &draft))?;
-        let mut sums = String::new();
-        for (number, file) in files.iter().enumerate() {
-            place(number, &draft.join(&file.path))?;
-            sums += &format!("{}  {}\n", file.sha256, file.path.display());
+        for (number, file) in version.files.iter().enumerate() {
+            put(number, &draft.join(&file.path))?;
         }
-        write_atomic(&draft.join(SUMS), sums.as_bytes())?;
+        write_atomic(&draft.join(SUMS), version.sums().as_bytes())?;
         sync_folder(&draft)?;
-        exchange_folder(&draft, &self.folder.join(version))?;
+        exchange_folder(&draft, &self.folder.join(&version.name))?;
         sync_folder(&self.folder)?;
         self.cleared(".draft")?;
-        if !hold {
-            self.point_to(version)?;
+        if !keep.hold {
+            self.point_to(&version.name)?;
         }
-        self.remove_old(keep)?;
-        Ok(self.write_index()?)
+        self.remove_old(keep.keep)?;
+        Ok(self.write_list()?)
     }
 
-    /// Makes a version `latest`; without a name, the newest one. Tells which it is.
+    /// Changes what `latest` names: `change` says to which version, which it finds in the list.
     ///
     /// # Errors
-    /// [`VersionError`].
-    pub fn promote(&self, version: Option<&str>, cancel: &Cancel) -> Result<String, VersionError> {
+    /// [`FsError`], and that of `change`.
+    pub fn point(
+        &self,
+        change: impl FnOnce(&mut List) -> Result<String, NoVersion>,
+        cancel: &Cancel,
+    ) -> Result<String, VersionError> {
         let _lock = self.lock(cancel)?;
-        let known = self.list()?;
-        let wanted = version.or(known.first().map(String::as_str)).unwrap_or(LATEST);
-        if !known.iter().any(|known| known == wanted) {
-            return Err(VersionError::Unknown {
-                image: self.image.clone(),
-                version: wanted.to_owned(),
-                known,
-            });
-        }
-        self.point_to(wanted)?;
-        self.write_index()?;
-        Ok(wanted.to_owned())
+        let name = change(&mut self.list()?)?;
+        self.point_to(&name)?;
+        self.write_list()?;
+        Ok(name)
     }
 
-    /// Makes the version before `latest` the latest. Tells which it is.
-    ///
-    /// # Errors
-    /// [`VersionError`].
-    pub fn roll_back(&self, cancel: &Cancel) -> Result<String, VersionError> {
-        let _lock = self.lock(cancel)?;
-        let known = self.list()?;
-        let latest = self.latest().unwrap_or_default();
-        let Some(before) = known.iter().find(|known| **known < latest) else {
-            return Err(VersionError::First {
-                image: self.image.clone(),
-                latest,
-                known,
-            });
-        };
-        self.point_to(before)?;
-        self.write_index()?;
-        Ok(before.clone())
-    }
-
-    /// Removes all but the newest `keep` and what `latest` names. Tells which.
+    /// Removes all but the newest `keep` and what `latest` names. Gives their names.
     ///
     /// # Errors
     /// [`FsError`].
     pub fn prune(&self, keep: usize, cancel: &Cancel) -> Result<Vec<String>, FsError> {
         let _lock = self.lock(cancel)?;
         let removed = self.remove_old(keep)?;
-        self.write_index()?;
+        self.write_list()?;
         Ok(removed)
     }
 
-    /// The versions that [`Versions::prune`] would remove.
-    ///
-    /// # Errors
-    /// [`FsError`].
-    pub fn old(&self, keep: usize) -> Result<Vec<String>, FsError> {
-        let latest = self.latest();
-        let old = self.list()?.into_iter().skip(keep);
-        Ok(old.filter(|name| Some(name) != latest.as_ref()).collect())
-    }
-
     fn remove_old(&self, keep: usize) -> Result<Vec<String>, FsError> {
-        let old = self.old(keep)?;
+        let old = self.list()?.old(keep);
         for name in &old {
             let gone = self.cleared(".gone")?;
             let folder = self.folder.join(name);
@@ -224,30 +193,16 @@ impl Versions {
         sync_folder(&self.folder)
     }
 
-    /// What others read: the versions with their files, and which one is `latest`.
-    fn write_index(&self) -> Result<(), FsError> {
-        let versions = self.list()?.into_iter().map(|name| {
-            let folder = self.folder.join(&name);
-            let sums = fs::read_to_string(folder.join(SUMS)).unwrap_or_default();
-            let files = sums.lines().filter_map(|line| {
-                let (sha256, path) = line.split_once("  ")?;
-                let bytes = fs::metadata(folder.join(path)).ok()?.len();
-                Some(json!({ "file": path, "bytes": bytes, "sha256": sha256 }))
-            });
-            json!({ "version": name, "files": files.collect::<Vec<_>>() })
-        });
-        let versions: Vec<Value> = versions.collect();
-        let index = json!({
-            "version": INDEX_VERSION,
-            "image": self.image,
-            "latest": self.latest(),
-            "versions": versions,
-        });
-        write_atomic(&self.folder.join(INDEX), format!("{index:#}\n").as_bytes())
+    fn write_list(&self) -> Result<(), FsError> {
+        write_atomic(&self.folder.join(LIST), self.list()?.text().as_bytes())
     }
 
-    /// One writer at a time: what a killed one left under a hidden name is the next one's to remove.
-    fn lock(&self, cancel: &Cancel) -> Result<FileLock, FsError> {
+    /// One writer at a time, here and at places that are written to from here: what a killed one left under a hidden name is
+    /// the next one's to remove.
+    ///
+    /// # Errors
+    /// [`FsError`].
+    pub fn lock(&self, cancel: &Cancel) -> Result<FileLock, FsError> {
         fs::create_dir_all(&self.folder).map_err(FsError::at("make the folder", &self.folder))?;
         lock(&self.folder.join(".lock"), cancel, &mut || {})
     }

@@ -95,6 +95,7 @@ pub fn child(args: &[String]) {
         }),
         verify: Verify::Head,
         public_url: None,
+        versions: None,
     };
     let bytes = fs::metadata(&path).unwrap().len();
     let sha512 = Digest {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use pipeline::internals::report::gallery::{self, Gallery, Image};
+use pipeline::internals::packages::PackageChange;
+use pipeline::internals::report::gallery::{self, Gallery, Image, Version};
 use serde_json::{Value, json};
 
 use crate::machine::tiny::{Then, disk};
@@ -362,6 +363,19 @@ fn what_guests_and_manifests_say_is_text_and_no_markup() {
         checks: Some(1),
         digests: vec!["md5:d41d8cd98f00b204e9800998ecf8427e".parse().unwrap()],
         urls: vec![format!("javascript:{HOSTILE}")],
+        versions: vec![Version {
+            name: HOSTILE.to_owned(),
+            file: format!("versions/{HOSTILE}"),
+            bytes: 1,
+            sha256: HOSTILE.to_owned(),
+            is_latest: true,
+        }],
+        changes: Some(vec![PackageChange {
+            name: HOSTILE.to_owned(),
+            arch: HOSTILE.to_owned(),
+            old: Some(HOSTILE.to_owned()),
+            new: None,
+        }]),
     };
     let gallery = Gallery {
         name: HOSTILE.to_owned(),

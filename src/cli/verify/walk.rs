@@ -14,13 +14,13 @@ use crate::checksum_list;
 use crate::digest::Algorithm;
 use crate::host::cancel::Cancel;
 use crate::lock::Lock;
+use crate::places::versions;
 use crate::report::gallery;
 use crate::signing::{Found, Scheme, Trust, signature_of};
 use crate::stage::index::catalog::Catalog;
 use crate::stage::index::list::UrlLine;
 use crate::stage::index::{CATALOG_FILE, URL_FILE};
 use crate::stage::sums::file_name;
-use crate::stage::versions;
 
 /// What was found out of a file.
 #[derive(Debug, Serialize)]

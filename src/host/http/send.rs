@@ -58,6 +58,19 @@ pub struct Outgoing<'a> {
     pub ask_first: bool,
 }
 
+impl<'a> Outgoing<'a> {
+    /// A request to remove what is there.
+    pub fn delete(url: &'a str, headers: &'a [(&'a str, String)]) -> Self {
+        Self {
+            method: Method::Delete,
+            url,
+            headers,
+            length: 0,
+            ask_first: false,
+        }
+    }
+}
+
 /// What came back.
 #[derive(Clone, Debug)]
 pub struct Answer {

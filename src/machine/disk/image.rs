@@ -130,6 +130,7 @@ impl Held<'_> {
 /// How `qemu-img` spells a format of a disk, and the options that make it.
 fn spelled(form: Form) -> (&'static str, &'static [&'static str]) {
     match form {
+        Form::RootTar => unreachable!("an archive of files is no disk"),
         Form::Qcow2 => ("qcow2", &[]),
         Form::Qcow2Zlib | Form::ContainerDisk => ("qcow2", &["-c"]),
         Form::Qcow2Zstd => ("qcow2", &["-c", "-o", "compression_type=zstd"]),

@@ -2,6 +2,7 @@
 //! on plain files by qemu-img, sfdisk and e2fsprogs.
 
 mod esp;
+mod ext;
 mod filesystem;
 mod foreign;
 mod grub;
@@ -22,6 +23,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub use esp::make_esp;
+pub use ext::{Ext, Inode, Type};
 pub use filesystem::{
     Ext4, FEATURES, FileSystem, descriptor_blocks, grow_ext, make_ext4, probe, punch_free_blocks, verify_ext,
 };

@@ -4,8 +4,9 @@ use crate::manifest::describe::row::{Cell, Choice, In, List, Row, Word};
 use crate::manifest::describe::tables::{IMAGE, ImageKeys, MANIFEST, PUBLISH, VERSIONS};
 use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
-use crate::manifest::model::{Compression, KeepVersions, Publish, Signer};
+use crate::manifest::model::{Compression, Publish, Signer};
 use crate::manifest::parse::Value;
+use crate::places::Keep;
 use crate::signing;
 
 use super::{ImageDraft, Reading, Spot, TargetDraft, check, target};
@@ -49,7 +50,8 @@ pub(super) fn read_publish(
 ) -> (Publish, Option<Spot>, Vec<TargetDraft>) {
     let table = root.table(&MANIFEST.publish);
     let compress = table.read_or_default(&PUBLISH.compress);
-    let targets = target::read_all(reading, &table);
+    let versions = versions(&table);
+    let targets = target::read_all(reading, &table, versions);
     let publish = Publish {
         format: table.read_or_default(&PUBLISH.format),
         compress,
@@ -57,7 +59,7 @@ pub(super) fn read_publish(
         checksums: once(&table, &PUBLISH.checksums),
         sbom: once(&table, &PUBLISH.sbom),
         provenance: table.read(&PUBLISH.provenance).is_some(),
-        versions: versions(&table),
+        versions,
         sign: signers(reading, &table),
         targets: targets.iter().map(|draft| draft.target.clone()).collect(),
     };
@@ -65,9 +67,9 @@ pub(super) fn read_publish(
     (publish, file, targets)
 }
 
-fn versions(table: &Fields<'_>) -> Option<KeepVersions> {
+fn versions(table: &Fields<'_>) -> Option<Keep> {
     let table = table.get(&PUBLISH.versions)?.fields()?;
-    Some(KeepVersions {
+    Some(Keep {
         keep: table.read(&VERSIONS.keep)?,
         hold: table.read(&VERSIONS.hold).is_some(),
     })

@@ -11,8 +11,8 @@ pub use self::webdav::{Folders, folder_of};
 use super::error::UploadError;
 use super::read_back::Bytes;
 use super::{
-    Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, get, head, looked, stretch,
-    url_path,
+    Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, get, head, looked, remove,
+    stretch, url_path,
 };
 use crate::emit::Progress;
 use crate::host::cancel::Cancel;
@@ -212,6 +212,14 @@ impl Place for Server {
                     Err(UploadError::refused("send to", &url, answer.head, &text))
                 }
             }
+        })
+    }
+
+    fn remove(&self, item: &Item<'_>, around: &Around<'_>) -> Result<(), UploadError> {
+        let url = self.address(item);
+        let outgoing = Outgoing::delete(&url, &self.headers);
+        around.policy.retry(around.emit, around.cancel, || {
+            remove(&self.client, &outgoing, &url, around.cancel)
         })
     }
 

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use super::error::UploadError;
 use super::read_back::Bytes;
 use super::{
-    Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, get, head, looked, stretch,
-    url_path,
+    Around, Found, Item, Kind, Place, Target, TargetKeys, WorldKeys, Written, get, head, looked, remove,
+    stretch, url_path,
 };
 use crate::emit::Progress;
 use crate::host::cancel::Cancel;
@@ -271,6 +271,16 @@ impl Place for Store {
         } else {
             self.send_parts(item, around)
         }
+    }
+
+    fn remove(&self, item: &Item<'_>, around: &Around<'_>) -> Result<(), UploadError> {
+        let (url, object) = (self.address(item), self.object(item));
+        around.policy.retry(around.emit, around.cancel, || {
+            let action = self.bucket.delete_object(Some(&self.credentials), &object);
+            let signed = action.sign(SIGNED_FOR);
+            let outgoing = Outgoing::delete(signed.as_str(), &[]);
+            remove(&self.client, &outgoing, &url, around.cancel)
+        })
     }
 
     fn read(&self, item: &Item<'_>, cancel: &Cancel) -> Result<Bytes, UploadError> {

@@ -5,7 +5,6 @@ mod compare;
 mod failures;
 mod groups;
 mod images;
-mod packages;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -18,10 +17,10 @@ use self::compare::Comparison;
 use self::failures::Failure;
 use self::groups::Groups;
 use self::images::ImageGroup;
-use self::packages::PackageGroup;
 use self::timeline::Timeline;
 use crate::packages::PackageChange;
 use crate::report::causes;
+use crate::report::changes::{self, PackageGroup};
 use crate::report::html::{self, PageError};
 use crate::report::recorded::Recorded;
 use crate::report::style::Style;
@@ -104,7 +103,7 @@ pub fn render(material: &Material<'_>) -> Result<String, PageError> {
         image_count: summary.wanted.len(),
         timeline: timeline::of(run, &groups),
         before: material.before.map(|before| compare::of(run, before)),
-        packages: packages::of(material.packages),
+        packages: changes::of(material.packages),
         warnings: &summary.warnings,
     };
     html::render("report.html", page)

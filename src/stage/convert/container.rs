@@ -17,17 +17,18 @@ const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Writes the archive; says at which byte of it the disk begins.
 pub(super) fn write(disk: &Path, bytes: u64, arch: &str, to: &Path) -> io::Result<u64> {
-    let folder = Member {
-        name: "disk/",
-        mode: 0o555,
-        owner: QEMU,
-        bytes: 0,
-    };
     let inside = Member {
-        name: "disk/disk.qcow2",
         mode: 0o440,
-        bytes,
-        ..folder
+        uid: QEMU,
+        gid: QEMU,
+        ..Member::file("disk/disk.qcow2", bytes)
+    };
+    let folder = Member {
+        name: b"disk/",
+        kind: tar::FOLDER,
+        mode: 0o555,
+        bytes: 0,
+        ..inside
     };
     let layer_bytes = folder.all() + inside.all() + tar::END;
     let mut digest = Digesting(Hasher::new(Algorithm::Sha256));

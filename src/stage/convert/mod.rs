@@ -1,11 +1,13 @@
 //! Further formats of an image, for those who cannot use the packaged file: each is made of that file, opened again, and
-//! compared with it byte by byte, as a guest sees both.
+//! compared with it byte by byte, as a guest sees both; an archive of files with the file system in it.
 
 mod container;
 mod ova;
+mod root;
 mod tar;
 mod task;
 
+use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 pub use self::ova::Appliance;
@@ -28,6 +30,8 @@ pub const STAGE: Stage = Stage {
 /// Revision of what it makes; see [`Draft::revision`].
 const REVISION: u32 = 1;
 
+/// The provisioned system, which says where its root file system is.
+const SYSTEM: Role = Role::new("system");
 /// The image in its other format.
 const DISK: &str = "disk";
 
@@ -65,6 +69,7 @@ pub(super) fn plan(
     publish: &Publish,
     image: &Image,
     distro: &Distro,
+    provision: NodeIndex,
     ready: &mut Ready<'_>,
 ) {
     let packaged = ready.package();
@@ -89,6 +94,10 @@ pub(super) fn plan(
             appliance: appliance.clone(),
             arch: distro.computer().platform.arch().name().to_owned(),
         };
+        let mut takes = vec![IMAGE.bytes_of(packaged)];
+        if format.form == Form::RootTar {
+            takes.push(SYSTEM.of(provision));
+        }
         let draft = Draft {
             stage: STAGE,
             revision: REVISION,
@@ -99,7 +108,7 @@ pub(super) fn plan(
                 compress: format.compress,
                 machine: (format.form == Form::Ova).then_some(&appliance),
             },
-            takes: vec![IMAGE.bytes_of(packaged)],
+            takes,
             cost: Cost {
                 // The packaged file unpacked, the other format, and that once more as it is published.
                 scratch: 3 * data_bound(distro),

@@ -7,27 +7,55 @@ use std::path::Path;
 /// Bytes of a block; members begin at blocks.
 const BLOCK: u64 = 512;
 /// Largest size that a header has digits for; larger ones are binary, as GNU and BSD write them.
-const MOST_OCTAL: u64 = (1 << 33) - 1;
+pub(super) const MOST_OCTAL: u64 = (1 << 33) - 1;
 
 /// A member of an archive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member<'a> {
-    /// At most 100 bytes; a folder's ends in `/`.
-    pub name: &'a str,
+    /// At most [`NAME`] bytes; a folder's ends in `/`.
+    pub name: &'a [u8],
+    pub kind: u8,
     pub mode: u32,
-    /// User and group.
-    pub owner: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// When it was changed, in seconds.
+    pub modified: i64,
+    /// What a link leads to: at most [`NAME`] bytes.
+    pub link: &'a [u8],
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
     /// Bytes of its content.
     pub bytes: u64,
 }
+
+/// Kinds of member.
+pub(super) const FILE: u8 = b'0';
+pub(super) const HARD_LINK: u8 = b'1';
+pub(super) const LINK: u8 = b'2';
+pub(super) const CHARACTER: u8 = b'3';
+pub(super) const BLOCK_DEVICE: u8 = b'4';
+pub(super) const FOLDER: u8 = b'5';
+pub(super) const PIPE: u8 = b'6';
+/// Records that belong to the member behind it (POSIX.1-2001, pax).
+pub(super) const RECORDS: u8 = b'x';
+
+/// Bytes of a name that a header has room for.
+pub(super) const NAME: usize = 100;
+/// Largest number of a user or group, and latest time, that a header has digits for.
+pub(super) const MOST_ID: u32 = (1 << 21) - 1;
 
 impl<'a> Member<'a> {
     /// A file that everybody may read.
     pub fn file(name: &'a str, bytes: u64) -> Self {
         Self {
-            name,
+            name: name.as_bytes(),
+            kind: FILE,
             mode: 0o644,
-            owner: 0,
+            uid: 0,
+            gid: 0,
+            modified: 0,
+            link: b"",
+            device: (0, 0),
             bytes,
         }
     }
@@ -36,20 +64,28 @@ impl<'a> Member<'a> {
     pub fn header(&self) -> [u8; BLOCK as usize] {
         let mut header = [0; BLOCK as usize];
         let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
-        put(0, self.name.as_bytes());
+        put(0, &self.name[..self.name.len().min(NAME)]);
         put(100, format!("{:07o}", self.mode).as_bytes());
-        put(108, format!("{:07o}", self.owner).as_bytes());
-        put(116, format!("{:07o}", self.owner).as_bytes());
+        put(108, format!("{:07o}", self.uid.min(MOST_ID)).as_bytes());
+        put(116, format!("{:07o}", self.gid.min(MOST_ID)).as_bytes());
         if self.bytes > MOST_OCTAL {
             put(124, &[0x80, 0, 0, 0]);
             put(128, &self.bytes.to_be_bytes());
         } else {
             put(124, format!("{:011o}", self.bytes).as_bytes());
         }
-        put(136, format!("{:011o}", 0).as_bytes());
+        put(
+            136,
+            format!("{:011o}", self.modified.clamp(0, MOST_OCTAL as i64)).as_bytes(),
+        );
         put(148, b"        ");
-        put(156, if self.name.ends_with('/') { b"5" } else { b"0" });
+        put(156, &[self.kind]);
+        put(157, &self.link[..self.link.len().min(NAME)]);
         put(257, b"ustar\x0000");
+        if matches!(self.kind, CHARACTER | BLOCK_DEVICE) {
+            put(329, format!("{:07o}", self.device.0.min(MOST_ID)).as_bytes());
+            put(337, format!("{:07o}", self.device.1.min(MOST_ID)).as_bytes());
+        }
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         header
@@ -102,6 +138,6 @@ pub(super) fn end(to: &mut impl Write) -> io::Result<()> {
     zeros(to, END)
 }
 
-fn zeros(to: &mut impl Write, count: u64) -> io::Result<()> {
+pub(super) fn zeros(to: &mut impl Write, count: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(count), to).map(drop)
 }

@@ -1,19 +1,22 @@
 //! How a further format of an image is a stage.
 
+use std::fs;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConvertWork, DISK, container};
+use super::{ConvertWork, DISK, SYSTEM, container, root};
 use crate::digest::{Algorithm, Digest};
 use crate::disk_format::Form;
 use crate::host::fs::hash_file;
-use crate::machine::disk::{Held, convert_to, must_equal};
+use crate::machine::disk::{Ext, Held, Layer, Layers, convert_to, must_equal};
 use crate::manifest::model::Compression;
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::package::{self, Spec};
 use crate::stage::part::IMAGE;
+use crate::stage::provision::Provisioned;
 use crate::stage::result::Taken;
 use crate::stage::task::{File, Made, Stored, Task};
 
@@ -26,7 +29,10 @@ struct Facts {
 
 impl Task for ConvertWork {
     fn programs(&self) -> Vec<&'static str> {
-        vec!["qemu-img"]
+        match self.form {
+            Form::RootTar => Vec::new(),
+            _ => vec!["qemu-img"],
+        }
     }
 
     fn largest_file(&self) -> u64 {
@@ -67,7 +73,20 @@ impl Task for ConvertWork {
             unpacked(&packaged.path, "image", site)?
         };
         site.emit.phase(format!("converting to {}", self.form.name()));
-        let (other, offset) = self.convert(&checked, site)?;
+        let (other, offset) = if self.form == Form::RootTar {
+            let archive = site.scratch.join("archive");
+            let mut file = create(&archive)?;
+            root::write(
+                &mut self.system(taken, &checked, site)?,
+                &mut file,
+                &archive,
+                &site.cancel,
+            )?;
+            file.flush().map_err(|e| StageError::file("write", &archive, e))?;
+            (archive, None)
+        } else {
+            self.convert(&checked, site)?
+        };
         let published = out.join(DISK);
         let spec = Spec {
             compression: self.compress,
@@ -79,7 +98,7 @@ impl Task for ConvertWork {
         site.emit.phase("writing and hashing it");
         let mut progress = |done, total| site.emit.bytes(done, total);
         let written = package::package(&other, &published, &spec, &site.cancel, &mut progress)?;
-        std::fs::remove_file(&other).map_err(|e| StageError::file("remove", &other, e))?;
+        fs::remove_file(&other).map_err(|e| StageError::file("remove", &other, e))?;
 
         site.emit.phase("comparing it with the packaged image");
         let opened = if self.compress == Compression::None {
@@ -87,12 +106,24 @@ impl Task for ConvertWork {
         } else {
             unpacked(&published, "again", site)?
         };
-        let other = Held {
-            path: &opened,
-            form: self.form,
-            part: offset,
-        };
-        must_equal(&checked, self.format, &other, &site.cancel)?;
+        if self.form == Form::RootTar {
+            let mut same = Same::of(&opened)?;
+            root::write(
+                &mut self.system(taken, &checked, site)?,
+                &mut same,
+                &opened,
+                &site.cancel,
+            )?;
+            same.end()
+                .map_err(|e| StageError::file("read back", &opened, e))?;
+        } else {
+            let other = Held {
+                path: &opened,
+                form: self.form,
+                part: offset,
+            };
+            must_equal(&checked, self.format, &other, &site.cancel)?;
+        }
         let made_of = packaged.digest(Algorithm::Sha256)?.clone();
         let mut made = Made::with(&Facts { made_of });
         made.digests.insert(DISK.to_owned(), written.digests);
@@ -101,6 +132,14 @@ impl Task for ConvertWork {
 }
 
 impl ConvertWork {
+    /// The root file system in the image.
+    fn system(&self, taken: &Taken, checked: &Path, site: &Site) -> Result<Ext, StageError> {
+        let provisioned: Provisioned = taken.get(&SYSTEM)?.facts()?;
+        let start = provisioned.root.map_or(0, |root| root.start);
+        let layer = Layer::of(checked, self.format, &site.cancel)?;
+        Ok(Ext::open(Layers::new(vec![layer]), start)?)
+    }
+
     /// Writes the other format to a file of the scratch folder. A disk inside of an archive has a place there: its first byte,
     /// and how many it has.
     fn convert(&self, checked: &Path, site: &Site) -> Result<(PathBuf, Option<(u64, u64)>), StageError> {
@@ -110,13 +149,13 @@ impl ConvertWork {
         };
         // A VMDK says its own name: it is made under that one.
         let folder = site.scratch.join("made");
-        std::fs::create_dir(&folder).map_err(|e| StageError::file("make", &folder, e))?;
+        fs::create_dir(&folder).map_err(|e| StageError::file("make", &folder, e))?;
         let disk = folder.join(name);
         convert_to(checked, self.format, &disk, self.form, &site.cancel)?;
         if !matches!(self.form, Form::Ova | Form::ContainerDisk) {
             return Ok((disk, None));
         }
-        let bytes = std::fs::metadata(&disk)
+        let bytes = fs::metadata(&disk)
             .map_err(|e| StageError::file("read", &disk, e))?
             .len();
         let archive = site.scratch.join("archive");
@@ -128,8 +167,53 @@ impl ConvertWork {
             container::write(&disk, bytes, &self.arch, &archive)
         };
         let offset = written.map_err(|e| StageError::file("write", &archive, e))?;
-        std::fs::remove_file(&disk).map_err(|e| StageError::file("remove", &disk, e))?;
+        fs::remove_file(&disk).map_err(|e| StageError::file("remove", &disk, e))?;
         Ok((archive, Some((offset, bytes))))
+    }
+}
+
+fn create(path: &Path) -> Result<BufWriter<fs::File>, StageError> {
+    let file = fs::File::create(path).map_err(|e| StageError::file("write", path, e))?;
+    Ok(BufWriter::with_capacity(1 << 20, file))
+}
+
+/// A file that must have what is written.
+struct Same {
+    file: BufReader<fs::File>,
+    seen: Vec<u8>,
+}
+
+impl Same {
+    fn of(path: &Path) -> Result<Self, StageError> {
+        let file = fs::File::open(path).map_err(|e| StageError::file("read back", path, e))?;
+        Ok(Self {
+            file: BufReader::with_capacity(1 << 20, file),
+            seen: Vec::new(),
+        })
+    }
+
+    /// Nothing must be behind it.
+    fn end(mut self) -> io::Result<()> {
+        match self.file.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::Error::other("it has more than the file system")),
+        }
+    }
+}
+
+impl Write for Same {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.seen.resize(bytes.len(), 0);
+        self.file.read_exact(&mut self.seen)?;
+        if self.seen == bytes {
+            Ok(bytes.len())
+        } else {
+            Err(io::Error::other("it is not what is in the file system"))
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! `index.json`: every published image with its digests, what it was built from, and where it is published. Pure data.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::list::UrlLine;
 use crate::digest::{Algorithm, Digest};
+use crate::places::versions;
 
 /// Format revision; grows when a field changes its meaning or goes away.
 const VERSION: u32 = 1;
@@ -88,6 +89,12 @@ pub struct Place {
     pub url: String,
     /// When it was last read back.
     pub verified: Timestamp,
+    /// Where the place keeps versions: which one it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// URL of the list of versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<String>,
 }
 
 /// An image and one place that has it.
@@ -112,6 +119,21 @@ pub struct ListedFile {
     pub bytes: u64,
     pub digests: Vec<Digest>,
     pub place: Place,
+}
+
+impl Place {
+    /// Where it has an image's own file, below itself.
+    pub fn path(&self, image: &ImageFacts) -> PathBuf {
+        let file = Path::new(&image.file);
+        match &self.version {
+            Some(version) => versions::path(
+                &image.id,
+                version,
+                Path::new(file.file_name().unwrap_or_default()),
+            ),
+            None => file.to_owned(),
+        }
+    }
 }
 
 impl ListedFile {
@@ -236,6 +258,8 @@ mod tests {
                     kind: "http".to_owned(),
                     url: format!("http://{target}/{id}"),
                     verified: Timestamp::UNIX_EPOCH,
+                    version: None,
+                    versions: None,
                 },
             },
             beside: Vec::new(),

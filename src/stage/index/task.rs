@@ -89,6 +89,8 @@ impl IndexWork {
                 kind: self.target.to.word().to_owned(),
                 url: receipt.url.clone(),
                 verified: receipt.verified,
+                version: receipts.version.as_ref().map(|version| version.name.clone()),
+                versions: receipts.version.as_ref().map(|version| version.list.clone()),
             },
         })
     }

@@ -120,7 +120,7 @@ impl<'a> Planner<'a> {
             is_checked.then(|| check::plan(nodes, image, (distro, flavor), publish.format, &ready, install));
         ready.wait_for(check);
         // The check does not wait for these: it looks at the packaged file.
-        convert::plan(nodes, publish, image, distro, &mut ready);
+        convert::plan(nodes, publish, image, distro, provision, &mut ready);
         let inputs = self.inputs;
         provenance::plan(
             nodes,

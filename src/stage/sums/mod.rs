@@ -18,11 +18,10 @@ use super::error::StageError;
 use super::part::Part;
 use super::result::{Given, Taken};
 use super::task::{File, Finding, Made, Memo, Stored, Task};
-use super::versions::{self, VersionFile, Versions};
+use super::versions::{self, Versions};
 use super::{Site, package};
 use crate::digest::{Algorithm, Digest};
 use crate::host::fs::{self as host_fs, FsError, Stamp};
-use crate::manifest::model::KeepVersions;
 
 /// Facts of a delivery: the image's own file, and those published with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -172,26 +171,16 @@ impl SumsWork {
 
     /// Keeps what was delivered as a version, where versions are kept.
     fn add_version(&self, taken: &Taken, site: &Site) -> Result<(), StageError> {
-        let Some(KeepVersions { keep, hold }) = self.versions else {
+        let Some(keep) = self.versions else {
             return Ok(());
         };
-        // Below the version's own folder, the image's has no meaning.
-        let own = self.image_part().path.parent().unwrap_or(Path::new(""));
-        let mut files = Vec::new();
-        for part in &self.parts {
-            let artifact = part.artifact(taken)?;
-            files.push(VersionFile {
-                path: part.path.strip_prefix(own).unwrap_or(&part.path).to_owned(),
-                sha256: artifact.digest(Algorithm::Sha256)?.hex.clone(),
-            });
-        }
-        let name = versions::name(taken.get(&self.image_part().role)?.created);
-        let mut place = |number: usize, to: &Path| -> Result<(), StageError> {
+        let version = versions::of(&self.parts, taken)?;
+        let mut put = |number: usize, to: &Path| -> Result<(), StageError> {
             let artifact = self.parts[number].artifact(taken)?;
             deliver(&artifact.path, to, &site.cancel)?;
             Ok(())
         };
-        Versions::of(&self.output, &self.image).add(&name, &files, (keep, hold), &mut place, &site.cancel)
+        Versions::of(&self.output, &self.image).add(&version, keep, &mut put, &site.cancel)
     }
 
     fn part_stands(&self, part: &Part, record: &Delivery, stored: &Stored<'_>) -> Result<(), String> {

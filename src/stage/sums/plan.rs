@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Algorithm;
 use crate::lock::Lock;
-use crate::manifest::model::{Image, KeepVersions, Manifest};
+use crate::manifest::model::{Image, Manifest};
+use crate::places::Keep;
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Results, Stage};
 use crate::stage::Work;
@@ -37,7 +38,7 @@ pub struct SumsWork {
     /// The image's id.
     pub image: String,
     /// What is kept of earlier builds.
-    pub versions: Option<KeepVersions>,
+    pub versions: Option<Keep>,
     /// Of when its sources are, by the lock. No part of the key: the keys of what is built from them have their digests.
     pub sources: Option<Timestamp>,
 }

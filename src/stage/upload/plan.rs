@@ -1,7 +1,7 @@
 //! Plans uploads: one node for each image and place. Pure; no key and no input in here has a secret in it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,10 @@ pub struct UploadWork {
     pub parts: Vec<Part>,
     /// Describes it to the place, in order; empty for places that take no description.
     pub metadata: Metadata,
+    /// The image's id.
+    pub image: String,
+    /// Output folder.
+    pub output: PathBuf,
 }
 
 /// What the key of an upload is made of.
@@ -47,6 +51,9 @@ struct Inputs<'a> {
     beside: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<&'a str>,
+    /// As in a delivery into the output folder.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    versions: bool,
 }
 
 /// The node that publishes an image to a place.
@@ -71,6 +78,7 @@ pub(in crate::stage) fn plan(
             metadata: &metadata,
             beside: &keys.beside,
             check: keys.check.as_deref(),
+            versions: target.versions.is_some(),
         },
         takes: ready.takes(),
         cost: Cost::default(),
@@ -79,6 +87,8 @@ pub(in crate::stage) fn plan(
         target: target.clone(),
         parts: ready.parts.clone(),
         metadata: metadata.clone(),
+        image: image.id.clone(),
+        output: manifest.output.clone(),
     };
     Ok(nodes.add(draft, work))
 }

@@ -12,11 +12,13 @@ use crate::emit::Emitter;
 use crate::event::Outcome;
 use crate::host::cancel::Cancel;
 use crate::places::retry::Policy;
+use crate::places::versions::{self as versions_at, AtPlace};
 use crate::places::{Around, Item, Metadata, Receipt, Target, upload};
 use crate::stage::Site;
 use crate::stage::error::StageError;
 use crate::stage::result::Taken;
 use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
+use crate::stage::versions::{self, Versions};
 
 /// Proof of the upload of all files of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,17 @@ pub struct Receipts {
     /// Of the files published with it, by their paths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<PathBuf, Receipt>,
+    /// Where a place keeps versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<AtVersion>,
+}
+
+/// As which version of an image its files are at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtVersion {
+    pub name: String,
+    /// URL of the list of versions.
+    pub list: String,
 }
 
 impl Receipts {
@@ -115,6 +128,19 @@ impl Task for UploadWork {
     fn run(&self, taken: &Taken, _out: &Path, site: &Site) -> Result<Made, StageError> {
         let last: Option<Receipts> = site.before.as_ref().and_then(|before| before.facts().ok());
         let none = Metadata::new();
+        let around = Around {
+            cancel: &site.cancel,
+            emit: &site.emit,
+            state: Path::new(""),
+            policy: Policy::default(),
+        };
+        let mut version = None;
+        if let Some(keep) = self.target.versions {
+            let there = AtPlace::open(&self.target, &self.image, &around, &site.scratch)?;
+            let mut this = versions::of(&self.parts, taken)?;
+            this.name = there.read()?.name_for(&this.name, &this.files);
+            version = Some((there, this, keep));
+        }
         let mut beside = BTreeMap::new();
         let mut sent_some = false;
         let mut of_image = None;
@@ -122,9 +148,15 @@ impl Task for UploadWork {
         for (number, part) in self.parts.iter().enumerate().rev() {
             let artifact = part.artifact(taken)?;
             let is_image = part.is_image();
+            let name = match &version {
+                Some((_, version, _)) => {
+                    versions_at::path(&self.image, &version.name, &version.files[number].path)
+                }
+                None => part.path.clone(),
+            };
             let item = Item {
                 path: &artifact.path,
-                name: &part.path,
+                name: &name,
                 bytes: artifact.bytes,
                 sha512: artifact.digest(Algorithm::Sha512)?,
                 // What selects the image must not find a file that is published with it.
@@ -132,15 +164,13 @@ impl Task for UploadWork {
                 listed: is_image,
             };
             // Kept between runs, so that a killed upload goes on where it was.
-            let name = match number {
+            let state = match number {
                 0 => format!("upload-{}.json", site.key),
                 number => format!("upload-{}-{number}.json", site.key),
             };
             let around = Around {
-                cancel: &site.cancel,
-                emit: &site.emit,
-                state: &site.lasting.join(name),
-                policy: Policy::default(),
+                state: &site.lasting.join(state),
+                ..around.clone()
             };
             let last = last.as_ref().and_then(|last| last.of(&part.path, is_image));
             let uploaded = upload(&self.target, &item, last, &around)?;
@@ -154,6 +184,16 @@ impl Task for UploadWork {
         let Some(image) = of_image else {
             unreachable!("an image is one of its own files");
         };
+        let mut at_version = None;
+        if let Some((there, version, keep)) = version {
+            let _lock = Versions::of(&self.output, &self.image).lock(&site.cancel)?;
+            site.emit.phase("listing the version");
+            at_version = Some(AtVersion {
+                name: version.name.clone(),
+                list: there.url(),
+            });
+            sent_some |= there.add(version, keep)?;
+        }
         let (outcome, message) = if sent_some {
             (Outcome::Built, image.url.clone())
         } else {
@@ -162,7 +202,11 @@ impl Task for UploadWork {
         Ok(Made {
             outcome,
             message: Some(message),
-            ..Made::with(&Receipts { image, beside })
+            ..Made::with(&Receipts {
+                image,
+                beside,
+                version: at_version,
+            })
         })
     }
 }

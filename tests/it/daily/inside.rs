@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use pipeline::internals::machine::disk::Put;
 
-use crate::support::Bench;
 use crate::support::inside::{replace, write};
 use crate::support::small_guest::small_disk;
+use crate::support::{Bench, tool};
 
 const MANIFEST: &str = r#"
 [pipeline]
@@ -24,6 +24,8 @@ steps = [{ inline = "STEP", name = "step" }]
 distro = "small"
 flavor = "base"
 sizes = ["128M", "256M"]
+[publish]
+formats = ["root-tar"]
 "#;
 
 /// As apk writes it (wiki.alpinelinux.org, "Apk spec").
@@ -117,6 +119,45 @@ fn packages_are_listed_and_two_builds_are_compared_by_packages_and_files() {
     ] {
         assert!(diff.stdout.contains(line), "no `{line}` in\n{}", diff.all());
     }
+    let page = bench.run(&["gallery", "inside.toml", "--size", "128M"]);
+    assert_eq!(page.code, 0, "{}", page.all());
+    let page = bench.read("out/index.html");
+    assert!(page.contains("<li>libssl3 3.3.0-r2 → 3.3.0-r3</li>"), "{page}");
+    let archive = bench.path("out/small-128M-base/small-128M-base.root.tar");
+    let archive = archive.to_str().unwrap();
+    let database = tool(
+        "tar",
+        &["-xOf", archive, "./lib/apk/db/installed"],
+        &bench.path(""),
+    );
+    assert_eq!(database, DATABASE.replace("3.3.0-r2", "3.3.0-r3"));
+    let listed = tool(
+        "tar",
+        &[
+            "-tvf",
+            archive,
+            "--numeric-owner",
+            "./etc/note",
+            "./etc/link",
+            "./tmp/",
+        ],
+        &bench.path(""),
+    );
+    let lines: Vec<_> = listed
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .collect();
+    let shown: Vec<_> = lines
+        .iter()
+        .map(|words| [&words[..2], &words[5..]].concat().join(" "))
+        .collect();
+    let expected = [
+        "lrwxrwxrwx 0/0 ./etc/link -> note",
+        "-rw-r--r-- 0/0 ./etc/note",
+        "drwxrwxrwt 0/0 ./tmp/",
+    ];
+    assert_eq!(shown, expected, "{listed}");
+
     let equal = bench.run(&["diff", "inside.toml", "--detailed-exitcode"]);
     assert_eq!(equal.code, 0, "two sizes have one system: {}", equal.all());
     assert!(equal.stdout.ends_with("they are equal\n"), "{}", equal.all());

@@ -8,6 +8,7 @@ mod object_store;
 mod provenance;
 mod redirects;
 pub mod reference;
+mod root_tar;
 mod sbom;
 mod signed;
 mod tls;

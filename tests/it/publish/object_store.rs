@@ -1,6 +1,6 @@
 //! A real S3 implementation: moto's server. Whole objects, objects in parts, and one that is cut and goes on.
 
-use super::{LARGE, SMALL, bench, catalog, file, listed, noise, says, well};
+use super::{LARGE, SMALL, bench, catalog, file, listed, noise, package, says, well};
 use crate::support::daemon::Daemon;
 use crate::support::python::python;
 use crate::support::relay::Relay;
@@ -158,4 +158,32 @@ fn a_small_object_goes_whole_and_a_bucket_that_is_not_there_is_told() {
             "folder or bucket exists",
         ],
     );
+}
+
+#[test]
+fn a_bucket_keeps_versions_and_loses_old_ones() {
+    let keep = "[publish]\nversions = { keep = 1 }\n";
+    let bench = bench(&format!("{keep}{TARGET}versions = true\n"), 100_000);
+    let moto = moto(&bench);
+    point_at(&bench, &moto.url(""));
+    let objects = || {
+        let list = "for o in c.list_objects_v2(Bucket='images')['Contents']: print(o['Key'])";
+        let printed = boto(&moto, list, &bench);
+        let prefix = format!("nightly/versions/{SMALL}/");
+        let names = printed.lines().filter_map(|name| name.strip_prefix(&prefix));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    well(&run(&bench, &["upload", "m.toml", SMALL]));
+    let first = objects();
+    assert_eq!(first.len(), 3, "an image, its digest and the list: {first:?}");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    package(&bench, SMALL, &noise(100_000, 5));
+    well(&run(&bench, &["upload", "m.toml", SMALL]));
+    let second = objects();
+    assert!(second.len() == 3 && second != first, "{first:?} {second:?}");
+    let listed = run(&bench, &["ls", "m.toml", SMALL, "--versions", "--at", "s3"]);
+    well(&listed);
+    let version = second[0].split('/').next().unwrap();
+    assert_eq!(listed.stdout, format!("{SMALL} {version} latest\n"));
+    well(&run(&bench, &["check-urls", "m.toml", SMALL]));
 }

@@ -71,6 +71,17 @@ impl Layer {
         Self::with(path, size, clusters)
     }
 
+    /// A file in this format.
+    ///
+    /// # Errors
+    /// Those of its format.
+    pub fn of(path: &Path, format: DiskFormat, cancel: &Cancel) -> Result<Self, DiskError> {
+        match format {
+            DiskFormat::Raw => Self::raw(path, cancel),
+            DiskFormat::Qcow2 => Self::qcow2(path),
+        }
+    }
+
     fn with(path: &Path, size: u64, clusters: Clusters) -> Result<Self, DiskError> {
         Ok(Self {
             file: File::open(path).map_err(DiskError::file(path))?,

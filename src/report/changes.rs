@@ -1,4 +1,4 @@
-//! What changed inside of the systems of a run since the build before of each: their packages.
+//! What changed in the packages of systems since the build before of each, as pages list it.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ const LISTED: usize = 200;
 
 #[derive(Serialize)]
 pub(super) struct PackageGroup<'a> {
+    /// The node that built the system.
     node: &'a str,
     /// `2 added, 1 removed, 3 changed`.
     summary: String,
@@ -26,7 +27,7 @@ pub(super) fn of(changes: &BTreeMap<String, Vec<PackageChange>>) -> Vec<PackageG
         .collect()
 }
 
-fn group<'a>(node: &'a str, changes: &'a [PackageChange]) -> PackageGroup<'a> {
+pub(super) fn group<'a>(node: &'a str, changes: &'a [PackageChange]) -> PackageGroup<'a> {
     PackageGroup {
         node,
         summary: summed(changes),
