@@ -11,10 +11,6 @@ mod disk_format;
 mod emit;
 mod event;
 mod families;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the first that cut a plan are to follow")
-)]
 mod farm;
 mod guest;
 mod host;

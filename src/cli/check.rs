@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::computer::{ComputerArgs, must_be_there};
 use super::exit::Exit;
+use super::left::{ready_for, write_junit};
 use super::report_error::{fail, note, out};
-use super::run::{ready_for, run_id, write_junit};
+use super::run::run_id;
 use super::session::{Session, node};
 use super::show::ShowArgs;
 use super::target::StoreArgs;

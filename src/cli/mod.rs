@@ -19,11 +19,14 @@ mod hooks;
 #[cfg(feature = "import-packer")]
 pub mod import;
 pub mod init;
+pub mod job;
+mod left;
 mod located;
 pub mod logs;
 pub mod ls;
 mod matrix;
 mod nushell;
+pub mod on;
 pub mod outdated;
 pub mod packages;
 pub mod plan;
@@ -155,6 +158,9 @@ enum Verb {
         /// Its id, for those who look at the list of processes
         node: String,
     },
+    /// For jobs of an engine only: runs one chain of a run that another host planned
+    #[command(name = on::VERB, hide = true)]
+    RunJob(job::Args),
     /// For `.ncl` manifests only: evaluates one, bounded in time and memory
     #[cfg(feature = "nickel")]
     #[command(name = nickel::VERB, hide = true)]
@@ -222,6 +228,7 @@ pub fn main() -> ExitCode {
         Verb::DoorRelay { socket } => Ok(relay::relay(&socket).map_or(Exit::Failed, |()| Exit::Ok)),
         // The run reads how it ended.
         Verb::ExecuteNode { .. } => Ok(process::serve().map_or(Exit::Failed, |()| Exit::Ok)),
+        Verb::RunJob(args) => job::run(&args),
         // The parent reads standard error where the answer is not whole.
         #[cfg(feature = "nickel")]
         Verb::EvaluateNickel => Ok(nickel::serve().map_or(Exit::Failed, |()| Exit::Ok)),

@@ -30,9 +30,16 @@ impl RemoteArgs {
     /// # Errors
     /// [`Exit::Usage`], after saying what is wrong with the settings.
     pub fn open(&self) -> Result<Option<Remote>, Exit> {
-        let opened =
-            Settings::load(self.remote.as_deref()).and_then(|settings| Remote::open(&settings.remote));
+        let opened = Remote::open(&self.settings()?.remote);
         opened.map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))
+    }
+
+    /// All settings of this host that are about others.
+    ///
+    /// # Errors
+    /// As [`RemoteArgs::open`].
+    pub fn settings(&self) -> Result<Settings, Exit> {
+        Settings::load(self.remote.as_deref()).map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))
     }
 
     /// The same for what makes no sense without one.

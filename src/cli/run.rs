@@ -1,7 +1,6 @@
 //! `pipeline run`: builds what is not built yet.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -11,22 +10,25 @@ use jiff::{Timestamp, Zoned};
 
 use super::exit::Exit;
 use super::hooks;
+use super::left::{ready_for, tell_programs, write_junit, write_report};
+use super::on;
 use super::plan::{Format, Length, print};
 use super::remote::{RemoteArgs, warn, with_fingerprint_key};
-use super::report_error::{fail, note, out, report_error, talk};
+use super::report_error::{note, report_error, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
 use crate::emit::Emitter;
 use crate::event::What;
 use crate::host::cancel::Cancel;
-use crate::host::fs::{private_dir, write_atomic};
+use crate::host::fs::private_dir;
 use crate::host::{facts, random, terminal};
 use crate::manifest::model::Manifest;
 use crate::remote::Remote;
 use crate::report::style::Style;
 use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
+use crate::run::elsewhere::Elsewhere;
 use crate::run::error::RunError;
 use crate::run::execute::Shared;
 use crate::run::lock::Keeper;
@@ -37,7 +39,7 @@ use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
 use crate::stage::Order;
 use crate::stage::aftermath::OnError;
-use crate::store::{Store, StoreError};
+use crate::store::{Scratch, Store, StoreError};
 
 /// Arguments of `pipeline run`.
 #[derive(Debug, clap::Args)]
@@ -76,6 +78,9 @@ pub struct Args {
     /// Run all steps of a guest from the first one, and keep no layers to start from later
     #[arg(long)]
     pub(super) no_layers: bool,
+    /// Have other hosts build, started by this engine; this host plans, follows and delivers (docs/farm.md)
+    #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["dry_run", "rebuild", "until", "facts", "on_error"])]
+    pub(super) on: Option<on::Engine>,
     #[command(flatten)]
     pub(super) failure: FailureArgs,
     /// What to do with a VM whose step failed (VMs of installers and checks cannot be kept)
@@ -223,8 +228,22 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
             moved = kept.moved;
             prepared = kept.again.unwrap_or(prepared);
         }
-        let look =
-            |planned: &Prepared| look_before(args, &manifest, &selected, planned, &store, &cancel, &emit);
+        let away = on::away(
+            args,
+            (&manifest, &selected),
+            &prepared,
+            (&store, &scratch),
+            &emit,
+            &cancel,
+        )?;
+        let here = |planned: &Prepared| match &away {
+            Some(away) => away.rest(planned),
+            None => planned.clone(),
+        };
+        let look = |planned: &Prepared| {
+            let here = here(planned);
+            look_before(args, &manifest, &selected, &here, &store, &cancel, &emit)
+        };
         look(&prepared)?;
         store.declare(&held, &id, &prepared.needs())?;
         drop(held);
@@ -236,12 +255,13 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         };
         if let Some(remote) = remote {
             share::warn(remote, &emit);
-            let bring = |planned: &Prepared| share::bring(planned, remote, &store, &scratch, &emit, &cancel);
+            let bring =
+                |planned: &Prepared| share::bring(&here(planned), remote, &store, &scratch, &emit, &cancel);
             prepared = with_shared(prepared, &bring, &again, &look)?;
         }
         let mut sound = false;
         for _ in 0..PLANS {
-            sound = verify_inputs(&prepared, &store, reread, &cancel, &emit)?;
+            sound = verify_inputs(&here(&prepared), &store, reread, &cancel, &emit)?;
             if sound {
                 break;
             }
@@ -250,17 +270,30 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         if !sound {
             emit.warn("store entries keep failing verification; check the disk");
         }
-        Ok(carry(
-            args,
-            &manifest,
-            &prepared,
-            &id,
-            (&store, remote),
-            &scratch,
-            on_error,
-            &cancel,
-            &emit,
-        )?)
+        let crew = away
+            .as_ref()
+            .map(|away| away.crew(&prepared, (&store, &scratch), &emit, &cancel));
+        let is_over = Cancel::default();
+        thread::scope(|scope| {
+            if let Some(crew) = &crew {
+                scope.spawn(|| crew.drive(&is_over));
+            }
+            let elsewhere = crew.as_ref().map(|crew| crew as &dyn Elsewhere);
+            let carried = carry(
+                args,
+                &manifest,
+                &prepared,
+                elsewhere,
+                &id,
+                (&store, remote),
+                &scratch,
+                on_error,
+                &cancel,
+                &emit,
+            );
+            is_over.cancel();
+            Ok(carried?)
+        })
     };
     let result = go();
     if let Err(Stop::Refused(error)) = &result {
@@ -406,25 +439,6 @@ fn leave_files(
     Ok(())
 }
 
-/// Paths of the images that are as the manifest has them, for what reads standard output; the summary as Markdown for GitHub.
-fn tell_programs(summary: &RunSummary, is_text: bool) {
-    // On a terminal the table has them.
-    if is_text && !std::io::stdout().is_terminal() {
-        summary
-            .good_images()
-            .for_each(|image| out(&format!("{}\n", image.path)));
-    }
-    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        if let Err(error) = file.and_then(|mut file| file.write_all(summary.markdown().as_bytes())) {
-            talk(&format!(
-                "warning: cannot write the step summary {}: {error}\n",
-                path.display()
-            ));
-        }
-    }
-}
-
 /// Finds what is wrong before anything starts, and warns. A report has whatever is refused.
 fn look_before(
     args: &Args,
@@ -451,36 +465,6 @@ fn look_before(
     Ok(())
 }
 
-/// Makes sure, before an hour of work, that the file can be written after it.
-pub(super) fn ready_for(option: &str, path: &Path) -> Result<(), Exit> {
-    let refused = |cause: &str| {
-        fail(
-            Exit::Usage,
-            miette::miette!("{option} {}: {cause}; nothing was started", path.display()),
-        )
-    };
-    if path.is_dir() {
-        return Err(refused("this is a folder; name a file"));
-    }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => std::fs::create_dir_all(folder).map_err(|error| refused(&error.to_string())),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn write_junit(path: &Path, summary: &RunSummary) -> Result<(), Exit> {
-    write_report(path, &junit::render(summary))
-}
-
-fn write_report(path: &Path, xml: &str) -> Result<(), Exit> {
-    write_atomic(path, xml.as_bytes()).map_err(|error| {
-        fail(
-            Exit::Failed,
-            miette::miette!("--junit {}: {error}", path.display()),
-        )
-    })
-}
-
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of a run, brought together once"
@@ -489,16 +473,19 @@ fn carry(
     args: &Args,
     manifest: &Manifest,
     prepared: &Prepared,
+    elsewhere: Option<&dyn Elsewhere>,
     id: &str,
     (store, remote): (&Store, Option<&Remote>),
-    scratch: &crate::store::Scratch,
+    scratch: &Scratch,
     on_error: OnError,
     cancel: &Cancel,
     emit: &Emitter,
 ) -> Result<Tally, RunError> {
     let budget = budget(manifest, args.jobs.map(|jobs| jobs as usize), store.root());
     let accel = facts::accelerator();
-    let machines = prepared.todo().filter(|(_, node)| node.cost.machines > 0);
+    let is_far = |index| elsewhere.is_some_and(|elsewhere| elsewhere.has(index));
+    let here = prepared.todo().filter(|(index, _)| !is_far(*index));
+    let machines = here.filter(|(_, node)| node.cost.machines > 0);
     let platforms = machines.filter_map(|(_, node)| node.work.platform());
     let processors = platforms.map(|platform| platform.hardware().emulator.processor);
     for processor in processors.collect::<BTreeSet<_>>() {
@@ -538,7 +525,7 @@ fn carry(
     } else {
         OnFailure::KeepGoing
     };
-    carry_out(prepared, id, budget, on_failure, &shared, emit)
+    carry_out(prepared, id, budget, on_failure, elsewhere, &shared, emit)
 }
 
 /// What is left of a run that was refused, for `pipeline runs`.

@@ -164,6 +164,10 @@ impl CheckArgs {
 }
 
 impl DefineArgs {
+    fn as_typed(&self) -> impl Iterator<Item = String> {
+        self.define.iter().map(|value| format!("--define={}", value.text))
+    }
+
     /// Loads a manifest; says what is wrong with it.
     ///
     /// # Errors
@@ -209,6 +213,11 @@ impl ManifestArgs {
 }
 
 impl Selection {
+    /// Values of the manifest that were given with the command, as another command needs them.
+    pub fn defined(&self) -> impl Iterator<Item = String> {
+        self.source.define.as_typed()
+    }
+
     /// Loads the manifest and finds the images; says what is wrong with either.
     ///
     /// # Errors

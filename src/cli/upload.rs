@@ -45,6 +45,7 @@ pub fn run(args: Args) -> Result<Exit, Exit> {
         locked: false,
         jobs: args.jobs,
         no_layers: false,
+        on: None,
         failure: args.failure,
         on_error: AfterError::Abort,
         show: args.show,

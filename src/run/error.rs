@@ -65,6 +65,13 @@ pub enum NodeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another host was to do it.
+    #[error("{message}")]
+    Elsewhere {
+        verdict: Verdict,
+        /// What that host said, or what is known instead.
+        message: String,
+    },
 }
 
 impl NodeError {
@@ -75,6 +82,7 @@ impl NodeError {
             Self::Process(failure) => failure.verdict,
             Self::Killed { .. } => Verdict::Killed,
             Self::HostMemory { .. } => Verdict::HostOutOfMemory,
+            Self::Elsewhere { verdict, .. } => *verdict,
             Self::Store(StoreError::Fs(error)) => error.verdict(),
             Self::Crashed { .. } | Self::NotMade { .. } | Self::Request(_) => Verdict::Bug,
             Self::Gone { .. } | Self::NotStarted(_) | Self::Store(_) => Verdict::Other,

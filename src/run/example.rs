@@ -87,7 +87,16 @@ impl House {
             jobs: 2,
         };
         let emit = Emitter::new(sender);
-        carry_out(prepared, "run", budget, OnFailure::KeepGoing, &shared, &emit).unwrap()
+        carry_out(
+            prepared,
+            "run",
+            budget,
+            OnFailure::KeepGoing,
+            None,
+            &shared,
+            &emit,
+        )
+        .unwrap()
     }
 
     /// Nodes to do, with the reason of each.

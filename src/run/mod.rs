@@ -3,6 +3,7 @@
 
 pub mod builds;
 pub mod bundle;
+pub mod elsewhere;
 pub mod error;
 #[cfg(test)]
 mod example;

@@ -31,6 +31,8 @@ pub struct Job {
     pub seconds: f64,
     /// Whether it can use memory and CPUs twice, where nothing else needs them.
     pub doubles: bool,
+    /// Whether it runs on another host, and takes nothing of this one.
+    pub is_elsewhere: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,9 @@ impl Schedule {
     /// what there is.
     pub fn new(mut jobs: Vec<Job>, budget: Budget) -> Result<Self, TooLarge> {
         for job in &mut jobs {
+            if job.is_elsewhere {
+                (job.cost, job.turn, job.doubles) = (Cost::default(), None, false);
+            }
             job.cost.cpus = job.cost.cpus.min(budget.cpus);
             let too_large = |what, needs, allowed| TooLarge {
                 id: job.id.clone(),
@@ -131,7 +136,7 @@ impl Schedule {
                 self.free.memory -= cost.memory;
                 self.free.cpus -= cost.cpus;
                 self.free.scratch -= cost.scratch;
-                self.free.jobs -= 1;
+                self.free.jobs -= self.places(index);
                 self.states[index] = State::Running;
                 started.push(index);
             }
@@ -167,7 +172,7 @@ impl Schedule {
         self.free.memory += u64::from(times) * cost.memory;
         self.free.cpus += times * cost.cpus;
         self.free.scratch += cost.scratch;
-        self.free.jobs += 1;
+        self.free.jobs += self.places(index);
         self.states[index] = if well { State::Done } else { State::Failed };
         let mut skipped = Vec::new();
         for later in index + 1..self.jobs.len() {
@@ -200,6 +205,11 @@ impl Schedule {
             .any(|s| matches!(s, State::Running | State::Pending))
     }
 
+    /// How many of the jobs at once it counts for.
+    fn places(&self, index: usize) -> usize {
+        usize::from(!self.jobs[index].is_elsewhere)
+    }
+
     /// Pending jobs whose needs are done, the heaviest first.
     fn ready(&self) -> Vec<usize> {
         let done = |need: &usize| self.states[*need] == State::Done;
@@ -224,7 +234,9 @@ impl Schedule {
                 ByteSize(all)
             )
         };
-        if free.jobs == 0 {
+        if job.is_elsewhere {
+            None
+        } else if free.jobs == 0 {
             Some(format!("jobs: all {} are in use", all.jobs))
         } else if cost.memory > free.memory {
             Some(sized("memory", cost.memory, free.memory, all.memory))
@@ -262,6 +274,7 @@ mod tests {
             needs: needs.to_vec(),
             seconds: 1.0,
             doubles: false,
+            is_elsewhere: false,
         }
     }
 
@@ -301,6 +314,21 @@ mod tests {
         assert!(schedule.is_doubled(2));
         schedule.finish(2, true);
         assert_eq!(schedule.free, BUDGET);
+    }
+
+    #[test]
+    fn what_runs_on_another_host_takes_nothing_of_this_one() {
+        let mut jobs = vec![job("here", 4, &[]), job("far", 9, &[]), job("after it", 1, &[1])];
+        jobs[1].is_elsewhere = true;
+        let budget = Budget { jobs: 1, ..BUDGET };
+        let mut schedule = Schedule::new(jobs, budget).unwrap();
+        assert_eq!(schedule.start(), [1, 0]);
+        schedule.finish(1, true);
+        assert_eq!(schedule.waiting(), [(2, "jobs: all 1 are in use".to_owned())]);
+        schedule.finish(0, true);
+        assert_eq!(schedule.start(), [2]);
+        schedule.finish(2, true);
+        assert_eq!(schedule.free, budget);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use petgraph::graph::NodeIndex;
 
 use super::bundle;
+use super::elsewhere::Elsewhere;
 use super::error::{NodeError, RunError};
 use super::execute::{Done, Shared, execute};
 use super::look::given;
@@ -73,20 +74,17 @@ pub fn carry_out(
     run: &str,
     budget: Budget,
     on_failure: OnFailure,
+    elsewhere: Option<&dyn Elsewhere>,
     shared: &Shared<'_>,
     emit: &Emitter,
 ) -> Result<Tally, RunError> {
     let started = Instant::now();
     let plan = &prepared.plan;
     let todo: Vec<(NodeIndex, &Node)> = prepared.todo().collect();
-    let mut schedule = Schedule::new(jobs(prepared, &todo), budget)?;
-    let is_isolated = todo.iter().any(|(_, node)| node.work.is_isolated());
-    let mut paths = [shared.manifest, shared.store.root(), shared.program].into_iter();
-    if let Some(path) = paths.find(|path| is_isolated && path.to_str().is_none()) {
-        return Err(RunError::NotText {
-            path: path.to_owned(),
-        });
-    }
+    let is_far = |index| elsewhere.filter(|elsewhere| elsewhere.has(index));
+    let mut schedule = Schedule::new(jobs(prepared, &todo, &|index| is_far(index).is_some()), budget)?;
+    let here = todo.iter().filter(|(index, _)| is_far(*index).is_none());
+    paths_are_text(here, shared)?;
     announce(prepared, run, shared, emit);
     let mut tally = Tally::default();
     let (sender, ended) = mpsc::channel::<Ended>();
@@ -98,8 +96,15 @@ pub fn carry_out(
             for job in schedule.start() {
                 let (index, node) = todo[job];
                 let emit = emit.for_node(&node.id());
-                emit.emit(What::NodeStarted);
                 let sender = sender.clone();
+                if let Some(elsewhere) = is_far(index) {
+                    scope.spawn(move || {
+                        let (result, seconds) = elsewhere.wait(index);
+                        drop(sender.send((job, Ok(result), seconds)));
+                    });
+                    continue;
+                }
+                emit.emit(What::NodeStarted);
                 // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
                 let rebuild = prepared.verdicts[&index].rebuild;
                 let has_room = schedule.is_doubled(job);
@@ -166,6 +171,21 @@ pub fn carry_out(
     Ok(tally)
 }
 
+/// Processes of nodes are given paths as text.
+fn paths_are_text<'n>(
+    mut todo: impl Iterator<Item = &'n (NodeIndex, &'n Node)>,
+    shared: &Shared<'_>,
+) -> Result<(), RunError> {
+    let is_isolated = todo.any(|(_, node)| node.work.is_isolated());
+    let mut paths = [shared.manifest, shared.store.root(), shared.program].into_iter();
+    match paths.find(|path| is_isolated && path.to_str().is_none()) {
+        Some(path) => Err(RunError::NotText {
+            path: path.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// What one node at a time is at: publishers' mirrors are asked for one file at a time.
 fn turn(node: &Node) -> Option<String> {
     let download = node.download_host().map(|host| format!("a download from {host}"));
@@ -173,7 +193,11 @@ fn turn(node: &Node) -> Option<String> {
 }
 
 /// What the schedule must know of the nodes that are to run.
-fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
+fn jobs(
+    prepared: &Prepared,
+    todo: &[(NodeIndex, &Node)],
+    is_elsewhere: &dyn Fn(NodeIndex) -> bool,
+) -> Vec<Job> {
     let positions = todo.iter().enumerate();
     let position: BTreeMap<NodeIndex, usize> = positions
         .map(|(position, (index, _))| (*index, position))
@@ -191,6 +215,7 @@ fn jobs(prepared: &Prepared, todo: &[(NodeIndex, &Node)]) -> Vec<Job> {
             .expected
             .map_or(0.0, |expected| expected.seconds),
         doubles: node.work.doubles(),
+        is_elsewhere: is_elsewhere(*index),
     };
     todo.iter().map(job).collect()
 }

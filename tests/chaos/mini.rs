@@ -6,10 +6,12 @@ use std::path::Path;
 use pipeline::internals::event::Emitter;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::disk::{self, Ext4, StartsBy, TableKind};
+use pipeline::internals::manifest::load;
+use pipeline::internals::run::prepare::{Ask, prepare};
 use pipeline::internals::size::{ByteSize, MIB};
 use pipeline::internals::stage::provision::{Provisioned, Root, flatten};
 use pipeline::internals::store::{Claim, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{House, tool};
 
@@ -90,24 +92,19 @@ fn content() -> Vec<u8> {
 
 /// Puts a disk with one file system into the store, under the key of the provision node.
 fn provision(house: &House) {
-    let plan = house
-        .command(&["plan", MANIFEST, "--format", "json"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&plan.stderr);
-    assert!(plan.status.success(), "{said}");
-    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
-    let nodes = plan["nodes"].as_array().unwrap();
-    let node = nodes
-        .iter()
-        .find(|node| node["id"] == "provision/tiny-base")
-        .unwrap();
     let store = Store::open(&house.folder.join("store")).unwrap();
     let scratch = store.scratch("seed").unwrap();
     let cancel = Cancel::default();
-    let key = node["key"].as_str().unwrap();
+    let manifest = load(&house.folder.join(MANIFEST)).unwrap();
+    let plan = prepare(&manifest, &[0], &store, Ask::default(), &|_| {})
+        .unwrap()
+        .plan;
+    let (_, node) = plan
+        .nodes()
+        .find(|(_, node)| node.id() == "provision/tiny-base")
+        .unwrap();
     let Claim::Miss(slot) = store
-        .claim("provision", key, &scratch, true, &cancel, &mut || {})
+        .claim("provision", &node.key, &scratch, true, &cancel, &mut || {})
         .unwrap()
     else {
         panic!("it is not built yet")
@@ -135,7 +132,7 @@ fn provision(house: &House) {
     let emit = Emitter::new(std::sync::mpsc::channel().0);
     flatten(&raw, &facts, &slot.path("disk"), &emit, &cancel).unwrap();
     let facts = serde_json::to_value(facts).unwrap();
-    slot.commit(json!({}), facts, &cancel).unwrap();
+    slot.commit(node.inputs.clone(), facts, &cancel).unwrap();
     std::fs::remove_file(raw).unwrap();
     std::fs::remove_dir_all(root).unwrap();
 }

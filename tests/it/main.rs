@@ -11,6 +11,7 @@ mod daily;
 mod doctor;
 mod failures;
 mod families;
+mod farm;
 mod fetch;
 mod found_before;
 mod freshness;

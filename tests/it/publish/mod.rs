@@ -14,7 +14,7 @@ mod signed;
 mod tls;
 mod verified;
 mod versions;
-mod webdav;
+pub mod webdav;
 mod words;
 
 use std::path::PathBuf;

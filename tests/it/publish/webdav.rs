@@ -10,7 +10,7 @@ use crate::support::python::python;
 use crate::support::relay::Relay;
 
 /// Starts nginx with this `server` block (`PORT` stands for its port); its files are in `www`.
-pub(super) fn nginx(bench: &Bench, server: &str) -> Daemon {
+pub(crate) fn nginx(bench: &Bench, server: &str) -> Daemon {
     for folder in ["www", "tmp"] {
         std::fs::create_dir_all(bench.path(folder)).unwrap();
     }

@@ -17,6 +17,7 @@ pub mod saved_guest;
 pub mod script_server;
 pub mod shelf;
 pub mod signer;
+pub mod slurm;
 pub mod small_guest;
 pub mod vm;
 

@@ -1,0 +1,332 @@
+//! `pipeline run --on slurm`: an engine starts this program on other hosts for all of a run that others can do. This host plans,
+//! follows, and delivers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::exit::Exit;
+use super::report_error::fail;
+use super::run;
+use crate::emit::Emitter;
+use crate::farm::chains::{Chain, Reach, cut};
+use crate::farm::crew::{Crew, Terms};
+use crate::farm::job::Description;
+use crate::farm::slurm::Slurm;
+use crate::farm::workspace::Workspace;
+use crate::host::cancel::Cancel;
+use crate::manifest::model::Manifest;
+use crate::plan::assess::State;
+use crate::plan::node::Results;
+use crate::remote::Remote;
+use crate::remote::settings::{Settings, SlurmSettings};
+use crate::run::prepare::Prepared;
+use crate::size::{ByteSize, MIB, parse_duration};
+use crate::stage::{Node, Work, install, stays};
+use crate::store::{Address, Scratch, Store};
+
+/// The hidden verb that a job runs.
+pub const VERB: &str = "run-job";
+/// How often an engine is asked where nothing else is said.
+const POLL: Duration = Duration::from_secs(20);
+/// Memory that a job has more than its largest node: the emulator's own, the program, what tools take.
+const HEADROOM: ByteSize = ByteSize(512 * MIB);
+/// The shortest time of a job that is a multiple of what it is expected to take.
+const SHORTEST: Duration = Duration::from_secs(600);
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// Slurm, by the client programs of this host
+    Slurm,
+}
+
+/// What other hosts do of a run.
+#[derive(Debug)]
+pub struct Away {
+    settings: Settings,
+    chains: Vec<Chain>,
+    slurm: Slurm,
+    poll: Duration,
+    headroom: u64,
+    time: Limit,
+    program: String,
+    /// Of what all jobs share, in the remote store.
+    description: String,
+}
+
+/// Puts into the remote store what only this host has and others need; gives all of it that is there then.
+fn share(
+    prepared: &Prepared,
+    remote: &Remote,
+    store: &Store,
+    emit: &Emitter,
+    cancel: &Cancel,
+) -> Result<BTreeSet<Address>, Exit> {
+    let plan = &prepared.plan;
+    let needed = prepared.todo().flat_map(|(index, _)| plan.needs(index));
+    let needed = needed.filter(|index| prepared.verdicts[index].state == State::Cached);
+    let needed: BTreeMap<_, _> = needed
+        .map(|index| (address(plan.node(index)), plan.node(index)))
+        .collect();
+    let mut there = remote.has(&needed.keys().cloned().collect::<Vec<_>>(), cancel);
+    for (address, node) in needed {
+        let entry = store.lookup(&address.stage, &address.key);
+        let travels = entry.is_some_and(|entry| stays(&address.stage, entry.facts()).is_none());
+        if travels && !there.contains(&address) {
+            let emit = emit.for_node(&node.id());
+            let pushed = remote.push(&address, store, &|_| true, &emit, cancel);
+            pushed.map_err(|error| fail(Exit::Host, miette::miette!("{error}")))?;
+            there.insert(address);
+        }
+    }
+    Ok(there)
+}
+
+/// Provisioned disks that may grow only in a machine, by a key that stays with them: those that may boot to grow, unless they
+/// are in the remote store as a proof of the opposite.
+fn grown_by_booting(prepared: &Prepared, shared: &BTreeSet<Address>) -> BTreeSet<String> {
+    let plan = &prepared.plan;
+    let may_boot = |node: &Node| matches!(&node.work, Work::Size(size) if size.may_boot);
+    let sizes = plan.nodes().filter(|(_, node)| may_boot(node));
+    let disks = sizes
+        .flat_map(|(index, _)| plan.needs(index))
+        .map(|index| plan.node(index));
+    let unknown = disks.filter(|node| !shared.contains(&address(node)));
+    unknown.map(Node::id).collect()
+}
+
+/// What is made here, as what it is made from does not travel.
+fn bound_here(prepared: &Prepared, workspace: &Workspace, emit: &Emitter) -> BTreeSet<String> {
+    let plan = &prepared.plan;
+    let mut bound = BTreeSet::new();
+    for (index, node) in prepared.todo() {
+        if let Some(why) = workspace.stays(node) {
+            emit.for_node(&node.id())
+                .warn(format!("{why}; all that is made from it is made here"));
+            bound.insert(node.id());
+        } else if plan
+            .needs(index)
+            .any(|need| bound.contains(&plan.node(need).id()))
+        {
+            bound.insert(node.id());
+        }
+    }
+    bound
+}
+
+fn address(node: &Node) -> Address {
+    Address::new(node.stage.name, &node.key)
+}
+
+/// How long jobs may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Limit {
+    /// As long as the partition lets them.
+    OfPartition,
+    /// So many times as long as earlier runs took.
+    Times(f64),
+    Fixed(Duration),
+}
+
+impl Limit {
+    fn read(text: &str) -> Option<Self> {
+        match text.strip_suffix('x') {
+            Some(times) => {
+                let times = times.parse().ok().filter(|times: &f64| *times >= 1.0)?;
+                Some(Self::Times(times))
+            }
+            None => parse_duration(text).ok().map(Self::Fixed),
+        }
+    }
+
+    /// Of one chain.
+    fn of(self, chain: &Chain) -> Option<Duration> {
+        match self {
+            Self::OfPartition => None,
+            Self::Fixed(time) => Some(time),
+            Self::Times(times) => {
+                let expected = chain.seconds?;
+                Some(Duration::from_secs_f64(times * expected).max(SHORTEST))
+            }
+        }
+    }
+}
+
+/// What of a run other hosts do; none: nothing.
+pub fn away(
+    args: &run::Args,
+    (manifest, selected): (&Manifest, &[usize]),
+    prepared: &Prepared,
+    (store, scratch): (&Store, &Scratch),
+    emit: &Emitter,
+    cancel: &Cancel,
+) -> Result<Option<Away>, Exit> {
+    if args.on.is_none() {
+        return Ok(None);
+    }
+    let settings = args.remote.settings()?;
+    let images = selected.iter().filter_map(|&index| manifest.images.get(index));
+    let images = images.map(|image| image.id.clone());
+    let no_check = Some(args.checks.as_typed().trim().to_owned());
+    let no_check = no_check.filter(|word| !word.is_empty());
+    let arguments = images.chain(no_check).chain(args.target.defined());
+    let arguments = arguments.collect();
+    Away::prepare(
+        settings,
+        (manifest, prepared),
+        arguments,
+        (store, scratch),
+        emit,
+        cancel,
+    )
+}
+
+impl Away {
+    /// Cuts what is to be done into jobs and puts into the remote store what they need; none: other hosts have nothing to do.
+    ///
+    /// # Errors
+    /// [`Exit`], after saying why: nothing was started.
+    fn prepare(
+        settings: Settings,
+        (manifest, prepared): (&Manifest, &Prepared),
+        arguments: Vec<String>,
+        (store, scratch): (&Store, &Scratch),
+        emit: &Emitter,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, Exit> {
+        let remote =
+            Remote::open(&settings.remote).map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))?;
+        let Some(remote) = remote.filter(Remote::writes) else {
+            let error = miette::miette!(
+                help = "`[remote]` in farm.toml names it, with a `sign_key`; docs/farm.md shows a whole set-up; nothing was started",
+                "--on needs a remote store that this host may write to: other hosts take the manifest's files from it"
+            );
+            return Err(fail(Exit::Usage, error));
+        };
+        let archive = scratch
+            .folder("workspace")
+            .map_err(|error| fail(Exit::Host, miette::miette!("{error}")))?;
+        let archive = archive.join("workspace.tar.zst");
+        let workspace =
+            Workspace::pack(manifest, &archive, cancel).map_err(|error| fail(Exit::Usage, error))?;
+        let shared = share(prepared, &remote, store, emit, cancel)?;
+        let boots = grown_by_booting(prepared, &shared);
+        let bound = bound_here(prepared, &workspace, emit);
+        let reach = |node: &Node| match node.stage.results {
+            Results::Outside => Reach::Here,
+            Results::Stored if bound.contains(&node.id()) => Reach::Here,
+            // The build's private key is in the one, and lets into the other.
+            Results::Stored if node.stage == install::STAGE || boots.contains(&node.id()) => Reach::Kept,
+            Results::Stored => Reach::Shared,
+        };
+        let chains = cut(&prepared.plan, &prepared.verdicts, &reach);
+        if chains.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error| fail(Exit::Host, miette::miette!("{error}"));
+        let description = Description {
+            workspace,
+            facts: prepared.facts.as_json(),
+            arguments,
+        };
+        let description = description.put(&archive, &remote, cancel).map_err(failed)?;
+        let mut away = Self::of(&settings.slurm)?;
+        (away.settings, away.chains, away.description) = (settings, chains, description);
+        Ok(Some(away))
+    }
+
+    /// What the settings say of the engine.
+    fn of(settings: &SlurmSettings) -> Result<Self, Exit> {
+        let wrong = |key: &str, value: &str, like: &str| {
+            let error = miette::miette!(
+                help = "farm.toml is in ~/.config/pipeline, or where PIPELINE_FARM says; nothing was started",
+                "`slurm.{key}` in farm.toml cannot be `{value}`; write {like}"
+            );
+            fail(Exit::Usage, error)
+        };
+        let poll = match &settings.poll {
+            Some(text) => parse_duration(text).map_err(|_| wrong("poll", text, "a time, as in 20s"))?,
+            None => POLL,
+        };
+        let headroom: ByteSize = match &settings.memory_headroom {
+            Some(text) => text
+                .parse()
+                .map_err(|_| wrong("memory_headroom", text, "a size, as in 512M"))?,
+            None => HEADROOM,
+        };
+        let time = match &settings.time {
+            Some(text) => Limit::read(text).ok_or_else(|| {
+                wrong(
+                    "time",
+                    text,
+                    "a time, as in 4h, or a multiple of what is expected, as in 3x",
+                )
+            })?,
+            None => Limit::OfPartition,
+        };
+        let own = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
+        let program = settings.program.clone().unwrap_or_else(own);
+        Ok(Self {
+            settings: Settings::default(),
+            chains: Vec::new(),
+            slurm: Slurm {
+                partition: settings.partition.clone(),
+                account: settings.account.clone(),
+                extra: settings.extra.clone(),
+            },
+            poll,
+            headroom: headroom.0,
+            time,
+            program: program.display().to_string(),
+            description: String::new(),
+        })
+    }
+
+    /// Those who have it done.
+    pub fn crew<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+        (store, scratch): (&'a Store, &'a Scratch),
+        emit: &'a Emitter,
+        cancel: &'a Cancel,
+    ) -> Crew<'a> {
+        let terms = Terms {
+            engine: &self.slurm,
+            called: "Slurm",
+            poll: self.poll,
+            headroom: self.headroom,
+            time: Box::new(|chain| self.time.of(chain)),
+            words: Box::new(|name, chain| self.words(prepared, name, chain)),
+            remote: &self.settings.remote,
+        };
+        Crew::new(
+            &prepared.plan,
+            &self.chains,
+            terms,
+            (store, scratch),
+            (emit, cancel),
+        )
+    }
+
+    /// The program and its arguments for a chain.
+    fn words(&self, prepared: &Prepared, name: &str, chain: &Chain) -> Vec<String> {
+        let ends = chain.results(&prepared.plan).into_iter();
+        let ends = ends.map(|index| prepared.plan.node(index));
+        let own = [&self.program, VERB, name, &self.description].map(str::to_owned);
+        own.into_iter()
+            .chain(ends.map(|node| format!("{}={}", node.id(), node.key)))
+            .collect()
+    }
+
+    /// The same plan without what other hosts do.
+    pub fn rest(&self, prepared: &Prepared) -> Prepared {
+        let mut rest = prepared.clone();
+        for index in self.chains.iter().flat_map(|chain| &chain.nodes) {
+            if let Some(verdict) = rest.verdicts.get_mut(index) {
+                verdict.state = State::Unneeded;
+            }
+        }
+        rest
+    }
+}

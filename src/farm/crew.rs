@@ -1,0 +1,510 @@
+//! Has an engine run the chains of a plan, all of which are queued at once, and follows them by what they leave in the remote
+//! store. Keeps no state of its own that a later run would need: that finds jobs by their names and results by their keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+
+use super::chains::Chain;
+use super::engine::{Engine, EngineError, Job, Phase, Seen, Ticket};
+use super::follow::{Follow, Known, Step};
+use super::pieces::{Piece, Reader};
+use crate::emit::Emitter;
+use crate::event::{Event, Outcome, What};
+use crate::host::cancel::Cancel;
+use crate::remote::Remote;
+use crate::remote::error::RemoteError;
+use crate::remote::settings::RemoteSettings;
+use crate::run::elsewhere::Elsewhere;
+use crate::run::error::NodeError;
+use crate::run::execute::Done;
+use crate::stage::{Node, Plan};
+use crate::store::{Address, Scratch, Store, StoreError};
+use crate::verdict::Verdict;
+
+/// Names of jobs begin with this.
+const PREFIX: &str = "pl-";
+/// Characters of a key that a name has.
+const KEY: usize = 16;
+/// How often events are asked for, at most.
+const EVENTS: Duration = Duration::from_secs(3);
+/// How often the loop looks whether it should stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How often jobs are cancelled that may not have been.
+const CANCELS: u32 = 3;
+
+/// Says how long a chain may take.
+pub type Times<'a> = Box<dyn Fn(&Chain) -> Option<Duration> + Sync + 'a>;
+/// Gives the program and its arguments for a chain of this name.
+pub type Words<'a> = Box<dyn Fn(&str, &Chain) -> Vec<String> + Sync + 'a>;
+
+/// What the jobs of a run need, and how they are asked for.
+pub struct Terms<'a> {
+    pub engine: &'a dyn Engine,
+    /// What the engine is called.
+    pub called: &'a str,
+    /// How often it is asked.
+    pub poll: Duration,
+    /// Memory that a job has more than its largest node, in bytes.
+    pub headroom: u64,
+    pub time: Times<'a>,
+    pub words: Words<'a>,
+    pub remote: &'a RemoteSettings,
+}
+
+/// The jobs of a run.
+pub struct Crew<'a> {
+    plan: &'a Plan,
+    chains: &'a [Chain],
+    names: Vec<String>,
+    terms: Terms<'a>,
+    emit: &'a Emitter,
+    cancel: &'a Cancel,
+    store: &'a Store,
+    scratch: &'a Scratch,
+    ended: Mutex<BTreeMap<NodeIndex, Ended>>,
+    changed: Condvar,
+}
+
+type Ended = Result<(Done, f64), (Verdict, String)>;
+
+/// A job under way.
+#[derive(Debug, Default)]
+struct Hired {
+    follow: Follow,
+    ticket: Option<Ticket>,
+    /// Whether this run asked for it.
+    is_own: bool,
+    reader: Option<Reader>,
+    host: String,
+    /// What its process said of its own end, when that was bad.
+    failure: Option<String>,
+    /// Nodes of it that failed, in its last start.
+    failures: BTreeMap<NodeIndex, (Verdict, String)>,
+    /// What it waits for, as last reported.
+    waits: String,
+    is_over: bool,
+}
+
+impl Hired {
+    fn forget_failures(&mut self) {
+        self.failure = None;
+        self.failures.clear();
+    }
+}
+
+impl std::fmt::Debug for Crew<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Elsewhere for Crew<'_> {
+    fn has(&self, node: NodeIndex) -> bool {
+        self.chains.iter().any(|chain| chain.nodes.contains(&node))
+    }
+
+    fn wait(&self, node: NodeIndex) -> (Result<Done, NodeError>, f64) {
+        let mut ended = self.ended();
+        let (mut done, seconds) = loop {
+            match ended.remove(&node) {
+                Some(Ok(end)) => break end,
+                Some(Err((verdict, message))) => {
+                    return (Err(NodeError::Elsewhere { verdict, message }), 0.0);
+                }
+                None if self.cancel.is_cancelled() => return (Err(StoreError::Cancelled.into()), 0.0),
+                None => {
+                    let waited = self.changed.wait_timeout(ended, POLL);
+                    ended = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        };
+        drop(ended);
+        if self.plan.dependents(node).any(|taker| !self.has(taker)) {
+            match self.take(node) {
+                Ok(bytes) => done.bytes = bytes,
+                Err(error) => return (Err(error), seconds),
+            }
+        }
+        (Ok(done), seconds)
+    }
+}
+
+impl<'a> Crew<'a> {
+    pub fn new(
+        plan: &'a Plan,
+        chains: &'a [Chain],
+        terms: Terms<'a>,
+        (store, scratch): (&'a Store, &'a Scratch),
+        (emit, cancel): (&'a Emitter, &'a Cancel),
+    ) -> Self {
+        let name = |chain: &Chain| format!("{PREFIX}{}", &chain.key(plan)[..KEY]);
+        Self {
+            plan,
+            chains,
+            names: chains.iter().map(name).collect(),
+            terms,
+            emit,
+            cancel,
+            store,
+            scratch,
+            ended: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Follows all jobs to their ends; cancels those that this run asked for when it is to stop. `is_over`: no one waits any
+    /// more.
+    pub fn drive(&self, is_over: &Cancel) {
+        let mut jobs: Vec<Hired> = self.chains.iter().map(|_| Hired::default()).collect();
+        let mut asked: Option<Instant> = None;
+        let mut warned = BTreeSet::new();
+        while jobs.iter().any(|job| !job.is_over) && !is_over.is_cancelled() {
+            if self.cancel.is_cancelled() {
+                self.call_off(&jobs);
+                return;
+            }
+            let is_due = asked.is_none_or(|asked| asked.elapsed() >= self.terms.poll);
+            let seen = is_due.then(|| self.list(&jobs));
+            // What was remembered of the remote store may have changed since.
+            match Remote::open(self.terms.remote) {
+                Ok(Some(remote)) => {
+                    for (at, job) in jobs.iter_mut().enumerate().filter(|(_, job)| !job.is_over) {
+                        if let Err(error) = self.listen(at, job, &remote)
+                            && !error.is_cancelled()
+                            && warned.insert("remote")
+                        {
+                            self.emit
+                                .warn(format!("{error}; the jobs go on, and their events come later"));
+                        }
+                    }
+                    match seen {
+                        Some(Ok(seen)) => {
+                            warned.remove("engine");
+                            self.advance(&mut jobs, &seen, &remote, &mut warned);
+                        }
+                        Some(Err(error)) if warned.insert("engine") => {
+                            self.emit.warn(format!("{error}; it is asked again"));
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => self.emit.warn(error.to_string()),
+            }
+            if is_due {
+                asked = Some(Instant::now());
+            }
+            let pause = Instant::now() + EVENTS.min(self.terms.poll);
+            while Instant::now() < pause && !self.cancel.is_cancelled() && !is_over.is_cancelled() {
+                let _ = self.cancel.sleep(POLL);
+            }
+        }
+    }
+
+    fn list(&self, jobs: &[Hired]) -> Result<Vec<Seen>, EngineError> {
+        let names = self.names.iter().zip(jobs).filter(|(_, job)| !job.is_over);
+        let names: Vec<_> = names.map(|(name, _)| name.as_str()).collect();
+        self.terms.engine.list(&names)
+    }
+
+    /// Does for each job what follows from what is known, those with the longest way to the end first.
+    fn advance(
+        &self,
+        jobs: &mut [Hired],
+        seen: &[Seen],
+        remote: &Remote,
+        warned: &mut BTreeSet<&'static str>,
+    ) {
+        let mut order: Vec<_> = (0..jobs.len()).filter(|at| !jobs[*at].is_over).collect();
+        order.sort_by(|a, b| self.chains[*b].rank.total_cmp(&self.chains[*a].rank));
+        for at in order {
+            let seen = pick(seen, &self.names[at], jobs[at].ticket.as_ref());
+            if let Some(seen) = seen {
+                self.recognise(at, &mut jobs[at], seen);
+            }
+            let lives = seen.is_some_and(|seen| !matches!(seen.phase, Phase::Ended(_)));
+            let known = Known {
+                is_done: !lives && self.is_done(at, remote),
+                failed: jobs[at].failure.is_some(),
+                can_start: !lives && self.can_start(at, remote),
+                engine: seen,
+            };
+            match jobs[at].follow.step(known) {
+                Step::Wait => {}
+                Step::Done => {
+                    for index in &self.chains[at].nodes {
+                        self.end_if_not(*index, || {
+                            let outcome = Outcome::Shared;
+                            Ok((
+                                Done {
+                                    outcome,
+                                    bytes: 0,
+                                    message: None,
+                                },
+                                0.0,
+                            ))
+                        });
+                    }
+                    jobs[at].is_over = true;
+                }
+                Step::Submit => self.submit(at, jobs, warned),
+                Step::Failed => {
+                    let why = jobs[at].failure.clone().unwrap_or_default();
+                    self.fail(at, &mut jobs[at], Verdict::Other, &why);
+                }
+                Step::Lost(loss) => {
+                    let why = format!("{} {}: {loss}", self.terms.called, self.names[at]);
+                    self.fail(at, &mut jobs[at], loss.verdict(), &why);
+                }
+            }
+        }
+    }
+
+    /// Takes notice of a job that the engine has, whoever asked for it.
+    fn recognise(&self, at: usize, job: &mut Hired, seen: &Seen) {
+        let lives = !matches!(seen.phase, Phase::Ended(_));
+        if job.ticket.as_ref() != Some(&seen.ticket) && lives {
+            job.ticket = Some(seen.ticket.clone());
+            job.reader = Some(Reader::new(seen.ticket.clone()));
+            job.forget_failures();
+        }
+        if let Some(host) = &seen.host {
+            job.host.clone_from(host);
+        }
+        if seen.phase == Phase::Waiting && job.waits != seen.words {
+            job.waits.clone_from(&seen.words);
+            if let Some(first) = self.chains[at].nodes.first() {
+                self.emit
+                    .for_node(&self.plan.node(*first).id())
+                    .emit(What::NodeWaiting {
+                        reason: format!("{}: {}", self.terms.called, seen.words),
+                    });
+            }
+        }
+    }
+
+    fn submit(&self, at: usize, jobs: &mut [Hired], warned: &mut BTreeSet<&'static str>) {
+        let chain = &self.chains[at];
+        let needs = chain.after.iter().map(|need| &jobs[*need]);
+        let mut after = Vec::new();
+        for need in needs.filter(|need| !need.is_over) {
+            match &need.ticket {
+                Some(ticket) => after.push(ticket.clone()),
+                // It is queued first.
+                None => return,
+            }
+        }
+        let most = self.chains.iter().map(|chain| chain.rank).fold(0.0, f64::max);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds of a run"
+        )]
+        let turn = (most - chain.rank).clamp(0.0, 1e6) as u32;
+        let job = Job {
+            name: self.names[at].clone(),
+            after,
+            memory: chain.cost.memory + self.terms.headroom,
+            cpus: chain.cost.cpus,
+            time: (self.terms.time)(chain),
+            turn,
+            words: (self.terms.words)(&self.names[at], chain),
+        };
+        jobs[at].is_own = true;
+        match self.terms.engine.submit(&job) {
+            Ok(ticket) => {
+                jobs[at].follow.submitted();
+                jobs[at].reader = Some(Reader::new(ticket.clone()));
+                jobs[at].ticket = Some(ticket);
+                jobs[at].forget_failures();
+            }
+            // It is looked for by its name before it is asked for again.
+            Err(error @ EngineError::Away { .. }) => {
+                jobs[at].ticket = None;
+                if warned.insert("engine") {
+                    self.emit.warn(format!("{error}; it is asked again"));
+                }
+            }
+            Err(error) => self.fail(at, &mut jobs[at], Verdict::Other, &error.to_string()),
+        }
+    }
+
+    /// Passes on what happened in a job since the last time.
+    fn listen(&self, at: usize, job: &mut Hired, remote: &Remote) -> Result<(), RemoteError> {
+        while let Some(reader) = &mut job.reader
+            && let Some(piece) = reader.next(remote, &self.names[at], self.cancel)?
+        {
+            let Piece { host, events } = piece;
+            if let Some(host) = host {
+                job.forget_failures();
+                job.host = host;
+            }
+            for event in events {
+                self.hear(at, job, event);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&self, at: usize, job: &mut Hired, event: Event) {
+        let mut nodes = self.chains[at].nodes.iter().copied();
+        let node = event.node.as_deref();
+        let own = node.and_then(|id| nodes.find(|index| self.plan.node(*index).id() == id));
+        match (own, event.what) {
+            (
+                Some(index),
+                What::NodeFinished {
+                    outcome,
+                    seconds,
+                    bytes,
+                    message,
+                    failure,
+                },
+            ) => {
+                let on = format!("on {}", job.host);
+                match outcome {
+                    Outcome::Built | Outcome::Present | Outcome::Shared => self.end_if_not(index, || {
+                        let bytes = bytes.unwrap_or(0);
+                        Ok((
+                            Done {
+                                outcome,
+                                bytes,
+                                message,
+                            },
+                            seconds,
+                        ))
+                    }),
+                    Outcome::Failed => {
+                        let verdict = failure.map_or(Verdict::Other, |failure| failure.verdict);
+                        let message = format!("{on}: {}", message.unwrap_or_default());
+                        job.failure.get_or_insert_with(|| message.clone());
+                        // The engine may start it again; it is reported when it does not.
+                        job.failures.insert(index, (verdict, message));
+                    }
+                    Outcome::Skipped | Outcome::Cancelled => {}
+                }
+            }
+            (_, What::RunRefused { error, .. }) => job.failure = Some(format!("on {}: {error}", job.host)),
+            (_, What::RunStarted { .. } | What::RunFinished { .. }) => {}
+            (_, What::Warning { text }) => self.emit.pass_on(Event {
+                what: What::Warning {
+                    text: format!("on {}: {text}", job.host),
+                },
+                ..event
+            }),
+            (own, what) => {
+                let started = matches!(what, What::NodeStarted);
+                let (at, node) = (event.at, event.node.clone());
+                self.emit.pass_on(Event { what, ..event });
+                if started && own.is_some() {
+                    let phase = format!("on {}", job.host);
+                    let what = What::Phase { phase };
+                    self.emit.pass_on(Event { at, node, what });
+                }
+            }
+        }
+    }
+
+    fn fail(&self, at: usize, job: &mut Hired, verdict: Verdict, why: &str) {
+        for index in &self.chains[at].nodes {
+            let own = job.failures.remove(index);
+            self.end_if_not(*index, || Err(own.unwrap_or_else(|| (verdict, why.to_owned()))));
+        }
+        job.is_over = true;
+    }
+
+    fn end_if_not(&self, index: NodeIndex, how: impl FnOnce() -> Ended) {
+        self.ended().entry(index).or_insert_with(how);
+        self.changed.notify_all();
+    }
+
+    /// Whether all results of a chain that others take are there.
+    fn is_done(&self, at: usize, remote: &Remote) -> bool {
+        let ends = self.chains[at].results(self.plan);
+        self.are_there(ends, remote)
+    }
+
+    fn can_start(&self, at: usize, remote: &Remote) -> bool {
+        let takes = self.chains[at]
+            .nodes
+            .iter()
+            .flat_map(|index| self.plan.needs(*index));
+        let takes = takes.filter(|taken| !self.chains[at].nodes.contains(taken));
+        self.are_there(takes.collect(), remote)
+    }
+
+    fn are_there(&self, nodes: Vec<NodeIndex>, remote: &Remote) -> bool {
+        let addresses: BTreeSet<_> = nodes
+            .into_iter()
+            .map(|index| address(self.plan.node(index)))
+            .collect();
+        let all: Vec<_> = addresses.into_iter().collect();
+        remote.has(&all, self.cancel).len() == all.len()
+    }
+
+    /// Takes a result into this host's store, for what takes it here.
+    fn take(&self, index: NodeIndex) -> Result<u64, NodeError> {
+        let node = self.plan.node(index);
+        let lost = |cause: String| NodeError::Elsewhere {
+            verdict: Verdict::Other,
+            message: format!("{} was built elsewhere and cannot be taken: {cause}", node.id()),
+        };
+        let remote = Remote::open(self.terms.remote).map_err(|error| lost(error.to_string()))?;
+        let remote = remote.ok_or_else(|| lost("there is no remote store".to_owned()))?;
+        let emit = self.emit.for_node(&node.id());
+        let address = address(node);
+        match remote.pull(&address, self.store, self.scratch, false, &emit, self.cancel) {
+            Ok(Some(entry)) => Ok(entry.bytes()),
+            Ok(None) => Err(lost(remote.doubts().join("; "))),
+            Err(error) if error.is_cancelled() => Err(StoreError::Cancelled.into()),
+            Err(error) => Err(lost(error.to_string())),
+        }
+    }
+
+    /// Cancels the jobs that this run asked for.
+    fn call_off(&self, jobs: &[Hired]) {
+        let own = jobs.iter().filter(|job| job.is_own && !job.is_over);
+        let mut tickets: Vec<_> = own.filter_map(|job| job.ticket.clone()).collect();
+        for _ in 0..CANCELS {
+            // One whose queueing had no answer is known by its name only.
+            if let Ok(seen) = self.list(jobs) {
+                let nameless = seen.iter().filter(|seen| {
+                    let mut own = self.names.iter().zip(jobs);
+                    own.any(|(name, job)| *name == seen.name && job.is_own && job.ticket.is_none())
+                });
+                tickets.extend(nameless.map(|seen| seen.ticket.clone()));
+            }
+            match self.terms.engine.cancel(&tickets, false) {
+                Ok(()) => return,
+                Err(error) => self
+                    .emit
+                    .warn(format!("{error}; jobs may go on: {}", self.names.join(" "))),
+            }
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeIndex, Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn address(node: &Node) -> Address {
+    Address::new(node.stage.name, &node.key)
+}
+
+/// The job of this name that counts: the one that is followed, else one that lives, else none: what others left is over.
+fn pick<'s>(seen: &'s [Seen], name: &str, ticket: Option<&Ticket>) -> Option<&'s Seen> {
+    let named = || seen.iter().filter(|seen| seen.name == name);
+    let followed = named().find(|seen| Some(&seen.ticket) == ticket);
+    let lives = |seen: &&Seen| !matches!(seen.phase, Phase::Ended(_));
+    followed.or_else(|| {
+        named()
+            .filter(lives)
+            .min_by_key(|seen| seen.phase != Phase::Running)
+    })
+}
