@@ -34,7 +34,7 @@ const STARTER_UP: [(Accel, Duration); 2] = [
 
 /// A boot to be made.
 #[derive(Debug)]
-pub struct Plan {
+pub struct BootSpec {
     /// For phases and logs: "first boot".
     pub name: String,
     /// The overlay.
@@ -95,32 +95,32 @@ pub fn url() -> String {
 ///
 /// # Errors
 /// [`StageError`] when the host cannot run the machine, and when it is stopped.
-pub fn boot(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
-    let mut seen = boot_once(plan, site)?;
+pub fn boot(boot: &BootSpec, site: &Site) -> Result<Seen, StageError> {
+    let mut seen = boot_once(boot, site)?;
     for _ in 0..STARVED_BOOTS {
         if site.accel != Accel::Tcg || !seen.life.as_ref().is_err_and(|why| why.contains(STARVED)) {
             break;
         }
         site.emit.warn(format!(
             "{}: this host is too busy for the guest's timer; booting again",
-            plan.name
+            boot.name
         ));
-        seen = boot_once(plan, site)?;
+        seen = boot_once(boot, site)?;
     }
     Ok(seen)
 }
 
-fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
-    let (memory, cpus) = site.grant(plan.machine);
+fn boot_once(boot: &BootSpec, site: &Site) -> Result<Seen, StageError> {
+    let (memory, cpus) = site.grant(boot.machine);
     let mut spec = MachineSpec::with_disk(
-        plan.name.clone(),
-        plan.machine.computer,
+        boot.name.clone(),
+        boot.machine.computer,
         site.accel,
         memory,
-        plan.disk.clone(),
+        boot.disk.clone(),
     );
     spec.cpus = cpus;
-    let others = plan.ports.iter().filter(|port| **port != SSH);
+    let others = boot.ports.iter().filter(|port| **port != SSH);
     spec.forwards = others
         .map(|port| Forward {
             host: 0,
@@ -128,7 +128,7 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
         })
         .collect();
     let (sender, visits) = mpsc::channel();
-    let door = match &plan.way {
+    let door = match &boot.way {
         Way::Agent { script, agent } => {
             spec.clock = Some(turning_after(
                 Timestamp::now(),
@@ -144,13 +144,13 @@ fn boot_once(plan: &Plan, site: &Site) -> Result<Seen, StageError> {
         }
         Way::Unit | Way::None => None,
     };
-    let folder = site.logs.join(plan.name.replace(' ', "-"));
+    let folder = site.logs.join(boot.name.replace(' ', "-"));
     site.emit
-        .phase(format!("{}: waiting for a sign of life", plan.name));
+        .phase(format!("{}: waiting for a sign of life", boot.name));
     let machine = Machine::start(&spec, &folder, &site.emit, &site.cancel)?;
-    let present = Present::tell(&plan.name, &machine, site);
+    let present = Present::tell(&boot.name, &machine, site);
     let mut watch = Watch::new(machine, visits, site);
-    let seen = watch.all(plan);
+    let seen = watch.all(boot);
     // A picture says what the console may not; a machine that has ended has none.
     let mut machine = watch.machine;
     let _ = machine.screendump(&folder.join(SCREEN_FILE));

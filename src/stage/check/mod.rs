@@ -16,8 +16,8 @@ use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
 
-use self::boot::{Agent, Plan, Way};
-use self::overlay::Door;
+use self::boot::{Agent, BootSpec, Way};
+use self::overlay::FirstWay;
 pub(super) use self::plan::plan;
 pub use self::plan::{CheckWork, Further, WayIn, of_computer};
 use self::questions::{Setting, script};
@@ -216,17 +216,17 @@ fn examine(
         build_key: public_half(build_key, site)?,
         build_hosts: Proxies::from_env().hosts(),
     };
-    let boots = |door| {
-        let first = || first_boot(work, &name("first"), base, &setting, door, site);
-        let second = |life| second_boot(work, &name("second"), base, &setting, door, life, site);
+    let boots = |first_way| {
+        let first = || first_boot(work, &name("first"), base, &setting, first_way, site);
+        let second = |life| second_boot(work, &name("second"), base, &setting, first_way, life, site);
         both(work, first, second, site)
     };
-    let (mut first, mut second) = boots(Door::Key)?;
+    let (mut first, mut second) = boots(FirstWay::Key)?;
     // A hardened sshd is no fault of the image: then it is asked another way, if there is one.
     if matches!(&first.answers, Err(cause) if cause.owner == Owner::Refused) {
         site.emit
             .phase("asking without sshd, which takes no key of the check's");
-        (first, second) = boots(Door::Unit)?;
+        (first, second) = boots(FirstWay::Unit)?;
     }
     let results = judge(&Case {
         checks: &work.checks,
@@ -352,11 +352,11 @@ fn clone(
     name: &str,
     script: Option<String>,
     agent: Agent,
-    door: Door,
+    first_way: FirstWay,
     site: &Site,
 ) -> Result<(Disk, Way), StageError> {
     if let (WayIn::Overlay, Some(script)) = (work.way_in, &script) {
-        return overlay::prepare(work, base, name, script.clone(), door, site);
+        return overlay::prepare(work, base, name, script.clone(), first_way, site);
     }
     let path = site.scratch.join(format!("{name}.qcow2"));
     disk::create_overlay(base, work.format, &path, None, &site.cancel)?;
@@ -370,7 +370,7 @@ fn first_boot(
     name: &str,
     base: &Path,
     setting: &Setting,
-    door: Door,
+    first_way: FirstWay,
     site: &Site,
 ) -> Result<Seen, StageError> {
     let limit = work.needs().filter_map(|needs| needs.within).max();
@@ -389,8 +389,8 @@ fn first_boot(
         reports_again: watches_agent,
         life: None,
     };
-    let (disk, way) = clone(work, base, name, script, agent, door, site)?;
-    let plan = Plan {
+    let (disk, way) = clone(work, base, name, script, agent, first_way, site)?;
+    let spec = BootSpec {
         name: format!("{name} boot"),
         disk,
         way,
@@ -400,7 +400,7 @@ fn first_boot(
         ports: work.needs().filter_map(|needs| needs.port).collect(),
         machine: work.machine,
     };
-    boot::boot(&plan, site)
+    boot::boot(&spec, site)
 }
 
 /// The boot of another clone, which is only asked who it is; `life` is when the first one showed its first sign of life.
@@ -409,7 +409,7 @@ fn second_boot(
     name: &str,
     base: &Path,
     setting: &Setting,
-    door: Door,
+    first_way: FirstWay,
     life: Option<Duration>,
     site: &Site,
 ) -> Result<Seen, StageError> {
@@ -419,8 +419,8 @@ fn second_boot(
         life,
         ..Agent::default()
     };
-    let (disk, way) = clone(work, base, name, Some(script), agent, door, site)?;
-    let plan = Plan {
+    let (disk, way) = clone(work, base, name, Some(script), agent, first_way, site)?;
+    let spec = BootSpec {
         name: format!("{name} boot"),
         disk,
         way,
@@ -430,5 +430,5 @@ fn second_boot(
         ports: Vec::new(),
         machine: work.machine,
     };
-    boot::boot(&plan, site)
+    boot::boot(&spec, site)
 }

@@ -24,7 +24,7 @@ const SCRIPT: &str = "/pipeline-check";
 
 /// Which way in is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum FirstWay {
     /// A key, where systemd takes one: it changes nothing on the disk.
     Key,
     /// The unit: for a guest whose sshd does not take root's key from where systemd puts it.
@@ -40,7 +40,7 @@ pub fn prepare(
     base: &Path,
     name: &str,
     script: String,
-    door: Door,
+    first_way: FirstWay,
     site: &Site,
 ) -> Result<(Disk, Way), StageError> {
     let (raw, offset) = copy(work, base, name, site)?;
@@ -55,7 +55,9 @@ pub fn prepare(
     let hardware = work.machine.computer.platform.hardware();
     match Inside::look(&raw, offset, hardware, &site.cancel)? {
         Inside::Closed => Ok((disk, by_key(script, false, site)?)),
-        inside if inside.takes_credentials() && door == Door::Key => Ok((disk, by_key(script, true, site)?)),
+        inside if inside.takes_credentials() && first_way == FirstWay::Key => {
+            Ok((disk, by_key(script, true, site)?))
+        }
         Inside::Systemd { .. } => {
             write_unit(&raw, offset, hardware.serial, &script, site)?;
             Ok((disk, Way::Unit))

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::boot::{Plan, Way};
+use super::boot::{BootSpec, Way};
 use super::overlay;
 use super::questions::answers;
 use crate::checks::judge::{Cause, Owner, Seen};
@@ -85,8 +85,8 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// When the host cannot run the machine, and when it is stopped.
-    pub fn all(&mut self, plan: &Plan) -> Result<Seen, StageError> {
-        match self.in_order(plan) {
+    pub fn all(&mut self, boot: &BootSpec) -> Result<Seen, StageError> {
+        match self.in_order(boot) {
             Ok(()) => {}
             // A machine that ended, or a guest that gave up, is something seen.
             Err(error @ (MachineError::Trouble { .. } | MachineError::Ended { .. })) => {
@@ -97,33 +97,33 @@ impl<'a> Watch<'a> {
         Ok(self.seen.clone())
     }
 
-    fn in_order(&mut self, plan: &Plan) -> Result<(), MachineError> {
-        if !self.life(plan)? {
+    fn in_order(&mut self, boot: &BootSpec) -> Result<(), MachineError> {
+        if !self.life(boot)? {
             return Ok(());
         }
         let has_network = self.network()?;
-        match &plan.way {
-            Way::Agent { .. } if has_network => self.ask(plan)?,
+        match &boot.way {
+            Way::Agent { .. } if has_network => self.ask(boot)?,
             Way::Key {
                 key,
                 script,
                 takes_unit,
-            } if has_network => self.ask_by_key(plan, key, script, *takes_unit)?,
+            } if has_network => self.ask_by_key(boot, key, script, *takes_unit)?,
             Way::Agent { .. } | Way::Key { .. } => {
                 let text = self.seen.network.clone().err().unwrap_or_default();
                 let owner = Owner::Network;
                 self.seen.answers = Err(Cause { owner, text });
             }
-            Way::Unit => self.read_console(plan)?,
+            Way::Unit => self.read_console(boot)?,
             Way::None => {}
         }
         if has_network {
-            for port in &plan.ports {
+            for port in &boot.ports {
                 self.knock_at(*port)?;
             }
         }
-        if plan.login {
-            self.phase(plan, "waiting for a login prompt");
+        if boot.login {
+            self.phase(boot, "waiting for a login prompt");
             let limit = scaled(self.site.accel, LOGIN);
             let shown = self
                 .seen
@@ -134,30 +134,30 @@ impl<'a> Watch<'a> {
                 watch.seen.login.is_some() || watch.is_at_rest()
             })?;
         }
-        if let Way::Agent { agent, .. } = &plan.way
+        if let Way::Agent { agent, .. } = &boot.way
             && agent.reports_again
             && self.seen.answers.is_ok()
         {
-            self.phase(plan, "waiting whether the agent stopped for good");
+            self.phase(boot, "waiting whether the agent stopped for good");
             let limit = AFTER + scaled(self.site.accel, ASK);
             self.until(limit, |watch| watch.seen.after.is_some())?;
         }
         Ok(())
     }
 
-    fn phase(&self, plan: &Plan, doing: &str) {
-        self.site.emit.phase(format!("{}: {doing}", plan.name));
+    fn phase(&self, boot: &BootSpec, doing: &str) {
+        self.site.emit.phase(format!("{}: {doing}", boot.name));
     }
 
     /// Waits for the first sign of life. False: there was none.
-    fn life(&mut self, plan: &Plan) -> Result<bool, MachineError> {
-        let came = self.until(plan.limit, |watch| watch.seen.life.is_ok())?;
+    fn life(&mut self, boot: &BootSpec) -> Result<bool, MachineError> {
+        let came = self.until(boot.limit, |watch| watch.seen.life.is_ok())?;
         if !came {
             let said = self.machine.console().last_lines(1).pop();
             let said = said.map_or("nothing on the console".to_owned(), |line| {
                 format!("last on the console: {line}")
             });
-            self.seen.life = Err(format!("none within {}; {said}", show_duration(plan.limit)));
+            self.seen.life = Err(format!("none within {}; {said}", show_duration(boot.limit)));
         }
         Ok(came)
     }
@@ -176,8 +176,8 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits for the agent to fetch the script, then for its answers.
-    fn ask(&mut self, plan: &Plan) -> Result<(), MachineError> {
-        self.phase(plan, "waiting for the agent to ask for its script");
+    fn ask(&mut self, boot: &BootSpec) -> Result<(), MachineError> {
+        self.phase(boot, "waiting for the agent to ask for its script");
         let limit = MINUTE + scaled(self.site.accel, ASK);
         let is_over = |watch: &mut Self| watch.seen.fetched > 0 || watch.seen.answers.is_ok();
         if !self.until(limit, is_over)? {
@@ -187,8 +187,8 @@ impl<'a> Watch<'a> {
             ));
             return Ok(());
         }
-        self.phase(plan, "asking in the guest");
-        let limit = SETTLE + scaled(self.site.accel, plan.questions);
+        self.phase(boot, "asking in the guest");
+        let limit = SETTLE + scaled(self.site.accel, boot.questions);
         if !self.until(limit, |watch| watch.seen.answers.is_ok())? {
             let waited = show_duration(limit);
             self.unanswered(format!(
@@ -201,12 +201,12 @@ impl<'a> Watch<'a> {
     /// Logs in by the key that the guest was offered, and asks over that connection.
     fn ask_by_key(
         &mut self,
-        plan: &Plan,
+        boot: &BootSpec,
         key: &Key,
         script: &str,
         takes_unit: bool,
     ) -> Result<(), MachineError> {
-        self.phase(plan, "asking in the guest over SSH");
+        self.phase(boot, "asking in the guest over SSH");
         let ssh = match self
             .machine
             .wait_ssh(key, "root", scaled(self.site.accel, NETWORK))
@@ -228,7 +228,7 @@ impl<'a> Watch<'a> {
             }
             Err(error) => return Err(error),
         };
-        let limit = SETTLE + scaled(self.site.accel, plan.questions);
+        let limit = SETTLE + scaled(self.site.accel, boot.questions);
         let mut text = String::new();
         let input = script.as_bytes().to_vec();
         let ran = ssh.run(
@@ -253,10 +253,10 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits for what the unit prints on the console. The log has all of it; what is read live is cut into lines.
-    fn read_console(&mut self, plan: &Plan) -> Result<(), MachineError> {
-        self.phase(plan, "waiting for the unit that asks in the guest");
+    fn read_console(&mut self, boot: &BootSpec) -> Result<(), MachineError> {
+        self.phase(boot, "waiting for the unit that asks in the guest");
         let log = self.machine.folder().join(CONSOLE_LOG);
-        let limit = SETTLE + scaled(self.site.accel, plan.questions);
+        let limit = SETTLE + scaled(self.site.accel, boot.questions);
         let read = |log: &Path| overlay::printed(&fs::read(log).unwrap_or_default());
         let mut found = None;
         let deadline = Instant::now() + limit;
