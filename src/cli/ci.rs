@@ -99,7 +99,7 @@ impl Asked {
             labels: own.to_vec(),
             machine_label: self.machine_runner.clone(),
         };
-        Ok((jobs(&prepared.plan, &prepared.verdicts), common))
+        Ok((jobs(&prepared.plan, &prepared.assessments), common))
     }
 
     /// The command that prints it.

@@ -153,7 +153,7 @@ fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<Nod
     }
     let is_meant = |index: &NodeIndex, node: &Node| {
         if globs.is_empty() {
-            images || prepared.verdicts[index].state == State::Todo
+            images || prepared.assessments[index].state == State::Todo
         } else {
             globs.iter().any(|glob| glob.is_match(node.id()))
         }
@@ -167,7 +167,7 @@ fn choose(prepared: &Prepared, nodes: &[String], images: bool) -> Result<Vec<Nod
 
 fn one<'a>(manifest: &Manifest, prepared: &'a Prepared, store: &Store, index: NodeIndex) -> Explained<'a> {
     let node = prepared.plan.node(index);
-    let verdict = &prepared.verdicts[&index];
+    let verdict = &prepared.assessments[&index];
     let latest = store.latest(&prepared.plan.history, node.stage.name, &node.subject);
     let of_now = node.work.texts();
     let known = |digest: &str| {

@@ -65,7 +65,7 @@ fn share(
 ) -> Result<BTreeSet<Address>, Exit> {
     let plan = &prepared.plan;
     let needed = prepared.todo().flat_map(|(index, _)| plan.needs(index));
-    let needed = needed.filter(|index| prepared.verdicts[index].state == State::Cached);
+    let needed = needed.filter(|index| prepared.assessments[index].state == State::Cached);
     let needed: BTreeMap<_, _> = needed
         .map(|index| (address(plan.node(index)), plan.node(index)))
         .collect();
@@ -220,7 +220,7 @@ impl Away {
             Results::Stored if node.stage == install::STAGE || boots.contains(&node.id()) => Reach::Kept,
             Results::Stored => Reach::Shared,
         };
-        let chains = cut(&prepared.plan, &prepared.verdicts, &reach);
+        let chains = cut(&prepared.plan, &prepared.assessments, &reach);
         if chains.is_empty() {
             return Ok(None);
         }
@@ -323,8 +323,8 @@ impl Away {
     pub fn rest(&self, prepared: &Prepared) -> Prepared {
         let mut rest = prepared.clone();
         for index in self.chains.iter().flat_map(|chain| &chain.nodes) {
-            if let Some(verdict) = rest.verdicts.get_mut(index) {
-                verdict.state = State::Unneeded;
+            if let Some(assessment) = rest.assessments.get_mut(index) {
+                assessment.state = State::Unneeded;
             }
         }
         rest

@@ -107,10 +107,10 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 /// # Errors
 /// [`Exit::Failed`] when it cannot be serialised.
 pub fn print(prepared: &Prepared, format: Format, length: Length) -> Result<(), Exit> {
-    let (plan, verdicts) = (&prepared.plan, &prepared.verdicts);
+    let (plan, assessments) = (&prepared.plan, &prepared.assessments);
     match format {
         Format::Text => {
-            let text = text(plan, verdicts);
+            let text = text(plan, assessments);
             let is_long = length == Length::Fitting && overflows_stdout(text.lines().count());
             if length == Length::Summary || is_long {
                 out(&summary(prepared));
@@ -121,9 +121,9 @@ pub fn print(prepared: &Prepared, format: Format, length: Length) -> Result<(), 
                 out(&format!("{}\n", style.cut(line, width)));
             }
         }
-        Format::Dot => out(&dot(plan, verdicts)),
+        Format::Dot => out(&dot(plan, assessments)),
         Format::Json => {
-            let json = json(plan, verdicts, &prepared.unshared).map_err(|error| {
+            let json = json(plan, assessments, &prepared.unshared).map_err(|error| {
                 fail(
                     Exit::Failed,
                     miette::miette!("the plan cannot be written as JSON: {error}"),
@@ -137,7 +137,7 @@ pub fn print(prepared: &Prepared, format: Format, length: Length) -> Result<(), 
 
 /// The images by distro and flavor, why the last attempts failed, and the sums.
 fn summary(prepared: &Prepared) -> String {
-    let (plan, verdicts) = (&prepared.plan, &prepared.verdicts);
+    let (plan, assessments) = (&prepared.plan, &prepared.assessments);
     let (style, width) = (stdout_style(), stdout_width());
     let ways: Vec<_> = plan
         .images
@@ -147,17 +147,17 @@ fn summary(prepared: &Prepared) -> String {
     let spots = ways.iter().map(|(image, way)| Spot {
         distro: &image.distro,
         flavor: &image.flavor,
-        is_current: way.iter().all(|node| verdicts[node].state != State::Todo),
-        has_failed: way.iter().any(|node| verdicts[node].failed.is_some()),
+        is_current: way.iter().all(|node| assessments[node].state != State::Todo),
+        has_failed: way.iter().any(|node| assessments[node].failed.is_some()),
     });
     let mut text = matrix(spots, style, width) + "\n" + &legend(style);
     let failed = plan
         .nodes()
-        .filter_map(|(index, _)| verdicts[&index].failed.as_ref());
+        .filter_map(|(index, _)| assessments[&index].failed.as_ref());
     text += &causes(failed.map(LastFailure::why), "node", style, width);
     text += "`--full` shows every node\n\n";
     text + &wrap(
-        &totals_text(&totals(plan, verdicts)),
+        &totals_text(&totals(plan, assessments)),
         width.unwrap_or(usize::MAX),
         0,
     )

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::plan::assess::{State, Verdict};
+use crate::plan::assess::{Assessment, State};
 use crate::plan::graph::Plan;
 use crate::plan::node::{Cost, Node};
 
@@ -63,10 +63,10 @@ impl Chain {
 /// Cuts the nodes that must run, but for those that run here. Each chain comes after those that it depends on.
 pub fn cut<W>(
     plan: &Plan<W>,
-    verdicts: &BTreeMap<NodeIndex, Verdict>,
+    assessments: &BTreeMap<NodeIndex, Assessment>,
     reach: &dyn Fn(&Node<W>) -> Reach,
 ) -> Vec<Chain> {
-    let members = members(plan, verdicts, reach);
+    let members = members(plan, assessments, reach);
     let homes = homes(plan, &members, reach);
     let mut groups: DiGraph<Vec<NodeIndex>, ()> = DiGraph::new();
     let mut group_of = BTreeMap::new();
@@ -101,11 +101,11 @@ pub fn cut<W>(
             .iter()
             .flat_map(|group| groups.neighbors_directed(*group, petgraph::Direction::Incoming));
         let after: BTreeSet<_> = needs.filter_map(position).filter(|need| *need != at).collect();
-        chains.push(chain(plan, verdicts, nodes, after.into_iter().collect()));
+        chains.push(chain(plan, assessments, nodes, after.into_iter().collect()));
     }
     for at in (0..chains.len()).rev() {
         for need in chains[at].after.clone() {
-            let through = chains[at].rank + length(verdicts, &chains[need].nodes);
+            let through = chains[at].rank + length(assessments, &chains[need].nodes);
             chains[need].rank = chains[need].rank.max(through);
         }
     }
@@ -115,13 +115,13 @@ pub fn cut<W>(
 /// The nodes of all chains: what must run elsewhere, and results that stay where they are made, for those that take them.
 fn members<W>(
     plan: &Plan<W>,
-    verdicts: &BTreeMap<NodeIndex, Verdict>,
+    assessments: &BTreeMap<NodeIndex, Assessment>,
     reach: &dyn Fn(&Node<W>) -> Reach,
 ) -> BTreeSet<NodeIndex> {
     let nodes: Vec<_> = plan.nodes().collect();
     let mut members = BTreeSet::new();
     for (index, node) in nodes.into_iter().rev() {
-        if verdicts[&index].state == State::Todo && reach(node) != Reach::Here {
+        if assessments[&index].state == State::Todo && reach(node) != Reach::Here {
             members.insert(index);
         }
         if members.contains(&index) {
@@ -166,7 +166,7 @@ fn homes<W>(
 
 fn chain<W>(
     plan: &Plan<W>,
-    verdicts: &BTreeMap<NodeIndex, Verdict>,
+    assessments: &BTreeMap<NodeIndex, Assessment>,
     nodes: Vec<NodeIndex>,
     after: Vec<usize>,
 ) -> Chain {
@@ -179,19 +179,19 @@ fn chain<W>(
             scratch: most.scratch.max(cost.scratch),
         }
     };
-    let seconds = |index: &NodeIndex| verdicts[index].expected.map(|expected| expected.seconds);
+    let seconds = |index: &NodeIndex| assessments[index].expected.map(|expected| expected.seconds);
     Chain {
         cost: nodes.iter().fold(Cost::default(), most),
         seconds: nodes.iter().map(seconds).sum(),
-        rank: length(verdicts, &nodes),
+        rank: length(assessments, &nodes),
         nodes,
         after,
     }
 }
 
 /// Seconds that nodes take, one after the other, as far as that is known.
-fn length(verdicts: &BTreeMap<NodeIndex, Verdict>, nodes: &[NodeIndex]) -> f64 {
-    let seconds = |index: &NodeIndex| verdicts[index].expected.map(|expected| expected.seconds);
+fn length(assessments: &BTreeMap<NodeIndex, Assessment>, nodes: &[NodeIndex]) -> f64 {
+    let seconds = |index: &NodeIndex| assessments[index].expected.map(|expected| expected.seconds);
     nodes
         .iter()
         .map(|index| seconds(index).unwrap_or(UNKNOWN_SECONDS))

@@ -11,7 +11,7 @@ use petgraph::graph::NodeIndex;
 
 use super::chains::{Chain, Reach, cut};
 use crate::host::process::shell_quote;
-use crate::plan::assess::{State, Verdict};
+use crate::plan::assess::{Assessment, State};
 use crate::plan::node::{Cost, Results};
 use crate::stage::{Node, Plan, Work, install};
 
@@ -56,10 +56,10 @@ pub struct Job {
 }
 
 /// The jobs of a plan, each after those that it takes results of.
-pub fn jobs(plan: &Plan, verdicts: &BTreeMap<NodeIndex, Verdict>) -> Vec<Job> {
+pub fn jobs(plan: &Plan, assessments: &BTreeMap<NodeIndex, Assessment>) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
-    let unsealed = unsealed(plan, verdicts);
-    for chain in cut(plan, verdicts, &|node| reach(node, &unsealed)) {
+    let unsealed = unsealed(plan, assessments);
+    for chain in cut(plan, assessments, &|node| reach(node, &unsealed)) {
         let results = chain.results(plan);
         let ids: Vec<_> = results.iter().map(|index| plan.node(*index).id()).collect();
         let after = chain.after.iter().map(|before| &jobs[*before]);
@@ -78,11 +78,11 @@ pub fn jobs(plan: &Plan, verdicts: &BTreeMap<NodeIndex, Verdict>) -> Vec<Job> {
 }
 
 /// Provisioned disks to come that their sizes may have to boot, which takes the key of the very disk that was installed.
-fn unsealed(plan: &Plan, verdicts: &BTreeMap<NodeIndex, Verdict>) -> BTreeSet<String> {
+fn unsealed(plan: &Plan, assessments: &BTreeMap<NodeIndex, Assessment>) -> BTreeSet<String> {
     let may_boot = |node: &Node| matches!(&node.work, Work::Size(size) if size.may_boot);
     let sizes = plan.nodes().filter(|(_, node)| may_boot(node));
     let disks = sizes.flat_map(|(index, _)| plan.needs(index));
-    let disks = disks.filter(|index| verdicts[index].state == State::Todo);
+    let disks = disks.filter(|index| assessments[index].state == State::Todo);
     disks.map(|index| plan.node(index).id()).collect()
 }
 

@@ -81,7 +81,7 @@ pub enum State {
 
 /// A node's state with the reason and what to expect.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct Assessment {
     pub state: State,
     /// Whether it must be made although the store has its result: asked for, outdated, or made of what is made again.
     pub rebuild: bool,
@@ -106,7 +106,7 @@ pub fn assess<W>(
     lookup: &dyn Lookup<W>,
     rebuild: Pick<'_, W>,
     until: Option<Pick<'_, W>>,
-) -> BTreeMap<NodeIndex, Verdict> {
+) -> BTreeMap<NodeIndex, Assessment> {
     let goals = Goals::new(plan, until);
     let mut present: BTreeMap<NodeIndex, Result<(), Option<String>>> = BTreeMap::new();
     let mut forced: BTreeMap<NodeIndex, bool> = BTreeMap::new();
@@ -137,7 +137,7 @@ pub fn assess<W>(
             outdated.insert(index);
         }
     };
-    let mut verdicts = BTreeMap::new();
+    let mut assessments = BTreeMap::new();
     for (index, node) in plan.nodes() {
         let last = lookup.last(node);
         let state = match (todo[&index], &present[&index]) {
@@ -159,9 +159,9 @@ pub fn assess<W>(
             seconds: last.seconds,
             by: By::Subject,
         });
-        verdicts.insert(
+        assessments.insert(
             index,
-            Verdict {
+            Assessment {
                 state,
                 rebuild: forced[&index]
                     || outdated.contains(&index)
@@ -178,7 +178,7 @@ pub fn assess<W>(
             },
         );
     }
-    verdicts
+    assessments
 }
 
 /// What is wanted for its own sake.

@@ -7,13 +7,13 @@ use petgraph::dot::{Config, Dot};
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use super::assess::{LastFailure, State, Verdict};
+use super::assess::{Assessment, LastFailure, State};
 use super::graph::Plan;
 use super::node::{Cost, Node};
 use crate::size::{ByteSize, show_seconds};
 use crate::took::By;
 
-pub type Verdicts = BTreeMap<NodeIndex, Verdict>;
+pub type Verdicts = BTreeMap<NodeIndex, Assessment>;
 
 /// The sums under a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -38,20 +38,20 @@ pub struct Totals {
 }
 
 /// Adds up.
-pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
+pub fn totals<W>(plan: &Plan<W>, assessments: &Verdicts) -> Totals {
     let mut totals = Totals::default();
     for (index, node) in plan.nodes() {
-        let verdict = &verdicts[&index];
-        match verdict.state {
+        let assessment = &assessments[&index];
+        match assessment.state {
             State::Cached => {
                 totals.cached += 1;
-                totals.remote += usize::from(verdict.remote);
+                totals.remote += usize::from(assessment.remote);
             }
             State::Unneeded => {}
             State::Todo => {
                 totals.todo += 1;
                 totals.machines += node.cost.machines;
-                match verdict.expected {
+                match assessment.expected {
                     Some(expected) => totals.seconds += expected.seconds,
                     None => totals.unknown += 1,
                 }
@@ -60,7 +60,7 @@ pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
                 } else {
                     &mut totals.fetch_bytes
                 };
-                *sum += verdict.bytes.unwrap_or(0);
+                *sum += assessment.bytes.unwrap_or(0);
             }
         }
     }
@@ -69,12 +69,15 @@ pub fn totals<W>(plan: &Plan<W>, verdicts: &Verdicts) -> Totals {
 
 /// The tree for people: each image with the chain of nodes that leads to it; a node that several images share is
 /// shown in full the first time only.
-pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
+pub fn text<W>(plan: &Plan<W>, assessments: &Verdicts) -> String {
     let mut out = String::new();
     let mut shown = BTreeSet::new();
     for image in &plan.images {
         let chain = plan.way_to(image);
-        let todo = chain.iter().filter(|i| verdicts[i].state == State::Todo).count();
+        let todo = chain
+            .iter()
+            .filter(|i| assessments[i].state == State::Todo)
+            .count();
         let summary = match todo {
             0 => "up to date".to_owned(),
             1 => "1 node to do".to_owned(),
@@ -85,30 +88,30 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
         for (position, index) in chain.into_iter().enumerate() {
             let branch = if position + 1 == count { "└─" } else { "├─" };
             let node = plan.node(index);
-            let verdict = &verdicts[&index];
-            let state = match verdict.state {
-                State::Cached if verdict.remote => "in the remote store",
+            let assessment = &assessments[&index];
+            let state = match assessment.state {
+                State::Cached if assessment.remote => "in the remote store",
                 State::Cached => "cached",
                 State::Todo => "to do",
                 State::Unneeded => "not needed",
             };
             let _ = write!(out, "  {branch} {:<9} {:<28} {state}", node.stage, node.subject);
             if !shown.insert(index) {
-                if verdict.state == State::Todo {
+                if assessment.state == State::Todo {
                     out.push_str(", as above");
                 }
-            } else if verdict.state == State::Todo {
-                let _ = write!(out, ": {}", verdict.reason);
+            } else if assessment.state == State::Todo {
+                let _ = write!(out, ": {}", assessment.reason);
                 if !node.downloads.is_empty() {
                     let _ = write!(out, "; from {}", sources(&node.downloads));
                 }
-                if verdict.layer > 0 {
-                    let _ = write!(out, "; from layer: step {}", verdict.layer);
+                if assessment.layer > 0 {
+                    let _ = write!(out, "; from layer: step {}", assessment.layer);
                 }
-                if let Some(failed) = &verdict.failed {
+                if let Some(failed) = &assessment.failed {
                     let _ = write!(out, "; the last attempt failed: {}", failed.why());
                 }
-                if let Some(expected) = verdict.expected {
+                if let Some(expected) = assessment.expected {
                     let took = show_seconds(expected.seconds);
                     let _ = match expected.by {
                         By::Subject => write!(out, " (took {took} last time)"),
@@ -122,7 +125,7 @@ pub fn text<W>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
         }
     }
     out.push('\n');
-    out.push_str(&totals_text(&totals(plan, verdicts)));
+    out.push_str(&totals_text(&totals(plan, assessments)));
     out
 }
 
@@ -225,7 +228,7 @@ struct JsonPlan<'a> {
 /// Those of serialisation, which plain data does not have.
 pub fn json<W>(
     plan: &Plan<W>,
-    verdicts: &Verdicts,
+    assessments: &Verdicts,
     unshared: &BTreeMap<NodeIndex, String>,
 ) -> Result<String, serde_json::Error> {
     let nodes = plan.nodes().map(|(index, node)| JsonNode {
@@ -233,13 +236,13 @@ pub fn json<W>(
         stage: node.stage.name,
         subject: &node.subject,
         key: &node.key,
-        state: verdicts[&index].state,
-        remote: verdicts[&index].remote,
-        reason: &verdicts[&index].reason,
+        state: assessments[&index].state,
+        remote: assessments[&index].remote,
+        reason: &assessments[&index].reason,
         needs: plan.needs(index).map(|need| plan.node(need).id()).collect(),
-        expected_seconds: verdicts[&index].expected.map(|expected| expected.seconds),
-        layer: verdicts[&index].layer,
-        failed: verdicts[&index].failed.as_ref(),
+        expected_seconds: assessments[&index].expected.map(|expected| expected.seconds),
+        layer: assessments[&index].layer,
+        failed: assessments[&index].failed.as_ref(),
         urls: node.downloads.iter().map(String::as_str).collect(),
         cost: node.cost,
         unshared: unshared.get(&index).map(String::as_str),
@@ -249,15 +252,15 @@ pub fn json<W>(
         pipeline: &plan.pipeline,
         images: plan.images.iter().map(|image| image.id.as_str()).collect(),
         nodes: nodes.collect(),
-        totals: totals(plan, verdicts),
+        totals: totals(plan, assessments),
     };
     serde_json::to_string_pretty(&plan)
 }
 
 /// DOT for Graphviz: to-do nodes filled.
-pub fn dot<W: std::fmt::Debug>(plan: &Plan<W>, verdicts: &Verdicts) -> String {
+pub fn dot<W: std::fmt::Debug>(plan: &Plan<W>, assessments: &Verdicts) -> String {
     let attributes = |_, (index, node): (NodeIndex, &Node<W>)| {
-        let style = match verdicts[&index].state {
+        let style = match assessments[&index].state {
             State::Todo => "style=filled, fillcolor=lightgoldenrod",
             State::Cached => "style=filled, fillcolor=palegreen",
             State::Unneeded => "style=dashed",

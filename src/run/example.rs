@@ -103,7 +103,7 @@ impl House {
     fn todo(&self) -> Vec<(String, String)> {
         let prepared = self.prepare(&|_| false);
         let todo = prepared.todo();
-        todo.map(|(index, node)| (node.id(), prepared.verdicts[&index].reason.clone()))
+        todo.map(|(index, node)| (node.id(), prepared.assessments[&index].reason.clone()))
             .collect()
     }
 }
@@ -208,7 +208,7 @@ fn two_files_of_a_stage_appear_wherever_their_image_does() {
             .nodes()
             .find(|(_, node)| node.stage.name == stage)
             .unwrap();
-        again.verdicts[&index].state
+        again.assessments[&index].state
     };
     assert_eq!((verdict("example"), verdict("sums")), (State::Todo, State::Todo));
 

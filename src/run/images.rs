@@ -112,12 +112,12 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
     let plan = &prepared.plan;
     let image = |image: &PlannedImage| {
         let node = plan.node(image.delivery);
-        let verdict = &prepared.verdicts[&image.delivery];
+        let assessment = &prepared.assessments[&image.delivery];
         let found = std::fs::metadata(&image.path)
             .ok()
             .filter(std::fs::Metadata::is_file);
         let failed = plan.way_to(image).into_iter().find_map(|index| {
-            let last = prepared.verdicts[&index].failed.clone()?;
+            let last = prepared.assessments[&index].failed.clone()?;
             let node = plan.node(index).id();
             Some(FailedNode { node, last })
         });
@@ -131,8 +131,8 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
         };
         let waits_for_check = image
             .check
-            .is_some_and(|check| prepared.verdicts[&check].state == State::Todo);
-        let state = match (verdict.state, &found) {
+            .is_some_and(|check| prepared.assessments[&check].state == State::Todo);
+        let state = match (assessment.state, &found) {
             (State::Cached, Some(_)) => ImageState::Current,
             _ if failed.is_some() => ImageState::Failed,
             (_, None) => ImageState::Missing,
@@ -142,7 +142,7 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
         ImageStatus {
             id: image.id.clone(),
             state,
-            reason: verdict.reason.clone(),
+            reason: assessment.reason.clone(),
             distro: image.distro.clone(),
             flavor: image.flavor.clone(),
             failed,

@@ -20,7 +20,7 @@ use crate::host::cancel::Cancel;
 use crate::host::private;
 use crate::host::{facts, fs as host_fs, tools};
 use crate::manifest::model::Manifest;
-use crate::plan::assess::{Pick, State, Verdict, assess};
+use crate::plan::assess::{Assessment, Pick, State, assess};
 use crate::plan::node::Results;
 use crate::remote::Remote;
 use crate::size::{ByteSize, GIB, MIB};
@@ -77,7 +77,7 @@ pub struct Prepared {
     /// Why no other host takes the results of nodes.
     pub unshared: BTreeMap<NodeIndex, String>,
     /// State and reason of every node.
-    pub verdicts: BTreeMap<NodeIndex, Verdict>,
+    pub assessments: BTreeMap<NodeIndex, Assessment>,
     /// The manifest, absolute.
     pub manifest: PathBuf,
     /// Whether it is about all images, and all that is wanted of them.
@@ -89,7 +89,7 @@ impl Prepared {
     pub fn todo(&self) -> impl Iterator<Item = (NodeIndex, &Node)> {
         self.plan
             .nodes()
-            .filter(|(index, _)| self.verdicts[index].state == State::Todo)
+            .filter(|(index, _)| self.assessments[index].state == State::Todo)
     }
 
     /// The results that the plan takes from the store or builds.
@@ -97,7 +97,7 @@ impl Prepared {
         let used = self
             .plan
             .nodes()
-            .filter(|(index, _)| self.verdicts[index].state != State::Unneeded);
+            .filter(|(index, _)| self.assessments[index].state != State::Unneeded);
         // Layers are used while a node is built, and the first to go after that.
         let layers = self.todo().flat_map(|(_, node)| node.work.checkpoints());
         let layers = layers.map(|checkpoint| Address::new(LAYER, &checkpoint.key));
@@ -129,7 +129,7 @@ impl Prepared {
             let mut needed = publishing.flat_map(|index| self.plan.needs(index));
             // What only the builds behind it need may be gone.
             let is_ready = |index| {
-                self.verdicts[&index].state == State::Cached || self.plan.node(index).work.publishes()
+                self.assessments[&index].state == State::Cached || self.plan.node(index).work.publishes()
             };
             if !needed.all(is_ready) {
                 unbuilt.insert(image.id.clone());
@@ -141,11 +141,11 @@ impl Prepared {
             });
         }
         for (index, node) in self.plan.nodes() {
-            if let Some(verdict) = self.verdicts.get_mut(&index)
-                && verdict.state == State::Todo
+            if let Some(assessment) = self.assessments.get_mut(&index)
+                && assessment.state == State::Todo
                 && !node.work.publishes()
             {
-                verdict.state = State::Unneeded;
+                assessment.state = State::Unneeded;
             }
         }
         Ok(())
@@ -171,12 +171,12 @@ pub fn prepare(
         share::ask(&plan, store, remote);
     }
     let look = Look::new(store, ask.remote, &plan.pipeline, &plan.history);
-    let verdicts = assess(&plan, &look, ask.rebuild, ask.until);
+    let assessments = assess(&plan, &look, ask.rebuild, ask.until);
     Ok(Prepared {
         unshared: unshared(&plan, &facts, ask.facts.is_none() && store.has_own_fingerprints()),
         plan,
         facts,
-        verdicts,
+        assessments,
         manifest: std::path::absolute(&manifest.path).unwrap_or_else(|_| manifest.path.clone()),
         whole: ask.wanted.checks && ask.until.is_none() && selected.len() == manifest.images.len(),
     })
@@ -197,7 +197,7 @@ pub fn verify_inputs(
     let mut needed: BTreeMap<NodeIndex, bool> = BTreeMap::new();
     for (index, node) in prepared.todo() {
         let needs = prepared.plan.needs(index);
-        for need in needs.filter(|need| prepared.verdicts[need].state == State::Cached) {
+        for need in needs.filter(|need| prepared.assessments[need].state == State::Cached) {
             *needed.entry(need).or_default() |= node.stage.results == Results::Outside;
         }
     }

@@ -54,7 +54,7 @@ pub fn bring(
     cancel: &Cancel,
 ) -> Result<Option<bool>, RunError> {
     let todo = prepared.todo().flat_map(|(index, _)| prepared.plan.needs(index));
-    let needed = todo.filter(|need| prepared.verdicts[need].remote);
+    let needed = todo.filter(|need| prepared.assessments[need].remote);
     let needed: BTreeMap<Address, &Node> = needed
         .map(|need| prepared.plan.node(need))
         .map(|node| (address(node), node))

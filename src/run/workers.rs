@@ -106,7 +106,7 @@ pub fn carry_out(
                 }
                 emit.emit(What::NodeStarted);
                 // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
-                let rebuild = prepared.verdicts[&index].rebuild;
+                let rebuild = prepared.assessments[&index].rebuild;
                 let has_room = schedule.is_doubled(job);
                 scope.spawn(move || {
                     let started = Instant::now();
@@ -158,7 +158,7 @@ pub fn carry_out(
         built: tally.built,
         present: tally.present,
         cached: prepared
-            .verdicts
+            .assessments
             .values()
             .filter(|v| v.state == State::Cached)
             .count(),
@@ -211,7 +211,7 @@ fn jobs(
             .needs(*index)
             .filter_map(|need| position.get(&need).copied())
             .collect(),
-        seconds: prepared.verdicts[index]
+        seconds: prepared.assessments[index]
             .expected
             .map_or(0.0, |expected| expected.seconds),
         doubles: node.work.doubles(),
@@ -224,21 +224,21 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
     let nodes = prepared
         .plan
         .nodes()
-        .filter(|(index, _)| prepared.verdicts[index].state != State::Unneeded);
-    let is_shown = |need: &NodeIndex| prepared.verdicts[need].state != State::Unneeded;
+        .filter(|(index, _)| prepared.assessments[index].state != State::Unneeded);
+    let is_shown = |need: &NodeIndex| prepared.assessments[need].state != State::Unneeded;
     let needs = |index| prepared.plan.needs(index).filter(is_shown);
     let nodes = nodes.map(|(index, node)| NodeInfo {
         id: node.id(),
         stage: node.stage.name.to_owned(),
         subject: node.subject.clone(),
-        cached: prepared.verdicts[&index].state == State::Cached,
-        expected_seconds: prepared.verdicts[&index]
+        cached: prepared.assessments[&index].state == State::Cached,
+        expected_seconds: prepared.assessments[&index]
             .expected
             .map(|expected| expected.seconds),
-        expected_by: prepared.verdicts[&index].expected.map(|expected| expected.by),
+        expected_by: prepared.assessments[&index].expected.map(|expected| expected.by),
         alike: node.alike.clone(),
         needs: needs(index).map(|need| prepared.plan.node(need).id()).collect(),
-        reason: prepared.verdicts[&index].reason.clone(),
+        reason: prepared.assessments[&index].reason.clone(),
     });
     emit.emit(What::RunStarted {
         version: EVENTS_VERSION,
@@ -251,7 +251,7 @@ fn announce(prepared: &Prepared, run: &str, shared: &Shared<'_>, emit: &Emitter)
     });
     // What earlier runs found out counts as much as what this one will.
     for (index, node) in prepared.plan.nodes() {
-        if prepared.verdicts[&index].state == State::Cached
+        if prepared.assessments[&index].state == State::Cached
             && let Some(result) = node.work.recalls().then(|| given(shared.store, node)).flatten()
         {
             let emit = emit.for_node(&node.id());
@@ -335,7 +335,7 @@ fn wanted_images(prepared: &Prepared) -> Vec<WantedImage> {
     let plan = &prepared.plan;
     let image = |image: &PlannedImage| {
         let nodes = plan.way_to(image).into_iter();
-        let nodes = nodes.filter(|index| prepared.verdicts[index].state != State::Unneeded);
+        let nodes = nodes.filter(|index| prepared.assessments[index].state != State::Unneeded);
         WantedImage {
             id: image.id.clone(),
             nodes: nodes.map(|index| plan.node(index).id()).collect(),

@@ -6,7 +6,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::{Chain, Reach, cut};
-use crate::plan::assess::{State, Verdict};
+use crate::plan::assess::{Assessment, State};
 use crate::plan::graph::{Draft, Nodes, Plan, PlannedImage};
 use crate::plan::node::{Cost, Node, Results, Role, Stage, Take};
 use crate::took::{By, Expected};
@@ -131,15 +131,15 @@ fn unsealed(node: &Node<()>) -> Reach {
     }
 }
 
-fn verdicts(plan: &Plan<()>, is_there: &dyn Fn(&str) -> bool) -> BTreeMap<NodeIndex, Verdict> {
-    let verdict = |(index, node): (NodeIndex, &Node<()>)| {
+fn assessments(plan: &Plan<()>, is_there: &dyn Fn(&str) -> bool) -> BTreeMap<NodeIndex, Assessment> {
+    let assessment = |(index, node): (NodeIndex, &Node<()>)| {
         let expected = of(&SECONDS, node.stage.name);
         let state = if is_there(&node.id()) {
             State::Cached
         } else {
             State::Todo
         };
-        let verdict = Verdict {
+        let assessment = Assessment {
             state,
             rebuild: false,
             remote: false,
@@ -152,9 +152,9 @@ fn verdicts(plan: &Plan<()>, is_there: &dyn Fn(&str) -> bool) -> BTreeMap<NodeIn
             failed: None,
             bytes: None,
         };
-        (index, verdict)
+        (index, assessment)
     };
-    plan.nodes().map(verdict).collect()
+    plan.nodes().map(assessment).collect()
 }
 
 /// Chains as `nodes < positions of those before`.
@@ -170,7 +170,7 @@ fn shown(plan: &Plan<()>, chains: &[Chain]) -> Vec<String> {
 }
 
 fn all_of(plan: &Plan<()>, is_there: &dyn Fn(&str) -> bool) -> Vec<String> {
-    sorted(plan, &cut(plan, &verdicts(plan, is_there), &reach))
+    sorted(plan, &cut(plan, &assessments(plan, is_there), &reach))
 }
 
 fn sorted(plan: &Plan<()>, chains: &[Chain]) -> Vec<String> {
@@ -182,7 +182,7 @@ fn sorted(plan: &Plan<()>, chains: &[Chain]) -> Vec<String> {
 #[test]
 fn an_installation_goes_with_its_flavor_and_each_image_with_all_of_its_own() {
     let plan = Fleet::plan(1, 1, 2);
-    let chains = cut(&plan, &verdicts(&plan, &|_| false), &reach);
+    let chains = cut(&plan, &assessments(&plan, &|_| false), &reach);
     let own = |n| format!("size/d0-f0-s{n} package/d0-f0-s{n} check/d0-f0-s{n} < 0");
     let mut found = shown(&plan, &chains);
     found.sort();
@@ -216,7 +216,7 @@ fn what_takes_a_result_that_stays_runs_in_its_job() {
     );
     let boots = Fleet::plan(1, 1, 2);
     assert_eq!(
-        sorted(&boots, &cut(&boots, &verdicts(&boots, &|_| false), &unsealed)),
+        sorted(&boots, &cut(&boots, &assessments(&boots, &|_| false), &unsealed)),
         [
             "fetch/d0 install/d0 provision/d0-f0 size/d0-f0-s0 size/d0-f0-s1",
             "package/d0-f0-s0 check/d0-f0-s0 < 0",
@@ -238,9 +238,9 @@ fn what_takes_a_result_that_stays_runs_in_its_job() {
 #[test]
 fn what_is_there_is_in_no_chain_and_a_name_does_not_depend_on_it() {
     let plan = Fleet::plan(1, 1, 2);
-    let before = cut(&plan, &verdicts(&plan, &|_| false), &reach);
+    let before = cut(&plan, &assessments(&plan, &|_| false), &reach);
     let is_there = |id: &str| !id.starts_with("check/d0-f0-s1") && !id.starts_with("sums");
-    let after = cut(&plan, &verdicts(&plan, &is_there), &reach);
+    let after = cut(&plan, &assessments(&plan, &is_there), &reach);
     assert_eq!(shown(&plan, &after), ["check/d0-f0-s1"]);
     assert!(before.iter().any(|chain| chain.key(&plan) == after[0].key(&plan)));
     assert!(all_of(&plan, &|_| true).is_empty());
@@ -252,7 +252,7 @@ const LATENCY: f64 = 5.0;
 /// Seconds until all images are published: chains on `slots` places for one machine each, those with the largest rank first;
 /// results go through one link of the store, whatever takes them, and files come to the submitter by the same link.
 fn makespan(plan: &Plan<()>, slots: usize, bits_a_second: f64) -> f64 {
-    let chains = cut(plan, &verdicts(plan, &|_| false), &reach);
+    let chains = cut(plan, &assessments(plan, &|_| false), &reach);
     let chain_of: BTreeMap<NodeIndex, usize> = chains
         .iter()
         .enumerate()
