@@ -12,14 +12,15 @@ use crate::emit::Emitter;
 use crate::farm::chains::{Chain, Reach, cut};
 use crate::farm::crew::{Crew, Terms};
 use crate::farm::job::Description;
-use crate::farm::slurm::Slurm;
+use crate::farm::slurm::{self, Slurm};
 use crate::farm::workspace::Workspace;
 use crate::host::cancel::Cancel;
+use crate::host::tools;
 use crate::manifest::model::Manifest;
 use crate::plan::assess::State;
 use crate::plan::node::Results;
 use crate::remote::Remote;
-use crate::remote::settings::{Settings, SlurmSettings};
+use crate::remote::settings::Settings;
 use crate::run::prepare::Prepared;
 use crate::size::{ByteSize, MIB, parse_duration};
 use crate::stage::{Node, Work, install, stays};
@@ -153,33 +154,41 @@ impl Limit {
     }
 }
 
-/// What of a run other hosts do; none: nothing.
-pub fn away(
-    args: &run::Args,
-    (manifest, selected): (&Manifest, &[usize]),
-    prepared: &Prepared,
-    (store, scratch): (&Store, &Scratch),
-    emit: &Emitter,
-    cancel: &Cancel,
-) -> Result<Option<Away>, Exit> {
+/// The engine that the arguments ask for; none: they ask for none.
+///
+/// # Errors
+/// [`Exit`], after saying what of the settings or of this host is in the way.
+pub fn asked(args: &run::Args, remote: Option<&Remote>) -> Result<Option<Away>, Exit> {
     if args.on.is_none() {
         return Ok(None);
     }
-    let settings = args.remote.settings()?;
+    if !remote.is_some_and(Remote::writes) {
+        let error = miette::miette!(
+            help = "`[remote]` in farm.toml names it, with a `sign_key`; docs/farm.md shows a whole set-up; nothing was started",
+            "--on needs a remote store that this host may write to: other hosts take the manifest's files from it"
+        );
+        return Err(fail(Exit::Usage, error));
+    }
+    if let Some(missing) = slurm::PROGRAMS.iter().find(|name| tools::find(name).is_none()) {
+        let packages = tools::packages(slurm::PROGRAMS[0]).unwrap_or_default();
+        let error = miette::miette!(
+            help = format!(
+                "install it ({packages}), or run this where Slurm's programs are; nothing was started"
+            ),
+            "`{missing}` is missing: --on slurm queues its jobs by it"
+        );
+        return Err(fail(Exit::Host, error));
+    }
+    Away::of(args.remote.settings()?).map(Some)
+}
+
+/// What jobs of a run do, in words of its command line.
+pub fn arguments(args: &run::Args, (manifest, selected): (&Manifest, &[usize])) -> Vec<String> {
     let images = selected.iter().filter_map(|&index| manifest.images.get(index));
     let images = images.map(|image| image.id.clone());
     let no_check = Some(args.checks.as_typed().trim().to_owned());
     let no_check = no_check.filter(|word| !word.is_empty());
-    let arguments = images.chain(no_check).chain(args.target.defined());
-    let arguments = arguments.collect();
-    Away::prepare(
-        settings,
-        (manifest, prepared),
-        arguments,
-        (store, scratch),
-        emit,
-        cancel,
-    )
+    images.chain(no_check).chain(args.target.defined()).collect()
 }
 
 impl Away {
@@ -187,30 +196,22 @@ impl Away {
     ///
     /// # Errors
     /// [`Exit`], after saying why: nothing was started.
-    fn prepare(
-        settings: Settings,
+    pub fn cut(
+        self,
         (manifest, prepared): (&Manifest, &Prepared),
         arguments: Vec<String>,
+        remote: &Remote,
         (store, scratch): (&Store, &Scratch),
         emit: &Emitter,
         cancel: &Cancel,
     ) -> Result<Option<Self>, Exit> {
-        let remote =
-            Remote::open(&settings.remote).map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))?;
-        let Some(remote) = remote.filter(Remote::writes) else {
-            let error = miette::miette!(
-                help = "`[remote]` in farm.toml names it, with a `sign_key`; docs/farm.md shows a whole set-up; nothing was started",
-                "--on needs a remote store that this host may write to: other hosts take the manifest's files from it"
-            );
-            return Err(fail(Exit::Usage, error));
-        };
         let archive = scratch
             .folder("workspace")
             .map_err(|error| fail(Exit::Host, miette::miette!("{error}")))?;
         let archive = archive.join("workspace.tar.zst");
         let workspace =
             Workspace::pack(manifest, &archive, cancel).map_err(|error| fail(Exit::Usage, error))?;
-        let shared = share(prepared, &remote, store, emit, cancel)?;
+        let shared = share(prepared, remote, store, emit, cancel)?;
         let boots = grown_by_booting(prepared, &shared);
         let bound = bound_here(prepared, &workspace, emit);
         let reach = |node: &Node| match node.stage.results {
@@ -230,14 +231,17 @@ impl Away {
             facts: prepared.facts.as_json(),
             arguments,
         };
-        let description = description.put(&archive, &remote, cancel).map_err(failed)?;
-        let mut away = Self::of(&settings.slurm)?;
-        (away.settings, away.chains, away.description) = (settings, chains, description);
-        Ok(Some(away))
+        let description = description.put(&archive, remote, cancel).map_err(failed)?;
+        Ok(Some(Self {
+            chains,
+            description,
+            ..self
+        }))
     }
 
     /// What the settings say of the engine.
-    fn of(settings: &SlurmSettings) -> Result<Self, Exit> {
+    fn of(all: Settings) -> Result<Self, Exit> {
+        let settings = &all.slurm;
         let wrong = |key: &str, value: &str, like: &str| {
             let error = miette::miette!(
                 help = "farm.toml is in ~/.config/pipeline, or where PIPELINE_FARM says; nothing was started",
@@ -267,14 +271,15 @@ impl Away {
         };
         let own = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pipeline"));
         let program = settings.program.clone().unwrap_or_else(own);
+        let slurm = Slurm {
+            partition: settings.partition.clone(),
+            account: settings.account.clone(),
+            extra: settings.extra.clone(),
+        };
         Ok(Self {
-            settings: Settings::default(),
+            settings: all,
             chains: Vec::new(),
-            slurm: Slurm {
-                partition: settings.partition.clone(),
-                account: settings.account.clone(),
-                extra: settings.extra.clone(),
-            },
+            slurm,
             poll,
             headroom: headroom.0,
             time,

@@ -172,6 +172,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
     let wanted = wanted(&args.checks, &args.upload)?;
     let remote = args.remote.open()?;
     let remote = remote.as_ref();
+    let asked = on::asked(args, remote)?;
     let prepare = |store: &Store| {
         let mut prepared = args.work.prepare(&manifest, &selected, store, remote, wanted)?;
         if scope == Scope::Uploads {
@@ -228,14 +229,17 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
             moved = kept.moved;
             prepared = kept.again.unwrap_or(prepared);
         }
-        let away = on::away(
-            args,
-            (&manifest, &selected),
-            &prepared,
-            (&store, &scratch),
-            &emit,
-            &cancel,
-        )?;
+        let away = match (asked, remote) {
+            (Some(asked), Some(remote)) => asked.cut(
+                (&manifest, &prepared),
+                on::arguments(args, (&manifest, &selected)),
+                remote,
+                (&store, &scratch),
+                &emit,
+                &cancel,
+            )?,
+            _ => None,
+        };
         let here = |planned: &Prepared| match &away {
             Some(away) => away.rest(planned),
             None => planned.clone(),

@@ -7,6 +7,8 @@ use crate::host::cancel::Cancel;
 use crate::host::process::{Cmd, Output, shell_quote};
 use crate::size::MIB;
 
+/// What this host needs of it.
+pub const PROGRAMS: [&str; 3] = ["sbatch", "squeue", "scancel"];
 /// How long one of the programs may take: with a controller that does not answer, they give up after 10 s themselves.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long before the end of its time a job is asked to stop in order, at most.

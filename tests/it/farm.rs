@@ -135,6 +135,41 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 #[test]
+fn where_other_hosts_cannot_work_nothing_is_begun() {
+    let bench = Bench::new();
+    let house = mini::house(&bench.path("here"), &["64M"]);
+    let refused = |settings: &str, code: i32, words: &str| {
+        let farm = bench.write("farm.toml", settings);
+        let mut command = house.command(&["run", MANIFEST, "--on", "slurm"]);
+        command
+            .env("PIPELINE_FARM", farm)
+            .env("PIPELINE_STORE", bench.path("store"))
+            .env("PATH", "/nowhere")
+            .env("PIPELINE_SBIN", "/nowhere");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains(words) && said.contains("nothing was started"),
+            "{said}"
+        );
+        assert!(!bench.path("store").exists(), "{said}");
+    };
+    let made = house.command(&["farm", "key", "../farm.key"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    refused("", 2, "--on needs a remote store that this host may write to");
+    let remote = "[remote]\nurl = \"http://127.0.0.1:9/farm\"\n";
+    refused(remote, 2, "--on needs a remote store that this host may write to");
+    let key = bench.path("farm.key");
+    let writes = format!("{remote}sign_key = {{ file = \"{}\" }}\n", key.display());
+    refused(
+        &writes,
+        3,
+        "`sbatch` is missing: --on slurm queues its jobs by it",
+    );
+}
+
+#[test]
 fn other_hosts_build_and_this_one_delivers() {
     const SIZES: [&str; 2] = ["40M", "48M"];
     let fleet = Fleet::new(&SIZES, "");
