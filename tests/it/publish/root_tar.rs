@@ -269,24 +269,33 @@ fn own_ids() -> (String, String) {
 fn a_file_system_with_wrong_numbers_is_read_or_refused_and_nothing_else() {
     let bench = Bench::new();
     let disk = file_system(&bench);
-    // All that is not zeros in the first groups: superblock, descriptors, inodes, folders.
-    let places: Vec<_> = (1024..disk.len().min(6 << 20))
-        .filter(|at| disk[*at] != 0)
-        .collect();
-    let (mut read, mut refused) = (0, 0);
-    let mut draw = noise(16 * 40, 3).into_iter();
-    let mut next = || u64::from_le_bytes(std::array::from_fn(|_| draw.next().unwrap())) as usize;
     let path = bench.path("disk.raw");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    for _ in 0..40 {
-        let at = places[next() % places.len().min(40_000)];
-        file.write_all_at(&[next() as u8], at as u64).unwrap();
+    let with = |at: usize, byte: u8| {
+        file.write_all_at(&[byte], at as u64).unwrap();
         let layer = Layer::raw(&path, &Cancel::default()).unwrap();
-        match tree(Layers::new(vec![layer]), 0, &Cancel::default()) {
-            Ok(_) => read += 1,
-            Err(_) => refused += 1,
-        }
+        let read = tree(Layers::new(vec![layer]), 0, &Cancel::default());
         file.write_all_at(&disk[at..=at], at as u64).unwrap();
+        read.map(|tree| tree.len()).map_err(|error| error.to_string())
+    };
+    // Of its superblock (kernel documentation, ext4): size of blocks, number of inodes, features, magic number.
+    for (at, byte, why) in [
+        (0x18, 9, "the size of its blocks"),
+        (0x03, 0xff, "its superblock"),
+        (0x60, 0xc6, "journal is not replayed"),
+        (0x61, 0xff, "features"),
+        (0x38, 0, "not ext4"),
+    ] {
+        let refused = with(1024 + at, byte).unwrap_err();
+        assert!(refused.contains(why), "{at:#x}: {refused}");
     }
-    assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+    // All that is not zeros in the first blocks: descriptors, inodes, folders.
+    let places: Vec<_> = (1024..6 << 20).filter(|at| disk[*at] != 0).take(40_000).collect();
+    let mut draw = noise(16 * 30, 3).into_iter();
+    let mut next = || u64::from_le_bytes(std::array::from_fn(|_| draw.next().unwrap())) as usize;
+    for _ in 0..30 {
+        let at = places[next() % places.len()];
+        drop(with(at, next() as u8));
+    }
+    assert!(with(0, disk[0]).unwrap() > 400, "it is as it was");
 }

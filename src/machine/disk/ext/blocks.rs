@@ -79,7 +79,9 @@ impl Ext {
         }
         let mut runs = Vec::new();
         if inode.flags & EXTENTS != 0 {
-            self.extents(&inode.map, DEPTH + 1, inode, &mut runs)?;
+            // A tree has no more nodes than the file system has blocks.
+            let mut left = self.blocks;
+            self.extents(&inode.map, DEPTH + 1, inode, &mut left, &mut runs)?;
         } else {
             let mut at = 0;
             for (slot, level) in [0; 12].into_iter().chain([1, 2, 3]).enumerate() {
@@ -96,6 +98,7 @@ impl Ext {
         node: &[u8],
         below: u64,
         inode: &Inode,
+        left: &mut u64,
         runs: &mut Vec<Run>,
     ) -> Result<(), DiskError> {
         let (count, depth) = (usize_of(number(node, 2, 2)), number(node, 6, 2));
@@ -104,9 +107,10 @@ impl Ext {
         }
         for entry in node[12..].chunks_exact(12).take(count) {
             if depth > 0 {
+                *left = left.checked_sub(1).ok_or_else(|| damaged("a tree of extents"))?;
                 let place = self.place(number(entry, 4, 4) | number(entry, 8, 2) << 32)?;
                 let node = self.reader.read(place, usize_of(self.block))?;
-                self.extents(&node, depth, inode, runs)?;
+                self.extents(&node, depth, inode, left, runs)?;
                 continue;
             }
             let length = number(entry, 4, 2);
