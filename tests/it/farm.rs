@@ -158,8 +158,10 @@ fn where_other_hosts_cannot_work_nothing_is_begun() {
     let made = house.command(&["farm", "key", "../farm.key"]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     refused("", 2, "--on needs a remote store that this host may write to");
+    let public = String::from_utf8(made.stdout).unwrap();
     let remote = "[remote]\nurl = \"http://127.0.0.1:9/farm\"\n";
-    refused(remote, 2, "--on needs a remote store that this host may write to");
+    let reads = format!("{remote}trust = [\"{}\"]\n", public.trim());
+    refused(&reads, 2, "--on needs a remote store that this host may write to");
     let key = bench.path("farm.key");
     let writes = format!("{remote}sign_key = {{ file = \"{}\" }}\n", key.display());
     refused(
