@@ -1,6 +1,8 @@
 //! Objects by path on a server: an S3 bucket, or an HTTP server that takes files by PUT. Every request has short limits: a
 //! server that does not answer costs seconds, and is then left alone for a while. Knows nothing of results.
 
+mod download;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
@@ -13,6 +15,7 @@ use md5::{Digest as _, Md5};
 use rusty_s3::actions::{ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
+pub(super) use self::download::Download;
 use super::error::RemoteError;
 use super::settings::{RemoteSettings, SecretSource};
 use crate::host::cancel::Cancel;
@@ -34,8 +37,6 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a server that did not answer is left alone.
 const AWAY: Duration = Duration::from_secs(60);
-/// Times that a transfer goes on after a cut without a byte between two of them.
-const CUTS: u32 = 3;
 /// How long a signed URL holds, which must be as long as sending one body may take.
 const SIGNED_FOR: Duration = Duration::from_secs(12 * 3600);
 /// Most bytes of a list.
@@ -181,18 +182,7 @@ impl Objects {
         cancel: &'a Cancel,
     ) -> Result<Option<Download<'a>>, RemoteError> {
         let begun = self.attempt(cancel, || self.begin(path, 0, None, cancel))?;
-        Ok(begun.map(|(head, body)| Download {
-            objects: self,
-            path,
-            cancel,
-            body,
-            etag: head.etag,
-            chunk: Vec::new(),
-            at: 0,
-            got: 0,
-            cuts: 0,
-            failed: None,
-        }))
+        Ok(begun.map(|(head, body)| Download::new(self, path, cancel, head, body)))
     }
 
     /// Bytes of an object, where the server says how many; none: it is not there.
@@ -592,103 +582,6 @@ impl Read for Stretch {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
-        Ok(count)
-    }
-}
-
-/// An object that is arriving. After a cut it is asked for from there on.
-pub(super) struct Download<'a> {
-    objects: &'a Objects,
-    path: &'a str,
-    cancel: &'a Cancel,
-    body: Body,
-    etag: Option<String>,
-    chunk: Vec<u8>,
-    /// What of `chunk` was handed on.
-    at: usize,
-    /// Bytes that arrived.
-    got: u64,
-    /// Cuts since the last byte.
-    cuts: u32,
-    /// What the error of a reader has no room for.
-    failed: Option<RemoteError>,
-}
-
-impl Download<'_> {
-    /// Why reading failed, where that was not the reader's own fault.
-    pub(super) fn failure(&mut self) -> Option<RemoteError> {
-        self.failed.take()
-    }
-
-    fn next(&mut self) -> Result<Option<Vec<u8>>, RemoteError> {
-        loop {
-            let error = match self.body.next(self.cancel) {
-                Ok(chunk) => {
-                    self.cuts = 0;
-                    self.got += chunk.as_ref().map_or(0, Vec::len) as u64;
-                    return Ok(chunk);
-                }
-                Err(error) => RemoteError::request("read", &self.objects.shown(self.path), error),
-            };
-            self.cuts += 1;
-            if !error.is_transient() || self.cuts > CUTS {
-                return Err(error);
-            }
-            if let Some(chunk) = self.go_on()? {
-                return Ok(Some(chunk));
-            }
-        }
-    }
-
-    /// Asks for the rest. Gives the first of it, where the server did not begin where it was asked to.
-    fn go_on(&mut self) -> Result<Option<Vec<u8>>, RemoteError> {
-        let (objects, cancel) = (self.objects, self.cancel);
-        let changed =
-            || RemoteError::Damaged(format!("{} changed while it was read", objects.shown(self.path)));
-        let begun = objects.attempt(cancel, || {
-            objects.begin(self.path, self.got, self.etag.as_deref(), cancel)
-        })?;
-        let (head, mut body) = begun.ok_or_else(changed)?;
-        let mut first = None;
-        match head.range {
-            Some(range) if head.status == 206 && range.first == self.got => {}
-            Some(_) => return Err(changed()),
-            // All of it again: of a server without ranges, or another object; its digest will show.
-            None => {
-                let mut skip = self.got;
-                while skip > 0 {
-                    let failed = |error| RemoteError::request("read", &objects.shown(self.path), error);
-                    let chunk = body.next(cancel).map_err(failed)?.ok_or_else(changed)?;
-                    let there = chunk.len() as u64;
-                    if there > skip {
-                        let from = usize::try_from(skip).unwrap_or_default();
-                        first = Some(chunk[from..].to_vec());
-                        self.got += there - skip;
-                    }
-                    skip = skip.saturating_sub(there);
-                }
-            }
-        }
-        self.body = body;
-        Ok(first)
-    }
-}
-
-impl Read for Download<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len() {
-            match self.next() {
-                Ok(Some(chunk)) => (self.chunk, self.at) = (chunk, 0),
-                Ok(None) => return Ok(0),
-                Err(error) => {
-                    self.failed = Some(error);
-                    return Err(io::Error::other("the transfer failed"));
-                }
-            }
-        }
-        let count = buffer.len().min(self.chunk.len() - self.at);
-        buffer[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
-        self.at += count;
         Ok(count)
     }
 }

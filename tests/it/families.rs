@@ -1,10 +1,7 @@
 //! Families and installers of the user's own, in files next to the manifest.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-
-use serde_json::Value;
 
 use crate::installer::{cd, failure, manifest};
 use crate::machine::tiny::Then;
@@ -47,24 +44,13 @@ fn devuan() -> Bench {
     bench
 }
 
-fn keys(bench: &Bench) -> BTreeMap<String, String> {
-    let ran = bench.run(&["plan", "images.toml", "--format", "json"]);
-    assert_eq!(ran.code, 0, "{}", ran.all());
-    let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let nodes = plan["nodes"].as_array().unwrap().iter();
-    nodes
-        .map(|node| (text(&node["id"]), text(&node["key"])))
-        .collect()
-}
-
 /// The installs whose keys differ after `new` stands in a file in place of `old`.
 fn rebuilt(bench: &Bench, file: &str, old: &str, new: &str) -> Vec<String> {
-    let before = keys(bench);
+    let before = bench.keys("images.toml");
     let text = bench.read(file);
     assert!(text.contains(old), "{text}");
     bench.write(file, text.replace(old, new));
-    let after = keys(bench);
+    let after = bench.keys("images.toml");
     bench.write(file, text);
     let differ = after.into_iter().filter(|(id, key)| before.get(id) != Some(key));
     let installs = differ.filter(|(id, _)| id.starts_with("install/"));
@@ -75,7 +61,8 @@ fn rebuilt(bench: &Bench, file: &str, old: &str, new: &str) -> Vec<String> {
 fn the_example_of_the_manual_is_planned_explained_and_rendered() {
     let bench = devuan();
     assert_eq!(
-        keys(&bench)
+        bench
+            .keys("images.toml")
             .keys()
             .filter(|id| id.starts_with("install/"))
             .count(),

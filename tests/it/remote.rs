@@ -4,7 +4,6 @@
 mod faults;
 mod object_store;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pipeline::internals::digest::{Algorithm, sha256_hex};
@@ -13,11 +12,10 @@ use pipeline::internals::host::fs::hash_file;
 use pipeline::internals::manifest::load;
 use pipeline::internals::run::prepare::{Ask, prepare};
 use pipeline::internals::store::{Claim, Store};
-use serde_json::Value;
 
 use crate::support::http::Server;
 use crate::support::shelf::Shelf;
-use crate::support::{Bench, Ran};
+use crate::support::{Bench, Ran, noise};
 
 const IMAGE: &str = "debian12-3G-base";
 /// Bytes of a package, none of which can be compressed.
@@ -86,18 +84,6 @@ sizes  = ["3G"]
     bench
 }
 
-/// The keys of the plan's nodes, by id.
-fn keys(bench: &Bench) -> BTreeMap<String, String> {
-    let ran = bench.run(&["plan", "m.toml", "--format", "json"]);
-    assert_eq!(ran.code, 0, "{}", ran.all());
-    let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let nodes = plan["nodes"].as_array().unwrap().iter();
-    nodes
-        .map(|node| (text(&node["id"]), text(&node["key"])))
-        .collect()
-}
-
 /// Puts a result into the host's store as if it had been built there.
 fn build(bench: &Bench, id: &str, file: &str, bytes: &[u8]) {
     let store = Store::open(&bench.path("store")).unwrap();
@@ -117,21 +103,6 @@ fn build(bench: &Bench, id: &str, file: &str, bytes: &[u8]) {
     slot.set_digests(file, digests.clone());
     let facts = serde_json::json!({ "digests": digests });
     slot.commit(node.inputs.clone(), facts, &cancel).unwrap();
-}
-
-/// Bytes that look random, always the same ones.
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes.div_ceil(8))
-        .flat_map(|_| next().to_le_bytes())
-        .take(bytes)
-        .collect()
 }
 
 fn well(ran: &Ran, says: &[&str]) {
@@ -235,7 +206,7 @@ fn a_run_takes_what_is_there_and_puts_there_what_it_built() {
     well(&ran, &["putting it into the remote store"]);
     assert!(!ran.stderr.contains("warning"), "{}", ran.all());
     let asked = medium.asked().len();
-    let key = &keys(&one)["fetch/debian12"];
+    let key = &one.keys("m.toml")["fetch/debian12"];
     assert!(
         shelf
             .file(&format!("/farm/results/fetch/{key}/entry.json"))
@@ -303,7 +274,10 @@ fn a_server_that_is_away_costs_seconds_and_is_reported_once() {
         );
         assert!(
             bench
-                .path(&format!("store/results/fetch/{}", keys(&bench)["fetch/debian12"]))
+                .path(&format!(
+                    "store/results/fetch/{}",
+                    bench.keys("m.toml")["fetch/debian12"]
+                ))
                 .exists()
         );
     }

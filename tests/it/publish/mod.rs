@@ -25,7 +25,7 @@ use pipeline::internals::host::fs::hash_file;
 use pipeline::internals::store::{Claim, Store};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ran};
+use crate::support::{Bench, Ran, noise};
 
 const SMALL: &str = "debian12-3G-base";
 const LARGE: &str = "debian12-20G-base";
@@ -64,22 +64,6 @@ fn bench(targets: &str, bytes: usize) -> Bench {
         package(&bench, id, &noise(bytes, seed));
     }
     bench
-}
-
-/// Bytes that look random, always the same ones.
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let mut all: Vec<u8> = (0..bytes.div_ceil(8))
-        .flat_map(|_| next().to_le_bytes())
-        .collect();
-    all.truncate(bytes);
-    all
 }
 
 /// Puts a packaged image into the store, under the key that the plan gives it.

@@ -51,14 +51,12 @@ fn run(bench: &Bench, args: &[&str]) -> Ran {
 }
 
 fn point_at(bench: &Bench, endpoint: &str) {
-    let text = bench
-        .read("m.toml")
-        .replace("http://placeholder.invalid", endpoint);
+    let text = bench.read("m.toml").replace("http://mirror.invalid", endpoint);
     bench.write("m.toml", text);
 }
 
 const TARGET: &str =
-    "[publish.s3]\nendpoint = \"http://placeholder.invalid\"\nbucket = \"images\"\nprefix = \"nightly\"\n";
+    "[publish.s3]\nendpoint = \"http://mirror.invalid\"\nbucket = \"images\"\nprefix = \"nightly\"\n";
 
 #[test]
 fn a_large_object_goes_in_parts_and_goes_on_after_a_cut() {

@@ -24,7 +24,7 @@ const LOGIN: &str = "server {\nlisten 127.0.0.1:PORT;\nroot FOLDER/www;\n\
 
 fn bench_at(server: &str, more: &str) -> (Bench, Daemon) {
     let bench = bench(
-        &format!("[publish.http]\nurl = \"http://placeholder.invalid\"\n{more}"),
+        &format!("[publish.http]\nurl = \"http://mirror.invalid\"\n{more}"),
         50_000,
     );
     let nginx = nginx(&bench, server);

@@ -323,13 +323,13 @@ fn latest_of_a_shared_folder_names_a_whole_version_whatever_is_killed() {
 #[test]
 fn latest_of_a_web_server_names_a_whole_version_whatever_is_killed() {
     let bench = bench(
-        "[publish]\nversions = { keep = 3 }\n[publish.mirror]\nto = \"http\"\nurl = \"http://placeholder.invalid\"\nversions = true\n",
+        "[publish]\nversions = { keep = 3 }\n[publish.mirror]\nto = \"http\"\nurl = \"http://mirror.invalid\"\nversions = true\n",
         5000,
     );
     let nginx = nginx(&bench, DAV);
     let text = bench
         .read("m.toml")
-        .replace("http://placeholder.invalid", &nginx.url(""));
+        .replace("http://mirror.invalid", &nginx.url(""));
     bench.write("m.toml", text);
     kill_at_place(&bench, bench.path("www"), 100);
 }

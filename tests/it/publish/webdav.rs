@@ -49,7 +49,7 @@ fn program() -> &'static str {
 fn files_go_to_a_webdav_server_by_password_over_a_line_that_breaks() {
     const BYTES: usize = 8 << 20;
     // The port of the relay must be known before the bench is made: it stands in the manifest.
-    let target = "[publish.http]\nurl = \"http://placeholder.invalid\"\nuser = \"builder\"\npassword = { env = \"IMAGES_PASSWORD\" }\n";
+    let target = "[publish.http]\nurl = \"http://mirror.invalid\"\nuser = \"builder\"\npassword = { env = \"IMAGES_PASSWORD\" }\n";
     let bench = bench(target, BYTES);
     let hash = crate::support::tool("openssl", &["passwd", "-apr1", "s3cr3t"], &bench.path(""));
     bench.write("users", format!("builder:{hash}"));
@@ -61,7 +61,7 @@ fn files_go_to_a_webdav_server_by_password_over_a_line_that_breaks() {
     let relay = Relay::to(nginx.port);
     let text = bench
         .read("m.toml")
-        .replace("http://placeholder.invalid", &relay.url("/images"));
+        .replace("http://mirror.invalid", &relay.url("/images"));
     bench.write("m.toml", text);
     let upload = |password: &str| {
         let mut command = bench.command(&["upload", "m.toml", "--jobs", "1"]);
@@ -173,7 +173,7 @@ fn a_folder_that_cannot_be_made_is_named() {
 /// nginx answers a PUT below a folder that is missing by 500.
 #[test]
 fn nginx_needs_no_option_of_its_own_for_folders() {
-    let bench = bench("[publish.http]\nurl = \"http://placeholder.invalid\"\n", 50_000);
+    let bench = bench("[publish.http]\nurl = \"http://mirror.invalid\"\n", 50_000);
     let block =
         "server {\nlisten 127.0.0.1:PORT;\nroot FOLDER/www;\nlocation / {\ndav_methods PUT MKCOL;\n}\n}";
     let nginx = nginx(&bench, block);
@@ -184,7 +184,7 @@ fn nginx_needs_no_option_of_its_own_for_folders() {
 
 /// A bench with images of this size that publishes to a WebDAV server, whose files are in `www`.
 fn wsgidav(bytes: usize) -> (Bench, Daemon) {
-    let bench = bench("[publish.http]\nurl = \"http://placeholder.invalid\"\n", bytes);
+    let bench = bench("[publish.http]\nurl = \"http://mirror.invalid\"\n", bytes);
     std::fs::create_dir_all(bench.path("www")).unwrap();
     let server = Daemon::start(&bench.path("wsgidav.log"), |port| {
         let mut command = python("wsgidav==4.3.3 cheroot==11.1.2");
@@ -205,6 +205,6 @@ fn wsgidav(bytes: usize) -> (Bench, Daemon) {
 
 /// Puts the address of a server into the manifest.
 pub(super) fn point(bench: &Bench, url: &str) {
-    let text = bench.read("m.toml").replace("http://placeholder.invalid", url);
+    let text = bench.read("m.toml").replace("http://mirror.invalid", url);
     bench.write("m.toml", text);
 }

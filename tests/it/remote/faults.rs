@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Farm, IMAGE, build, host, keys, noise, well};
+use super::{Farm, IMAGE, build, host, noise, well};
 use crate::machine::tiny::{Then, disk};
 use crate::support::http::Server;
 use crate::support::shelf::Shelf;
@@ -23,7 +23,7 @@ fn what_is_poisoned_or_damaged_is_built_and_reported_once() {
     let builder = host(&medium.url("/m"), &content);
     well(&farm.on(&builder, &fetch), &[]);
     well(&other.on(&host(&medium.url("/m"), &content), &fetch), &[]);
-    let key = &keys(&builder)["fetch/debian12"];
+    let key = &builder.keys("m.toml")["fetch/debian12"];
     let entry = format!("/farm/results/fetch/{key}/entry.json");
     let paths = shelf.paths();
     let blob = paths.iter().find(|path| path.starts_with("/farm/blobs")).unwrap();
@@ -98,7 +98,7 @@ fn a_writer_killed_at_any_request_leaves_all_of_a_result_or_nothing() {
     let medium = Server::start(b"x".to_vec());
     let builder = host(&medium.url("/m"), b"x");
     build(&builder, &format!("package/{IMAGE}"), "image", &noise(300_000, 5));
-    let address = format!("package/{}", keys(&builder)[&format!("package/{IMAGE}")]);
+    let address = format!("package/{}", builder.keys("m.toml")[&format!("package/{IMAGE}")]);
     let mut whole = 0;
     for requests in 0.. {
         let shelf = Shelf::start();
@@ -159,7 +159,7 @@ fn who_comes_second_takes_the_bytes_of_the_first() {
             &["pushed"],
         );
         // It looks twice before the first one is there.
-        let key = &keys(&first)["fetch/debian12"];
+        let key = &first.keys("m.toml")["fetch/debian12"];
         shelf.hide(&format!("fetch/{key}/entry.json"), 2);
         let second = host(&medium.url("/m"), &content);
         let ran = farm.on(

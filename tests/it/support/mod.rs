@@ -21,6 +21,7 @@ pub mod slurm;
 pub mod small_guest;
 pub mod vm;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
@@ -31,6 +32,7 @@ use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::spec::Accel;
 use pipeline::internals::stage::Site;
 use pipeline::internals::stage::aftermath::OnError;
+use serde_json::Value;
 
 use self::deadline::{Deadline, STORY};
 
@@ -94,6 +96,18 @@ impl Bench {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// The keys of a manifest's nodes, by id.
+    pub fn keys(&self, manifest: &str) -> BTreeMap<String, String> {
+        let ran = self.run(&["plan", manifest, "--format", "json"]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let nodes = plan["nodes"].as_array().unwrap().iter();
+        nodes
+            .map(|node| (text(&node["id"]), text(&node["key"])))
+            .collect()
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -195,6 +209,22 @@ impl Ran {
             self.code, self.stdout, self.stderr
         )
     }
+}
+
+/// Bytes that look random, always the same ones.
+pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut all: Vec<u8> = (0..bytes.div_ceil(8))
+        .flat_map(|_| next().to_le_bytes())
+        .collect();
+    all.truncate(bytes);
+    all
 }
 
 /// Runs a foreign tool that must succeed, and gives what it printed.
