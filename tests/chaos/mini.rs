@@ -91,7 +91,7 @@ fn content() -> Vec<u8> {
 }
 
 /// Puts a disk with one file system into the store, under the key of the provision node.
-fn provision(house: &House) {
+pub fn provision(house: &House) {
     let store = Store::open(&house.folder.join("store")).unwrap();
     let scratch = store.scratch("seed").unwrap();
     let cancel = Cancel::default();

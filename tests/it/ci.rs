@@ -1,10 +1,15 @@
 //! Pipelines for CI systems, judged by the schemas that editors have of them.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
 
+use crate::chaos::mini;
 use crate::machine::tiny::{Then, disk};
-use crate::support::Bench;
+use crate::publish::webdav::nginx;
+use crate::support::npm::node;
 use crate::support::python::python;
+use crate::support::{Bench, tool};
 
 const JUDGE: &str = "check-jsonschema==0.39.0";
 
@@ -166,4 +171,105 @@ fn the_command_of_a_job_runs_its_chain_alone() {
         "{}",
         ran.all()
     );
+}
+
+/// Each job has a checkout and a store of its own, so that nothing passes from one to the next but by the remote store. What
+/// the first job would do another host has done since the plan was made.
+#[test]
+fn gitlabs_jobs_take_results_of_each_other_from_the_remote_store() {
+    const SIZES: [&str; 2] = ["64M", "96M"];
+    let bench = Bench::new();
+    let remote = nginx(
+        &bench,
+        "server {\nlisten 127.0.0.1:PORT;\nroot FOLDER/www;\nlocation / {\ndav_methods PUT;\n\
+         create_full_put_path on;\n}\n}",
+    );
+    let house = mini::house(&bench.path("here"), &SIZES);
+    // Sizes of a bootstrapped distro never boot: they are jobs of their own.
+    let text = std::fs::read_to_string(house.folder.join(mini::MANIFEST)).unwrap();
+    let (disk, bootstrap) = (
+        r#"disk = { path = "base.qcow2" }"#,
+        r#"bootstrap = { suite = "bookworm", mirror = "http://mirror.invalid" }"#,
+    );
+    assert!(text.contains(disk), "{text}");
+    bench.write("here/mini.toml", text.replace(disk, bootstrap));
+    std::fs::remove_dir_all(house.folder.join("store")).unwrap();
+    mini::provision(&house);
+    let settings = format!(
+        "[remote]\nurl = \"{}\"\nsign_key = {{ file = \"sign.key\" }}\n",
+        remote.url("/farm")
+    );
+    let farm = bench.write("farm.toml", settings);
+    let pipeline = |store: &str, args: &[&str]| {
+        let mut command = house.command(args);
+        command.env("PIPELINE_FARM", &farm);
+        command.env("PIPELINE_STORE", bench.path(store));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    pipeline("here/store", &["farm", "key", "../sign.key"]);
+    let child = pipeline("planner", &["ci", "gitlab", mini::MANIFEST, "--runner", "images"]);
+    let base = std::fs::read_dir(house.folder.join("store/results/provision")).unwrap();
+    let base = base.last().unwrap().unwrap().file_name();
+    let base = format!("provision/{}", base.to_str().unwrap());
+    pipeline("here/store", &["store", "push", &base]);
+    assert_eq!(
+        child.matches(r#"needs: ["provision/tiny-base"]"#).count(),
+        2,
+        "{child}"
+    );
+
+    bench.write("checkout/.gitlab-ci.yml", &child);
+    std::fs::copy(
+        house.folder.join(mini::MANIFEST),
+        bench.path("checkout/mini.toml"),
+    )
+    .unwrap();
+    let checkout = bench.path("checkout");
+    tool("git", &["init", "--quiet"], &checkout);
+    tool("git", &["add", "--all"], &checkout);
+    let program = format!(
+        "#!/bin/sh\nexport PIPELINE_FARM={0}/farm.toml PIPELINE_STORE={0}/stores/$CI_JOB_NAME_SLUG\nexec {1} \"$@\"\n",
+        bench.path("").display().to_string().trim_end_matches('/'),
+        env!("CARGO_BIN_EXE_pipeline")
+    );
+    let program = bench.write("bin/pipeline", program);
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut ci = node("gitlab-ci-local/dist/index.js");
+    let paths = std::env::var_os("PATH").unwrap();
+    let paths = [bench.path("bin")]
+        .into_iter()
+        .chain(std::env::split_paths(&paths));
+    ci.args(["--shell-isolation", "--home"])
+        .arg(bench.path("ci-home"));
+    ci.current_dir(&checkout).env_clear().env("HOME", bench.path(""));
+    ci.env("PATH", std::env::join_paths(paths).unwrap());
+    let ran = bench.finish(ci);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let built = |job: &str, stage: &str| {
+        let attempts = bench.path("stores").join(job).join("attempts.jsonl");
+        let attempts = std::fs::read_to_string(attempts).unwrap_or_default();
+        let stage = format!("\"stage\":\"{stage}\"");
+        attempts.lines().filter(|line| line.contains(&stage)).count()
+    };
+    for job in ["package-tiny-64m-base", "package-tiny-96m-base"] {
+        assert_eq!(
+            [built(job, "provision"), built(job, "package")],
+            [0, 1],
+            "{job}: {}",
+            ran.all()
+        );
+    }
+    assert_eq!(
+        [built("deliver", "package"), built("deliver", "sums")],
+        [0, 2],
+        "{}",
+        ran.all()
+    );
+    for size in SIZES {
+        let packed = format!("checkout/.gitlab-ci-local/builds/deliver/{}", mini::packed(size));
+        mini::has_content(&house, &format!("../{packed}"));
+    }
 }

@@ -10,6 +10,7 @@ pub mod http;
 pub mod inside;
 pub mod line;
 pub mod mount_namespace;
+pub mod npm;
 pub mod publisher;
 pub mod python;
 pub mod relay;
