@@ -221,8 +221,10 @@ fn name_packages(
         };
         if one.state == State::Todo && one.changes.iter().any(has_moved) {
             let now = now.get_or_insert_with(|| keeper.known());
-            let distro = &prepared.plan.node(*index).subject;
-            let packages = in_short(&updates(distro, prepared, keeper.store, now));
+            let mut images = prepared.plan.images.iter();
+            let image = images.find(|image| [image.install, image.provision].contains(index));
+            let updates = image.map(|image| updates(&image.distro, prepared, keeper.store, now));
+            let packages = in_short(&updates.unwrap_or_default());
             one.reason
                 .extend(packages.map(|packages| format!(": {packages}")));
         }

@@ -35,14 +35,16 @@ impl Lock {
     /// What another lock has instead.
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        let of =
-            |lock: &Self, archive: &Archive| lock.archive(&archive.distro, &archive.suite, None).cloned();
+        let of = |lock: &Self, archive: &Archive| {
+            let mut archives = lock.archives.iter();
+            archives.find(|one| one.is_replaced_by(archive)).cloned()
+        };
         for archive in &new.archives {
             let old = of(self, archive);
             if old.as_ref().is_none_or(|old| old.sha256 != archive.sha256) {
                 changes.push(change(
                     &archive.distro,
-                    &archive.suite,
+                    &archive.name(),
                     old.map(|old| old.date),
                     archive.date,
                 ));
@@ -66,7 +68,7 @@ impl Lock {
             new: None,
         };
         let old = self.archives.iter().filter(|old| of(new, old).is_none());
-        changes.extend(old.map(|old| gone(&old.distro, &old.suite)));
+        changes.extend(old.map(|old| gone(&old.distro, &old.name())));
         let old = self.media.iter();
         let old = old.filter(|old| new.medium(&old.distro, &old.role).is_none());
         changes.extend(old.map(|old| gone(&old.distro, &old.role)));

@@ -94,7 +94,7 @@ pub fn write(lock: &Lock) -> String {
         media: lock.media.clone(),
     };
     file.archives
-        .sort_by(|a, b| (&a.distro, &a.suite).cmp(&(&b.distro, &b.suite)));
+        .sort_by_cached_key(|one| (one.distro.clone(), one.guest, one.name()));
     file.media
         .sort_by(|a, b| (&a.distro, &a.role).cmp(&(&b.distro, &b.role)));
     let text = toml_edit::ser::to_string_pretty(&file);
@@ -113,6 +113,7 @@ mod tests {
         let archive = |distro: &str, suite: &str| Archive {
             distro: distro.to_owned(),
             suite: suite.to_owned(),
+            guest: false,
             url: "http://mirror.example/debian".to_owned(),
             date: "2026-11-28T20:12:33Z".parse().unwrap(),
             sha256: "ab".repeat(32),

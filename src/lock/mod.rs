@@ -28,6 +28,9 @@ pub struct Archive {
     pub distro: String,
     /// `bookworm-security`.
     pub suite: String,
+    /// Whether steps in its guests take packages from it, and not its installation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
     /// Where it was looked at, without secrets.
     pub url: String,
     /// What its `InRelease` says of its age.
@@ -79,13 +82,38 @@ pub struct Medium {
     pub keyring: Option<String>,
 }
 
+impl Archive {
+    /// What it is called next to others of its distro.
+    pub fn name(&self) -> String {
+        if self.guest {
+            format!("{} of {}", self.suite, self.url)
+        } else {
+            self.suite.clone()
+        }
+    }
+
+    /// Whether another entry takes its place.
+    fn is_replaced_by(&self, other: &Self) -> bool {
+        self.guest == other.guest && self.distro == other.distro && self.name() == other.name()
+    }
+}
+
 impl Lock {
     /// The entry for a suite that a distro is installed from. `url` is what the manifest says; where the host says it, any
     /// mirror of the same archive will do.
     pub fn archive(&self, distro: &str, suite: &str, url: Option<&str>) -> Option<&Archive> {
-        let mut archives = self.archives.iter();
-        archives
-            .find(|one| one.distro == distro && one.suite == suite && url.is_none_or(|url| one.url == url))
+        let mut archives = self.archives_of(distro, suite, false);
+        archives.find(|one| url.is_none_or(|url| one.url == url))
+    }
+
+    /// The entry for a suite that steps in a distro's guests take packages from.
+    pub fn guest_archive(&self, distro: &str, suite: &str, url: &str) -> Option<&Archive> {
+        self.archives_of(distro, suite, true).find(|one| one.url == url)
+    }
+
+    fn archives_of(&self, distro: &str, suite: &str, guest: bool) -> impl Iterator<Item = &Archive> {
+        let archives = self.archives.iter();
+        archives.filter(move |one| one.guest == guest && one.distro == distro && one.suite == suite)
     }
 
     /// The entry for a medium.
@@ -106,8 +134,7 @@ impl Lock {
 
     /// Takes an entry in, in the place of an older one.
     pub fn set_archive(&mut self, archive: Archive) {
-        self.archives
-            .retain(|one| (&one.distro, &one.suite) != (&archive.distro, &archive.suite));
+        self.archives.retain(|one| !one.is_replaced_by(&archive));
         self.archives.push(archive);
     }
 

@@ -166,6 +166,7 @@ mod tests {
         let mut locked = Archive {
             distro: String::new(),
             suite: String::new(),
+            guest: false,
             url: String::new(),
             date: release.date,
             sha256: String::new(),

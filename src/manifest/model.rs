@@ -135,12 +135,24 @@ pub struct Distro {
     pub memory: ByteSize,
     /// Virtual CPUs of its build VMs.
     pub cpus: u32,
+    /// Archives that its guests install from in steps.
+    pub archives: Vec<GuestArchive>,
     /// Age from which on what was built of it is built again.
     pub max_age: Option<Duration>,
     /// The answer template: what configures the system as it is installed. Absent where the source needs none.
     pub answers: Option<Template>,
     /// `[distros.X.vars]` over `[vars]`.
     pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// A package archive that steps in guests install from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestArchive {
+    pub url: String,
+    pub suites: Vec<String>,
+    pub components: Vec<String>,
+    /// Keyring that signs it; absent: the host's.
+    pub keyring: Option<PathBuf>,
 }
 
 /// Where a distro comes from: the one key of `source = { … }`.

@@ -20,6 +20,7 @@ family = "debian"
 version = "12"
 source = { bootstrap = { suite = "bookworm" } }
 max_age = "30d"
+archives = [{ url = "http://m.example/debian", suites = ["bookworm"], keyring = "x" }]
 [distros.image]
 family = "debian"
 version = "12"

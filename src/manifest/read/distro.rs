@@ -7,13 +7,13 @@ use crate::installer::Installer;
 use crate::manifest::builtin;
 use crate::manifest::describe::row::{Cell, Choice, Either, In};
 use crate::manifest::describe::tables::{
-    ACCESS, AccessKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys, MANIFEST, SOURCE,
-    Seeded, SourceKey, SourceKeys,
+    ACCESS, ARCHIVE, AccessKeys, ArchiveKeys, BOOTSTRAP, BootstrapKeys, DISK, DISTRO, DiskKeys, DistroKeys,
+    MANIFEST, SOURCE, Seeded, SourceKey, SourceKeys,
 };
 use crate::manifest::describe::text::Name;
 use crate::manifest::fields::{Field, Fields};
 use crate::manifest::files::FileError;
-use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, Media, Source, Template};
+use crate::manifest::model::{Access, Bootstrap, DiskSource, Distro, GuestArchive, Media, Source, Template};
 use crate::manifest::{script, suggest};
 use crate::platform::Arch;
 use crate::releases::Kind;
@@ -89,6 +89,7 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
             .or(usual_memory)
             .unwrap_or_default(),
         cpus: table.read_or_default(&DISTRO.cpus),
+        archives: read_archives(reading, &table, family.map(Arc::as_ref)),
         max_age: table.read(&DISTRO.max_age),
         answers: answers_template,
         vars: merged,
@@ -102,6 +103,36 @@ fn read(reading: Reading<'_>, cell: &Cell<'_, In<DistroKeys>>, vars: &Vars) -> O
         answers_span: place(answers.as_deref()),
         source_span: place(source_cell.as_deref()),
         source_templates,
+    })
+}
+
+fn read_archives(reading: Reading<'_>, table: &Fields<'_>, family: Option<&Family>) -> Vec<GuestArchive> {
+    let cells = table.items(&DISTRO.archives);
+    if let (Some(first), Some(family)) = (cells.first(), family)
+        && family.apt.is_none()
+    {
+        first.bad(
+            format!(
+                "only archives of apt are locked, and guests of `{}` have none",
+                family.name
+            ),
+            "bound the age of what steps install by `max_age`",
+        );
+    }
+    let read = |cell| read_archive(reading, cell);
+    cells.iter().filter_map(read).collect()
+}
+
+fn read_archive(reading: Reading<'_>, cell: &Cell<'_, In<ArchiveKeys>>) -> Option<GuestArchive> {
+    let table = cell.fields()?;
+    let components = table.read_or_default(&ARCHIVE.components);
+    let keyring = table.get(&ARCHIVE.keyring).and_then(|cell| reading.file(&cell));
+    let (url, suites) = (table.read(&ARCHIVE.url), table.read(&ARCHIVE.suites));
+    Some(GuestArchive {
+        url: url?,
+        suites: suites?,
+        components,
+        keyring,
     })
 }
 

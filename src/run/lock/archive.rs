@@ -61,6 +61,7 @@ impl State {
         Archive {
             distro: source.distro.clone(),
             suite: source.suite.clone(),
+            guest: source.is_of_guests,
             url: redact(&source.url),
             date: self.date,
             sha256: self.sha256.clone(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Keeper, LockError, Moved, What};
 use crate::emit::Emitter;
 use crate::lock::path_of;
+use crate::plan::assess::State;
 use crate::run::error::RunError;
 use crate::run::prepare::Prepared;
 use crate::stage::install;
@@ -69,9 +70,17 @@ impl Keeper<'_> {
             emit.warn(format!("{first}; its state is not locked{more}"));
         }
         // Those were looked at just now.
-        stale.retain(|distro| settled.changes.iter().all(|change| change.distro != *distro));
+        let is_known = |distro: &String| settled.changes.iter().any(|change| change.distro == *distro);
+        stale.retain(|distro| !is_known(distro));
+        let images = plan.plan.images.iter();
+        let provisioned = images.filter(|image| plan.assessments[&image.provision].state == State::Todo);
+        let mut steps: BTreeSet<_> = provisioned.map(|image| image.distro.clone()).collect();
+        steps.retain(|distro| !is_known(distro));
         // What cannot be reached is reported by what is to be built from it.
-        let moved = renew(What::Reachable(&stale))?;
+        let moved = renew(What::Reachable {
+            installs: &stale,
+            steps: &steps,
+        })?;
         for kept in &moved.past.kept {
             emit.phase(format!("{}: holds by snapshots: {kept}", file.display()));
         }

@@ -21,6 +21,7 @@ use self::past::Past;
 use super::mirrors::mirrors;
 use crate::host::cancel::Cancel;
 use crate::host::fs as host_fs;
+use crate::host::http::redact;
 use crate::lock::{Archive, Change, Lock, LockFileError, Medium, path_of, read, write};
 use crate::manifest::model::{Distro, Manifest, Proof};
 use crate::stage::install::{self, ArchiveSource, MediumSource};
@@ -54,8 +55,11 @@ fn as_text(bytes: Vec<u8>) -> std::io::Result<String> {
 pub enum What<'a> {
     /// What the lock lacks; what cannot be reached stays unlocked.
     Missing,
-    /// All of these distros that can be reached.
-    Reachable(&'a BTreeSet<String>),
+    /// What these distros are installed from, and what steps of these install from, if it can be reached.
+    Reachable {
+        installs: &'a BTreeSet<String>,
+        steps: &'a BTreeSet<String>,
+    },
     /// All of these distros.
     All(&'a BTreeSet<String>),
 }
@@ -99,7 +103,10 @@ impl Keeper<'_> {
         let sources = self.sources();
         let is_wanted = |distro: &Distro, lock: &Lock| match what {
             What::Missing => sources[distro.name.as_str()].is_missing(lock),
-            What::Reachable(names) | What::All(names) => names.contains(&distro.name),
+            What::Reachable { installs, steps } => {
+                installs.contains(&distro.name) || steps.contains(&distro.name)
+            }
+            What::All(names) => names.contains(&distro.name),
         };
         let distros = self.distros();
         let lock = read_of(&self.manifest.path)?;
@@ -135,9 +142,9 @@ impl Keeper<'_> {
             .into_iter()
             .filter(|distro| is_wanted(distro, &old))
             .collect();
-        let mut found = self.look(&wanted, &sources, &old, matches!(what, What::All(_)));
+        let mut found = self.look(&wanted, &sources, &old, what);
         let past = match what {
-            What::Reachable(_) => self.take_snapshots(&mut found, &old)?,
+            What::Reachable { .. } => self.take_snapshots(&mut found, &old)?,
             What::Missing | What::All(_) => Past::default(),
         };
         let (new, unreached) = self.take(found, &old, what)?;
@@ -178,8 +185,10 @@ impl Keeper<'_> {
         let distros = self.manifest.distros.iter();
         distros
             .map(|distro| {
+                let mut archives = install::archives(distro, &mirrors);
+                archives.extend(install::guest_archives(distro));
                 let sources = Sources {
-                    archives: install::archives(distro, &mirrors),
+                    archives,
                     media: install::media(distro),
                 };
                 (distro.name.as_str(), sources)
@@ -204,13 +213,22 @@ impl Keeper<'_> {
         wanted: &[&Distro],
         sources: &'s BTreeMap<&str, Sources<'s>>,
         old: &Lock,
-        is_newer_wanted: bool,
+        what: What<'_>,
     ) -> Vec<Found<'s>> {
+        let is_newer_wanted = matches!(what, What::All(_));
+        let is_installed = |distro: &Distro| match what {
+            What::Reachable { installs, .. } => installs.contains(&distro.name),
+            What::Missing | What::All(_) => true,
+        };
+        let is_in_use = |distro: &Distro, source: &ArchiveSource| match what {
+            What::Reachable { steps, .. } if source.is_of_guests => steps.contains(&distro.name),
+            _ => is_installed(distro),
+        };
         let mut same: BTreeMap<(String, &str), Vec<&ArchiveSource>> = BTreeMap::new();
         let mut media = Vec::new();
         for distro in wanted {
             let sources = &sources[distro.name.as_str()];
-            for source in &sources.archives {
+            for source in sources.archives.iter().filter(|source| is_in_use(distro, source)) {
                 let keys = source.keyring.as_ref().map(|path| path.display().to_string());
                 let place = format!("{} {}", source.url, keys.unwrap_or_default());
                 same.entry((place, &source.suite)).or_default().push(source);
@@ -219,7 +237,9 @@ impl Keeper<'_> {
             let keeps = |source: &&MediumSource<'_>| {
                 !is_newer_wanted && matches!(source.proof, Proof::Latest(_)) && source.locked(old).is_some()
             };
-            media.extend(sources.media.iter().filter(|source| !keeps(source)));
+            if is_installed(distro) {
+                media.extend(sources.media.iter().filter(|source| !keeps(source)));
+            }
         }
         let seen = archive::Seen::of(self.store);
         let archives: Vec<_> = same.into_values().collect();
@@ -312,7 +332,10 @@ impl Keeper<'_> {
                 .get(one.distro.as_str())
                 .into_iter()
                 .flat_map(|s| &s.archives);
-            of_distro.any(|source| source.suite == one.suite)
+            of_distro.any(|source| {
+                let is_elsewhere = source.is_of_guests && redact(&source.url) != one.url;
+                source.is_of_guests == one.guest && source.suite == one.suite && !is_elsewhere
+            })
         });
         lock.media.retain(|one| {
             let mut of_distro = sources
@@ -382,7 +405,7 @@ impl Found<'_> {
     fn what(&self) -> String {
         match self {
             Self::Archive { sources, .. } => sources.first().map_or_else(String::new, |source| {
-                let url = crate::host::http::redact(&source.url);
+                let url = redact(&source.url);
                 format!("suite {} of {url}", source.suite)
             }),
             Self::Medium { source, .. } => source.role.to_owned(),

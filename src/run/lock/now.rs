@@ -100,7 +100,8 @@ impl Keeper<'_> {
     pub fn now(&self) -> Result<Now, LockError> {
         let (sources, old) = (self.sources(), read_of(&self.manifest.path)?);
         let distros = self.distros();
-        let found = self.look(&distros, &sources, &old, true);
+        let names: BTreeSet<_> = distros.iter().map(|distro| distro.name.clone()).collect();
+        let found = self.look(&distros, &sources, &old, What::All(&names));
         let archives = found.iter().filter_map(|one| match one {
             Found::Archive {
                 sources,
@@ -136,7 +137,6 @@ impl Keeper<'_> {
         if !refused.is_empty() {
             return Err(LockError::Refused(refused));
         }
-        let names: BTreeSet<_> = distros.iter().map(|distro| distro.name.clone()).collect();
         let (new, _) = self.take(found, &old, What::All(&names))?;
         let mut changes = old.changes(&new);
         changes.retain(|change| names.contains(&change.distro));

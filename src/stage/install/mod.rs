@@ -11,7 +11,7 @@ use petgraph::graph::NodeIndex;
 pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive};
 pub use self::disk::{DiskWork, disk};
 pub use self::installer::{InstallerFailure, InstallerWork};
-pub use self::sources::{ArchiveSource, MediumSource, all_media, archives, media};
+pub use self::sources::{ArchiveSource, MediumSource, all_media, archives, guest_archives, locked, media};
 use super::Work;
 use super::recipe::{Inputs, PlanError};
 use super::task::File;

@@ -13,13 +13,15 @@ use crate::stage::fetch::locked as locked_medium;
 use super::bootstrap::{Mirror, SecurityArchive};
 use super::{disk, installer};
 
-/// A suite that a distro is installed from.
+/// A suite that a distro is installed from, or that steps in its guests install from.
 #[derive(Clone, Debug)]
 pub struct ArchiveSource {
     pub distro: String,
     pub suite: String,
     /// The archive.
     pub url: String,
+    /// Whether only steps install from it.
+    pub is_of_guests: bool,
     /// Whether the manifest says so; if not, any mirror of the same archive will do.
     pub is_named: bool,
     /// URL template of its earlier states.
@@ -46,6 +48,9 @@ impl ArchiveSource {
     /// What a lock has of it.
     pub fn locked<'l>(&self, lock: &'l Lock) -> Option<&'l Archive> {
         let url = redact(&self.url);
+        if self.is_of_guests {
+            return lock.guest_archive(&self.distro, &self.suite, &url);
+        }
         lock.archive(&self.distro, &self.suite, self.is_named.then_some(url.as_str()))
     }
 }
@@ -79,15 +84,12 @@ pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<Arch
         return Vec::new();
     };
     let main = ["main".to_owned()];
-    let arch = distro.computer().platform.hardware().arch;
-    let components = bootstrap.map_or(&main[..], |source| &source.components).iter();
-    let indexes: Vec<_> = components
-        .map(|component| format!("{component}/binary-{arch}/Packages"))
-        .collect();
+    let indexes = indexes(distro, bootstrap.map_or(&main[..], |source| &source.components));
     let archive = |suite: String, url: &str| ArchiveSource {
         distro: distro.name.clone(),
         suite,
         url: url.trim_end_matches('/').to_owned(),
+        is_of_guests: false,
         is_named: named.is_some(),
         snapshot: bootstrap.and_then(|source| source.snapshot.clone()),
         keyring: bootstrap.and_then(|source| source.keyring.clone()),
@@ -102,6 +104,30 @@ pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<Arch
     archives
 }
 
+/// The suites that steps in a distro's guests install from.
+pub fn guest_archives(distro: &Distro) -> Vec<ArchiveSource> {
+    let suites = distro.archives.iter().flat_map(|archive| {
+        archive.suites.iter().map(|suite| ArchiveSource {
+            distro: distro.name.clone(),
+            suite: suite.clone(),
+            url: archive.url.trim_end_matches('/').to_owned(),
+            is_of_guests: true,
+            is_named: true,
+            snapshot: None,
+            keyring: archive.keyring.clone(),
+            vendor: distro.family.apt.clone(),
+            indexes: indexes(distro, &archive.components),
+        })
+    });
+    suites.collect()
+}
+
+fn indexes(distro: &Distro, components: &[String]) -> Vec<String> {
+    let arch = distro.computer().platform.hardware().arch;
+    let index = |component: &String| format!("{component}/binary-{arch}/Packages");
+    components.iter().map(index).collect()
+}
+
 /// Where a bootstrap's packages come from; none where neither the manifest nor the host says it.
 pub(super) fn mirror(source: &Bootstrap, of_host: Option<&Mirror>) -> Option<Mirror> {
     let named = source.mirror.as_deref().map(alone);
@@ -114,11 +140,11 @@ fn alone(uri: &str) -> Mirror {
 }
 
 /// What a key has of the suites: their digests and dates by suite; nothing where the lock does not have them all.
-pub(super) fn locked(archives: &[ArchiveSource], lock: &Lock) -> Option<serde_json::Value> {
+pub fn locked(archives: &[ArchiveSource], lock: &Lock) -> Option<serde_json::Value> {
     let state = |source: &ArchiveSource| {
         let archive = source.locked(lock)?;
         let state = serde_json::json!({ "date": archive.date, "sha256": archive.sha256 });
-        Some((source.suite.clone(), state))
+        Some((archive.name(), state))
     };
     let states: Option<serde_json::Map<_, _>> = archives.iter().map(state).collect();
     states.filter(|states| !states.is_empty()).map(Into::into)

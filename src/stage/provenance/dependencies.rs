@@ -13,7 +13,7 @@ use crate::plan::graph::Nodes;
 use crate::plan::node::{Role, Take};
 use crate::stage::Work;
 use crate::stage::fetch::locked;
-use crate::stage::install::{ArchiveSource, all_media, archives};
+use crate::stage::install::{ArchiveSource, all_media, archives, guest_archives};
 use crate::stage::recipe::Inputs as Facts;
 
 /// The annotation of the lock that names the distro whose part it is.
@@ -57,7 +57,8 @@ pub(super) fn dependencies(
         }
         all.push(dependency);
     }
-    let suites = archives(distro, facts.mirrors);
+    let mut suites = archives(distro, facts.mirrors);
+    suites.extend(guest_archives(distro));
     all.extend(suites.iter().map(|suite| archive(suite, facts.lock).into()));
     all.extend(of_distro(manifest, distro, facts.lock).map(Dependency::from));
     if let Some(answers) = &distro.answers {
@@ -205,6 +206,7 @@ publish      = { provenance = true }
     fn what_an_image_is_built_from_is_named_with_its_digests_and_nothing_of_other_distros() {
         let archive = |distro: &str| Archive {
             distro: distro.to_owned(),
+            guest: false,
             suite: "bookworm".to_owned(),
             url: "http://***@m.example/debian".to_owned(),
             date: "2026-11-28T20:12:33Z".parse().unwrap(),

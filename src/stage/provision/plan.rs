@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::BASE;
 use super::step::{StepInput, plan_step};
 use crate::digest::sha256_hex;
 use crate::guest;
 use crate::key;
+use crate::lock::Lock;
 use crate::manifest::model::{AnsibleStep, CopyStep, Distro, EnvValue, Flavor, Secret, Step, StepKind};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Input, Named, Results, Stage};
 use crate::platform::Computer;
 use crate::stage::Work;
 use crate::stage::distro::{GuestAccess, MachineWish, access, data_bound, user, wish};
+use crate::stage::install::{guest_archives, locked};
 use crate::stage::layer::Checkpoint;
 use crate::stage::recipe::PlanError;
 
@@ -26,6 +29,7 @@ pub const STAGE: Stage = Stage {
     results: Results::Stored,
     inputs: &[
         ("steps", Input::Named(STEPS)),
+        ("archives", Input::Archives),
         ("seal", Input::BuiltIn("the sealing script changed")),
     ],
 };
@@ -106,6 +110,9 @@ struct Inputs<'a> {
     install: &'a str,
     user: &'a str,
     steps: Vec<StepInput<'a>>,
+    /// Suites that steps install from, as the lock has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archives: Option<&'a Value>,
     seal: String,
     /// Absent for a plain computer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,12 +127,20 @@ struct LayerInputs<'a> {
     user: &'a str,
     steps: &'a [StepInput<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
+    archives: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     computer: Option<Computer>,
 }
 
 /// One after each step, up to the first that is given a secret: what a step did with it, and deleted, could still be in
 /// the free blocks of a layer.
-fn checkpoints(distro: &Distro, flavor: &Flavor, inputs: &[StepInput<'_>], install: &str) -> Vec<Checkpoint> {
+fn checkpoints(
+    distro: &Distro,
+    flavor: &Flavor,
+    inputs: &[StepInput<'_>],
+    install: &str,
+    archives: Option<&Value>,
+) -> Vec<Checkpoint> {
     let is_open = |step: &&Step| match &step.kind {
         StepKind::Run(run) => !run.env.values().any(|value| matches!(value, EnvValue::Secret(_))),
         _ => true,
@@ -137,6 +152,7 @@ fn checkpoints(distro: &Distro, flavor: &Flavor, inputs: &[StepInput<'_>], insta
             install,
             user: user(distro),
             steps: inputs.get(..steps)?,
+            archives,
             computer: distro.computer().unusual(),
         };
         let shared = flavor.ends.contains(&steps);
@@ -153,10 +169,10 @@ fn checkpoints(distro: &Distro, flavor: &Flavor, inputs: &[StepInput<'_>], insta
 /// The node that makes a flavor of a distro. `fingerprint` gives what stands for a secret.
 pub(in crate::stage) fn plan(
     nodes: &mut Nodes<Work>,
-    distro: &Distro,
-    flavor: &Flavor,
+    (distro, flavor): (&Distro, &Flavor),
     fingerprint: &dyn Fn(&Secret) -> String,
     install: NodeIndex,
+    lock: &Lock,
 ) -> Result<NodeIndex, PlanError> {
     let mut planned = Vec::with_capacity(flavor.steps.len());
     let mut steps = Vec::with_capacity(flavor.steps.len());
@@ -166,9 +182,10 @@ pub(in crate::stage) fn plan(
         steps.push(input);
     }
     let installed = nodes.key(install).to_owned();
+    let archives = locked(&guest_archives(distro), lock);
     let work = ProvisionWork {
         guest: access(distro),
-        checkpoints: checkpoints(distro, flavor, &steps, &installed),
+        checkpoints: checkpoints(distro, flavor, &steps, &installed, archives.as_ref()),
         steps: planned,
         machine: wish(distro),
     };
@@ -180,6 +197,7 @@ pub(in crate::stage) fn plan(
             install: &installed,
             user: user(distro),
             steps,
+            archives: archives.as_ref(),
             seal: sha256_hex(guest::SEAL.as_bytes()),
             computer: distro.computer().unusual(),
         },

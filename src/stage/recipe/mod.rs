@@ -177,7 +177,13 @@ impl<'a> Planner<'a> {
             return Ok(index);
         }
         let before = self.nodes.count();
-        let index = provision::plan(&mut self.nodes, distro, flavor, self.inputs.fingerprint, install)?;
+        let index = provision::plan(
+            &mut self.nodes,
+            (distro, flavor),
+            self.inputs.fingerprint,
+            install,
+            self.inputs.lock,
+        )?;
         self.nodes.alike_since(before, &distro.name);
         self.nodes.renewed_after(index, distro.max_age);
         self.provisions.insert(name, index);

@@ -210,3 +210,87 @@ fn a_moved_archive_names_its_packages_and_costs_what_depends_on_it() {
         "{found}"
     );
 }
+
+/// A disk image that others made: its steps install from archives that the manifest names.
+#[test]
+fn what_steps_install_from_is_locked_and_costs_the_steps_alone() {
+    let archive = Archive::start();
+    let old = packages(&[]);
+    let publish = |packages: &str, age: i64| {
+        archive.publish(&Suite {
+            name: SECURITY,
+            ..good(packages, age)
+        });
+    };
+    publish(&old, 3);
+    let bench = Bench::new();
+    archive.signer.export("archive", &bench.path("archive.gpg"));
+    bench.write("base.qcow2", "no disk is read in this story");
+    let distro = |name: &str, archives: &str| {
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\n{archives}\
+             source = {{ disk = {{ path = \"base.qcow2\" }} }}\n"
+        )
+    };
+    let archives = format!(
+        "archives = [{{ url = \"{}\", suites = [\"{SECURITY}\"], keyring = \"archive.gpg\" }}]\n",
+        archive.url()
+    );
+    let images = "[flavors.base]\nsteps = [{ inline = \"apt-get update && apt-get full-upgrade\" }]\n\
+                  [[images]]\ndistro = [\"cloud\", \"other\"]\nflavor = \"base\"\nsizes = [\"3G\"]\n";
+    bench.write(
+        "m.toml",
+        distro("cloud", &archives) + &distro("other", "") + images,
+    );
+    let others = distro("cloud", &archives).replace("debian", "rhel");
+    bench.write("rpm.toml", others + &images.replace(", \"other\"", ""));
+    let only = "only archives of apt are locked, and guests of `rhel` have none";
+    assert_ran(&bench.run(&["validate", "rpm.toml"]), 2, &[only, "`max_age`"]);
+    let ran = bench.run(&["update", "m.toml"]);
+    let name = format!("{SECURITY} of {}", archive.url());
+    assert_ran(
+        &ran,
+        0,
+        &[&format!("cloud: {name} is locked at 20"), "1 moved in m.lock"],
+    );
+    assert!(bench.read("m.lock").contains("guest = true\n"));
+    built(&bench, "cloud", &[]);
+    built(&bench, "other", &[]);
+    let run = |option: &str| bench.run(&["run", "m.toml", "--no-check", "--progress", "plain", option]);
+    assert_ran(&run("--locked"), 0, &["2 nodes built"]);
+
+    publish(&packages(&["openssl"]), 0);
+    assert_ran(&run("--locked"), 0, &["nothing to do"]);
+    let ran = bench.run(&["outdated", "m.toml"]);
+    let said = ["openssl 1.0-1 → 1.0-2 (security)", "images: cloud-3G-base"];
+    assert_ran(&ran, 4, &[&[name.as_str()][..], &said].concat());
+    assert_ran(
+        &bench.run(&["update", "m.toml"]),
+        0,
+        &["cloud: openssl 1.0-1 → 1.0-2 (security)", "1 moved"],
+    );
+    let behind = [
+        "package/cloud-3G-base",
+        "provision/cloud-base",
+        "size/cloud-3G-base",
+        "sums/cloud-3G-base",
+    ];
+    assert_eq!(
+        todo(&bench),
+        behind.map(str::to_owned).into(),
+        "the installed system stays"
+    );
+    let explained = bench.run(&["explain", "m.toml", "provision/cloud-base"]);
+    assert_ran(
+        &explained,
+        0,
+        &[&format!("to do: {name} 20"), ": openssl 1.0-1 → 1.0-2 (security)"],
+    );
+
+    // The archive moves again before the run.
+    publish(&old, -1);
+    let moved = format!("would have to be moved: cloud: {name} 20");
+    assert_ran(&run("--locked"), 2, &[&moved, "nothing was started"]);
+    built(&bench, "cloud", &["openssl"]);
+    assert_ran(&run("--locked"), 0, &["1 node built"]);
+}

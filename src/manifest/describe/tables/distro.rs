@@ -28,8 +28,20 @@ table! {
     answers: Text = "\"setup.sh.j2\"",
         "template of what its system is configured with: a setup script for `bootstrap`; a preseed, a kickstart or an autoinstall for installers"
         .default("a built-in one");
+    archives: List<In<ArchiveKeys>> = "[{ url = \"https://mirror.example/debian\", suites = [\"bookworm\"] }]",
+        "archives of apt that steps install from: the lock has their state, and what the steps make depends on it"
+        .default("[]");
     max_age: Time = "\"30d\"", "age from which on it is built again, from what its archives have then".default("none");
     vars: Named<Variable, Var> = "{ keymap = \"us\" }", "values over those of `[vars]`";
+}
+
+table! {
+    ARCHIVE: ArchiveKeys = "archive", "An archive that steps install from",
+        "{ url = \"https://mirror.example/debian\", suites = [\"bookworm\"] }";
+    url: Url = "\"https://mirror.example/debian\"", "where it is".needed();
+    suites: List<Text> = "[\"bookworm\", \"bookworm-updates\"]", "suites of it".needed();
+    components: List<Text> = "[\"main\", \"contrib\"]", "parts of it".default("[\"main\"]");
+    keyring: Text = "\"keyring.gpg\"", "keys that it must be signed by".default("the host's");
 }
 
 table! {

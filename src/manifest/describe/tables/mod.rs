@@ -22,6 +22,7 @@ const TABLES: &[&Table] = &[
     PipelineKeys::TABLE,
     ResourcesKeys::TABLE,
     DistroKeys::TABLE,
+    ArchiveKeys::TABLE,
     SourceKeys::TABLE,
     BootstrapKeys::TABLE,
     DiskKeys::TABLE,
