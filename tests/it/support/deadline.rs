@@ -33,16 +33,21 @@ impl Deadline {
     pub fn begin(limit: Duration) -> Self {
         static WATCH: Once = Once::new();
         WATCH.call_once(|| drop(thread::spawn(watch)));
-        let story = thread::current()
-            .name()
-            .unwrap_or("a thread of a story")
-            .to_owned();
+        let story = story();
         let begun = Instant::now();
         let (last, running) = &mut *RUNNING.lock().unwrap();
         *last += 1;
         running.insert(*last, Running { story, begun, limit });
         Self(*last)
     }
+}
+
+/// The name of the story that this thread runs.
+pub fn story() -> String {
+    thread::current()
+        .name()
+        .unwrap_or("a thread of a story")
+        .to_owned()
 }
 
 impl Drop for Deadline {

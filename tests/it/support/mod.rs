@@ -173,7 +173,9 @@ impl Bench {
         command.env("PATH", std::env::join_paths(paths).unwrap());
         command
             .env("HOME", &self.folder)
-            .env("PIPELINE_STORE", self.path("store"));
+            .env("PIPELINE_STORE", self.path("store"))
+            // Says in /proc/PID/environ whose process one is.
+            .env("PIPELINE_TEST_STORY", deadline::story());
         command.env("NO_COLOR", "1").env("COLUMNS", "100");
         command
     }
