@@ -1,11 +1,15 @@
 //! `pipeline gc`: removes what is not needed any more, and says what and why.
 
+mod remote;
+
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::complete;
 use super::exit::Exit;
 use super::report_error::{fail, out, talk};
 use super::show::OutputFormat;
@@ -28,17 +32,20 @@ const KEEP_RUNS: usize = 5;
 #[command(after_help = "Examples:\n  \
     pipeline gc --dry-run                  what would go\n  \
     pipeline gc --max-size 50G             the least recently used, until 50 GiB are left\n  \
-    pipeline gc --older-than 30d --keep-runs 3\n\n\
+    pipeline gc --older-than 30d --keep-runs 3\n  \
+    pipeline gc --remote --older-than 90d --keep images.toml --dry-run\n\n\
     What a run that goes on, a pin (pipeline store pin) or a kept VM needs is never removed, and a run may start at any \
     moment. Published images are not touched: they lie in output folders. Without any of the three limits, --keep-runs \
-    is 5: what the last 5 runs of each manifest needed stays, and the last good result of each of its images.")]
+    is 5: what the last 5 runs of each manifest needed stays, and the last good result of each of its images.\n\n\
+    With --remote the same is done to the bucket that hosts share: files and uploads that belong to no result go, \
+    results only by --older-than and --max-size, and nothing that was put there within 3 days (docs/farm.md).")]
 pub struct Args {
     /// Remove the least recently used results until they take no more than this
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
     /// Remove logs of all but the newest N runs of each manifest, and results that neither those nor the newest run of all
     /// images need; the last good result of every image stays
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "remote")]
     keep_runs: Option<usize>,
     /// Remove results that no run needed for this long, and logs that old: 12h, 30d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -46,6 +53,12 @@ pub struct Args {
     /// Remove results of another version's format too, which stay otherwise
     #[arg(long)]
     other_versions: bool,
+    /// Clean the store that hosts share instead: that of the settings, or this one
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    remote: Option<String>,
+    /// With --remote: keep what this manifest needs now, however old it is
+    #[arg(long, value_name = "MANIFEST", requires = "remote", add = complete::manifests())]
+    keep: Vec<PathBuf>,
     /// Only show what would go
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -59,6 +72,9 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     let failed = |error: &dyn std::fmt::Display| fail(Exit::Failed, miette::miette!("{error}"));
+    if let Some(url) = &args.remote {
+        return remote::run(args, url);
+    }
     let folder = args.store.folder();
     if !folder.join("CACHEDIR.TAG").is_file() {
         talk(&format!("there is no store in {}\n", folder.display()));

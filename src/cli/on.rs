@@ -21,6 +21,7 @@ use crate::plan::assess::State;
 use crate::plan::node::Results;
 use crate::remote::Remote;
 use crate::remote::settings::Settings;
+use crate::run::look::address;
 use crate::run::prepare::Prepared;
 use crate::size::{ByteSize, MIB, parse_duration};
 use crate::stage::{Node, Work, install, stays};
@@ -114,10 +115,6 @@ fn bound_here(prepared: &Prepared, workspace: &Workspace, emit: &Emitter) -> BTr
         }
     }
     bound
-}
-
-fn address(node: &Node) -> Address {
-    Address::new(node.stage.name, &node.key)
 }
 
 /// How long jobs may take.

@@ -20,8 +20,9 @@ use crate::remote::settings::RemoteSettings;
 use crate::run::elsewhere::Elsewhere;
 use crate::run::error::NodeError;
 use crate::run::execute::Done;
-use crate::stage::{Node, Plan};
-use crate::store::{Address, Scratch, Store, StoreError};
+use crate::run::look::address;
+use crate::stage::Plan;
+use crate::store::{Scratch, Store, StoreError};
 use crate::verdict::Verdict;
 
 /// Names of jobs begin with this.
@@ -491,10 +492,6 @@ impl<'a> Crew<'a> {
     fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeIndex, Ended>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn address(node: &Node) -> Address {
-    Address::new(node.stage.name, &node.key)
 }
 
 /// The job of this name that counts: the one that is followed, else one that lives, else none: what others left is over.

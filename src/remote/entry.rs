@@ -76,16 +76,7 @@ pub(super) fn open(bytes: &[u8], address: &Address, trust: &[PublicKey]) -> Resu
     let mut trusted = trust.iter();
     let signer = trusted
         .find(|key| key.to_string() == envelope.signer)
-        .ok_or_else(|| {
-            Distrust::Unknown(
-                envelope
-                    .signer
-                    .chars()
-                    .take(60)
-                    .filter(|c| !c.is_control())
-                    .collect(),
-            )
-        })?;
+        .ok_or_else(|| Distrust::Unknown(plain(&envelope.signer)))?;
     let signature = BASE64_STANDARD
         .decode(&envelope.signature)
         .map_err(|_| Distrust::WrongSignature)?;
@@ -110,6 +101,21 @@ pub(super) fn open(bytes: &[u8], address: &Address, trust: &[PublicKey]) -> Resu
         return Err(Distrust::NoDigest(name.clone()));
     }
     Ok(record)
+}
+
+/// What an entry says of itself, whoever wrote it: its signer, and its record where that can be read. Proves nothing.
+pub(super) fn claimed(bytes: &[u8]) -> Option<(String, Option<Record>)> {
+    let envelope: Envelope = serde_json::from_slice(bytes).ok()?;
+    let record: Option<Record> = serde_json::from_str(&envelope.entry).ok();
+    Some((
+        plain(&envelope.signer),
+        record.filter(|record| envelope.version == VERSION && record.is_current()),
+    ))
+}
+
+/// The beginning of a text of others, as it may be shown.
+fn plain(text: &str) -> String {
+    text.chars().take(60).filter(|c| !c.is_control()).collect()
 }
 
 fn signed(entry: &str) -> Vec<u8> {

@@ -31,6 +31,9 @@ pub enum RemoteError {
     /// The settings of the host.
     #[error("{0}")]
     Settings(String),
+    /// This host only reads.
+    #[error("nothing is put into the remote store from here, or removed (`remote.write`, `remote.sign_key`)")]
+    ReadOnly,
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The server cannot do that.

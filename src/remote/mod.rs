@@ -10,8 +10,10 @@
 //! runs/<run>/<job>/<attempt>/…           what happens in a job
 //! ```
 
+pub mod contents;
 mod entry;
 pub mod error;
+pub mod gc;
 mod objects;
 pub mod probe;
 mod pull;
@@ -34,6 +36,12 @@ use crate::host::cancel::Cancel;
 use crate::host::fs::{Draft, FsError};
 use crate::store::{Address, Record};
 
+/// Where entries are.
+const RESULTS: &str = "results/";
+/// The file of an entry.
+const ENTRY: &str = "entry.json";
+/// Where files are.
+const BLOBS: &str = "blobs/sha256/";
 /// Most bytes of a small object. The record of a fleet's largest node has 40 KB.
 const SMALL: usize = 16 << 20;
 /// Requests at once.
@@ -175,7 +183,8 @@ impl Remote {
         start_after: Option<&str>,
         cancel: &Cancel,
     ) -> Result<Vec<String>, RemoteError> {
-        self.objects.list(prefix, start_after, cancel)
+        let listed = self.objects.list(prefix, start_after, cancel)?;
+        Ok(listed.objects.into_iter().map(|object| object.path).collect())
     }
 
     /// The results that have an entry there, usable or not.
@@ -183,14 +192,8 @@ impl Remote {
     /// # Errors
     /// As [`Remote::list`].
     pub fn results(&self, cancel: &Cancel) -> Result<Vec<Address>, RemoteError> {
-        let paths = self.list("results/", None, cancel)?.into_iter();
-        let address = |path: String| {
-            path.strip_prefix("results/")?
-                .strip_suffix("/entry.json")?
-                .parse()
-                .ok()
-        };
-        Ok(paths.filter_map(address).collect())
+        let paths = self.list(RESULTS, None, cancel)?;
+        Ok(paths.iter().filter_map(|path| address_of(path)).collect())
     }
 
     /// Which of these results are there, signed and right. Several are asked for at once; what is known is not asked again.
@@ -203,16 +206,7 @@ impl Remote {
                 .filter(|address| !memory.entries.contains_key(address))
                 .collect()
         };
-        let each = unknown.len().div_ceil(AT_ONCE).max(1);
-        std::thread::scope(|scope| {
-            for some in unknown.chunks(each) {
-                scope.spawn(move || {
-                    for address in some {
-                        self.ask(address, cancel);
-                    }
-                });
-            }
-        });
+        let _: Result<Vec<_>, _> = each(&unknown, &|address| Ok(self.ask(address, cancel)));
         let memory = self.memory();
         let is_there = |address: &&Address| matches!(memory.entries.get(address), Some(Some(_)));
         addresses.iter().filter(is_there).cloned().collect()
@@ -299,10 +293,39 @@ impl Remote {
 
 /// Where the entry of a result is.
 fn entry_path(address: &Address) -> String {
-    format!("results/{}/{}/entry.json", address.stage, address.key)
+    format!("{RESULTS}{}/{}/{ENTRY}", address.stage, address.key)
+}
+
+/// The result whose entry is at a path.
+fn address_of(path: &str) -> Option<Address> {
+    let address = path.strip_prefix(RESULTS)?.strip_suffix(ENTRY)?;
+    address.strip_suffix('/')?.parse().ok()
 }
 
 /// Where a file is, by the SHA-256 of its plain bytes.
 fn blob_path(sha256: &str) -> String {
-    format!("blobs/sha256/{sha256}.zst")
+    format!("{BLOBS}{sha256}.zst")
+}
+
+/// Does the same with each, several at once, and gives what came of it in order, or the first failure.
+fn each<T: Sync, R: Send>(
+    all: &[T],
+    one: &(dyn Fn(&T) -> Result<R, RemoteError> + Sync),
+) -> Result<Vec<R>, RemoteError> {
+    let size = all.len().div_ceil(AT_ONCE).max(1);
+    std::thread::scope(|scope| {
+        let some = all.chunks(size);
+        let threads: Vec<_> = some
+            .map(|some| scope.spawn(move || some.iter().map(one).collect::<Result<Vec<R>, _>>()))
+            .collect();
+        let mut done = Vec::new();
+        for thread in threads {
+            done.extend(
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            );
+        }
+        Ok(done)
+    })
 }

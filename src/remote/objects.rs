@@ -2,6 +2,8 @@
 //! server that does not answer costs seconds, and is then left alone for a while. Knows nothing of results.
 
 mod download;
+mod list;
+mod place;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,19 +13,21 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use md5::{Digest as _, Md5};
-use rusty_s3::actions::{ListObjectsV2, S3Action};
-use rusty_s3::{Bucket, Credentials, UrlStyle};
+use rusty_s3::actions::S3Action;
 
 pub(super) use self::download::Download;
+pub(super) use self::list::{Listing, Object, Upload};
+use self::place::Place;
 use super::error::RemoteError;
-use super::settings::{RemoteSettings, SecretSource};
+use super::settings::RemoteSettings;
 use crate::host::cancel::Cancel;
 use crate::host::http::send::{Answer, Method, Outgoing};
 use crate::host::http::{Body, Client, Get, Head, HttpError, Limits, percent_encode_path, redact};
 use crate::places::{Folders, folder_of};
 use crate::size::MIB;
-use crate::syntax::secret::Secret;
 
 /// Time limits. A server of a farm is near; one that takes longer is of no use to a run that waits for it.
 const LIMITS: Limits = Limits {
@@ -41,8 +45,6 @@ const AWAY: Duration = Duration::from_secs(60);
 const SIGNED_FOR: Duration = Duration::from_secs(12 * 3600);
 /// Most bytes of a list.
 const LIST: usize = 8 << 20;
-/// Variable with the token of temporary credentials, which goes with the variables that are the default.
-const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
 /// A server that is ready to be asked.
 #[derive(Debug)]
@@ -53,21 +55,6 @@ pub(super) struct Objects {
     away: Mutex<Option<Instant>>,
 }
 
-#[derive(Debug)]
-enum Place {
-    Bucket {
-        bucket: Box<Bucket>,
-        credentials: Credentials,
-        /// What object names begin with; empty, or with a slash at its end.
-        prefix: String,
-    },
-    Server {
-        /// Without a slash at its end.
-        base: String,
-        headers: Vec<(&'static str, String)>,
-    },
-}
-
 /// What is done to an object.
 #[derive(Clone, Copy, Debug)]
 enum Verb {
@@ -75,6 +62,25 @@ enum Verb {
     Head,
     Put,
     Delete,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct There {
+    /// Its length, where the server says so.
+    pub(super) bytes: Option<u64>,
+    /// When it was put there, where the server says so.
+    pub(super) changed: Option<Timestamp>,
+    /// The server's time.
+    pub(super) now: Timestamp,
+}
+
+impl There {
+    /// Whether it was put there within this time.
+    pub(super) fn is_younger(&self, than: Duration) -> bool {
+        let age = |changed| Duration::try_from(self.now.duration_since(changed)).unwrap_or_default();
+        self.changed.is_some_and(|changed| age(changed) < than)
+    }
 }
 
 /// What became of an object that was put there.
@@ -99,19 +105,9 @@ impl Objects {
             limits: LIMITS,
             ..Client::default()
         };
-        let place = match url.split_once("://") {
-            Some(("s3", rest)) => bucket(settings, rest)?,
-            Some(("http" | "https", _)) => server(settings, url)?,
-            _ => {
-                return Err(RemoteError::Settings(format!(
-                    "`{}` is no remote store; write s3://bucket/prefix or https://host/path",
-                    redact(url)
-                )));
-            }
-        };
         Ok(Self {
             client,
-            place,
+            place: Place::of(settings, url)?,
             away: Mutex::default(),
         })
     }
@@ -185,8 +181,8 @@ impl Objects {
         Ok(begun.map(|(head, body)| Download::new(self, path, cancel, head, body)))
     }
 
-    /// Bytes of an object, where the server says how many; none: it is not there.
-    pub(super) fn length(&self, path: &str, cancel: &Cancel) -> Result<Option<Option<u64>>, RemoteError> {
+    /// What is known of an object without reading it; none: it is not there.
+    pub(super) fn look(&self, path: &str, cancel: &Cancel) -> Result<Option<There>, RemoteError> {
         self.attempt(cancel, || {
             let (url, headers) = self.signed(Verb::Head, path, Vec::new());
             let ask = Get {
@@ -196,7 +192,11 @@ impl Objects {
             let head = self.client.head(&ask, cancel);
             let head = head.map_err(|error| RemoteError::request("ask for", &self.shown(path), error))?;
             match head.status {
-                200 => Ok(Some(head.length)),
+                200 => Ok(Some(There {
+                    bytes: head.length,
+                    changed: head.last_modified.as_deref().and_then(date),
+                    now: now(&head),
+                })),
                 404 | 410 => Ok(None),
                 _ => Err(RemoteError::request("ask for", &self.shown(path), head.error())),
             }
@@ -300,6 +300,25 @@ impl Objects {
         })
     }
 
+    /// Has the server put an object in its own place, so that it is new. False: it did not, and the object is to be sent again.
+    /// On a plain HTTP server nothing is removed, so that nothing has to be new.
+    pub(super) fn renew(&self, path: &str, cancel: &Cancel) -> Result<bool, RemoteError> {
+        let Place::Bucket { bucket, prefix, .. } = &self.place else {
+            return Ok(true);
+        };
+        let source = percent_encode_path(&format!("/{}/{prefix}{path}", bucket.name()));
+        let headers = [
+            ("x-amz-copy-source", source),
+            // Without a change of something no object is copied to itself.
+            ("x-amz-metadata-directive", "REPLACE".to_owned()),
+        ];
+        self.attempt(cancel, || {
+            let answer = self.send(Verb::Put, path, &headers, 0, io::empty(), cancel, &mut |_| {})?;
+            // A 200 may carry an error: it is sent before the work is done.
+            Ok(answer.head.status == 200 && !answer.text().contains("<Error"))
+        })
+    }
+
     /// Takes an object away; one that is not there is no mistake.
     pub(super) fn delete(&self, path: &str, cancel: &Cancel) -> Result<(), RemoteError> {
         self.attempt(cancel, || {
@@ -313,56 +332,6 @@ impl Objects {
                 )),
             }
         })
-    }
-
-    /// The paths of all objects that begin with `prefix` and come after `start_after`, in order.
-    pub(super) fn list(
-        &self,
-        prefix: &str,
-        start_after: Option<&str>,
-        cancel: &Cancel,
-    ) -> Result<Vec<String>, RemoteError> {
-        let Place::Bucket {
-            bucket,
-            credentials,
-            prefix: all,
-        } = &self.place
-        else {
-            return Err(RemoteError::Unsupported(
-                "a plain HTTP server lists nothing; use a bucket",
-            ));
-        };
-        let (mut paths, mut token) = (Vec::new(), None::<String>);
-        loop {
-            let list = self.attempt(cancel, || {
-                let mut action = bucket.list_objects_v2(Some(credentials));
-                action.with_prefix(format!("{all}{prefix}"));
-                match (&token, start_after) {
-                    (Some(token), _) => action.with_continuation_token(token.clone()),
-                    (None, Some(after)) => action.with_start_after(format!("{all}{after}")),
-                    (None, None) => {}
-                }
-                let url = action.sign(SIGNED_FOR);
-                let failed = |error| RemoteError::request("list", &self.shown(prefix), error);
-                let (head, mut body) = self.client.get(&Get::new(url.as_str()), cancel).map_err(failed)?;
-                if head.status != 200 {
-                    return Err(failed(head.error()));
-                }
-                let text = self.all(prefix, &mut body, LIST, cancel)?;
-                ListObjectsV2::parse_response(&String::from_utf8_lossy(&text)).map_err(|error| {
-                    RemoteError::Damaged(format!(
-                        "{}: what it lists cannot be read: {error}",
-                        self.shown(prefix)
-                    ))
-                })
-            })?;
-            let keys = list.contents.into_iter().map(|object| object.key);
-            paths.extend(keys.filter_map(|key| key.strip_prefix(all.as_str()).map(str::to_owned)));
-            token = list.next_continuation_token;
-            if token.is_none() {
-                return Ok(paths);
-            }
-        }
     }
 
     /// Starts to read an object from a byte on.
@@ -494,73 +463,21 @@ impl Objects {
     }
 }
 
+/// The time of a server, or ours where it does not say its own.
+fn now(head: &Head) -> Timestamp {
+    head.date.as_deref().and_then(date).unwrap_or_else(Timestamp::now)
+}
+
+/// A date as in HTTP's headers (RFC 9110 §5.6.7).
+fn date(text: &str) -> Option<Timestamp> {
+    rfc2822::parse(text).ok().map(|date| date.timestamp())
+}
+
 fn sign<'a>(mut action: impl S3Action<'a>, headers: &[(&'static str, String)]) -> String {
     for (name, value) in headers {
         action.headers_mut().insert(*name, value.clone());
     }
     action.sign(SIGNED_FOR).into()
-}
-
-fn bucket(settings: &RemoteSettings, rest: &str) -> Result<Place, RemoteError> {
-    let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let prefix = prefix.trim_matches('/');
-    let region = settings.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
-    let endpoint = settings.endpoint.clone();
-    let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-    let bad = |cause: String| {
-        RemoteError::Settings(format!("the endpoint `{endpoint}` {cause}; write https://host"))
-    };
-    let parsed = endpoint
-        .parse()
-        .map_err(|error| bad(format!("is not a URL ({error})")))?;
-    let bucket = Bucket::new(parsed, UrlStyle::Path, name.to_owned(), region)
-        .map_err(|error| bad(format!("cannot be one: {error}")))?;
-    let usual = settings.access_key.is_none();
-    let key = read("access_key", settings.access_key.as_ref(), "AWS_ACCESS_KEY_ID")?;
-    let secret = read(
-        "secret_key",
-        settings.secret_key.as_ref(),
-        "AWS_SECRET_ACCESS_KEY",
-    )?;
-    let token = std::env::var(SESSION_TOKEN).ok();
-    let credentials = match token.filter(|token| usual && !token.is_empty()) {
-        Some(token) => Credentials::new_with_token(key, secret, token),
-        None => Credentials::new(key, secret),
-    };
-    Ok(Place::Bucket {
-        bucket: Box::new(bucket),
-        credentials,
-        prefix: match prefix {
-            "" => String::new(),
-            prefix => format!("{prefix}/"),
-        },
-    })
-}
-
-fn server(settings: &RemoteSettings, url: &str) -> Result<Place, RemoteError> {
-    let mut headers = Vec::new();
-    if let Some(user) = &settings.access_key {
-        let user = read("access_key", Some(user), "")?;
-        let password = read(
-            "secret_key",
-            settings.secret_key.as_ref(),
-            "PIPELINE_REMOTE_SECRET_KEY",
-        )?;
-        let basic = BASE64_STANDARD.encode(format!("{user}:{password}"));
-        headers.push(("authorization", format!("Basic {basic}")));
-    }
-    Ok(Place::Server {
-        base: url.trim_end_matches('/').to_owned(),
-        headers,
-    })
-}
-
-fn read(key: &str, source: Option<&SecretSource>, default: &str) -> Result<String, RemoteError> {
-    let secret = source.map_or_else(|| Secret::Env(default.to_owned()), SecretSource::secret);
-    match secret.read() {
-        Ok(value) => Ok(value.expose().trim().to_owned()),
-        Err(error) => Err(RemoteError::Settings(format!("`remote.{key}`: {error}"))),
-    }
 }
 
 /// A file that is read from its beginning, however often.

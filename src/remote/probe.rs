@@ -32,7 +32,7 @@ impl Remote {
     pub fn probe(&self, cancel: &Cancel) -> Vec<Tried> {
         let path = format!("{FOLDER}/{}", random::word());
         if !self.writes() {
-            let asked = self.objects.length(&path, cancel);
+            let asked = self.objects.look(&path, cancel);
             return vec![tried(
                 "read",
                 asked.map(|_| (End::Well, "it answers; nothing is put there from here".to_owned())),
@@ -82,7 +82,7 @@ impl Remote {
         let deleted = self
             .objects
             .delete(&path, cancel)
-            .and_then(|()| self.objects.length(&path, cancel));
+            .and_then(|()| self.objects.look(&path, cancel));
         all.push(tried(
             "delete",
             deleted.map(|there| match there {

@@ -10,6 +10,7 @@ use zstd::stream::write::Encoder;
 
 use super::entry::{open, seal, sha256};
 use super::error::RemoteError;
+use super::gc::RENEW;
 use super::objects::{Over, Put};
 use super::{Remote, blob_path, entry_path};
 use crate::emit::{Emitter, Progress};
@@ -49,9 +50,7 @@ impl Remote {
         cancel: &Cancel,
     ) -> Result<Pushed, RemoteError> {
         let Some(key) = &self.sign else {
-            return Err(RemoteError::Unsupported(
-                "nothing is put into the remote store from here (`remote.write`, `remote.sign_key`)",
-            ));
+            return Err(RemoteError::ReadOnly);
         };
         let gone = || RemoteError::Damaged(format!("{} is not in the store", address.short()));
         let entry = store.lookup(&address.stage, &address.key).ok_or_else(gone)?;
@@ -125,7 +124,12 @@ impl Remote {
         let (packed, bytes) = compressed(from, &store.root().join("scratch"), cancel)?;
         // A server whose writes are not atomic may have kept a part of one.
         let is_bad = self.memory().bad.contains(sha256);
-        if !is_bad && self.objects.length(&path, cancel)? == Some(Some(bytes)) {
+        let there = self.objects.look(&path, cancel)?;
+        let there = there.filter(|there| !is_bad && there.bytes == Some(bytes));
+        // One that has been there for long may be on a list of what is to go: see `super::gc`.
+        if let Some(there) = there
+            && (there.is_younger(RENEW) || self.objects.renew(&path, cancel)?)
+        {
             return Ok(());
         }
         let packed = Arc::new(packed);

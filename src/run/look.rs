@@ -146,7 +146,7 @@ pub fn given(store: &Store, node: &Node) -> Option<Given> {
 }
 
 /// Where a node's result is in a store.
-pub(super) fn address(node: &Node) -> Address {
+pub fn address(node: &Node) -> Address {
     Address::new(node.stage.name, &node.key)
 }
 

@@ -1,8 +1,10 @@
-//! `pipeline store push` and `pull`.
+//! `pipeline store push`, `pull`, and `ls --remote`.
 
 use std::sync::mpsc;
 
 use clap_complete::ArgValueCandidates;
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::target;
 use crate::cli::complete;
@@ -11,12 +13,16 @@ use crate::cli::remote::{RemoteArgs, failed, warn};
 use crate::cli::report_error::{fail, out, talk};
 use crate::cli::run::run_id;
 use crate::cli::show::OutputFormat;
-use crate::cli::table::counted;
+use crate::cli::table::{Table, counted, stdout_style, stdout_width};
 use crate::cli::target::StoreArgs;
+use crate::cli::time::age;
 use crate::emit::Emitter;
 use crate::host::cancel::Cancel;
 use crate::remote::Pushed;
+use crate::remote::contents::{Condition, Contents};
+use crate::report::style::Role;
 use crate::run::signals;
+use crate::size::ByteSize;
 use crate::stage::stays;
 use crate::store::{Address, Store};
 
@@ -106,27 +112,87 @@ pub(super) fn pull(args: &PullArgs) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
-/// Lists what the store that hosts share has, of a stage and a key each.
+/// A result of the store that hosts share. The serialised form is an interface.
+#[derive(Serialize)]
+struct Shared<'a> {
+    stage: &'a str,
+    key: &'a str,
+    pipeline: Option<&'a str>,
+    subject: Option<&'a str>,
+    bytes: u64,
+    stored_bytes: u64,
+    created: Option<Timestamp>,
+    put: Timestamp,
+    signer: Option<&'a str>,
+    condition: Condition,
+}
+
+/// Lists what the store that hosts share has.
 pub(super) fn list(url: &str, format: OutputFormat) -> Result<Exit, Exit> {
     let remote = RemoteArgs::of(url).need()?;
-    let addresses = remote
-        .results(&Cancel::default())
-        .map_err(|error| failed(&error))?;
+    let contents = remote.contents(&Cancel::default());
+    let contents = contents.map_err(|error| failed(&error))?;
     match format {
         OutputFormat::Json => {
-            let all = serde_json::json!({ "version": 1, "remote": remote.url(), "results": addresses });
+            let results = contents.results.iter().map(|result| {
+                let built_for = result.built_for.as_ref();
+                Shared {
+                    stage: &result.address.stage,
+                    key: &result.address.key,
+                    pipeline: built_for.map(|(pipeline, _)| pipeline.as_str()),
+                    subject: built_for.map(|(_, subject)| subject.as_str()),
+                    bytes: result.bytes,
+                    stored_bytes: result.stored_bytes,
+                    created: result.created,
+                    put: result.put,
+                    signer: result.signer.as_deref(),
+                    condition: result.condition,
+                }
+            });
+            let results: Vec<_> = results.collect();
+            let all = serde_json::json!({
+                "version": 1, "remote": remote.url(), "results": results, "stored_bytes": contents.stored_bytes(),
+            });
             out(&format!("{all:#}\n"));
         }
-        OutputFormat::Text => {
-            for address in &addresses {
-                out(&format!("{address}\n"));
-            }
-            talk(&format!(
-                "{} in {}\n",
-                counted(addresses.len(), "result"),
-                remote.url()
-            ));
-        }
+        OutputFormat::Text => text(&contents, remote.url()),
     }
     Ok(Exit::Ok)
+}
+
+fn text(contents: &Contents, url: &str) {
+    let mut table = Table::new(
+        &["result", "of", "size", "put there", "", "signed by", "pipeline"],
+        4,
+    );
+    for result in &contents.results {
+        let (pipeline, subject) = match &result.built_for {
+            Some((pipeline, subject)) => (pipeline.as_str(), subject.as_str()),
+            None => ("", ""),
+        };
+        let note = match result.condition {
+            Condition::Whole => (Role::Plain, ""),
+            Condition::Broken => (Role::Bad, "not whole"),
+            Condition::Foreign => (Role::Attention, "not trusted"),
+            Condition::Other => (Role::Dim, "other version"),
+        };
+        let plain = |text: &str| (Role::Plain, text.to_owned());
+        table.row(vec![
+            plain(&result.address.short()),
+            plain(subject),
+            plain(&ByteSize(result.stored_bytes).to_string()),
+            plain(&format!("{} ago", age(result.put, contents.now))),
+            (note.0, note.1.to_owned()),
+            plain(result.signer.as_deref().unwrap_or_default()),
+            (Role::Dim, pipeline.to_owned()),
+        ]);
+    }
+    if !contents.results.is_empty() {
+        out(&(table.render(stdout_style(), stdout_width()) + "\n"));
+    }
+    out(&format!(
+        "{}, {}\nin {url}\n",
+        counted(contents.results.len(), "result"),
+        ByteSize(contents.stored_bytes()),
+    ));
 }

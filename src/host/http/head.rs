@@ -24,6 +24,8 @@ pub struct Head {
     pub etag: Option<String>,
     /// `Last-Modified`.
     pub last_modified: Option<String>,
+    /// `Date`: the server's time.
+    pub date: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
     /// `x-amz-meta-sha512`: what this program says of an object that it puts into an object store.
@@ -51,6 +53,7 @@ impl Head {
             range: get(header::CONTENT_RANGE).and_then(|v| parse_content_range(&v)),
             etag: get(header::ETAG),
             last_modified: get(header::LAST_MODIFIED),
+            date: get(header::DATE),
             retry_after: get(header::RETRY_AFTER)
                 .and_then(|v| v.trim().parse().ok())
                 .map(Duration::from_secs),
