@@ -1,9 +1,9 @@
-//! gzip (RFC 1952) on all cores: the input is cut into pieces by its content, each is deflated by itself but may refer to
-//! the 32 KiB before it, and they are joined at byte boundaries into one ordinary member, as `pigz` does with blocks. A
-//! piece that an earlier package has is not deflated again.
+//! gzip (RFC 1952) on all cores: the input is cut into pieces by its content, each is deflated by itself, and they are
+//! joined at byte boundaries into one ordinary member, as `pigz -i` does with blocks. A piece that an earlier package has
+//! is not deflated again.
 //!
-//! Header without name and time; what becomes of a piece depends on its bytes and the 32 KiB before it alone. So the output
-//! depends on the input and the level, and on nothing else: not on the earlier packages either.
+//! Header without name and time; what becomes of a piece depends on its bytes alone. So the output depends on the input
+//! and the level, and on nothing else: not on the earlier packages either.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use std::time::Duration;
 use crate::host::fs::{Block, Chunk, add_zeros};
 
 use super::cut::{CLUSTER, PIECE, is_cut};
-use super::deflate::{Memory, WINDOW, deflate};
+use super::deflate::Deflater;
 use super::pass::Pass;
 use super::pieces::{Index, Known, Sum, name, sum};
 use super::{PackageError, Spec};
 
-/// Pieces that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 0.3 MiB of deflate state). More than
-/// 20 threads would wait for SHA-512 anyway: 0.35 GB/s, on one core.
+/// Pieces that may be read but not yet handed on: at most 20 x (1 MiB in, as much out, 1 MiB of a deflater, 1 MiB to inflate
+/// to). More than 20 threads would wait for SHA-512 anyway: 0.5 GB/s, on one core.
 const MOST_PIECES: usize = 20;
 /// How often a wait looks at the stop flag.
 const POLL: Duration = Duration::from_millis(50);
@@ -37,17 +37,12 @@ pub(super) struct Pieces {
 #[derive(Debug)]
 struct Compressor {
     level: u32,
-    memory: Memory,
-    /// The 32 KiB before the piece, or what there is of them.
-    before: Vec<u8>,
+    deflater: Deflater,
     bytes: Vec<u8>,
-    /// What became of it. The room stays here, a copy of the right size is handed on.
+    /// Where it is deflated to. The room stays here, a copy of the right size is handed on.
     deflated: Vec<u8>,
     /// CRC-32 of the piece's input, which remembers how long that was.
     crc: crc32fast::Hasher,
-    /// Its name, and the digest of what became of it; none where nothing is indexed and nothing known.
-    sums: Option<(Sum, Sum)>,
-    taken: bool,
 }
 
 /// A finished piece.
@@ -56,6 +51,7 @@ struct Piece {
     bytes: Arc<Vec<u8>>,
     crc: crc32fast::Hasher,
     input: u64,
+    /// Its name, and the digest of what became of it; none where nothing is indexed and nothing known.
     sums: Option<(Sum, Sum)>,
     taken: bool,
 }
@@ -68,17 +64,14 @@ struct Job<'p, 'a> {
     /// Where pieces are noted, and the names of those that are.
     index: Option<(Index, HashSet<Sum>)>,
     compressors: Vec<Compressor>,
-    sender: mpsc::Sender<(u64, Compressor)>,
-    finished: mpsc::Receiver<(u64, Compressor)>,
+    sender: mpsc::Sender<(u64, Compressor, Piece)>,
+    finished: mpsc::Receiver<(u64, Compressor, Piece)>,
     /// Finished out of turn.
     waiting: BTreeMap<u64, Piece>,
     /// Number of the next piece to read, and of the next to hand on.
     next: u64,
     turn: u64,
-    /// The end of the piece read last.
-    tail: Vec<u8>,
-    tail_is_zero: bool,
-    /// What the largest piece of zeros becomes behind zeros, once one was seen.
+    /// What the largest piece of zeros becomes, once one was seen.
     zeros: Option<Piece>,
     /// CRC-32 of a cluster of zeros.
     zero_cluster: crc32fast::Hasher,
@@ -111,8 +104,6 @@ pub(super) fn compress(pass: &mut Pass<'_>, spec: &Spec) -> Result<Pieces, Packa
         waiting: BTreeMap::new(),
         next: 0,
         turn: 0,
-        tail: Vec::new(),
-        tail_is_zero: false,
         zeros: None,
         zero_cluster,
         crc: crc32fast::Hasher::new(),
@@ -147,45 +138,34 @@ impl Job<'_, '_> {
     fn start_piece(&mut self) -> Result<(), PackageError> {
         let mut compressor = self.compressors.pop().unwrap_or_else(|| Compressor {
             level: self.level,
-            memory: Memory::default(),
-            before: Vec::with_capacity(WINDOW),
+            deflater: Deflater::new(self.level),
             bytes: Vec::with_capacity(PIECE),
             deflated: Vec::new(),
             crc: crc32fast::Hasher::new(),
-            sums: None,
-            taken: false,
         });
         let zeros = self.read_piece(&mut compressor)?;
         let last = self.pass.at_end();
-        let whole_zero = zeros == PIECE;
         let number = self.next;
         self.next += 1;
         let is_named = self.index.is_some() || !self.known.is_empty();
-        if whole_zero && self.tail_is_zero && !last {
+        compressor.fill(zeros, &self.zero_cluster);
+        if zeros == PIECE && !last {
             // Large disks are mostly this; once deflated, every such piece is known.
-            let piece = self.zeros.get_or_insert_with(|| {
-                compressor.fill(zeros, &self.zero_cluster);
-                compressor.before.clone_from(&self.tail);
-                compressor.work(false, is_named, &self.known);
-                compressor.piece()
-            });
+            let known = &self.known;
+            let piece = self
+                .zeros
+                .get_or_insert_with(|| compressor.work(false, is_named, known));
             self.waiting.insert(number, piece.clone());
             self.compressors.push(compressor);
             return Ok(());
         }
-        compressor.fill(zeros, &self.zero_cluster);
-        std::mem::swap(&mut compressor.before, &mut self.tail);
-        self.tail.clear();
-        let bytes = &compressor.bytes;
-        self.tail.extend(&bytes[bytes.len().saturating_sub(WINDOW)..]);
-        self.tail_is_zero = whole_zero;
         let (sender, cancel) = (self.sender.clone(), self.pass.cancel.clone());
         let known = Arc::clone(&self.known);
         self.pass.workers.spawn(move || {
             // No one listens any more after a stop: do not keep the pool busy.
             if !cancel.is_cancelled() {
-                compressor.work(last, is_named, &known);
-                drop(sender.send((number, compressor)));
+                let piece = compressor.work(last, is_named, &known);
+                drop(sender.send((number, compressor, piece)));
             }
         });
         Ok(())
@@ -225,8 +205,8 @@ impl Job<'_, '_> {
         loop {
             let due = self.waiting.contains_key(&self.turn);
             let wait = if due { Duration::ZERO } else { POLL };
-            if let Ok((number, compressor)) = self.finished.recv_timeout(wait) {
-                self.waiting.insert(number, compressor.piece());
+            if let Ok((number, compressor, piece)) = self.finished.recv_timeout(wait) {
+                self.waiting.insert(number, piece);
                 self.compressors.push(compressor);
             } else if due {
                 return Ok(());
@@ -279,32 +259,24 @@ impl Compressor {
     }
 
     /// Deflates the piece, or takes what it became in an earlier package.
-    fn work(&mut self, last: bool, is_named: bool, known: &Known) {
-        let Self {
-            level,
-            memory,
-            before,
-            bytes,
-            deflated,
-            ..
-        } = self;
-        let name = is_named.then(|| name(*level, last, before, bytes));
-        let found = name.as_ref().and_then(|name| known.take(name, deflated));
-        self.taken = found.is_some();
-        if !self.taken {
-            deflate(memory, before, bytes, *level, last, deflated);
-        }
-        self.sums = name.map(|name| (name, found.unwrap_or_else(|| sum(deflated))));
-    }
-
-    /// What [`Compressor::work`] made, in a copy of the right size.
-    fn piece(&self) -> Piece {
+    fn work(&mut self, last: bool, is_named: bool, known: &Known) -> Piece {
+        let name = is_named.then(|| name(self.level, last, &self.bytes));
+        let found = name.as_ref().and_then(|name| known.take(name));
+        let taken = found.is_some();
+        let (bytes, sums) = if let Some((bytes, sum)) = found {
+            (bytes, name.map(|name| (name, sum)))
+        } else {
+            self.deflater.deflate(&self.bytes, last, &mut self.deflated);
+            let bytes = self.deflated.clone();
+            let sums = name.map(|name| (name, sum(&bytes)));
+            (bytes, sums)
+        };
         Piece {
-            bytes: Arc::new(self.deflated.clone()),
+            bytes: Arc::new(bytes),
             crc: self.crc.clone(),
             input: self.bytes.len() as u64,
-            sums: self.sums,
-            taken: self.taken,
+            sums,
+            taken,
         }
     }
 }

@@ -7,8 +7,8 @@
 //! These digests are BLAKE3: all input goes through them, and SHA-256 has less than half its speed.
 //!
 //! ```text
-//! pipeline pieces <revision of packages>, <library that deflates>, blake3\n
-//! then for each piece: digest of level, window and bytes (32) · digest of the deflated form (32) · its place (8) · its length (4)
+//! pipeline pieces <revision of packages>, blake3\n
+//! then for each piece: digest of level and bytes (32) · digest of the deflated form (32) · its place (8) · its length (4)
 //! ```
 
 use std::collections::HashMap;
@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::digest::{Digest, sha256_hex};
 use crate::host::fs::{FsError, write_atomic};
 
-use super::deflate;
 use super::plan::REVISION;
 
 /// Pieces that are remembered at most, over all earlier packages: some 20 MiB.
@@ -41,12 +40,10 @@ pub struct Earlier {
 }
 
 /// What stands for a piece: two pieces with the same name have the same deflated form.
-pub(super) fn name(level: u32, last: bool, before: &[u8], bytes: &[u8]) -> Sum {
+pub(super) fn name(level: u32, last: bool, bytes: &[u8]) -> Sum {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&level.to_le_bytes());
     hasher.update(&[u8::from(last)]);
-    hasher.update(&before.len().to_le_bytes());
-    hasher.update(before);
     hasher.update(bytes);
     hasher.finalize().into()
 }
@@ -56,9 +53,9 @@ pub(super) fn sum(bytes: &[u8]) -> Sum {
     blake3::hash(bytes).into()
 }
 
-/// The first line of an index. What another library or revision deflated are other bytes.
+/// The first line of an index. What another revision deflated are other bytes.
 fn head() -> Vec<u8> {
-    format!("pipeline pieces {REVISION}, {}, blake3\n", deflate::version()).into_bytes()
+    format!("pipeline pieces {REVISION}, blake3\n").into_bytes()
 }
 
 /// Where a piece lies.
@@ -136,16 +133,14 @@ impl Known {
         self.places.is_empty()
     }
 
-    /// Reads the deflated form of a piece into `bytes`, and gives its digest; none where no package has it as it was
-    /// written.
-    pub(super) fn take(&self, name: &Sum, bytes: &mut Vec<u8>) -> Option<Sum> {
+    /// The deflated form of a piece, and its digest; none where no package has it as it was written.
+    pub(super) fn take(&self, name: &Sum) -> Option<(Vec<u8>, Sum)> {
         let place = self.places.get(name)?;
         let package = &self.packages[place.package];
-        bytes.clear();
-        bytes.resize(place.length as usize, 0);
-        let read = package.file.read_exact_at(bytes, place.at);
-        if read.is_ok() && sum(bytes) == place.sum {
-            return Some(place.sum);
+        let mut bytes = vec![0; place.length as usize];
+        let read = package.file.read_exact_at(&mut bytes, place.at);
+        if read.is_ok() && sum(&bytes) == place.sum {
+            return Some((bytes, place.sum));
         }
         package.damaged.store(true, Ordering::Relaxed);
         None
@@ -199,7 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("package"), b"..deflated").unwrap();
-        let one = name(6, false, b"", b"bytes");
+        let one = name(6, false, b"bytes");
         let mut index = Index::new();
         index.add(&one, &sum(b"deflated"), 2, 8);
         index.write(&at("index")).unwrap();
@@ -211,23 +206,18 @@ mod tests {
                 .unwrap(),
         };
         let known = Known::load(std::slice::from_ref(&earlier));
-        let mut bytes = Vec::new();
-        assert_eq!(known.take(&one, &mut bytes), Some(sum(b"deflated")));
-        assert_eq!(
-            (bytes.as_slice(), known.damaged().len()),
-            (b"deflated".as_slice(), 0)
-        );
+        assert_eq!(known.take(&one), Some((b"deflated".to_vec(), sum(b"deflated"))));
         // Each of these is another piece.
         for other in [
-            name(7, false, b"", b"bytes"),
-            name(6, true, b"", b"bytes"),
-            name(6, false, b"b", b"ytes"),
+            name(7, false, b"bytes"),
+            name(6, true, b"bytes"),
+            name(6, false, b"byte"),
         ] {
-            assert_eq!(known.take(&other, &mut bytes), None);
+            assert_eq!(known.take(&other), None);
         }
         assert!(known.damaged().is_empty());
         std::fs::write(at("package"), b"..deflateD").unwrap();
-        assert_eq!(known.take(&one, &mut bytes), None);
+        assert_eq!(known.take(&one), None);
         assert_eq!(known.damaged(), [at("package")]);
         // Another index than the one that was stored.
         std::fs::write(at("package"), b"..deflated").unwrap();
