@@ -32,8 +32,8 @@ use start::{BootSetup, Started};
     pipeline boot disk.qcow2 --vnc --detach              in the background, with a screen\n  \
     pipeline boot disk.qcow2.gz --secure-boot --tpm      as UEFI computers of today start it\n  \
     pipeline boot images.toml debian12-50G-vm-bootstrap --bootstrap setup.sh --wait\n\n\
-    No image has a password or a key of its own unless a step made one; --ssh and --detach make a key for this machine.\n\
-    In the console, Ctrl-A X ends the machine and Ctrl-A H tells the other keys. Nothing that the guest does stays,\n\
+    No image has a password or a key of its own unless a step made one; --ssh and --detach make a key for this machine. \
+    In the console, Ctrl-A X ends the machine and Ctrl-A H tells the other keys. Nothing that the guest does stays, \
     unless --write is given. Whatever can be reached from this host is on 127.0.0.1 only.")]
 pub struct Args {
     /// An image file (qcow2 or raw, also compressed by gzip, zstd or xz), or a manifest

@@ -39,8 +39,8 @@ use crate::store::Store;
     pipeline check disk.qcow2.gz\n  \
     pipeline check disk.raw --size 20G --junit check.xml\n  \
     pipeline check disk.qcow2.gz --secure-boot --tpm\n\n\
-    Boots throw-away copies of the image twice and asserts what the sets of checks say (docs/manifest.md): a login prompt,\n\
-    network, sshd, a root file system that fills the disk, no failed units, an identity of its own, no traces of a build.\n\
+    Boots throw-away copies of the image twice and asserts what the sets of checks say (docs/manifest.md): a login prompt, \
+    network, sshd, a root file system that fills the disk, no failed units, an identity of its own, no traces of a build. \
     The image itself is not changed. Exits with 1 if a check failed.")]
 pub struct Args {
     /// The image: qcow2 or raw, also compressed by gzip, zstd or xz

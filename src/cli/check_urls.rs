@@ -19,7 +19,7 @@ use crate::stage::index;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pipeline check-urls images.toml\n  pipeline check-urls images.toml 'debian12-*'\n\n\
-    Reads what index.json and URL.txt of the output folder list. Prints a line for each URL: ok, gone, wrong (other\n\
+    Reads what index.json and URL.txt of the output folder list. Prints a line for each URL: ok, gone, wrong (other \
     bytes) or failed (could not be read), and ends with 1 unless all are ok."
 )]
 pub struct Args {

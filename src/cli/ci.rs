@@ -11,7 +11,7 @@ use crate::host::process::shell_quote;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pipeline ci gitlab images.toml > child.yml\n  \
     pipeline ci github images.toml > .github/workflows/images.yml\n\n\
-    Each job runs this program on a part of the plan; results pass from one to the next by the remote store. docs/ci.md\n\
+    Each job runs this program on a part of the plan; results pass from one to the next by the remote store. docs/ci.md \
     shows a whole set-up.")]
 pub struct Args {
     #[command(subcommand)]

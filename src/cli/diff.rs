@@ -27,8 +27,8 @@ const LISTED: usize = 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pipeline diff images.toml debian12-50G-base\n  \
     pipeline diff images.toml debian12-50G-base debian12-50G-web\n\n\
-    One image is compared with what it was built as before, where the store still has that; two images with each other.\n\
-    Compared is the system as it was sealed, which is the same in all sizes: its packages, and all files of its root file\n\
+    One image is compared with what it was built as before, where the store still has that; two images with each other. \
+    Compared is the system as it was sealed, which is the same in all sizes: its packages, and all files of its root file \
     system (ext4) with their owners, modes and contents.")]
 pub struct Args {
     #[command(flatten)]

@@ -26,8 +26,8 @@ use crate::stage::versions::Versions;
 #[command(
     after_help = "Examples:\n  pipeline gallery images.toml                  into the output folder, next to the images\n  \
     pipeline gallery images.toml -o site --url https://images.example.org/\n\n\
-    index.html is for people: every image that is there, with its digests, the commands that verify it and import it into\n\
-    libvirt, Proxmox and OpenStack, what changed in its packages, and the versions that are kept. feed.xml (Atom) tells\n\
+    index.html is for people: every image that is there, with its digests, the commands that verify it and import it into \
+    libvirt, Proxmox and OpenStack, what changed in its packages, and the versions that are kept. feed.xml (Atom) tells \
     feed readers of new builds. Any server of static files will do."
 )]
 pub struct Args {

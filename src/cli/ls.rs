@@ -31,10 +31,10 @@ const FRAME: usize = 4;
 #[command(
     after_help = "Examples:\n  pipeline ls images.toml\n  pipeline ls images.toml 'debian12-*'\n  \
     pipeline ls images.toml --format json | jq -r '.images[] | select(.state != \"current\") | .id'\n\n\
-    current: as the manifest has it now. outdated: there, but something has changed since (pipeline explain says what).\n\
-    unchecked: there, as the manifest has it now, but its checks have not run. missing: not there. failed: the last attempt\n\
-    to build it failed. base: the age of what it was built from, which is the newest of its package archives or its medium in\n\
-    the lock; where nothing was locked, that of the installed system. More images than the terminal has lines are\n\
+    current: as the manifest has it now. outdated: there, but something has changed since (pipeline explain says what). \
+    unchecked: there, as the manifest has it now, but its checks have not run. missing: not there. failed: the last attempt \
+    to build it failed. base: the age of what it was built from, which is the newest of its package archives or its medium in \
+    the lock; where nothing was locked, that of the installed system. More images than the terminal has lines are \
     counted by distro and flavor; --full lists them."
 )]
 pub struct Args {

@@ -27,7 +27,7 @@ const SHOWN: usize = 12;
 #[command(
     after_help = "Examples:\n  pipeline outdated images.toml\n  pipeline outdated images.toml --format json\n  \
     pipeline outdated images.toml || pipeline update images.toml\n\n\
-    Asked are the archives and lists that the lock has, by conditional requests. The packages are those that the guests\n\
+    Asked are the archives and lists that the lock has, by conditional requests. The packages are those that the guests \
     reported when they were provisioned. Exit code 0: nothing has moved; 4: something has."
 )]
 pub struct Args {

@@ -18,7 +18,7 @@ use crate::stage::result::Given;
     after_help = "Examples:\n  pipeline packages images.toml debian12-50G-base\n  \
     pipeline packages images.toml 'debian12-*' --format json\n  \
     pipeline packages images.toml debian12-50G-base --format spdx > debian12.spdx.json\n\n\
-    The guest was asked when it was provisioned; all sizes of a flavor have the same packages. What differs between two builds\n\
+    The guest was asked when it was provisioned; all sizes of a flavor have the same packages. What differs between two builds \
     is said by `pipeline diff`."
 )]
 pub struct Args {

@@ -19,8 +19,8 @@ use crate::run::prepare::Prepared;
 #[command(after_help = "Examples:\n  pipeline plan images.toml\n  \
     pipeline plan images.toml 'debian12-*' --size 50G\n  \
     pipeline plan images.toml --format dot | dot -Tsvg > plan.svg\n\n\
-    With --format json, `cost` of a node says what it takes of the host while it runs: `machines` (virtual machines that\n\
-    it boots; a check boots two at once where there is room), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most).\n\
+    With --format json, `cost` of a node says what it takes of the host while it runs: `machines` (virtual machines that \
+    it boots; a check boots two at once where there is room), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most). \
     `unshared` says why no other host takes a node's result.")]
 pub struct Args {
     #[command(flatten)]

@@ -82,7 +82,7 @@ pub(super) fn reference(command: &mut Command) -> Exit {
     text.push_str(
         "\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n| 0 | everything asked for is done |\n| 1 | something failed |\n\
          | 2 | the command line or the manifest is wrong; nothing was started |\n\
-         | 3 | the host lacks something; nothing was started |\n| 4 | `outdated`: something has moved; `plan --detailed-exitcode`: a run would do something |\n| 130 | interrupted |\n",
+         | 3 | the host lacks something; nothing was started |\n| 4 | `outdated`: something has moved; `plan --detailed-exitcode`: a run would do something; `diff --detailed-exitcode`: they differ |\n| 130 | interrupted |\n",
     );
     out(&text);
     Exit::Ok
@@ -187,4 +187,27 @@ fn choice(value: &clap::builder::PossibleValue) -> String {
 /// For a cell of a table.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::{Command, verbs};
+    use crate::cli::Cli;
+
+    /// A line break in a paragraph of help leaves short lines on a terminal that is narrower than the source.
+    #[test]
+    fn paragraphs_of_help_are_wrapped_by_the_terminal_alone() {
+        fn look(command: &Command) {
+            let help = command.get_after_help().map(ToString::to_string);
+            for paragraph in help.unwrap_or_default().split("\n\n") {
+                let lines = paragraph.lines().filter(|line| !line.starts_with(' '));
+                let lines: Vec<_> = lines.filter(|line| !line.ends_with(':')).collect();
+                assert!(lines.len() < 2, "pipeline {}: {lines:?}", command.get_name());
+            }
+            verbs(command).for_each(look);
+        }
+        look(&Cli::command());
+    }
 }

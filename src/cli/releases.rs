@@ -20,8 +20,8 @@ use crate::stage::fetch::{Finder, Latest, Trust, Unremembered};
     after_help = "Examples:\n  pipeline releases\n  pipeline releases debian-13\n  \
     pipeline releases ubuntu-24.04 --kind disk --arch arm64\n  \
     pipeline releases almalinux-10 --variant boot --from https://mirror.example --format json\n\n\
-    Without a release, lists the recipes. A list that its publisher signs is verified with the keyring of the publisher, where\n\
-    this host has it (packages debian-keyring, ubuntu-keyring, distribution-gpg-keys) or `--keyring` names one; what was not\n\
+    Without a release, lists the recipes. A list that its publisher signs is verified with the keyring of the publisher, where \
+    this host has it (packages debian-keyring, ubuntu-keyring, distribution-gpg-keys) or `--keyring` names one; what was not \
     verified is called so."
 )]
 pub struct Args {

@@ -47,7 +47,7 @@ use crate::store::{Scratch, Store, StoreError};
     after_help = "Examples:\n  pipeline run images.toml\n  pipeline run images.toml 'debian12-50G-*'\n  \
     pipeline run images.toml --size 50G --jobs 2\n  pipeline run images.toml --rebuild install/debian12\n  \
     pipeline run images.toml --upload\n\n\
-    A second run does nothing that is done already; a killed one goes on after its last finished node.\n\
+    A second run does nothing that is done already; a killed one goes on after its last finished node. \
     Ctrl-C stops VMs in order, a second Ctrl-C kills them."
 )]
 pub struct Args {

@@ -21,8 +21,8 @@ use crate::run::prepare::{Ask, prepare};
 #[command(
     after_help = "Examples:\n  pipeline update images.toml\n  pipeline update images.toml debian12\n  \
     pipeline update images.toml --dry-run\n\n\
-    The lock is a file next to the manifest, images.lock for images.toml. It says which state of package archives and of\n\
-    publishers' checksum files the images are built from; a run makes it, and builds from what it says until it is moved.\n\
+    The lock is a file next to the manifest, images.lock for images.toml. It says which state of package archives and of \
+    publishers' checksum files the images are built from; a run makes it, and builds from what it says until it is moved. \
     What is signed wrongly, expired or older than what the lock has, moves nothing."
 )]
 pub struct Args {

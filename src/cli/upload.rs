@@ -10,7 +10,7 @@ use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pipeline upload images.toml\n  pipeline upload images.toml 'debian12-50G-*'\n\n\
-    What is at its place already, and equal, is not sent again. What is sent is read back; only then it is listed in\n\
+    What is at its place already, and equal, is not sent again. What is sent is read back; only then it is listed in \
     URL.txt and index.json of the output folder."
 )]
 pub struct Args {

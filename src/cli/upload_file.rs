@@ -26,7 +26,7 @@ const METADATA: u64 = 1 << 20;
 #[command(
     after_help = "Example:\n  pipeline upload-file disk.gz --config /etc/opt/shacache/shacache.cfg \\\n    \
     --key packer-images --metadata metadata.json\n\n\
-    The blob is sent if it is not there yet, and read back. Its entry is put into the list of the key each time, as the\n\
+    The blob is sent if it is not there yet, and read back. Its entry is put into the list of the key each time, as the \
     reference client does; without --key it is not listed. Prints the line that URL.txt would have."
 )]
 pub struct Args {

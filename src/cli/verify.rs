@@ -20,8 +20,8 @@ use crate::signing::Trust;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pipeline verify out --key release.pub\n  \
     pipeline verify https://images.example.org/debian --key allowed_signers\n  pipeline verify out --format json\n\n\
-    Reads every file that the checksum files and index.json name, and compares it with all that is said of it, in bills of\n\
-    materials and provenance too. With --key, each of these lists must have a good signature by one of the keys; gpgv,\n\
+    Reads every file that the checksum files and index.json name, and compares it with all that is said of it, in bills of \
+    materials and provenance too. With --key, each of these lists must have a good signature by one of the keys; gpgv, \
     ssh-keygen or minisign verify it. Exits with 1 unless all is good, and names the file that is not.")]
 pub struct Args {
     /// An output folder, or the URL where one is published

@@ -30,7 +30,7 @@ pub struct At {
 #[command(
     after_help = "Examples:\n  pipeline promote images.toml debian12-50G-base                     the newest version\n  \
     pipeline promote images.toml debian12-50G-base 20261129T164500Z\n\n\
-    In the output folder, `latest` is a symbolic link, which one rename replaces; at a place, `index.json` says which version\n\
+    In the output folder, `latest` is a symbolic link, which one rename replaces; at a place, `index.json` says which version \
     is `latest`. `pipeline ls --versions` lists what there is."
 )]
 pub struct Promote {
@@ -49,7 +49,7 @@ pub struct Promote {
 /// Arguments of `pipeline rollback`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pipeline rollback images.toml 'debian12-*'\n\n\
-    `latest` names the version before the one that it names now. The next build that succeeds is `latest` again, unless the\n\
+    `latest` names the version before the one that it names now. The next build that succeeds is `latest` again, unless the \
     manifest has publish.versions.hold = true.")]
 pub struct Rollback {
     #[command(flatten)]

@@ -64,7 +64,7 @@ pub fn open(path: &Path, overrides: &[Override]) -> Result<Document, ManifestErr
     };
     let shown = path.parent().unwrap_or(Path::new(""));
     let text = Files::new(folder, shown, folder).text(file);
-    let text = text.map_err(|error| refuse(error.to_string(), remedy(&error)))?;
+    let text = text.map_err(|error| refuse(error.to_string(), remedy(path, &error)))?;
     if path.extension().is_some_and(|extension| extension == "ncl") {
         #[cfg(feature = "nickel")]
         {
@@ -103,12 +103,20 @@ pub fn load_text(path: &Path, text: &str) -> Result<Manifest, ManifestErrors> {
 }
 
 /// What to do about a manifest that cannot be read; other files have other remedies.
-fn remedy(error: &FileError) -> String {
+fn remedy(path: &Path, error: &FileError) -> String {
     match error {
         FileError::Missing { near, .. } if near.is_empty() => {
             "name the manifest, such as images.toml; `pipeline init` makes one to start from".to_owned()
         }
-        FileError::NotText(_) => "write the manifest in UTF-8".to_owned(),
+        FileError::NotText(_) if path.extension().is_some_and(|end| end == "toml" || end == "ncl") => {
+            "write the manifest in UTF-8".to_owned()
+        }
+        // An image, most likely.
+        FileError::NotText(_) => {
+            "name the manifest first, such as images.toml, and images after it by their ids: \
+                                  `pipeline ls MANIFEST` lists them"
+                .to_owned()
+        }
         FileError::Folder(_) => "name the manifest in it".to_owned(),
         _ => error.remedy(),
     }

@@ -254,9 +254,11 @@ fn mistakes_inside_an_answer_template_are_shown_there() {
 fn a_manifest_that_cannot_be_read_says_why() {
     let bench = house();
     bench.write("latin.toml", b"name = \"caf\xe9\"\n");
+    bench.write("web.qcow2.gz", b"\x1f\x8b\x08\x00\xff");
     let ran = |name| bench.run(&["validate", name]).all();
     insta::assert_snapshot!("manifest_missing", ran("image.toml"));
     insta::assert_snapshot!("manifest_not_text", ran("latin.toml"));
+    insta::assert_snapshot!("manifest_is_an_image", ran("web.qcow2.gz"));
     insta::assert_snapshot!("manifest_is_a_folder", ran("files"));
     insta::assert_snapshot!("manifest_of_no_name", ran(".."));
 }
