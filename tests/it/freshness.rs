@@ -1,6 +1,7 @@
 //! Which state of the world images are built from: the lock, and how it is moved. Archives are on loopback, written and signed
 //! by the stories.
 
+mod built;
 mod fleet;
 mod moved;
 mod snapshots;

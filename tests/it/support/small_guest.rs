@@ -14,8 +14,8 @@ use super::{Bench, debian_mirror, tool};
 
 const SCRIPT: &str = include_str!("small_guest.sh");
 
-/// Its raw disk, which must not be written to.
-fn disk() -> PathBuf {
+/// One of its raw disks, which must not be written to.
+fn disk(name: &str) -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-guest");
     fs::create_dir_all(&all).unwrap();
     let lock = fs::File::create(all.join("lock")).unwrap();
@@ -32,15 +32,24 @@ fn disk() -> PathBuf {
         made.unwrap();
         fs::rename(draft, &folder).unwrap();
     }
-    folder.join("disk.raw")
+    folder.join(name)
 }
 
 /// A copy of it as `NAME.raw` in the story's folder, which lets in the owner of `NAME-key`, made next to it.
 pub fn small_disk(bench: &Bench, name: &str) -> PathBuf {
+    copy(&disk("disk.raw"), bench, name)
+}
+
+/// The same with apt and dpkg.
+pub fn small_apt_disk(bench: &Bench, name: &str) -> PathBuf {
+    copy(&disk("apt.raw"), bench, name)
+}
+
+fn copy(disk: &Path, bench: &Bench, name: &str) -> PathBuf {
     let raw = bench.path(&format!("{name}.raw"));
     let words = [
         "--sparse=always",
-        &disk().display().to_string(),
+        &disk.display().to_string(),
         &raw.display().to_string(),
     ];
     tool("cp", &words, &bench.path(""));

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# A disk that boots by BIOS and GRUB to a login prompt and an sshd: Debian's kernel, busybox and dropbear. Made in the
-# folder that it is started in, from the mirror $1.
+# A disk that boots by BIOS and GRUB to a login prompt and an sshd: Debian's kernel, busybox and dropbear; and another one that
+# has apt and dpkg too, without any package. Made in the folder that it is started in, from the mirror $1.
 set -eu
-packages=busybox-static,dropbear-bin,grub-pc-bin,linux-image-cloud-amd64
+packages=apt,busybox-static,dpkg,dropbear-bin,gpgv,grub-pc-bin,libc-bin,linux-image-cloud-amd64,tar
 mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt='Acquire::Languages "none"' \
     bookworm all "deb $1 bookworm main"
 kernel=$(cd all/boot && echo vmlinuz-*)
@@ -20,11 +20,15 @@ cp all/bin/busybox root/bin/
 for name in $(all/bin/busybox --list); do
     [ "$name" = busybox ] || ln -s busybox "root/bin/$name"
 done
-cp all/usr/sbin/dropbear root/bin/
-chroot all /lib64/ld-linux-x86-64.so.2 --list /usr/sbin/dropbear | grep -o '/[^ ]*' | while read -r lib; do
-    mkdir -p "root${lib%/*}"
-    cp -L "all$lib" "root$lib"
-done
+# take PROGRAM FOLDER: into that folder, with its libraries.
+take() {
+    cp --remove-destination "all$1" "root$2/"
+    chroot all /lib64/ld-linux-x86-64.so.2 --list "$1" 2>/dev/null | grep -o '/[^ ]*' | while read -r lib; do
+        mkdir -p "root${lib%/*}"
+        cp -L "all$lib" "root$lib"
+    done
+}
+take /usr/sbin/dropbear /bin
 for name in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk \
     failover net_failover virtio_net virtio-rng button evdev; do
     module=$(find "$modules" -name "$name.ko")
@@ -91,12 +95,30 @@ boot
 END
 grub-mkimage -O i386-pc -d all/usr/lib/grub/i386-pc -c grub.cfg -p /boot -o core.img biosdisk part_msdos ext2 linux
 
-# The disk: one partition from the first MiB on.
-truncate -s 63M root.img
-mke2fs -q -t ext4 -d root root.img
-truncate -s 64M disk.raw
-echo '2048,,L,*' | sfdisk -q disk.raw
-dd if=root.img of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
-dd if=all/usr/lib/grub/i386-pc/boot.img of=disk.raw bs=440 count=1 conv=notrunc status=none
-dd if=core.img of=disk.raw bs=512 seek=1 conv=notrunc status=none
-rm -r all root early root.img core.img grub.cfg
+# disk FILE MIB: one partition from the first MiB on.
+disk() {
+    truncate -s "$(($2 - 1))M" root.img
+    mke2fs -q -t ext4 -d root root.img
+    truncate -s "$2M" "$1"
+    echo '2048,,L,*' | sfdisk -q "$1"
+    dd if=root.img of="$1" bs=1M seek=1 conv=notrunc,sparse status=none
+    dd if=all/usr/lib/grub/i386-pc/boot.img of="$1" bs=440 count=1 conv=notrunc status=none
+    dd if=core.img of="$1" bs=512 seek=1 conv=notrunc status=none
+    rm root.img
+}
+disk disk.raw 64
+
+mkdir -p root/etc/apt/trusted.gpg.d root/lib/apt/methods root/usr/share/dpkg root/var/cache/apt/archives/partial \
+    root/var/lib/apt/lists/partial root/var/lib/dpkg/info root/var/lib/dpkg/updates
+: > root/var/lib/dpkg/status
+cp all/usr/share/dpkg/*table root/usr/share/dpkg/
+for name in apt-config apt-get apt-key dpkg dpkg-deb dpkg-query dpkg-split gpgv; do
+    take "/usr/bin/$name" /bin
+done
+take /bin/tar /bin
+take /sbin/ldconfig /bin
+for name in gpgv http store; do
+    take "/usr/lib/apt/methods/$name" /lib/apt/methods
+done
+disk apt.raw 128
+rm -r all root early core.img grub.cfg
