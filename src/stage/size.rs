@@ -89,7 +89,7 @@ impl Task for SizeWork {
         let facts: Facts = result.facts().map_err(|_| None)?;
         let provisioned = (stored.taken)(&PROVISIONED);
         match (facts.base, provisioned.as_ref().map(base_digest)) {
-            (Some(base), Some(Ok(found))) if base != *found => {
+            (Some(base), Some(Ok(found))) if base != found => {
                 Err(Some("the provisioned disk was built again since".to_owned()))
             }
             _ => Ok(()),
@@ -102,7 +102,7 @@ impl Task for SizeWork {
         let is_layer = provisioned.has(provision::SKELETON) && grow_layer(self, provisioned, site, &result)?;
         let mut base = None;
         if is_layer {
-            base = Some(base_digest(provisioned)?.clone());
+            base = Some(base_digest(provisioned)?);
         } else {
             let reported: Provisioned = provisioned.facts().unwrap_or_default();
             // The plan does not wait for it, as only a guest that cannot grow offline needs it.
@@ -115,16 +115,9 @@ impl Task for SizeWork {
     }
 }
 
-fn base_digest(provisioned: &Given) -> Result<&Digest, StageError> {
-    provisioned.artifact(provision::DISK).and_then(|disk| {
-        let mut digests = disk.digests.iter();
-        let found = digests.find(|digest| digest.algorithm == Algorithm::Sha256);
-        found.ok_or_else(|| StageError::NoDigest {
-            node: provisioned.node.clone(),
-            file: provision::DISK.to_owned(),
-            algorithm: Algorithm::Sha256,
-        })
-    })
+fn base_digest(provisioned: &Given) -> Result<Digest, StageError> {
+    let disk = provisioned.artifact(provision::DISK)?;
+    disk.digest(Algorithm::Sha256).cloned()
 }
 
 /// The disk of a result of this stage, for whoever takes that and, as [`BASE`], the provisioned disk.
@@ -135,7 +128,7 @@ pub fn layers(sized: &Given, provisioned: &Given) -> Result<Layers, StageError> 
     let facts: Facts = sized.facts()?;
     let mut layers = vec![Layer::qcow2(&sized.path(DISK)?)?];
     if let Some(base) = facts.base {
-        if *base_digest(provisioned)? != base {
+        if base_digest(provisioned)? != base {
             return Err(StageError::Record {
                 node: sized.node.clone(),
                 reason: format!("it is a layer over another build of {}", provisioned.node),

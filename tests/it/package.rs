@@ -18,7 +18,7 @@ use pipeline::internals::stage::package::{
 };
 use pipeline::internals::stage::sums;
 
-use super::support::{Bench, tool};
+use super::support::{Bench, noise, tool};
 
 /// The largest piece that gzip output is made of; sizes around it are where mistakes would be.
 const BLOCK: usize = 1 << 20;
@@ -52,20 +52,6 @@ fn pack(input: &Path, output: &Path, compression: Compression) -> Result<Package
 fn unpack_to(input: &Path, output: &Path) -> Result<Vec<u8>, PackageError> {
     unpack(input, output, &Cancel::default(), &mut |_, _| {})?;
     Ok(fs::read(output).unwrap())
-}
-
-/// Bytes that no compressor can shrink.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed * 2 + 1;
-    let mut bytes = vec![0; length.next_multiple_of(8)];
-    for word in bytes.chunks_exact_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        word.copy_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// Something like a disk: text with far repeats, noise, and zeros, changing every 300,000 bytes.
