@@ -1,5 +1,7 @@
 //! `pipeline ci`: a manifest's plan as a pipeline of a CI system.
 
+use std::num::NonZeroUsize;
+
 use super::exit::Exit;
 use super::remote::{RemoteArgs, warn};
 use super::report_error::{fail, out};
@@ -57,7 +59,7 @@ struct Asked {
 pub fn run(args: &Args) -> Result<Exit, Exit> {
     match &args.system {
         System::Gitlab(asked) => {
-            let (jobs, common) = asked.jobs(&[])?;
+            let (jobs, common) = asked.jobs(&[], asked.remote.settings()?.workers)?;
             out(&gitlab::pipeline(
                 &jobs,
                 &common,
@@ -65,7 +67,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             ));
         }
         System::Github { asked, matrix } => {
-            let (jobs, common) = asked.jobs(&["self-hosted".to_owned()])?;
+            // How many of its jobs follow each other must not depend on what earlier runs took.
+            let (jobs, common) = asked.jobs(&["self-hosted".to_owned()], None)?;
             let text = match matrix {
                 Some(levels) => github::outputs(&jobs, *levels, &common)
                     .map_err(|error| fail(Exit::Usage, miette::miette!("{error}")))?,
@@ -81,7 +84,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
 }
 
 impl Asked {
-    fn jobs(&self, runners: &[String]) -> Result<(Vec<Job>, Common), Exit> {
+    fn jobs(&self, runners: &[String], workers: Option<NonZeroUsize>) -> Result<(Vec<Job>, Common), Exit> {
         let (manifest, selected) = self.target.load()?;
         let store = self.store.look()?;
         let remote = self.remote.need()?;
@@ -99,7 +102,7 @@ impl Asked {
             labels: own.to_vec(),
             machine_label: self.machine_runner.clone(),
         };
-        Ok((jobs(&prepared.plan, &prepared.assessments), common))
+        Ok((jobs(&prepared.plan, &prepared.assessments, workers), common))
     }
 
     /// The command that prints it.

@@ -98,20 +98,34 @@ fn grown_by_booting(prepared: &Prepared, shared: &BTreeSet<Address>) -> BTreeSet
     unknown.map(Node::id).collect()
 }
 
-/// What is made here, as what it is made from does not travel.
-fn bound_here(prepared: &Prepared, workspace: &Workspace, emit: &Emitter) -> BTreeSet<String> {
+/// What is made here, as what it is made from does not travel, and what never leaves the host that makes it where this is made
+/// from that.
+fn bound_here(
+    prepared: &Prepared,
+    workspace: &Workspace,
+    is_kept: &dyn Fn(&Node) -> bool,
+    emit: &Emitter,
+) -> BTreeSet<String> {
     let plan = &prepared.plan;
     let mut bound = BTreeSet::new();
-    for (index, node) in prepared.todo() {
+    for (_, node) in prepared.todo() {
         if let Some(why) = workspace.stays(node) {
             emit.for_node(&node.id())
                 .warn(format!("{why}; all that is made from it is made here"));
             bound.insert(node.id());
-        } else if plan
-            .needs(index)
-            .any(|need| bound.contains(&plan.node(need).id()))
-        {
-            bound.insert(node.id());
+        }
+    }
+    let mut before = 0;
+    while bound.len() > before {
+        before = bound.len();
+        for (index, node) in prepared.todo() {
+            let needs = || plan.needs(index).map(|need| plan.node(need));
+            if needs().any(|need| bound.contains(&need.id())) {
+                bound.insert(node.id());
+            }
+            if bound.contains(&node.id()) {
+                bound.extend(needs().filter(|need| is_kept(need)).map(Node::id));
+            }
         }
     }
     bound
@@ -210,15 +224,17 @@ impl Away {
             Workspace::pack(manifest, &archive, cancel).map_err(|error| fail(Exit::Usage, error))?;
         let shared = share(prepared, remote, store, emit, cancel)?;
         let boots = grown_by_booting(prepared, &shared);
-        let bound = bound_here(prepared, &workspace, emit);
+        // The build's private key is in the one, and lets into the other.
+        let is_kept = |node: &Node| node.stage == install::STAGE || boots.contains(&node.id());
+        let bound = bound_here(prepared, &workspace, &is_kept, emit);
         let reach = |node: &Node| match node.stage.results {
             Results::Outside => Reach::Here,
             Results::Stored if bound.contains(&node.id()) => Reach::Here,
-            // The build's private key is in the one, and lets into the other.
-            Results::Stored if node.stage == install::STAGE || boots.contains(&node.id()) => Reach::Kept,
+            Results::Stored if is_kept(node) => Reach::Kept,
             Results::Stored => Reach::Shared,
         };
-        let chains = cut(&prepared.plan, &prepared.assessments, &reach);
+        let workers = self.settings.workers;
+        let chains = cut(&prepared.plan, &prepared.assessments, &reach, workers);
         if chains.is_empty() {
             return Ok(None);
         }
@@ -313,7 +329,7 @@ impl Away {
 
     /// The program and its arguments for a chain.
     fn words(&self, prepared: &Prepared, name: &str, chain: &Chain) -> Vec<String> {
-        let ends = chain.results(&prepared.plan).into_iter();
+        let ends = chain.results.iter().copied();
         let ends = ends.map(|index| prepared.plan.node(index));
         let own = [&self.program, VERB, name, &self.description].map(str::to_owned);
         own.into_iter()

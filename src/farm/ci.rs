@@ -5,6 +5,7 @@ pub mod github;
 pub mod gitlab;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
@@ -55,13 +56,16 @@ pub struct Job {
     pub limit: Duration,
 }
 
-/// The jobs of a plan, each after those that it takes results of.
-pub fn jobs(plan: &Plan, assessments: &BTreeMap<NodeIndex, Assessment>) -> Vec<Job> {
+/// The jobs of a plan, each after those that it takes results of; for so many that run at once, where that is known.
+pub fn jobs(
+    plan: &Plan,
+    assessments: &BTreeMap<NodeIndex, Assessment>,
+    workers: Option<NonZeroUsize>,
+) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     let unsealed = unsealed(plan, assessments);
-    for chain in cut(plan, assessments, &|node| reach(node, &unsealed)) {
-        let results = chain.results(plan);
-        let ids: Vec<_> = results.iter().map(|index| plan.node(*index).id()).collect();
+    for chain in cut(plan, assessments, &|node| reach(node, &unsealed), workers) {
+        let ids: Vec<_> = chain.results.iter().map(|index| plan.node(*index).id()).collect();
         let after = chain.after.iter().map(|before| &jobs[*before]);
         let level = after.clone().map(|job| job.level + 1).max().unwrap_or_default();
         let job = Job {

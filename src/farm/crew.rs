@@ -65,7 +65,8 @@ pub struct Crew<'a> {
     cancel: &'a Cancel,
     store: &'a Store,
     scratch: &'a Scratch,
-    ended: Mutex<BTreeMap<NodeIndex, Ended>>,
+    /// How nodes ended; without it once a node's waiter has it.
+    ended: Mutex<BTreeMap<NodeIndex, Option<Ended>>>,
     changed: Condvar,
 }
 
@@ -112,7 +113,7 @@ impl Elsewhere for Crew<'_> {
     fn wait(&self, node: NodeIndex) -> (Result<Done, NodeError>, f64) {
         let mut ended = self.ended();
         let (mut done, seconds) = loop {
-            match ended.remove(&node) {
+            match ended.get_mut(&node).and_then(Option::take) {
                 Some(Ok(end)) => break end,
                 Some(Err((verdict, message))) => {
                     return (Err(NodeError::Elsewhere { verdict, message }), 0.0);
@@ -256,11 +257,11 @@ impl<'a> Crew<'a> {
                 Step::Submit => self.submit(at, jobs, warned),
                 Step::Failed => {
                     let why = jobs[at].failure.clone().unwrap_or_default();
-                    self.fail(at, &mut jobs[at], Verdict::Other, &why);
+                    self.fail(at, jobs, Verdict::Other, &why);
                 }
                 Step::Lost(loss) => {
                     let why = format!("{} {}: {loss}", self.terms.called, self.names[at]);
-                    self.fail(at, &mut jobs[at], loss.verdict(), &why);
+                    self.fail(at, jobs, loss.verdict(), &why);
                 }
             }
         }
@@ -331,7 +332,7 @@ impl<'a> Crew<'a> {
                     self.emit.warn(format!("{error}; it is asked again"));
                 }
             }
-            Err(error) => self.fail(at, &mut jobs[at], Verdict::Other, &error.to_string()),
+            Err(error) => self.fail(at, jobs, Verdict::Other, &error.to_string()),
         }
     }
 
@@ -398,6 +399,8 @@ impl<'a> Crew<'a> {
                 },
                 ..event
             }),
+            // Another chain makes it too, or it was made before its job was started again.
+            (Some(index), _) if !self.speaks(at, index) => {}
             (own, what) => {
                 let started = matches!(what, What::NodeStarted);
                 let (at, node) = (event.at, event.node.clone());
@@ -411,23 +414,33 @@ impl<'a> Crew<'a> {
         }
     }
 
-    fn fail(&self, at: usize, job: &mut Hired, verdict: Verdict, why: &str) {
+    /// Whether what a job says of a node is passed on: the first of those that make it is heard, until one has.
+    fn speaks(&self, at: usize, index: NodeIndex) -> bool {
+        let first = self.chains.iter().position(|chain| chain.nodes.contains(&index));
+        first == Some(at) && !self.ended().contains_key(&index)
+    }
+
+    /// What a chain that goes on makes too did not fail yet.
+    fn fail(&self, at: usize, jobs: &mut [Hired], verdict: Verdict, why: &str) {
+        jobs[at].is_over = true;
         for index in &self.chains[at].nodes {
-            let own = job.failures.remove(index);
+            let own = jobs[at].failures.remove(index);
+            let mut others = self.chains.iter().zip(&*jobs);
+            if others.any(|(chain, job)| !job.is_over && chain.nodes.contains(index)) {
+                continue;
+            }
             self.end_if_not(*index, || Err(own.unwrap_or_else(|| (verdict, why.to_owned()))));
         }
-        job.is_over = true;
     }
 
     fn end_if_not(&self, index: NodeIndex, how: impl FnOnce() -> Ended) {
-        self.ended().entry(index).or_insert_with(how);
+        self.ended().entry(index).or_insert_with(|| Some(how()));
         self.changed.notify_all();
     }
 
     /// Whether all results of a chain that others take are there.
     fn is_done(&self, at: usize, remote: &Remote) -> bool {
-        let ends = self.chains[at].results(self.plan);
-        self.are_there(ends, remote)
+        self.are_there(self.chains[at].results.clone(), remote)
     }
 
     fn can_start(&self, at: usize, remote: &Remote) -> bool {
@@ -489,7 +502,7 @@ impl<'a> Crew<'a> {
         }
     }
 
-    fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeIndex, Ended>> {
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeIndex, Option<Ended>>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,7 @@ use crate::host::cancel::Cancel;
 use crate::host::process::{Cmd, Output, ProcessError};
 use crate::remote::Remote;
 use crate::remote::settings::RemoteSettings;
+use crate::stage::stays;
 use crate::store::{Address, Store};
 
 /// Lines of errors that are passed on where the run itself said nothing.
@@ -167,6 +168,10 @@ fn keep(order: &Order<'_>, cancel: &Cancel) -> Result<(), WorkError> {
         }
         let unheard = Emitter::new(std::sync::mpsc::channel().0);
         let store = Store::peek(order.store);
+        let entry = store.lookup(&address.stage, &address.key);
+        if let Some(why) = entry.and_then(|entry| stays(&address.stage, entry.facts())) {
+            return Err(not_kept(format!(": {why}")));
+        }
         remote
             .push(&address, &store, &|_| true, &unheard, cancel)
             .map_err(|error| not_kept(format!(": {error}")))?;

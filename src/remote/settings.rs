@@ -1,6 +1,7 @@
 //! What a host says of the store that it shares and of the engine that starts its jobs: `farm.toml` of the user, and
 //! variables of the environment, which win. Never a manifest: one of a pull request must not say where results go.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -19,6 +20,8 @@ const OFF: &str = "none";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// How many jobs run at once on the hosts that build; absent: nothing is made more than once for their sake.
+    pub workers: Option<NonZeroUsize>,
     pub remote: RemoteSettings,
     pub slurm: SlurmSettings,
 }

@@ -86,6 +86,48 @@ fn gitlab_gets_a_job_for_each_chain_that_waits_for_its_base_alone() {
     insta::assert_snapshot!(format!("{before}…{rest}"));
 }
 
+/// Runners that would wait for the one that installs a base install it too, once it is known how long all takes.
+#[test]
+fn a_base_of_two_flavors_is_installed_by_two_of_many_runners() {
+    const MORE: &str =
+        "\n[flavors.more]\n\n[[images]]\ndistro = \"one\"\nflavor = \"more\"\nsizes = [\"5G\"]\n";
+    let bench = bench();
+    bench.write("fleet.toml", format!("{MANIFEST}{MORE}"));
+    let bases = || -> Vec<String> {
+        let text = generate(&bench, &["gitlab", "fleet.toml", "one-*"]);
+        let jobs = text.split("\n\n").filter(|job| job.starts_with("\"provision/"));
+        let untils = |job: &str| job.matches("--until provision/").count();
+        jobs.map(|job| format!("{} {}", job.lines().next().unwrap(), untils(job)))
+            .collect()
+    };
+    let together = ["\"provision/one-more\": 2"];
+    assert_eq!(bases(), together);
+    let settings = bench.read(".config/pipeline/farm.toml");
+    bench.write(".config/pipeline/farm.toml", format!("workers = 3\n{settings}"));
+    assert_eq!(bases(), together);
+    let took = [
+        ("install", 300),
+        ("provision", 60),
+        ("size", 3),
+        ("package", 40),
+        ("check", 60),
+    ];
+    let took = took.map(|(stage, seconds)| {
+        format!(
+            "{{\"at\":\"2026-11-29T23:59:46Z\",\"run\":\"r\",\"pipeline\":\"p\",\"stage\":\"{stage}\",\
+             \"subject\":\"s\",\"alike\":\"\",\"key\":\"{}\",\"seconds\":{seconds}.0}}\n",
+            "0".repeat(64)
+        )
+    });
+    bench.write("store/attempts.jsonl", took.concat());
+    assert_eq!(
+        bases(),
+        ["\"provision/one-base\": 1", "\"provision/one-more\": 1"]
+    );
+    bench.write(".config/pipeline/farm.toml", settings);
+    assert_eq!(bases(), together);
+}
+
 #[test]
 fn github_plans_in_each_run_and_makes_a_matrix_of_each_level() {
     let bench = bench();
