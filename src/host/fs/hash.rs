@@ -9,8 +9,9 @@ use crate::host::cancel::Cancel;
 
 use super::{Block, BlockReader, Blocks as _, FsError};
 
-/// Pieces that wait for the slowest thread, at most: bounds the memory, and lets one thread be late for a moment.
-const QUEUE: usize = 8;
+/// Pieces that wait for the slowest thread, at most: bounds the memory, and lets one thread be late for a moment. With two
+/// cores three threads are late by turns.
+const QUEUE: usize = 32;
 /// How much is read at once.
 const READ: usize = 1 << 20;
 

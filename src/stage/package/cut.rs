@@ -1,10 +1,11 @@
 //! Cuts a disk into pieces by its content, so that equal parts of two disks become equal pieces wherever they lie. Knows
 //! nothing of compression.
 //!
-//! A cut follows a cluster whose checksum says so: about every fourth. What lies before a cut then is always the same
-//! cluster, so that a piece is equal with the bytes before it. qcow2 and the file systems of images move data by whole
-//! clusters alone, so no place between them is looked at. Measured on the qcow2 files of two sizes of one Debian disk
-//! (467 MB each): 98.5 % of the second are pieces of the first; with one cut in eight clusters 97.9 %.
+//! A cut follows a cluster whose checksum says so: every second one. qcow2 and the file systems of images move data by
+//! whole clusters alone, so no place between them is looked at. Shorter pieces mean less to deflate after a change, and a
+//! larger package. Measured on a disk of which one cluster in 128 changed: 3.4 % of it are new pieces, with a cut in four
+//! clusters 6.2 %, and the package is 0.5 % larger. On the qcow2 files of two sizes of one Debian disk (467 MB each) 98.5 %
+//! of the second were pieces of the first with a cut in four clusters, 97.9 % with one in eight.
 
 /// Bytes of a cluster: those of a qcow2 file.
 pub(super) const CLUSTER: usize = 64 << 10;
@@ -19,7 +20,7 @@ pub(super) const PIECE: usize = MOST * CLUSTER;
 /// write: other cuts give other bytes. `None`: a cluster of zeros, which are alike everywhere.
 pub(super) fn is_cut(clusters: usize, crc: Option<u32>) -> bool {
     // A checksum's bits are mixed once more: the CRC of a sum is the sum of CRCs.
-    let falls_here = |crc: u32| crc.wrapping_mul(0x9e37_79b1) >> 30 == 0;
+    let falls_here = |crc: u32| crc.wrapping_mul(0x9e37_79b1) >> 31 == 0;
     clusters >= MOST || (clusters >= FEWEST && crc.is_some_and(falls_here))
 }
 
@@ -50,7 +51,7 @@ mod tests {
         let few = before.iter().filter(|piece| piece.len() < FEWEST).count();
         assert!(few <= 1, "the last one may be short");
         let mean = disk.len() / before.len();
-        assert!((3..=7).contains(&mean), "{mean}");
+        assert!((2..=4).contains(&mean), "{mean}");
         // Inserted, removed, changed: by one cluster and by more than a piece.
         for (place, removed, inserted) in [
             (1000, 0, 1),

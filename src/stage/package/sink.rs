@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TrySendError};
 use std::{io, thread};
 
 use crate::digest::{Algorithm, Digest};
@@ -10,7 +10,7 @@ use crate::host::fs::{Chunk, HashThreads, SparseWriter};
 
 use super::output::Output;
 
-/// Pieces that wait for the writer, at most: enough to go on compressing while the disk takes its time for a sync.
+/// Pieces that wait for the writer, at most.
 const QUEUE: usize = 32;
 /// The disk starts on what was written this often, so that the sync at the end has little left to do (and a disk that
 /// is full says so early).
@@ -72,22 +72,41 @@ impl Sink {
 
 fn write_all(file: &File, regular: bool, holes: Holes, chunks: &mpsc::Receiver<Chunk>) -> io::Result<u64> {
     let mut writer = SparseWriter::new(file);
-    let mut synced = 0;
-    for chunk in chunks {
-        match chunk {
-            Chunk::Data(bytes) if holes == Holes::Punch => writer.write_all(&bytes)?,
-            Chunk::Data(bytes) => writer.data(&bytes)?,
-            Chunk::Zeros(length) => writer.zeros(length),
-        }
-        if regular && writer.position() - synced >= SYNC_EVERY {
-            file.sync_data()?;
-            synced = writer.position();
-        }
-    }
     if !regular {
+        for chunk in chunks {
+            write(&mut writer, holes, chunk)?;
+        }
         return Ok(writer.position());
     }
-    let bytes = writer.finish()?;
-    file.sync_all()?;
-    Ok(bytes)
+    // A thread of its own waits for the disk: the queue here is full long before a sync is over.
+    thread::scope(|scope| {
+        let (due, turns) = mpsc::sync_channel::<()>(1);
+        let syncing = scope.spawn(move || turns.iter().try_for_each(|()| file.sync_data()));
+        let mut synced = 0;
+        for chunk in chunks {
+            write(&mut writer, holes, chunk)?;
+            if writer.position() - synced >= SYNC_EVERY {
+                synced = writer.position();
+                if due.try_send(()) == Err(TrySendError::Disconnected(())) {
+                    break;
+                }
+            }
+        }
+        drop(due);
+        syncing.join().expect("a sync does not panic")?;
+        let bytes = writer.finish()?;
+        file.sync_all()?;
+        Ok(bytes)
+    })
+}
+
+fn write(writer: &mut SparseWriter<'_>, holes: Holes, chunk: Chunk) -> io::Result<()> {
+    match chunk {
+        Chunk::Data(bytes) if holes == Holes::Punch => writer.write_all(&bytes),
+        Chunk::Data(bytes) => writer.data(&bytes),
+        Chunk::Zeros(length) => {
+            writer.zeros(length);
+            Ok(())
+        }
+    }
 }
