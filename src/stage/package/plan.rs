@@ -23,7 +23,7 @@ pub const STAGE: Stage = Stage {
 const MEMORY: u64 = 256 * MIB;
 
 /// Revision of what it makes; see [`Draft::revision`].
-pub(super) const REVISION: u32 = 3;
+pub(super) const REVISION: u32 = 4;
 
 /// Work of [`STAGE`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
