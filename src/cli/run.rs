@@ -1,32 +1,33 @@
 //! `pipeline run`: builds what is not built yet.
 
+mod over;
+mod refused;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 
+use self::over::{call_hooks, leave_files, page, report_file};
+use self::refused::{Stop, absolute, refusal, refuse};
 use super::exit::Exit;
-use super::hooks;
-use super::left::{ready_for, tell_programs, write_junit, write_report};
+use super::left::{ready_for, write_report};
 use super::on;
 use super::plan::{Format, Length, print};
 use super::remote::{RemoteArgs, warn, with_fingerprint_key};
-use super::report_error::{note, report_error, talk};
+use super::report_error::{note, talk};
 use super::shell;
 use super::show::ShowArgs;
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
 use crate::emit::Emitter;
-use crate::event::What;
 use crate::host::cancel::Cancel;
 use crate::host::fs::private_dir;
-use crate::host::{facts, random, terminal};
+use crate::host::{facts, random};
 use crate::manifest::model::Manifest;
 use crate::remote::Remote;
-use crate::report::style::Style;
-use crate::report::summary::{Page, RunSummary};
 use crate::report::{self, Progress, Verbosity, junit};
 use crate::run::elsewhere::Elsewhere;
 use crate::run::error::RunError;
@@ -39,7 +40,7 @@ use crate::run::signals;
 use crate::run::workers::{OnFailure, Tally, carry_out};
 use crate::stage::Order;
 use crate::stage::aftermath::OnError;
-use crate::store::{Scratch, Store, StoreError};
+use crate::store::{Scratch, Store};
 
 /// Arguments of `pipeline run`.
 #[derive(Debug, clap::Args)]
@@ -337,38 +338,6 @@ fn with_shared(
     Ok(prepared)
 }
 
-/// Where the page of the run goes: an option wins over the manifest.
-fn report_file<'a>(args: &'a Args, manifest: &'a Manifest, scope: Scope) -> Option<&'a Path> {
-    let of_manifest = manifest.report.as_deref().filter(|_| scope == Scope::Everything);
-    args.report.as_deref().or(of_manifest)
-}
-
-/// Calls the hooks of a run that is over, unless it was stopped; Ctrl-C stops them too.
-fn call_hooks(
-    manifest: &Manifest,
-    scope: Scope,
-    run: &str,
-    logs: &Path,
-    (summary, stop): (Option<&RunSummary>, Option<&Stop>),
-    cancel: &Cancel,
-) -> Result<(), Exit> {
-    let ended = match (summary, stop) {
-        _ if manifest.hooks.is_empty() || scope != Scope::Everything => return Ok(()),
-        (Some(summary), _) => Ok(summary),
-        (None, Some(Stop::Refused(error))) => Err(error),
-        (None, _) => return Ok(()),
-    };
-    let emit = Emitter::new(mpsc::channel().0);
-    let _listening = signals::listen(cancel, &emit).map_err(|error| refuse(&RunError::Signals(error)))?;
-    let over = hooks::Over {
-        manifest,
-        run,
-        logs,
-        ended,
-    };
-    hooks::call_all(&over, cancel)
-}
-
 fn keeper<'a>(
     args: &Args,
     manifest: &'a Manifest,
@@ -385,62 +354,6 @@ fn keeper<'a>(
         cancel,
         say: &note,
     }
-}
-
-/// Why a run did not begin.
-enum Stop {
-    /// To be shown, and kept in the run's journal.
-    Refused(RunError),
-    /// Shown already.
-    Reported(Exit),
-}
-
-impl Stop {
-    /// Says why, unless that is on the screen already.
-    fn exit(self) -> Exit {
-        match self {
-            Self::Refused(error) => refuse(&error),
-            Self::Reported(exit) => exit,
-        }
-    }
-}
-
-impl From<RunError> for Stop {
-    fn from(error: RunError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-impl From<Exit> for Stop {
-    fn from(exit: Exit) -> Self {
-        Self::Reported(exit)
-    }
-}
-
-/// What others read of a run that is over.
-fn leave_files(
-    args: &Args,
-    summary: Option<&RunSummary>,
-    report: Option<&Path>,
-    store: &Store,
-    run: &str,
-) -> Result<(), Exit> {
-    if let (Some(path), Some(summary)) = (&args.junit, summary) {
-        write_junit(path, summary)?;
-    }
-    if let Some(path) = report {
-        super::report::write(store, run, path)?;
-    }
-    if let Some(summary) = summary {
-        tell_programs(summary, args.show.is_text());
-    }
-    Ok(())
 }
 
 /// Finds what is wrong before anything starts, and warns. A report has whatever is refused.
@@ -530,55 +443,6 @@ fn carry(
         OnFailure::KeepGoing
     };
     carry_out(prepared, id, budget, on_failure, elsewhere, &shared, emit)
-}
-
-/// What is left of a run that was refused, for `pipeline runs`.
-fn refusal(manifest: &Manifest, error: &RunError) -> What {
-    What::RunRefused {
-        pipeline: manifest.name.clone(),
-        manifest: absolute(&manifest.path).display().to_string(),
-        error: error.to_string(),
-        interrupted: matches!(error, RunError::Store(StoreError::Cancelled)),
-    }
-}
-
-fn page(style: Style, store: &StoreArgs) -> Page {
-    Page {
-        style,
-        width: terminal::stderr_size().map(|(columns, _)| columns),
-        store: store.as_typed(),
-    }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Says why a run does not start.
-fn refuse(error: &RunError) -> Exit {
-    // Being asked to stop is no error.
-    if matches!(error, RunError::Store(StoreError::Cancelled)) {
-        return Exit::Interrupted;
-    }
-    report_error(error);
-    match error {
-        RunError::Missing { .. }
-        | RunError::NotText { .. }
-        | RunError::Output(_)
-        | RunError::TooLarge(_)
-        | RunError::FileTooLarge { .. }
-        | RunError::Store(_)
-        | RunError::Sockets(_)
-        | RunError::Signals(_) => Exit::Host,
-        RunError::NotBuilt { .. } => Exit::Failed,
-        RunError::Secret(_)
-        | RunError::Target(_)
-        | RunError::Medium(_)
-        | RunError::NoTarget
-        | RunError::Lock(_)
-        | RunError::Facts(_)
-        | RunError::Plan(_) => Exit::Usage,
-    }
 }
 
 /// An id that sorts by time and tells two runs of one second apart, on whatever hosts they are.
