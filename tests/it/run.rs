@@ -123,7 +123,7 @@ fn a_run_that_is_stopped_before_its_first_node_was_interrupted() {
     );
     bench.write("mute.toml", text.replace("1G", "3G"));
     let (mut child, mut stderr) = start(&bench, &["run", "mute.toml"]);
-    read_until(&mut stderr, "waiting for answers of mirrors and servers");
+    read_until(&mut stderr, "waiting for archives and publishers");
     tool("kill", &["-INT", &child.id().to_string()], &bench.path(""));
     let began = Instant::now();
     assert_eq!(child.wait().unwrap().code(), Some(130));

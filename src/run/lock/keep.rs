@@ -2,6 +2,7 @@
 //! no longer available as it has it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -38,7 +39,8 @@ impl Keeper<'_> {
         emit: &Emitter,
         prepare: &dyn Fn() -> Result<Prepared, E>,
     ) -> Result<Kept, E> {
-        let renew = |what| self.patiently(what, emit).map_err(stopped);
+        let has_said = AtomicBool::new(false);
+        let renew = |what| self.patiently(what, emit, &has_said).map_err(stopped);
         let settled = renew(What::Missing)?;
         if let Some(why) = &settled.unwritten {
             emit.warn(why.clone());
@@ -105,13 +107,15 @@ impl Keeper<'_> {
         Ok(kept)
     }
 
-    fn patiently(&self, what: What<'_>, emit: &Emitter) -> Result<Moved, LockError> {
+    /// Says once what takes long.
+    fn patiently(&self, what: What<'_>, emit: &Emitter, has_said: &AtomicBool) -> Result<Moved, LockError> {
         let (done, waits) = mpsc::channel::<()>();
         let emit = emit.clone();
         thread::scope(|scope| {
             scope.spawn(move || {
-                if waits.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    emit.phase("waiting for answers of mirrors and servers");
+                let is_long = waits.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout);
+                if is_long && !has_said.swap(true, Ordering::Relaxed) {
+                    emit.phase("waiting for archives and publishers");
                 }
             });
             let moved = self.renew(what);
