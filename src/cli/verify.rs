@@ -2,11 +2,13 @@
 
 mod documents;
 mod place;
+mod progress;
 mod walk;
 
 use std::path::{Path, PathBuf};
 
 use self::place::Place;
+use self::progress::Progress;
 use self::walk::{Entry, State, walk};
 use super::exit::Exit;
 use super::report_error::{fail, note, out};
@@ -20,9 +22,9 @@ use crate::signing::Trust;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pipeline verify out --key release.pub\n  \
     pipeline verify https://images.example.org/debian --key allowed_signers\n  pipeline verify out --format json\n\n\
-    Reads every file that the checksum files and index.json name, and compares it with all that is said of it, in bills of \
-    materials and provenance too. With --key, each of these lists must have a good signature by one of the keys; gpgv, \
-    ssh-keygen or minisign verify it. Exits with 1 unless all is good, and names the file that is not.")]
+    Reads every file that the checksum files, those of versions too, and index.json name, and compares it with all that is \
+    said of it, in bills of materials and provenance too. With --key, each of these lists must have a good signature by one \
+    of the keys; gpgv, ssh-keygen or minisign verify it. Exits with 1 unless all is good, and names the file that is not.")]
 pub struct Args {
     /// An output folder, or the URL where one is published
     #[arg(value_name = "FOLDER|URL")]
@@ -64,8 +66,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     }
     let place = Place::of(&args.place).map_err(|error| usage(&error))?;
     let lock = args.lock.as_deref().map(read_lock).transpose()?;
-    let entries = walk(&place, &trust, lock.as_ref(), &Cancel::default())
-        .map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
+    let walked = Progress::show(|progress| walk(&place, &trust, lock.as_ref(), progress, &Cancel::default()));
+    let entries = walked.map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
     let is_good = entries.iter().all(|entry| entry.state != State::Bad);
     match args.format {
         Format::Json => {

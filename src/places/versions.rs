@@ -119,7 +119,9 @@ impl List {
         }
     }
 
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    /// # Errors
+    /// Why it is none.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
         let list: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if list.version == REVISION {
             Ok(list)

@@ -1,5 +1,5 @@
-//! Signs the files that list what is published: the checksum files after an image's lines are in them, the catalog after
-//! its entry is. One record of what was signed is shared by all images of a manifest, as they share the files: a list is
+//! Signs the files that list what is published: the checksum files after an image's lines are in them, those of its versions
+//! that are kept, and the catalog after its entry is in it. One record of what was signed is shared by all images of a manifest, as they share the files: a list is
 //! signed again when it has changed, and by whoever changed it, so that an image that fails leaves no list unsigned.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use super::index::CATALOG_FILE;
 use super::result::Taken;
 use super::sums::{LOCK, file_name};
 use super::task::{File, Finding, Made, Memo, Stored, Task};
+use super::versions::Versions;
 use super::{Site, Work};
 use crate::digest::sha256_hex;
 use crate::event::Outcome;
@@ -22,6 +23,7 @@ use crate::host::cancel::Cancel;
 use crate::host::fs::{self as host_fs, FsError, read_small, write_atomic};
 use crate::host::tools;
 use crate::manifest::model::{Manifest, Secret, Signer};
+use crate::places::versions::{SUMS, path};
 use crate::plan::graph::{Draft, Nodes};
 use crate::plan::node::{Cost, Input, Named, Results, Role, Stage};
 use crate::signing::signature_of;
@@ -51,6 +53,8 @@ pub struct SignWork {
     output: PathBuf,
     /// Names of the lists in it.
     files: Vec<String>,
+    /// The image whose versions have lists too.
+    versions: Option<String>,
     signers: Vec<Signer>,
     /// Whether it signs what an upload changes.
     publishes: bool,
@@ -89,7 +93,13 @@ pub(super) fn lists(
     let files = algorithms
         .map(|algorithm| file_name(*algorithm).to_owned())
         .collect();
-    plan(nodes, manifest, subject, fingerprint, (delivery, files, false))
+    let versions = manifest.publish.versions.map(|_| subject.to_owned());
+    let lists = Lists {
+        files,
+        versions,
+        publishes: false,
+    };
+    plan(nodes, manifest, subject, fingerprint, delivery, lists)
 }
 
 /// Adds the node that signs the catalog, where that is asked for.
@@ -100,8 +110,21 @@ pub(super) fn catalog(
     fingerprint: &dyn Fn(&Secret) -> String,
     listed: NodeIndex,
 ) -> Option<NodeIndex> {
-    let files = vec![CATALOG_FILE.to_owned()];
-    plan(nodes, manifest, subject, fingerprint, (listed, files, true))
+    let lists = Lists {
+        files: vec![CATALOG_FILE.to_owned()],
+        versions: None,
+        publishes: true,
+    };
+    plan(nodes, manifest, subject, fingerprint, listed, lists)
+}
+
+/// What one node signs.
+struct Lists {
+    files: Vec<String>,
+    /// The image whose versions have lists too.
+    versions: Option<String>,
+    /// Whether an upload changes them.
+    publishes: bool,
 }
 
 fn plan(
@@ -109,10 +132,11 @@ fn plan(
     manifest: &Manifest,
     subject: &str,
     fingerprint: &dyn Fn(&Secret) -> String,
-    (listed, files, publishes): (NodeIndex, Vec<String>, bool),
+    listed: NodeIndex,
+    lists: Lists,
 ) -> Option<NodeIndex> {
     let signers = &manifest.publish.sign;
-    if signers.is_empty() || files.is_empty() {
+    if signers.is_empty() || lists.files.is_empty() {
         return None;
     }
     let draft = Draft {
@@ -121,7 +145,7 @@ fn plan(
         subject,
         inputs: Inputs {
             history: manifest.history(),
-            files: &files,
+            files: &lists.files,
             signers: identities(signers, fingerprint),
         },
         takes: vec![LISTED.bytes_of(listed)],
@@ -129,9 +153,10 @@ fn plan(
     };
     let work = SignWork {
         output: manifest.output.clone(),
-        files: files.clone(),
+        files: lists.files.clone(),
+        versions: lists.versions.clone(),
         signers: signers.clone(),
-        publishes,
+        publishes: lists.publishes,
     };
     Some(nodes.add(draft, work))
 }
@@ -188,9 +213,9 @@ impl Task for SignWork {
     fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
         let result = stored.result.as_ref().ok_or(None)?;
         let signed: Signed = result.facts().map_err(|error| Some(error.to_string()))?;
-        for name in &self.files {
-            let path = self.output.join(name);
-            let is_signed = self.is_signed(&path, signed.0.get(name));
+        for name in self.lists().map_err(|error| Some(error.to_string()))? {
+            let path = self.output.join(&name);
+            let is_signed = self.is_signed(&path, signed.0.get(&name));
             match is_signed.map_err(|error| Some(error.to_string()))? {
                 State::Signed | State::Absent => {}
                 State::Changed => {
@@ -214,20 +239,25 @@ impl Task for SignWork {
     fn run(&self, _taken: &Taken, _out: &Path, site: &Site) -> Result<Made, StageError> {
         // No list changes while it is signed.
         let _lock = host_fs::lock(&self.output.join(LOCK), &site.cancel, &mut || {})?;
+        let versions = self.versions.as_ref();
+        let versions = versions.map(|image| Versions::of(&self.output, image).lock(&site.cancel));
+        let _versions = versions.transpose()?;
         let before = site
             .before
             .as_ref()
             .and_then(|before| before.facts::<Signed>().ok());
         let mut signed = before.unwrap_or_default();
         let mut outcome = Outcome::Present;
-        for name in &self.files {
-            let path = self.output.join(name);
-            match self.is_signed(&path, signed.0.get(name))? {
-                State::Signed => {}
-                State::Absent => drop(signed.0.remove(name)),
+        // Versions go.
+        signed.0.retain(|name, _| self.output.join(name).exists());
+        for name in self.lists()? {
+            let path = self.output.join(&name);
+            match self.is_signed(&path, signed.0.get(&name))? {
+                State::Signed | State::Absent => {}
                 State::Changed | State::Unsigned(_) => {
                     site.emit.phase(format!("signing {name}"));
-                    signed.0.insert(name.clone(), self.sign(name, &path, site)?);
+                    let of_list = self.sign(&path, site)?;
+                    signed.0.insert(name, of_list);
                     outcome = Outcome::Built;
                 }
             }
@@ -249,6 +279,17 @@ enum State {
 }
 
 impl SignWork {
+    /// The names of all lists, those of the versions that are there now among them.
+    fn lists(&self) -> Result<Vec<String>, FsError> {
+        let mut lists = self.files.clone();
+        if let Some(image) = &self.versions {
+            let versions = Versions::of(&self.output, image).names()?.into_iter();
+            let sums = versions.map(|version| path(image, &version, SUMS.as_ref()).display().to_string());
+            lists.extend(sums);
+        }
+        Ok(lists)
+    }
+
     fn is_signed(&self, path: &Path, record: Option<&SignedFile>) -> Result<State, FsError> {
         let Some(sha256) = sha256_of(path)? else {
             return Ok(State::Absent);
@@ -267,11 +308,12 @@ impl SignWork {
         Ok(State::Signed)
     }
 
-    fn sign(&self, name: &str, path: &Path, site: &Site) -> Result<SignedFile, StageError> {
+    fn sign(&self, path: &Path, site: &Site) -> Result<SignedFile, StageError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = read_small(path, LARGEST).map_err(FsError::at("read", path))?;
         let mut signatures = BTreeMap::new();
         for signer in &self.signers {
-            let signature = signer.sign(name, &bytes, &site.cancel)?;
+            let signature = signer.sign(&name, &bytes, &site.cancel)?;
             let place = signature_of(path, signer.scheme);
             write_atomic(&place, &signature)?;
             let name = place.file_name().unwrap_or_default();

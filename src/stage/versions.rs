@@ -23,7 +23,7 @@ use crate::places::UploadError;
 use crate::places::versions::{FOLDER, Keep, LIST, List, NoVersion, SUMS, Version, VersionFile};
 
 /// The link to the version that is used.
-const LATEST: &str = "latest";
+pub const LATEST: &str = "latest";
 
 /// The versions of one image.
 #[derive(Clone, Debug)]
@@ -98,7 +98,10 @@ impl Versions {
     }
 
     /// The names of all versions, the newest first.
-    fn names(&self) -> Result<Vec<String>, FsError> {
+    ///
+    /// # Errors
+    /// [`FsError`].
+    pub fn names(&self) -> Result<Vec<String>, FsError> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(FsError::at("read", &self.folder))?,

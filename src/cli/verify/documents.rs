@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::place::Look;
 use crate::digest::{Algorithm, sha256_hex};
 use crate::lock::Lock;
+use crate::places::versions;
 use crate::signing::{Envelope, Found, Trust};
 use crate::stage::provenance::{DISTRO, Descriptor, ENDING, PAYLOAD, Statement, part_of};
 
@@ -36,6 +37,15 @@ pub(super) fn image_of(path: &Path) -> Option<PathBuf> {
         .filter_map(|ending| name.strip_suffix(ending))
         .map(PathBuf::from)
         .next()
+}
+
+/// The folder of the version that a file belongs to; empty: it is no file of one.
+fn version_of(path: &Path) -> PathBuf {
+    if path.starts_with(versions::FOLDER) {
+        path.iter().take(3).collect()
+    } else {
+        PathBuf::new()
+    }
 }
 
 impl Known<'_> {
@@ -82,16 +92,19 @@ impl Known<'_> {
         let statement = Statement::parse(&payload)
             .map_err(|error| format!("it is no statement of provenance: {error}"))?;
         // In the folder of a version, paths begin below that of the image.
+        let folder = version_of(image);
+        let inner = image.strip_prefix(&folder).unwrap_or(image);
         let mut names = statement.subject.iter().map(|subject| Path::new(&subject.name));
-        let own = names.find(|name| name.ends_with(image));
+        let own = names.find(|name| name.ends_with(inner));
         let own = own.ok_or_else(|| format!("it is not about {}", image.display()))?;
         let above: PathBuf = own
             .iter()
-            .take(own.iter().count() - image.iter().count())
+            .take(own.iter().count() - inner.iter().count())
             .collect();
         for subject in &statement.subject {
             let path = Path::new(&subject.name);
-            self.is_about(path.strip_prefix(&above).unwrap_or(path), &digests_of(subject))?;
+            let path = folder.join(path.strip_prefix(&above).unwrap_or(path));
+            self.is_about(&path, &digests_of(subject))?;
         }
         let mut by = Vec::new();
         for found in self.trust.endorsers(&envelope) {

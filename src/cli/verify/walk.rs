@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::documents::{Known, image_of};
 use super::place::{Look, Place};
+use super::progress::Progress;
 use crate::checksum_list;
 use crate::digest::Algorithm;
 use crate::host::cancel::Cancel;
@@ -21,6 +22,7 @@ use crate::stage::index::catalog::Catalog;
 use crate::stage::index::list::UrlLine;
 use crate::stage::index::{CATALOG_FILE, URL_FILE};
 use crate::stage::sums::file_name;
+use crate::stage::versions::LATEST;
 
 /// What was found out of a file.
 #[derive(Debug, Serialize)]
@@ -56,7 +58,7 @@ impl State {
 
 /// A list of files with their digests.
 struct List {
-    name: &'static str,
+    name: String,
     /// The trusted keys that signed it.
     by: Vec<String>,
     files: BTreeMap<PathBuf, Said>,
@@ -78,19 +80,23 @@ pub(super) fn walk(
     place: &Place,
     trust: &Trust,
     lock: Option<&Lock>,
+    progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Entry>, String> {
     let mut walk = Walk {
         place,
         trust,
         lock,
+        progress,
         cancel,
+        images: Vec::new(),
         looks: BTreeMap::new(),
         lists: Vec::new(),
         entries: Vec::new(),
     };
     walk.sums()?;
     walk.catalog()?;
+    walk.versions()?;
     walk.files()?;
     walk.documents()?;
     walk.urls()?;
@@ -102,7 +108,10 @@ struct Walk<'a> {
     place: &'a Place,
     trust: &'a Trust,
     lock: Option<&'a Lock>,
+    progress: &'a Progress,
     cancel: &'a Cancel,
+    /// The ids of the images of the catalog.
+    images: Vec<String>,
     /// The files that are what lists say.
     looks: BTreeMap<PathBuf, Look>,
     lists: Vec<List>,
@@ -126,30 +135,22 @@ impl Walk<'_> {
             let Some(bytes) = self.place.read(name.as_ref(), self.cancel)? else {
                 continue;
             };
-            let text = checksum_list::text(&bytes);
-            let lines = checksum_list::lines(&text).filter_map(checksum_list::parse);
-            let files = lines
-                .filter(|line| line.digest.algorithm == algorithm)
-                .map(|line| {
-                    let bytes = None;
-                    let digests = BTreeMap::from([(algorithm, line.digest.hex)]);
-                    (path_of(line.name), Said { bytes, digests })
-                });
+            let files = sums_of(&bytes, algorithm).collect();
             let by = self.signatures(name, &bytes)?;
             self.lists.push(List {
-                name,
+                name: name.to_owned(),
                 by,
-                files: files.collect(),
+                files,
                 is_complete: true,
             });
         }
-        let names: Vec<_> = self.lists.iter().map(|list| list.name).collect();
+        let names: Vec<_> = self.lists.iter().map(|list| list.name.as_str()).collect();
         if names.is_empty() {
             let what = "there is no checksum file: this is no folder of images";
             self.add(State::Bad, file_name(Algorithm::Sha512), what);
         } else if names == [file_name(Algorithm::Md5)] {
             let what = "MD5 alone proves nothing: two files can be made with one";
-            self.add(State::Bad, names[0], what);
+            self.add(State::Bad, file_name(Algorithm::Md5), what);
         }
         Ok(())
     }
@@ -167,8 +168,9 @@ impl Walk<'_> {
                 return Ok(());
             }
         };
-        let mut files = BTreeMap::new();
+        let (mut files, mut images) = (BTreeMap::new(), Vec::new());
         for image in catalog.images {
+            images.push(image.image.id.clone());
             let own = (image.image.file, image.bytes, image.digests);
             let beside = image.beside.into_iter();
             let others = beside.map(|file| (file.file, file.bytes, file.digests));
@@ -177,12 +179,53 @@ impl Walk<'_> {
                 files.insert(PathBuf::from(file), Said { bytes, digests });
             }
         }
+        self.images = images;
         self.lists.push(List {
-            name: CATALOG_FILE,
+            name: CATALOG_FILE.to_owned(),
             by,
             files,
             is_complete: false,
         });
+        Ok(())
+    }
+
+    /// The checksum files of versions that are kept.
+    fn versions(&mut self) -> Result<(), String> {
+        let mut lists: BTreeSet<_> = self.place.files()?.into_iter().collect();
+        lists.retain(|path| path.starts_with(versions::FOLDER) && path.ends_with(versions::SUMS));
+        if let Place::Url(_) = self.place {
+            for image in std::mem::take(&mut self.images) {
+                let list = versions::path(&image, "", versions::LIST.as_ref());
+                let Some(text) = self.place.read(&list, self.cancel)? else {
+                    continue;
+                };
+                match versions::List::parse(&text) {
+                    Ok(list) => lists.extend(
+                        list.names()
+                            .iter()
+                            .map(|version| versions::path(&image, version, versions::SUMS.as_ref())),
+                    ),
+                    Err(error) => self.add(State::Bad, list, format!("it is no list of versions: {error}")),
+                }
+            }
+        }
+        for path in lists {
+            let name = path.display().to_string();
+            let Some(bytes) = self.place.read(&path, self.cancel)? else {
+                self.add(State::Bad, path, "it is missing");
+                continue;
+            };
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let by = self.signatures(&name, &bytes)?;
+            let files = sums_of(&bytes, Algorithm::Sha256);
+            let files = files.map(|(path, said)| (folder.join(path), said)).collect();
+            self.lists.push(List {
+                name,
+                by,
+                files,
+                is_complete: false,
+            });
+        }
         Ok(())
     }
 
@@ -222,7 +265,11 @@ impl Walk<'_> {
     fn files(&mut self) -> Result<(), String> {
         let names = self.lists.iter().flat_map(|list| list.files.keys().cloned());
         let names: BTreeSet<PathBuf> = names.collect();
-        for path in names {
+        let count = names.len();
+        for (number, path) in names.into_iter().enumerate() {
+            let shown = path.display();
+            self.progress
+                .at(format!("reading {} of {count}: {shown}", number + 1));
             let found = self.file(&path)?;
             let (state, what) = match found {
                 Ok(what) => (State::Good, what),
@@ -253,7 +300,8 @@ impl Walk<'_> {
         if !path.components().all(is_inside) {
             return Ok(Err("its path leads out of the folder".to_owned()));
         }
-        let lacks = |list: &&List| list.is_complete && !list.files.contains_key(path);
+        let is_current = !path.starts_with(versions::FOLDER);
+        let lacks = |list: &&List| list.is_complete && is_current && !list.files.contains_key(path);
         if let Some(list) = self.lists.iter().find(lacks) {
             return Ok(Err(format!("it has no line in {}", list.name)));
         }
@@ -263,12 +311,13 @@ impl Walk<'_> {
         let wrong = self.naming(path).find(|list| !list.files[path].fits(&look));
         Ok(match wrong {
             Some(list) if list.is_complete => Err(format!("it is not what {} says", list.name)),
-            Some(list) => Err(format!(
+            Some(list) if is_current => Err(format!(
                 "it is not what {} says: another build of it is published",
                 list.name
             )),
+            Some(list) => Err(format!("it is not what {} says", list.name)),
             None => {
-                let names: Vec<_> = self.naming(path).map(|list| list.name).collect();
+                let names: Vec<_> = self.naming(path).map(|list| list.name.as_str()).collect();
                 let what = format!("as in {}", names.join(", "));
                 self.looks.insert(path.to_owned(), look);
                 Ok(what)
@@ -312,14 +361,16 @@ impl Walk<'_> {
     fn strangers(&mut self) -> Result<(), String> {
         let of_lists = self.lists.iter().flat_map(|list| list.files.keys().cloned());
         let mut known: BTreeSet<PathBuf> = of_lists.collect();
-        let lists = Algorithm::ALL.map(file_name).into_iter().chain([CATALOG_FILE]);
-        for list in lists {
+        let usual = Algorithm::ALL.map(file_name).into_iter().chain([CATALOG_FILE]);
+        let read = self.lists.iter().map(|list| list.name.as_str());
+        for list in usual.chain(read) {
             known.insert(list.into());
             known.extend(Scheme::ALL.map(|scheme| signature_of(list.as_ref(), scheme)));
         }
         known.extend([URL_FILE, gallery::PAGE, gallery::FEED].map(PathBuf::from));
         for path in self.place.files()? {
-            if !known.contains(&path) && !path.starts_with(versions::FOLDER) {
+            let is_ours = |name: &str| path.starts_with(versions::FOLDER) && path.ends_with(name);
+            if !known.contains(&path) && !is_ours(versions::LIST) && !is_ours(LATEST) {
                 self.add(State::Unproven, path, "no list names it");
             }
         }
@@ -358,6 +409,22 @@ impl Said {
             && self.digests.iter().all(is_it)
             && self.bytes.is_none_or(|bytes| bytes == look.bytes)
     }
+}
+
+/// What a checksum file says of files.
+fn sums_of(bytes: &[u8], algorithm: Algorithm) -> impl Iterator<Item = (PathBuf, Said)> {
+    let text = checksum_list::text(bytes).into_owned();
+    let lines: Vec<_> = checksum_list::lines(&text)
+        .filter_map(checksum_list::parse)
+        .collect();
+    let lines = lines.into_iter();
+    lines
+        .filter(move |line| line.digest.algorithm == algorithm)
+        .map(move |line| {
+            let bytes = None;
+            let digests = BTreeMap::from([(algorithm, line.digest.hex)]);
+            (path_of(line.name), Said { bytes, digests })
+        })
 }
 
 fn path_of(name: Vec<u8>) -> PathBuf {

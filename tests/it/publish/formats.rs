@@ -12,7 +12,7 @@ use super::{catalog, noise, package, says, well};
 use crate::support::python::program;
 use crate::support::{Bench, tool};
 
-const ID: &str = "tiny-16M-base";
+pub(super) const ID: &str = "tiny-16M-base";
 const MIB: usize = 1 << 20;
 
 const FORMATS: &str = r#"formats = [
@@ -50,7 +50,7 @@ path = "share"
 }
 
 /// A bench whose image is packaged: `disk.raw` as it is.
-fn bench(formats: &str) -> Bench {
+pub(super) fn bench(formats: &str) -> Bench {
     let bench = Bench::new();
     bench.write("base.qcow2", "no disk is read in this story");
     bench.write("m.toml", manifest(formats));
@@ -59,7 +59,7 @@ fn bench(formats: &str) -> Bench {
     bench
 }
 
-fn package_disk(bench: &Bench, seed: u64) {
+pub(super) fn package_disk(bench: &Bench, seed: u64) {
     let mut disk = noise(MIB, seed);
     disk.extend(b"etaoin shrdlu ".repeat(MIB / 7));
     disk.resize(15 * MIB, 0);

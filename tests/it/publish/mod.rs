@@ -4,6 +4,7 @@ mod directory;
 mod faults;
 mod formats;
 mod hooks;
+mod kept;
 mod object_store;
 mod provenance;
 mod redirects;
