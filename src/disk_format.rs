@@ -46,8 +46,19 @@ pub enum Form {
     Ova,
     /// A container image with a disk in it, as KubeVirt starts it: an OCI layout in a tar archive.
     ContainerDisk,
+    /// A box for Vagrant's libvirt provider.
+    VagrantLibvirt,
     /// The files of the root file system, in a tar archive, for containers.
     RootTar,
+}
+
+impl From<DiskFormat> for Form {
+    fn from(format: DiskFormat) -> Self {
+        match format {
+            DiskFormat::Raw => Self::Raw,
+            DiskFormat::Qcow2 => Self::Qcow2,
+        }
+    }
 }
 
 impl Form {
@@ -64,6 +75,7 @@ impl Form {
             Self::Vdi => "vdi",
             Self::Ova => "ova",
             Self::ContainerDisk => "container-disk",
+            Self::VagrantLibvirt => "vagrant-libvirt",
             Self::RootTar => "root-tar",
         }
     }
@@ -74,6 +86,7 @@ impl Form {
             Self::Qcow2Zlib => "zlib.qcow2",
             Self::Qcow2Zstd => "zstd.qcow2",
             Self::ContainerDisk => "oci.tar",
+            Self::VagrantLibvirt => "libvirt.box",
             Self::RootTar => "root.tar",
             other => other.name(),
         }
@@ -83,7 +96,12 @@ impl Form {
     pub fn is_compressed(self) -> bool {
         matches!(
             self,
-            Self::Qcow2Zlib | Self::Qcow2Zstd | Self::Vmdk | Self::Ova | Self::ContainerDisk
+            Self::Qcow2Zlib
+                | Self::Qcow2Zstd
+                | Self::Vmdk
+                | Self::Ova
+                | Self::ContainerDisk
+                | Self::VagrantLibvirt
         )
     }
 }

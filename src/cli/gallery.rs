@@ -12,13 +12,14 @@ use crate::digest::Digest;
 use crate::host::fs::write_atomic;
 use crate::manifest::Manifest;
 use crate::packages::PackageChange;
+use crate::places::catalogs::Catalog;
 use crate::places::versions;
 use crate::report::gallery::{FEED, Gallery, Image, PAGE, Version, feed, page};
 use crate::report::html::PageError;
 use crate::run::builds::package_changes;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
 use crate::run::prepare::{Ask, prepare};
-use crate::stage::index::{catalog, catalog::Catalog};
+use crate::stage::index::{self, catalog::Published};
 use crate::stage::versions::Versions;
 
 /// Arguments of `pipeline gallery`.
@@ -27,8 +28,8 @@ use crate::stage::versions::Versions;
     after_help = "Examples:\n  pipeline gallery images.toml                  into the output folder, next to the images\n  \
     pipeline gallery images.toml -o site --url https://images.example.org/\n\n\
     index.html is for people: every image that is there, with its digests, the commands that verify it and import it into \
-    libvirt, Proxmox and OpenStack, what changed in its packages, and the versions that are kept. feed.xml (Atom) tells \
-    feed readers of new builds. Any server of static files will do."
+    libvirt, Proxmox and OpenStack (and, from a place with catalogs, Vagrant and Incus), what changed in its packages, and the \
+    versions that are kept. feed.xml (Atom) announces new builds to feed readers. Any server of static files will do."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -49,7 +50,8 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let store = args.store.look()?;
     let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
-    let known = catalog(&manifest.output).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
+    let known =
+        index::catalog(&manifest.output).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
     let all = images(&prepared, &store);
     let plan = &prepared.plan;
     let always = Timestamp::MIN..=Timestamp::MAX;
@@ -93,11 +95,22 @@ fn write(path: &Path, text: Result<String, PageError>) -> Result<(), Exit> {
     Ok(())
 }
 
+/// The first place on the web with such a catalog, and the URL of the image's list of versions there.
+fn list_at(manifest: &Manifest, published: &Published, catalog: Catalog) -> Option<(String, String)> {
+    published.urls.iter().find_map(|(name, place)| {
+        let mut targets = manifest.publish.targets.iter();
+        let target = targets.find(|target| target.name == *name)?;
+        let list = place.versions.as_ref().filter(|list| list.starts_with("http"))?;
+        let has = target.catalogs.contains(&catalog);
+        has.then(|| (name.clone(), list.clone()))
+    })
+}
+
 /// An image that is in the output folder.
 fn image(
     status: &ImageStatus,
     manifest: &Manifest,
-    known: &Catalog,
+    known: &index::catalog::Catalog,
     changes: Option<&Vec<PackageChange>>,
     url: Option<&str>,
 ) -> Option<Image> {
@@ -121,6 +134,7 @@ fn image(
     let urls = published.map_or_else(Vec::new, |published| {
         published.urls.values().map(|place| place.url.clone()).collect()
     });
+    let at = |catalog: Catalog| published.and_then(|published| list_at(manifest, published, catalog));
     Some(Image {
         id: status.id.clone(),
         distro: status.distro.clone(),
@@ -138,6 +152,11 @@ fn image(
         },
         digests: status.digests.clone(),
         urls,
+        boxes: at(Catalog::Vagrant).map(|(_, list)| list.replace("/index.json", "/vagrant.json")),
+        streams: at(Catalog::Simplestreams).and_then(|(name, list)| {
+            let base = list.strip_suffix(&format!("/versions/{}/index.json", status.id))?;
+            Some((name, base.to_owned()))
+        }),
         versions: versions(&manifest.output, &status.id),
         // What the store knows best is the newest build.
         changes: changes.filter(|_| status.state == ImageState::Current).cloned(),

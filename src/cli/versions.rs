@@ -220,7 +220,8 @@ impl<'a> Kept<'a> {
             policy: Policy::default(),
         };
         let _lock = folder.lock(&self.cancel).map_err(failed)?;
-        let there = AtPlace::open(target, &image.id, &around, scratch.path()).map_err(failed)?;
+        let there = AtPlace::open(target, &image.id, &self.manifest.output, &around, scratch.path())
+            .map_err(failed)?;
         at_place(&there).map_err(failed)
     }
 }

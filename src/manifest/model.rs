@@ -538,7 +538,7 @@ words! {
     Compression: Gzip, Zstd, Xz, None;
     Delivery: Http, Initrd, Seed;
     DiskFormat: Qcow2, Raw;
-    Form: Qcow2, Qcow2Zlib, Qcow2Zstd, Raw, Vmdk, Vhdx, Vhd, Vdi, Ova, ContainerDisk, RootTar;
+    Form: Qcow2, Qcow2Zlib, Qcow2Zstd, Raw, Vmdk, Vhdx, Vhd, Vdi, Ova, ContainerDisk, VagrantLibvirt, RootTar;
     Start: Bios, Uefi, SecureBoot;
 }
 

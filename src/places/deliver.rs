@@ -32,6 +32,19 @@ pub struct Item<'a> {
     pub listed: bool,
 }
 
+impl Item<'_> {
+    /// Some readers of JSON go by this word of a server's.
+    pub(super) fn content_type(&self) -> (&'static str, String) {
+        let is_json = self.name.extension().is_some_and(|ending| ending == "json");
+        let kind = if is_json {
+            "application/json"
+        } else {
+            "application/octet-stream"
+        };
+        ("content-type", kind.to_owned())
+    }
+}
+
 /// Describes a file to a shacache, in order.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 

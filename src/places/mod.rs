@@ -2,6 +2,7 @@
 //! others, and how files get there. What they share is in `deliver`. To add a kind, write its file and list it below.
 
 mod ask;
+pub mod catalogs;
 mod deliver;
 mod directory;
 pub mod error;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::ask::{get, head, looked, remove, stretch, url_path};
+use self::catalogs::Catalog;
 pub use self::deliver::{Around, Found, Item, Metadata, Place, Receipt, check_url, upload};
 pub use self::directory::Directory;
 pub use self::error::UploadError;
@@ -28,12 +30,13 @@ use self::read_back::Bytes;
 pub use self::s3::S3;
 pub use self::shacache::Shacache;
 pub use self::versions::Keep;
+use crate::disk_format::Form;
 use crate::host::cancel::Cancel;
 use crate::host::http::{Client, Get};
 use crate::syntax::fields::{Field, Fields};
 use crate::syntax::key::Table;
 use crate::syntax::reading::{Reading, Spot};
-use crate::syntax::row::{Choice, Record, Word, Yes, words};
+use crate::syntax::row::{Choice, List, Record, Word, Yes, words};
 use crate::syntax::secret::Secret;
 use crate::syntax::table::table;
 use crate::syntax::text::BaseUrl;
@@ -55,6 +58,8 @@ table! {
         "base of the URLs that the world uses, where they are other ones than those we write to; `check-urls` then reads those, without credentials";
     versions: Yes = "true",
         "`true`: each build has a folder of its own, `versions/IMAGE/VERSION`, instead of taking the place of the one before; `index.json` next to them says which one is `latest`. How many are kept is what `publish.versions` says";
+    catalogs: List<Choice<Catalog>> = "[\"simplestreams\", \"vagrant\"]",
+        "lists of these versions in the forms that other programs read".default("[]");
 }
 
 /// One place that images are published to: `[publish.<name>]`.
@@ -69,6 +74,17 @@ pub struct Target {
     pub public_url: Option<String>,
     /// Which versions of images it keeps; none: only the last build.
     pub versions: Option<Keep>,
+    /// Lists of the versions for other programs.
+    pub catalogs: Vec<Catalog>,
+}
+
+/// What images offer to the places that they go to.
+#[derive(Debug)]
+pub struct Offered {
+    /// What the manifest says of versions.
+    pub keep: Option<Keep>,
+    /// The forms of uncompressed files.
+    pub forms: Vec<Form>,
 }
 
 /// How an upload is verified.
@@ -238,11 +254,11 @@ places! {
     Example(example::ExamplePlace),
 }
 
-/// Reads `[publish.<name>]`; `keep` is what the manifest says of versions. Nothing: it was reported.
+/// Reads `[publish.<name>]`. Nothing: it was reported.
 pub fn read(
     reading: Reading<'_>,
     field: &Field<'_>,
-    keep: Option<Keep>,
+    offered: &Offered,
     templates: &mut Vec<Spot>,
 ) -> Option<Target> {
     // Which keys belong here, one of them says.
@@ -264,20 +280,52 @@ pub fn read(
     let has_world = kind.table().key(WORLD.public_url.key.name).is_some();
     let public_url = has_world.then(|| table.read(&WORLD.public_url)).flatten();
     let versions = has_world.then(|| table.get(&WORLD.versions)).flatten();
-    if let (Some(cell), None) = (&versions, keep) {
+    if let (Some(cell), None) = (&versions, offered.keep) {
         cell.bad(
             "the manifest does not say how many are kept",
             "write under [publish]: versions = { keep = 5 }",
         );
     }
-    let versions = versions.and_then(|cell| cell.read()).and(keep);
+    let versions = versions.and_then(|cell| cell.read()).and(offered.keep);
+    let catalogs = if has_world {
+        catalogs(&table, versions.is_some(), offered)
+    } else {
+        Vec::new()
+    };
     Some(Target {
         name: field.key.to_owned(),
         to: to?,
         verify,
         public_url,
         versions,
+        catalogs,
     })
+}
+
+fn catalogs(table: &Fields<'_>, has_versions: bool, offered: &Offered) -> Vec<Catalog> {
+    let catalogs = table.once(&WORLD.catalogs);
+    let Some(cell) = table.get(&WORLD.catalogs).filter(|_| !catalogs.is_empty()) else {
+        return catalogs;
+    };
+    if !has_versions {
+        cell.bad(
+            "they list versions, and this place keeps none: a file would be replaced while it is read",
+            "write here: versions = true",
+        );
+    }
+    for catalog in &catalogs {
+        let forms = catalog.forms();
+        if !forms.iter().any(|form| offered.forms.contains(form)) {
+            cell.bad(
+                format!("images have no file that {} lists", catalog.name()),
+                format!(
+                    "write under [publish]: formats = [\"{}\"]",
+                    forms[forms.len().min(2) - 1].name()
+                ),
+            );
+        }
+    }
+    catalogs
 }
 
 impl Target {

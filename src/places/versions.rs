@@ -5,6 +5,8 @@
 //! versions/IMAGE/index.json            the list
 //! ```
 //!
+//! Catalogs are made of the list: written after it, and before anything is removed. One of them is shared by all images.
+//!
 //! A place has neither links nor locks. What its readers find is decided by the list, one file that one write replaces: files
 //! are there before the list names them, and are removed after it has stopped to. The list remembers what is being removed, so
 //! that what a killed process left is removed by the next one.
@@ -13,9 +15,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogs::{About, Catalog, simplestreams};
 use super::deliver::read_all;
 use super::{Around, Item, Metadata, Place, Target, UploadError};
 use crate::digest::{Algorithm, Digest, Hasher};
+use crate::disk_format::Form;
+use crate::host::fs::lock;
 
 /// Folder of all versions, below an output folder or a place.
 pub const FOLDER: &str = "versions";
@@ -44,6 +49,9 @@ pub struct List {
     pub image: String,
     /// The version that is used.
     pub latest: Option<String>,
+    /// What catalogs say of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<About>,
     /// The newest first.
     pub versions: Vec<Version>,
     /// Those whose files are being removed.
@@ -68,6 +76,12 @@ pub struct VersionFile {
     pub bytes: u64,
     /// In hexadecimal.
     pub sha256: String,
+    /// What it is, in lists at places with catalogs: of files that are not compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
+    /// Of the file that describes an image to Incus: the SHA-256 of this file and the disk behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combined: Option<String>,
 }
 
 /// There is no such version.
@@ -99,7 +113,23 @@ pub fn path(image: &str, version: &str, file: &Path) -> PathBuf {
     Path::new(FOLDER).join(image).join(version).join(file)
 }
 
+impl VersionFile {
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.path, self.bytes, &self.sha256) == (&other.path, other.bytes, &other.sha256)
+    }
+}
+
 impl Version {
+    /// Whether it has these files.
+    pub fn has(&self, files: &[VersionFile]) -> bool {
+        self.files.len() == files.len()
+            && self
+                .files
+                .iter()
+                .zip(files)
+                .all(|(own, other)| own.is_same(other))
+    }
+
     /// Its [`SUMS`].
     pub fn sums(&self) -> String {
         let files = self.files.iter();
@@ -114,6 +144,7 @@ impl List {
             version: REVISION,
             image: image.to_owned(),
             latest,
+            about: None,
             versions,
             removing: Vec::new(),
         }
@@ -188,7 +219,7 @@ impl List {
     pub fn name_for(&self, wanted: &str, files: &[VersionFile]) -> String {
         let is_other = |name: &str| {
             let mut known = self.versions.iter();
-            known.any(|known| known.name == name && known.files != files)
+            known.any(|known| known.name == name && !known.has(files))
         };
         let mut name = wanted.to_owned();
         for number in 2.. {
@@ -221,7 +252,10 @@ impl List {
 /// The versions of an image at a place.
 pub struct AtPlace<'a> {
     place: Box<dyn Place>,
+    catalogs: Vec<Catalog>,
     image: &'a str,
+    /// Output folder: who writes what images share has a lock in it.
+    output: &'a Path,
     around: &'a Around<'a>,
     /// Folder for what is sent.
     scratch: &'a Path,
@@ -233,12 +267,15 @@ impl<'a> AtPlace<'a> {
     pub fn open(
         target: &Target,
         image: &'a str,
+        output: &'a Path,
         around: &'a Around<'a>,
         scratch: &'a Path,
     ) -> Result<Self, UploadError> {
         Ok(Self {
             place: target.to.open(target)?,
+            catalogs: target.catalogs.clone(),
             image,
+            output,
             around,
             scratch,
         })
@@ -246,7 +283,11 @@ impl<'a> AtPlace<'a> {
 
     /// Where the world reads the list.
     pub fn url(&self) -> String {
-        self.with(LIST, |item| self.place.public(item))
+        self.public(Path::new(LIST))
+    }
+
+    fn public(&self, name: &Path) -> String {
+        with(&path(self.image, "", name), |item| self.place.public(item))
     }
 
     /// What is there.
@@ -254,21 +295,29 @@ impl<'a> AtPlace<'a> {
     /// # Errors
     /// [`UploadError`].
     pub fn read(&self) -> Result<List, UploadError> {
+        let name = path(self.image, "", Path::new(LIST));
+        let text = self.text(&name)?;
+        if text.is_empty() {
+            return Ok(List::new(self.image, None, Vec::new()));
+        }
+        List::parse(&text).map_err(self.not_a_list(&name))
+    }
+
+    fn not_a_list(&self, name: &Path) -> impl FnOnce(String) -> UploadError {
+        let url = with(name, |item| self.place.address(item));
+        move |detail| UploadError::NotAList { url, detail }
+    }
+
+    /// What is there under a name; nothing where there is none.
+    fn text(&self, name: &Path) -> Result<Vec<u8>, UploadError> {
         let (emit, cancel) = (self.around.emit, self.around.cancel);
-        let text = self.with(LIST, |item| {
+        with(name, |item| {
             self.around
                 .policy
                 .retry(emit, cancel, || match self.place.read(item, cancel) {
                     Err(error) if error.is_not_there() => Ok(Vec::new()),
                     read => read?.all(LARGEST, &self.place.address(item), cancel),
                 })
-        })?;
-        if text.is_empty() {
-            return Ok(List::new(self.image, None, Vec::new()));
-        }
-        List::parse(&text).map_err(|detail| UploadError::NotAList {
-            url: self.with(LIST, |item| self.place.address(item)),
-            detail,
         })
     }
 
@@ -277,16 +326,24 @@ impl<'a> AtPlace<'a> {
     ///
     /// # Errors
     /// [`UploadError`]. That old versions could not be removed is a warning.
-    pub fn add(&self, version: Version, keep: Keep) -> Result<bool, UploadError> {
+    pub fn add(&self, version: Version, about: Option<&About>, keep: Keep) -> Result<bool, UploadError> {
         let mut list = self.read()?;
-        let is_new = !list.versions.contains(&version);
-        if is_new {
-            let sums = Path::new(&version.name).join(SUMS);
+        let before = list.clone();
+        let known = list.versions.iter_mut().find(|known| known.name == version.name);
+        let is_new = known.is_none();
+        list.about = about.cloned();
+        if let Some(known) = known {
+            *known = version;
+        } else {
+            let sums = path(self.image, &version.name, Path::new(SUMS));
             self.write(&sums, &version.sums())?;
             list.add(version, keep.hold);
             list.retire(keep.keep);
-            self.write(Path::new(LIST), &list.text())?;
         }
+        if list != before {
+            self.write_list(&list)?;
+        }
+        self.write_catalogs(&list)?;
         match self.remove_retired(list) {
             Err(error) if !error.is_cancelled() => {
                 let warning = format!("old versions of {} were not removed: {error}", self.image);
@@ -307,7 +364,8 @@ impl<'a> AtPlace<'a> {
     ) -> Result<String, E> {
         let mut list = self.read()?;
         let name = change(&mut list)?;
-        self.write(Path::new(LIST), &list.text())?;
+        self.write_list(&list)?;
+        self.write_catalogs(&list)?;
         Ok(name)
     }
 
@@ -319,8 +377,9 @@ impl<'a> AtPlace<'a> {
         let mut list = self.read()?;
         let old = list.retire(keep);
         if !old.is_empty() {
-            self.write(Path::new(LIST), &list.text())?;
+            self.write_list(&list)?;
         }
+        self.write_catalogs(&list)?;
         self.remove_retired(list)?;
         Ok(old)
     }
@@ -332,13 +391,47 @@ impl<'a> AtPlace<'a> {
         for version in &list.removing {
             let files = version.files.iter().map(|file| file.path.as_path());
             for file in files.chain([Path::new(SUMS)]) {
-                self.with(Path::new(&version.name).join(file), |item| {
+                with(&path(self.image, &version.name, file), |item| {
                     self.place.remove(item, self.around)
                 })?;
             }
         }
         list.removing.clear();
-        self.write(Path::new(LIST), &list.text())
+        self.write_list(&list)
+    }
+
+    fn write_list(&self, list: &List) -> Result<(), UploadError> {
+        self.write(&path(self.image, "", Path::new(LIST)), &list.text())
+    }
+
+    /// Brings the catalogs up to date: an image's own first, then the index that leads to it.
+    fn write_catalogs(&self, list: &List) -> Result<(), UploadError> {
+        // What was published before there were catalogs is in none.
+        let Some(about) = &list.about else {
+            return Ok(());
+        };
+        for catalog in &self.catalogs {
+            let url = |version: &Version, number: usize| {
+                self.public(&Path::new(&version.name).join(&version.files[number].path))
+            };
+            let text = catalog.text(list, about, &url);
+            self.replace(&catalog.path(self.image), &text)?;
+            if *catalog == Catalog::Simplestreams {
+                let lock_file = self.output.join(FOLDER).join(".lock");
+                let _lock = lock(&lock_file, self.around.cancel, &mut || {})?;
+                let name = Path::new(simplestreams::INDEX);
+                let index = simplestreams::indexed(&self.text(name)?, list);
+                self.replace(name, &index.map_err(self.not_a_list(name))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&self, name: &Path, text: &str) -> Result<(), UploadError> {
+        if self.text(name)? == text.as_bytes() {
+            return Ok(());
+        }
+        self.write(name, text)
     }
 
     /// Writes a text, and reads it back.
@@ -350,7 +443,7 @@ impl<'a> AtPlace<'a> {
         let (digest, metadata) = (digest.finish(), Metadata::new());
         let item = Item {
             path: &file,
-            name: &path(self.image, "", name),
+            name,
             bytes: text.len() as u64,
             sha512: &digest,
             metadata: &metadata,
@@ -359,22 +452,22 @@ impl<'a> AtPlace<'a> {
         self.place.send(&item, self.around)?;
         read_all(self.place.as_ref(), &item, self.around)
     }
+}
 
-    /// Does something with what is there under a name.
-    fn with<T>(&self, name: impl AsRef<Path>, act: impl FnOnce(&Item<'_>) -> T) -> T {
-        let nothing = Digest {
-            algorithm: Algorithm::Sha512,
-            hex: String::new(),
-        };
-        act(&Item {
-            path: Path::new(""),
-            name: &path(self.image, "", name.as_ref()),
-            bytes: 0,
-            sha512: &nothing,
-            metadata: &Metadata::new(),
-            listed: false,
-        })
-    }
+/// Does something with what is there under a name.
+fn with<T>(name: &Path, act: impl FnOnce(&Item<'_>) -> T) -> T {
+    let nothing = Digest {
+        algorithm: Algorithm::Sha512,
+        hex: String::new(),
+    };
+    act(&Item {
+        path: Path::new(""),
+        name,
+        bytes: 0,
+        sha512: &nothing,
+        metadata: &Metadata::new(),
+        listed: false,
+    })
 }
 
 impl UploadError {

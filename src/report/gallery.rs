@@ -56,6 +56,10 @@ pub struct Image {
     pub digests: Vec<Digest>,
     /// Where else it is published.
     pub urls: Vec<String>,
+    /// URL of the list of its boxes.
+    pub boxes: Option<String>,
+    /// Name and URL of a place that Incus reads.
+    pub streams: Option<(String, String)>,
     /// The builds that can be downloaded, the newest first; none where only the last one is kept.
     pub versions: Vec<Version>,
     /// Packages that changed since the build before; none where that is not known.
@@ -105,6 +109,8 @@ struct Shown<'a> {
     libvirt: String,
     proxmox: String,
     openstack: String,
+    vagrant: Option<String>,
+    incus: Option<String>,
     versions: Vec<ShownVersion<'a>>,
     changes: Option<PackageGroup<'a>>,
 }
@@ -260,7 +266,27 @@ fn shown(image: &Image) -> Shown<'_> {
         openstack: format!(
             "openstack image create --disk-format {format} --container-format bare --file {disk} {id}"
         ),
+        vagrant: image
+            .boxes
+            .as_ref()
+            .map(|url| format!("vagrant box add {}", shell_quote(url))),
+        incus: incus(image),
     }
+}
+
+/// Of images that start by UEFI: Incus has no other machines.
+fn incus(image: &Image) -> Option<String> {
+    let (remote, url) = image.streams.as_ref()?;
+    let secure_boot = match image.firmware.as_slice() {
+        with if with.contains(&"secure-boot") => "",
+        with if with.contains(&"uefi") => " -c security.secureboot=false",
+        _ => return None,
+    };
+    let (name, url) = (shell_quote(&format!("{remote}:{}", image.id)), shell_quote(url));
+    let remote = shell_quote(remote);
+    Some(format!(
+        "incus remote add {remote} {url} --protocol simplestreams && incus launch {name} --vm{secure_boot}"
+    ))
 }
 
 fn strongest(image: &Image) -> Option<&Digest> {

@@ -58,6 +58,8 @@ pub fn of(parts: &[Part], taken: &Taken) -> Result<Version, StageError> {
             path: part.path.strip_prefix(own).unwrap_or(&part.path).to_owned(),
             bytes: artifact.bytes,
             sha256: artifact.digest(Algorithm::Sha256)?.hex.clone(),
+            form: None,
+            combined: None,
         });
     }
     let packaged = taken.get(&parts[0].role)?.created;
@@ -88,6 +90,8 @@ impl Versions {
                     path: path.into(),
                     bytes: fs::metadata(folder.join(path)).ok()?.len(),
                     sha256: sha256.to_owned(),
+                    form: None,
+                    combined: None,
                 })
             });
             let files = files.collect();

@@ -232,6 +232,23 @@ impl<'a> Fields<'a> {
         L::items(&field).unwrap_or_default()
     }
 
+    /// Words of a list, each of them once.
+    pub fn once<W: Word + PartialEq>(&self, row: &'static Row<List<Choice<W>>>) -> Vec<W> {
+        if self.get(row).is_none() {
+            return self.read_or_default(row);
+        }
+        let mut words = Vec::new();
+        for item in self.items(row) {
+            match item.read() {
+                Some(word) if words.contains(&word) => {
+                    item.bad(format!("{} is there twice", word.word()), "take one of them out");
+                }
+                word => words.extend(word),
+            }
+        }
+        words
+    }
+
     /// Which of the keys that exclude each other is there.
     pub fn one_of<K: OneOf>(&self) -> Option<(K, Field<'a>)> {
         let key = self.only(K::keys())?;

@@ -96,6 +96,7 @@ pub fn child(args: &[String]) {
         verify: Verify::Head,
         public_url: None,
         versions: None,
+        catalogs: Vec::new(),
     };
     let bytes = fs::metadata(&path).unwrap().len();
     let sha512 = Digest {

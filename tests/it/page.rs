@@ -359,10 +359,12 @@ fn what_guests_and_manifests_say_is_text_and_no_markup() {
         bytes: 1,
         disk_bytes: 1,
         created: Some(Timestamp::UNIX_EPOCH),
-        firmware: vec!["bios"],
+        firmware: vec!["bios", "uefi"],
         checks: Some(1),
         digests: vec!["md5:d41d8cd98f00b204e9800998ecf8427e".parse().unwrap()],
         urls: vec![format!("javascript:{HOSTILE}")],
+        boxes: Some(HOSTILE.to_owned()),
+        streams: Some((HOSTILE.to_owned(), HOSTILE.to_owned())),
         versions: vec![Version {
             name: HOSTILE.to_owned(),
             file: format!("versions/{HOSTILE}"),

@@ -132,7 +132,7 @@ fn spelled(form: Form) -> (&'static str, &'static [&'static str]) {
     match form {
         Form::RootTar => unreachable!("an archive of files is no disk"),
         Form::Qcow2 => ("qcow2", &[]),
-        Form::Qcow2Zlib | Form::ContainerDisk => ("qcow2", &["-c"]),
+        Form::Qcow2Zlib | Form::ContainerDisk | Form::VagrantLibvirt => ("qcow2", &["-c"]),
         Form::Qcow2Zstd => ("qcow2", &["-c", "-o", "compression_type=zstd"]),
         Form::Raw => ("raw", &[]),
         Form::Vmdk | Form::Ova => ("vmdk", &["-o", "subformat=streamOptimized,adapter_type=lsilogic"]),

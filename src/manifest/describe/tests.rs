@@ -84,12 +84,14 @@ after = "image"
 command = "true"
 [publish]
 versions = { keep = 5, hold = true }
-formats = ["vdi", { form = "raw", compress = "zstd", file = "{{ id }}.raw" }]
+formats = ["vagrant-libvirt", { form = "raw", compress = "zstd", file = "{{ id }}.raw" }]
 provenance = true
 sign = [{ openpgp = { env = "HOME" }, password = { env = "HOME" } }, { ssh = "x" }, { minisign = { file = "x" } }]
 [publish.shacache]
 [publish.directory]
 path = "x"
+versions = true
+catalogs = ["vagrant"]
 [publish.http]
 url = "http://images.example"
 user = "x"

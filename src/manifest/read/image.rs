@@ -1,15 +1,16 @@
 //! `[[images]]` and `[publish]`: what is wanted, and in which form.
 
-use crate::manifest::describe::row::{Cell, Choice, In, List, Row, Word};
+use crate::disk_format::{DiskFormat, Form};
+use crate::manifest::describe::row::{Cell, In};
 use crate::manifest::describe::tables::{IMAGE, ImageKeys, MANIFEST, PUBLISH, VERSIONS};
 use crate::manifest::error::ProblemKind;
 use crate::manifest::fields::Fields;
 use crate::manifest::model::{Compression, Publish, Signer};
 use crate::manifest::parse::Value;
-use crate::places::Keep;
+use crate::places::{Keep, Offered};
 use crate::signing;
 
-use super::{ImageDraft, Reading, Spot, TargetDraft, check, target};
+use super::{FormatDraft, ImageDraft, Reading, Spot, TargetDraft, check, target};
 
 pub(super) fn read_all(root: &Fields<'_>) -> Vec<ImageDraft> {
     let Some(cell) = root.get(&MANIFEST.images) else {
@@ -47,17 +48,27 @@ fn read(cell: &Cell<'_, In<ImageKeys>>) -> Option<ImageDraft> {
 pub(super) fn read_publish(
     reading: Reading<'_>,
     root: &Fields<'_>,
+    formats: &[FormatDraft],
 ) -> (Publish, Option<Spot>, Vec<TargetDraft>) {
     let table = root.table(&MANIFEST.publish);
     let compress = table.read_or_default(&PUBLISH.compress);
     let versions = versions(&table);
-    let targets = target::read_all(reading, &table, versions);
+    let format: DiskFormat = table.read_or_default(&PUBLISH.format);
+    let own = (compress == Compression::None).then_some(Form::from(format));
+    let plain = formats
+        .iter()
+        .filter(|format| format.compress == Compression::None);
+    let offered = Offered {
+        keep: versions,
+        forms: own.into_iter().chain(plain.map(|format| format.form)).collect(),
+    };
+    let targets = target::read_all(reading, &table, &offered);
     let publish = Publish {
-        format: table.read_or_default(&PUBLISH.format),
+        format,
         compress,
         level: level(&table, compress),
-        checksums: once(&table, &PUBLISH.checksums),
-        sbom: once(&table, &PUBLISH.sbom),
+        checksums: table.once(&PUBLISH.checksums),
+        sbom: table.once(&PUBLISH.sbom),
         provenance: table.read(&PUBLISH.provenance).is_some(),
         versions,
         sign: signers(reading, &table),
@@ -91,23 +102,6 @@ fn signers(reading: Reading<'_>, table: &Fields<'_>) -> Vec<Signer> {
         }
     }
     signers
-}
-
-/// Words of a list, each of them once.
-fn once<W: Word + PartialEq>(table: &Fields<'_>, row: &'static Row<List<Choice<W>>>) -> Vec<W> {
-    if table.get(row).is_none() {
-        return table.read_or_default(row);
-    }
-    let mut words = Vec::new();
-    for item in table.items(row) {
-        match item.read() {
-            Some(word) if words.contains(&word) => {
-                item.bad(format!("{} is there twice", word.word()), "take one of them out");
-            }
-            word => words.extend(word),
-        }
-    }
-    words
 }
 
 /// Levels as the compressors' own command line tools take them (zstd without its ultra levels).

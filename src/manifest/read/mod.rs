@@ -145,8 +145,8 @@ pub fn draft(reading: Reading<'_>, root: &Fields<'_>) -> Draft {
     let flavors = step::read_all(reading, root);
     let images = image::read_all(root);
     let checks = check::read_all(root);
-    let (publish, file, targets) = image::read_publish(reading, root);
     let formats = format::read_all(root);
+    let (publish, file, targets) = image::read_publish(reading, root, &formats);
     Draft {
         vars,
         resources,

@@ -135,7 +135,7 @@ impl Server {
     /// Sends it once; gives the answer, whatever it says.
     fn put(&self, item: &Item<'_>, url: &str, around: &Around<'_>) -> Result<Answer, UploadError> {
         let mut headers = self.headers.clone();
-        headers.push(("content-type", "application/octet-stream".to_owned()));
+        headers.push(item.content_type());
         let outgoing = Outgoing {
             method: Method::Put,
             url,

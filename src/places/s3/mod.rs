@@ -194,6 +194,7 @@ impl Store {
         let headers = [
             ("content-md5", BASE64_STANDARD.encode(&md5)),
             (META_SHA512, item.sha512.hex.clone()),
+            item.content_type(),
         ];
         around.policy.retry(around.emit, around.cancel, || {
             let mut action = self.bucket.put_object(Some(&self.credentials), &object);

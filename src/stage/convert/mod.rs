@@ -4,8 +4,9 @@
 mod container;
 mod ova;
 mod root;
-mod tar;
+pub(super) mod tar;
 mod task;
+mod vagrant;
 
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ pub struct ConvertWork {
     pub packaged: Compression,
     /// The machine that starts it.
     pub appliance: Appliance,
-    /// Its architecture, as container images name it.
+    /// Its architecture, as container images and boxes name it.
     pub arch: String,
 }
 
@@ -106,7 +107,7 @@ pub(super) fn plan(
                 package: &package,
                 form: format.form,
                 compress: format.compress,
-                machine: (format.form == Form::Ova).then_some(&appliance),
+                machine: matches!(format.form, Form::Ova | Form::VagrantLibvirt).then_some(&appliance),
             },
             takes,
             cost: Cost {

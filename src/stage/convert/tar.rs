@@ -113,7 +113,7 @@ pub(super) fn write(to: &mut impl Write, member: &Member<'_>, content: &[u8]) ->
 }
 
 /// Writes members whose names and contents are at hand, and gives the bytes that they take.
-pub(super) fn write_texts(to: &mut impl Write, texts: &[(String, String)]) -> io::Result<u64> {
+pub(in crate::stage) fn write_texts(to: &mut impl Write, texts: &[(String, String)]) -> io::Result<u64> {
     let mut bytes = 0;
     for (name, text) in texts {
         let member = Member::file(name, text.len() as u64);
@@ -134,7 +134,7 @@ pub(super) fn write_file(to: &mut impl Write, member: &Member<'_>, content: &Pat
 }
 
 /// Ends an archive.
-pub(super) fn end(to: &mut impl Write) -> io::Result<()> {
+pub(in crate::stage) fn end(to: &mut impl Write) -> io::Result<()> {
     zeros(to, END)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConvertWork, DISK, SYSTEM, container, root};
+use super::{ConvertWork, DISK, SYSTEM, container, root, vagrant};
 use crate::digest::{Algorithm, Digest};
 use crate::disk_format::Form;
 use crate::host::fs::hash_file;
@@ -152,19 +152,21 @@ impl ConvertWork {
         fs::create_dir(&folder).map_err(|e| StageError::file("make", &folder, e))?;
         let disk = folder.join(name);
         convert_to(checked, self.format, &disk, self.form, &site.cancel)?;
-        if !matches!(self.form, Form::Ova | Form::ContainerDisk) {
+        if !matches!(self.form, Form::Ova | Form::ContainerDisk | Form::VagrantLibvirt) {
             return Ok((disk, None));
         }
         let bytes = fs::metadata(&disk)
             .map_err(|e| StageError::file("read", &disk, e))?
             .len();
         let archive = site.scratch.join("archive");
-        let written = if self.form == Form::Ova {
-            let digests = hash_file(&disk, &[Algorithm::Sha256], &site.cancel)?;
-            let hex = digests.first().map_or("", |digest| &digest.hex);
-            self.appliance.write(&disk, bytes, hex, &archive)
-        } else {
-            container::write(&disk, bytes, &self.arch, &archive)
+        let written = match self.form {
+            Form::Ova => {
+                let digests = hash_file(&disk, &[Algorithm::Sha256], &site.cancel)?;
+                let hex = digests.first().map_or("", |digest| &digest.hex);
+                self.appliance.write(&disk, bytes, hex, &archive)
+            }
+            Form::VagrantLibvirt => vagrant::write(&self.appliance, &self.arch, &disk, bytes, &archive),
+            _ => container::write(&disk, bytes, &self.arch, &archive),
         };
         let offset = written.map_err(|e| StageError::file("write", &archive, e))?;
         fs::remove_file(&disk).map_err(|e| StageError::file("remove", &disk, e))?;

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod example;
+mod listing;
 mod plan;
 mod task;
 

@@ -7,6 +7,7 @@ use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::listing::Listing;
 use crate::manifest::model::{Distro, Image, Manifest};
 use crate::manifest::{context, template};
 use crate::places::{Metadata, Metadatum, Target};
@@ -38,6 +39,8 @@ pub struct UploadWork {
     pub image: String,
     /// Output folder.
     pub output: PathBuf,
+    /// What catalogs there say of it.
+    pub listing: Option<Listing>,
 }
 
 /// What the key of an upload is made of.
@@ -89,6 +92,7 @@ pub(in crate::stage) fn plan(
         metadata: metadata.clone(),
         image: image.id.clone(),
         output: manifest.output.clone(),
+        listing: Listing::of(target, image, distro, &manifest.publish, &ready.parts),
     };
     Ok(nodes.add(draft, work))
 }

@@ -11,8 +11,9 @@ use crate::digest::{Algorithm, Digest};
 use crate::emit::Emitter;
 use crate::event::Outcome;
 use crate::host::cancel::Cancel;
+use crate::host::fs::hash_file;
 use crate::places::retry::Policy;
-use crate::places::versions::{self as versions_at, AtPlace};
+use crate::places::versions::{self as versions_at, AtPlace, List, Version};
 use crate::places::{Around, Item, Metadata, Receipt, Target, upload};
 use crate::stage::Site;
 use crate::stage::error::StageError;
@@ -136,9 +137,8 @@ impl Task for UploadWork {
         };
         let mut version = None;
         if let Some(keep) = self.target.versions {
-            let there = AtPlace::open(&self.target, &self.image, &around, &site.scratch)?;
-            let mut this = versions::of(&self.parts, taken)?;
-            this.name = there.read()?.name_for(&this.name, &this.files);
+            let there = AtPlace::open(&self.target, &self.image, &self.output, &around, &site.scratch)?;
+            let this = self.version(&there.read()?, taken, site)?;
             version = Some((there, this, keep));
         }
         let mut beside = BTreeMap::new();
@@ -181,6 +181,9 @@ impl Task for UploadWork {
                 beside.insert(part.path.clone(), uploaded.receipt);
             }
         }
+        if let Some((_, version, _)) = &version {
+            sent_some |= self.send_metadata(version, site, &around)?;
+        }
         let Some(image) = of_image else {
             unreachable!("an image is one of its own files");
         };
@@ -192,7 +195,8 @@ impl Task for UploadWork {
                 name: version.name.clone(),
                 list: there.url(),
             });
-            sent_some |= there.add(version, keep)?;
+            let about = self.listing.as_ref().map(|listing| &listing.about);
+            sent_some |= there.add(version, about, keep)?;
         }
         let (outcome, message) = if sent_some {
             (Outcome::Built, image.url.clone())
@@ -208,5 +212,46 @@ impl Task for UploadWork {
                 version: at_version,
             })
         })
+    }
+}
+
+impl UploadWork {
+    /// The version that the place is to have.
+    fn version(&self, there: &List, taken: &Taken, site: &Site) -> Result<Version, StageError> {
+        let mut version = versions::of(&self.parts, taken)?;
+        let packaged = taken.get(&self.parts[0].role)?.created;
+        let metadata = match &self.listing {
+            Some(listing) => listing.describe(&mut version, packaged, &site.scratch)?,
+            None => None,
+        };
+        version.name = there.name_for(&version.name, &version.files);
+        if let Some((listing, metadata)) = self.listing.as_ref().zip(metadata) {
+            let disk = |number: usize| Ok(self.parts[number].artifact(taken)?.path);
+            listing.combine(&mut version, there, (&metadata, &disk), &site.cancel)?;
+        }
+        Ok(version)
+    }
+
+    /// Sends the file that describes the disk to LXD and Incus, where there is one. True: it was not there.
+    fn send_metadata(&self, version: &Version, site: &Site, around: &Around<'_>) -> Result<bool, StageError> {
+        let Some(file) = version.files.last().filter(|file| file.combined.is_some()) else {
+            return Ok(false);
+        };
+        let path = site.scratch.join(&file.path);
+        let digests = hash_file(&path, &[Algorithm::Sha512], &site.cancel)?;
+        let item = Item {
+            path: &path,
+            name: &versions_at::path(&self.image, &version.name, &file.path),
+            bytes: file.bytes,
+            sha512: &digests[0],
+            metadata: &Metadata::new(),
+            listed: false,
+        };
+        let state = site.lasting.join(format!("upload-{}-metadata.json", site.key));
+        let around = Around {
+            state: &state,
+            ..around.clone()
+        };
+        Ok(upload(&self.target, &item, None, &around)?.sent)
     }
 }

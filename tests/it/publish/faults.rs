@@ -134,6 +134,7 @@ fn a_server_that_takes_all_and_keeps_nothing_is_found_out() {
         verify: Verify::Head,
         public_url: None,
         versions: None,
+        catalogs: Vec::new(),
     };
     let item = Item {
         path: &path,

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use pipeline::internals::digest::Algorithm;
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::host::fs::hash_file;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{catalog, noise, package, says, well};
+use super::{catalog, noise, package, says, vagrant, well};
 use crate::support::python::program;
 use crate::support::{Bench, tool};
 
@@ -16,13 +16,13 @@ pub(super) const ID: &str = "tiny-16M-base";
 const MIB: usize = 1 << 20;
 
 const FORMATS: &str = r#"formats = [
-  "qcow2", "qcow2-zlib", "qcow2-zstd", "raw", "vmdk", "vhdx", "vhd", "vdi", "ova", "container-disk",
+  "qcow2", "qcow2-zlib", "qcow2-zstd", "raw", "vmdk", "vhdx", "vhd", "vdi", "ova", "container-disk", "vagrant-libvirt",
   { form = "raw", compress = "zstd" },
   { form = "vhd", compress = "xz", file = "azure/{{ id }}.{{ format }}{{ suffix }}" },
 ]
 "#;
 
-fn manifest(formats: &str) -> String {
+pub(super) fn manifest(formats: &str) -> String {
     format!(
         r#"
 [distros.tiny]
@@ -135,7 +135,7 @@ fn every_format_is_read_by_others_and_holds_the_disk_that_was_checked() {
     holds(&bench, &bench.path("vhd.again"), "vpc");
 
     let sums = bench.read("out/SHA512SUM.txt");
-    assert_eq!(sums.lines().count(), 13, "{sums}");
+    assert_eq!(sums.lines().count(), 14, "{sums}");
     tool(
         "sha512sum",
         &["--quiet", "--check", "--strict", "SHA512SUM.txt"],
@@ -143,11 +143,12 @@ fn every_format_is_read_by_others_and_holds_the_disk_that_was_checked() {
     );
     an_appliance_is_read(&bench, &at("ova"));
     a_container_image_is_read(&bench, &at("oci.tar"));
+    a_box_is_added(&bench, &at("libvirt.box"));
 
     // They go where the image goes, once.
     well(&bench.run(&["upload", "m.toml"]));
     let beside = &catalog(&bench)[0]["beside"];
-    assert_eq!(beside.as_array().unwrap().len(), 12);
+    assert_eq!(beside.as_array().unwrap().len(), 13);
     assert!(bench.path(&format!("share/azure/{ID}.vhd.xz")).exists());
     let again = bench.run(&["run", "m.toml", "--upload"]);
     well(&again);
@@ -165,7 +166,7 @@ fn every_format_is_read_by_others_and_holds_the_disk_that_was_checked() {
     );
     assert_eq!(
         orphans.lines().filter(|line| line.contains("out/")).count(),
-        11,
+        12,
         "{orphans}"
     );
 }
@@ -209,7 +210,6 @@ fn an_appliance_is_read(bench: &Bench, ova: &Path) {
     );
     let system = "string(//*[local-name()='OperatingSystemSection']/*[local-name()='Description'])";
     assert_eq!(asked(system), "debian 12 & <later>");
-
     // COT knows SHA-1 alone in lists of OVF 1; VMware's and VirtualBox's readers take both.
     fs::remove_file(folder.join(format!("{ID}.mf"))).unwrap();
     let cot = crate::support::python::python("cot==2.2.1")
@@ -259,6 +259,26 @@ fn a_container_image_is_read(bench: &Bench, archive: &Path) {
     holds(bench, &bench.path("disk/disk.qcow2"), "qcow2");
 }
 
+/// Vagrant adds the box, and reads what each machine of it begins with.
+fn a_box_is_added(bench: &Bench, file: &Path) {
+    let home = bench.path("vagrant");
+    let file = file.display().to_string();
+    vagrant(&home, &["box", "add", "--name", "house/tiny", &file]);
+    let added = home.join("boxes/house-VAGRANTSLASH-tiny/0/libvirt");
+    holds(bench, &added.join("box.img"), "qcow2");
+    let metadata: Value = serde_json::from_slice(&fs::read(added.join("metadata.json")).unwrap()).unwrap();
+    assert_eq!(
+        metadata,
+        json!({ "provider": "libvirt", "format": "qcow2", "virtual_size": 1, "architecture": "amd64" })
+    );
+    fs::write(
+        home.join("Vagrantfile"),
+        "Vagrant.configure(\"2\") { |c| c.vm.box = \"house/tiny\" }\n",
+    )
+    .unwrap();
+    vagrant(&home, &["validate", "--ignore-provider"]);
+}
+
 #[test]
 fn formats_that_cannot_be_are_refused_with_the_reason() {
     let bench = Bench::new();
@@ -280,7 +300,7 @@ fn formats_that_cannot_be_are_refused_with_the_reason() {
         "66000K",
         &["a vhd is imported in whole MiB alone"],
     );
-    for form in ["vmdk", "qcow2-zlib", "ova", "container-disk"] {
+    for form in ["vmdk", "qcow2-zlib", "ova", "container-disk", "vagrant-libvirt"] {
         refused(
             &format!("formats = [{{ form = \"{form}\", compress = \"gzip\" }}]"),
             "16M",

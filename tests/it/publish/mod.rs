@@ -1,5 +1,6 @@
 //! Publishing: images whose packages are in the store already go to real servers on loopback, and come back.
 
+mod catalogs;
 mod directory;
 mod faults;
 mod formats;
@@ -18,7 +19,8 @@ mod versions;
 pub mod webdav;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use pipeline::internals::digest::Algorithm;
 use pipeline::internals::host::cancel::Cancel;
@@ -118,6 +120,26 @@ fn catalog(bench: &Bench) -> Vec<Value> {
 fn listed(bench: &Bench) -> Vec<String> {
     let id = |image: &Value| image["id"].as_str().unwrap().to_owned();
     catalog(bench).iter().map(id).collect()
+}
+
+/// Runs Vagrant with a folder of its own, and gives what it printed.
+fn vagrant(home: &Path, words: &[&str]) -> String {
+    std::fs::create_dir_all(home).unwrap();
+    let output = Command::new("vagrant")
+        .args(words)
+        .current_dir(home)
+        .env("VAGRANT_HOME", home)
+        .env("VAGRANT_CHECKPOINT_DISABLE", "1")
+        .output()
+        .unwrap_or_else(|error| panic!("vagrant: {error}; `make setup` installs what the tests need"));
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+    assert!(
+        output.status.success(),
+        "vagrant {words:?}: {}{}",
+        said[0],
+        said[1]
+    );
+    said.concat()
 }
 
 pub fn well(ran: &Ran) {

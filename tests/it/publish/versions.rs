@@ -134,6 +134,8 @@ fn add(versions: &Versions, version: &str) {
         path: path.into(),
         bytes: text.len() as u64,
         sha256: sha256_hex(text.as_bytes()),
+        form: None,
+        combined: None,
     });
     let version = Version {
         name: version.to_owned(),
