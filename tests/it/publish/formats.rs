@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use pipeline::internals::digest::Algorithm;
 use pipeline::internals::host::cancel::Cancel;
@@ -210,6 +211,8 @@ fn an_appliance_is_read(bench: &Bench, ova: &Path) {
     );
     let system = "string(//*[local-name()='OperatingSystemSection']/*[local-name()='Description'])";
     assert_eq!(asked(system), "debian 12 & <later>");
+    is_ovf(&folder, &ovf);
+
     // COT knows SHA-1 alone in lists of OVF 1; VMware's and VirtualBox's readers take both.
     fs::remove_file(folder.join(format!("{ID}.mf"))).unwrap();
     let cot = crate::support::python::python("cot==2.2.1")
@@ -224,6 +227,50 @@ fn an_appliance_is_read(bench: &Bench, ova: &Path) {
     assert!(is_fine, "{said}{warned}");
     for expected in ["SATA", "E1000", "16 MiB", ID] {
         assert!(said.contains(expected), "no `{expected}` in {said}");
+    }
+}
+
+/// It has the form of OVF's standard, and what refers to something finds it.
+fn is_ovf(folder: &Path, ovf: &str) {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/publish/ovf.rng");
+    let judge = |file: &str| {
+        let mut xmllint = Command::new("xmllint");
+        xmllint.args(["--noout", "--relaxng"]).arg(&schema).arg(file);
+        xmllint.current_dir(folder).output().unwrap()
+    };
+    let judged = judge(ovf);
+    assert!(
+        judged.status.success(),
+        "{}",
+        String::from_utf8_lossy(&judged.stderr)
+    );
+    let dangling = [
+        "//@*[local-name()='fileRef'][not(. = //*[local-name()='File']/@*[local-name()='id'])]",
+        "//*[local-name()='HostResource'][not(substring-after(., 'ovf:/disk/') = //@*[local-name()='diskId'])]",
+        "//*[local-name()='Connection'][not(. = //*[local-name()='Network']/@*[local-name()='name'])]",
+        "//*[local-name()='Parent'][not(. = //*[local-name()='InstanceID'])]",
+        "//*[local-name()='InstanceID'][. = ../following-sibling::*/*[local-name()='InstanceID']]",
+    ];
+    for path in dangling {
+        let count = tool("xmllint", &["--xpath", &format!("count({path})"), ovf], folder);
+        assert_eq!(count.trim(), "0", "{path}");
+    }
+    // The judge sees what importers refuse: elements of hardware in another order, a section that is missing.
+    let text = fs::read_to_string(folder.join(ovf)).unwrap();
+    let (head, rest) = text.split_once("<rasd:InstanceID>1</rasd:InstanceID>").unwrap();
+    let swapped = format!(
+        "{head}{}",
+        rest.replacen(
+            "</rasd:ResourceType>",
+            "</rasd:ResourceType><rasd:InstanceID>1</rasd:InstanceID>",
+            1
+        )
+    );
+    let (head, rest) = text.split_once("<OperatingSystemSection").unwrap();
+    let (_, rest) = rest.split_once("</OperatingSystemSection>").unwrap();
+    for wrong in [swapped, format!("{head}{rest}")] {
+        fs::write(folder.join("wrong.ovf"), wrong).unwrap();
+        assert!(!judge("wrong.ovf").status.success());
     }
 }
 
