@@ -466,3 +466,76 @@ fn a_page_of_three_hundred_images_is_short_until_it_is_unfolded() {
     let rows = "document.querySelectorAll('[aria-labelledby=images] tbody tr').length";
     assert_eq!(browser.ask(rows), 300);
 }
+
+/// Opens all that is folded.
+const UNFOLD: &str = "document.querySelectorAll('details').forEach(e => e.open = true); null";
+
+#[test]
+fn axe_finds_nothing_in_the_way_on_either_page() {
+    let bench = fleet();
+    let pages = [
+        page(&bench),
+        bench.write("gallery.html", gallery::page(&offered()).unwrap()),
+    ];
+    let mut browser = Browser::start();
+    for page in &pages {
+        for scheme in ["light", "dark"] {
+            browser.open(page, 820, scheme);
+            browser.ask(UNFOLD);
+            assert_eq!(browser.barriers(), [""; 0], "{scheme} {}", page.display());
+        }
+    }
+    browser.ask("document.querySelector('h1').style.color = 'rgb(70 70 70)'; document.body.style.background = '#333'; null");
+    let found = browser.barriers();
+    assert!(
+        found.iter().any(|found| found.starts_with("color-contrast: <h1")),
+        "{found:?}"
+    );
+}
+
+/// A page with all that an image can have.
+fn offered() -> Gallery {
+    let hex = "d41d8cd98f00b204e9800998ecf8427e";
+    let version = |name: &str, is_latest: bool| Version {
+        name: name.to_owned(),
+        file: format!("versions/debian13-20G-web/{name}/debian13-20G-web.qcow2.zst"),
+        bytes: 321 << 20,
+        sha256: hex.repeat(2),
+        is_latest,
+    };
+    let image = |distro: &str, flavor: &str| Image {
+        id: format!("{distro}-20G-{flavor}"),
+        distro: distro.to_owned(),
+        flavor: flavor.to_owned(),
+        file: format!("{distro}-20G-{flavor}.qcow2.zst"),
+        base: "https://images.example.org/".to_owned(),
+        format: "qcow2",
+        bytes: 321 << 20,
+        disk_bytes: 20 << 30,
+        created: Some("2030-02-03T04:05:06Z".parse().unwrap()),
+        firmware: vec!["bios", "uefi"],
+        checks: Some(12),
+        digests: vec![format!("sha256:{}", hex.repeat(2)).parse().unwrap()],
+        urls: vec!["https://mirror.example.org/x".to_owned()],
+        boxes: Some("https://mirror.example.org/versions/x/vagrant.json".to_owned()),
+        streams: Some(("mirror".to_owned(), "https://mirror.example.org".to_owned())),
+        versions: vec![
+            version("20300203T040506Z", true),
+            version("20300103T040506Z", false),
+        ],
+        changes: Some(vec![PackageChange {
+            name: "openssl".to_owned(),
+            arch: "amd64".to_owned(),
+            old: Some("3.5.1-1".to_owned()),
+            new: Some("3.5.4-1~deb13u1".to_owned()),
+        }]),
+    };
+    Gallery {
+        name: "house".to_owned(),
+        images: vec![
+            image("debian13", "web"),
+            image("debian13", "base"),
+            image("alma9", "base"),
+        ],
+    }
+}

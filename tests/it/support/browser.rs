@@ -1,5 +1,6 @@
 //! Headless Chromium, driven by its own protocol over a pipe: pages as people see them.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::npm;
 use super::vm::wait_until;
 
 /// Height of its window.
@@ -120,7 +122,21 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    /// The same, of an expression that gives texts.
+    /// What axe-core finds in the way of those who see, hear or use a page in another way: the rule, and each place.
+    pub fn barriers(&mut self) -> Vec<String> {
+        let axe = fs::read_to_string(npm::package("axe-core/axe.min.js")).unwrap();
+        self.ask(&format!("(() => {{ {axe} }})(); null"));
+        let found = "axe.run(document, { resultTypes: ['violations'] }).then(found => {
+            if (found.passes.length < 10) throw new Error('axe looked at little');
+            return found.violations.flatMap(rule => rule.nodes.map(node => rule.id + ': ' + node.html.slice(0, 200)));
+        })";
+        let parameters = json!({ "expression": found, "returnByValue": true, "awaitPromise": true });
+        let mut answer = self.call("Runtime.evaluate", &parameters);
+        assert!(answer["exceptionDetails"].is_null(), "axe: {answer}");
+        serde_json::from_value(answer["result"]["value"].take()).unwrap()
+    }
+
+    /// The value of an expression that gives texts.
     pub fn texts(&mut self, expression: &str) -> Vec<String> {
         serde_json::from_value(self.ask(expression)).unwrap()
     }
