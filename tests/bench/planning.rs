@@ -28,6 +28,12 @@ const ROUNDS: usize = 9;
 const PLANNED: f64 = 100.0;
 /// … and for a run with nothing to do.
 const NOTHING: f64 = 1000.0;
+/// Longest time for the page of the recorded fleet: 16 images, and the run before it.
+const PAGE: f64 = 300.0;
+const FLEET: [(&str, &str); 2] = [
+    ("1", include_str!("../it/fixtures/fleet/before.jsonl")),
+    ("2", include_str!("../it/fixtures/fleet/events.jsonl")),
+];
 
 /// Prints both figures.
 pub fn section(folder: &Path) {
@@ -54,6 +60,14 @@ pub fn section(folder: &Path) {
     fill(&folder, "thousand.toml", &manifest(20, 50));
     let taken = time(&folder, &["run", "thousand.toml"]);
     judged("run of 1,000 images, all done already", taken, NOTHING);
+    for (run, journal) in FLEET {
+        let runs = folder.join("fleet/store/runs").join(run);
+        fs::create_dir_all(&runs).unwrap();
+        fs::write(runs.join("events.jsonl"), journal).unwrap();
+    }
+    let fleet = folder.join("fleet");
+    let taken = time(&fleet, &["report", "--output", "page.html"]);
+    judged("report of the recorded fleet", taken, PAGE);
 }
 
 fn manifest(distros: usize, sizes: usize) -> String {
