@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::Exit;
@@ -23,6 +24,7 @@ use crate::remote::Remote;
 use crate::remote::settings::Settings;
 use crate::run::look::address;
 use crate::run::prepare::Prepared;
+use crate::run::signals::Listening;
 use crate::size::{ByteSize, MIB, parse_duration};
 use crate::stage::{Node, Work, install, stays};
 use crate::store::{Address, Scratch, Store};
@@ -306,17 +308,17 @@ impl Away {
         &'a self,
         prepared: &'a Prepared,
         (store, scratch): (&'a Store, &'a Scratch),
-        emit: &'a Emitter,
-        cancel: &'a Cancel,
+        (emit, cancel, listening): (&'a Emitter, &'a Cancel, &'a Listening),
     ) -> Crew<'a> {
         let terms = Terms {
-            engine: &self.slurm,
+            engine: Arc::new(self.slurm.clone()),
             called: "Slurm",
             poll: self.poll,
             headroom: self.headroom,
             time: Box::new(|chain| self.time.of(chain)),
             words: Box::new(|name, chain| self.words(prepared, name, chain)),
             remote: &self.settings.remote,
+            at_exit: Box::new(|act| listening.at_exit(act)),
         };
         Crew::new(
             &prepared.plan,

@@ -277,7 +277,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         }
         let crew = away
             .as_ref()
-            .map(|away| away.crew(&prepared, (&store, &scratch), &emit, &cancel));
+            .map(|away| away.crew(&prepared, (&store, &scratch), (&emit, &cancel, &listening)));
         let is_over = Cancel::default();
         thread::scope(|scope| {
             if let Some(crew) = &crew {

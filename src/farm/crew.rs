@@ -2,13 +2,14 @@
 //! store. Keeps no state of its own that a later run would need: that finds jobs by their names and results by their keys.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
 use super::chains::Chain;
-use super::engine::{Engine, EngineError, Job, Phase, Seen, Ticket};
+use super::engine::{Engine, EngineError, Job, Phase, Seen, Stop, Ticket};
 use super::follow::{Follow, Known, Step};
 use super::pieces::{Piece, Reader};
 use crate::emit::Emitter;
@@ -21,6 +22,7 @@ use crate::run::elsewhere::Elsewhere;
 use crate::run::error::NodeError;
 use crate::run::execute::Done;
 use crate::run::look::address;
+use crate::run::signals::LastAct;
 use crate::stage::Plan;
 use crate::store::{Scratch, Store, StoreError};
 use crate::verdict::Verdict;
@@ -33,8 +35,12 @@ const KEY: usize = 16;
 const EVENTS: Duration = Duration::from_secs(3);
 /// How often the loop looks whether it should stop.
 const POLL: Duration = Duration::from_millis(100);
-/// How often jobs are cancelled that may not have been.
-const CANCELS: u32 = 3;
+/// How often a job may be seen running whose process has ended: its engine learns of that soon, or not at all.
+const UNNOTICED: u32 = 3;
+/// How long jobs are waited for that were asked to stop, before their engine ends them.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long they are waited for at all.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Says how long a chain may take.
 pub type Times<'a> = Box<dyn Fn(&Chain) -> Option<Duration> + Sync + 'a>;
@@ -43,7 +49,7 @@ pub type Words<'a> = Box<dyn Fn(&str, &Chain) -> Vec<String> + Sync + 'a>;
 
 /// What the jobs of a run need, and how they are asked for.
 pub struct Terms<'a> {
-    pub engine: &'a dyn Engine,
+    pub engine: Arc<dyn Engine>,
     /// What the engine is called.
     pub called: &'a str,
     /// How often it is asked.
@@ -53,6 +59,8 @@ pub struct Terms<'a> {
     pub time: Times<'a>,
     pub words: Words<'a>,
     pub remote: &'a RemoteSettings,
+    /// Has something done if the program is to exit at once.
+    pub at_exit: Box<dyn Fn(LastAct) + Sync + 'a>,
 }
 
 /// The jobs of a run.
@@ -68,6 +76,8 @@ pub struct Crew<'a> {
     /// How nodes ended; without it once a node's waiter has it.
     ended: Mutex<BTreeMap<NodeIndex, Option<Ended>>>,
     changed: Condvar,
+    /// Whether no one follows the jobs any more.
+    is_left: AtomicBool,
 }
 
 type Ended = Result<(Done, f64), (Verdict, String)>;
@@ -87,13 +97,22 @@ struct Hired {
     failures: BTreeMap<NodeIndex, (Verdict, String)>,
     /// What it waits for, as last reported.
     waits: String,
+    /// Whether its process has ended, by its own word.
+    has_left: bool,
+    /// How often it was seen running since then.
+    unnoticed: u32,
+    /// Jobs of this name that no longer count.
+    dropped: Vec<Ticket>,
     is_over: bool,
 }
 
 impl Hired {
-    fn forget_failures(&mut self) {
+    /// It is started again.
+    fn start_over(&mut self) {
         self.failure = None;
         self.failures.clear();
+        self.has_left = false;
+        self.unnoticed = 0;
     }
 }
 
@@ -118,7 +137,9 @@ impl Elsewhere for Crew<'_> {
                 Some(Err((verdict, message))) => {
                     return (Err(NodeError::Elsewhere { verdict, message }), 0.0);
                 }
-                None if self.cancel.is_cancelled() => return (Err(StoreError::Cancelled.into()), 0.0),
+                None if self.is_left.load(Ordering::Relaxed) => {
+                    return (Err(StoreError::Cancelled.into()), 0.0);
+                }
                 None => {
                     let waited = self.changed.wait_timeout(ended, POLL);
                     ended = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -156,22 +177,30 @@ impl<'a> Crew<'a> {
             scratch,
             ended: Mutex::default(),
             changed: Condvar::new(),
+            is_left: AtomicBool::new(false),
         }
     }
 
-    /// Follows all jobs to their ends; cancels those that this run asked for when it is to stop. `is_over`: no one waits any
+    /// Follows all jobs to their ends; ends those that this run asked for when it is to stop. `is_over`: no one waits any
     /// more.
     pub fn drive(&self, is_over: &Cancel) {
         let mut jobs: Vec<Hired> = self.chains.iter().map(|_| Hired::default()).collect();
+        self.watch(&mut jobs, is_over);
+        if self.cancel.is_cancelled() {
+            self.call_off(&jobs);
+        }
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    fn watch(&self, jobs: &mut [Hired], is_over: &Cancel) {
         let mut asked: Option<Instant> = None;
         let mut warned = BTreeSet::new();
         while jobs.iter().any(|job| !job.is_over) && !is_over.is_cancelled() {
             if self.cancel.is_cancelled() {
-                self.call_off(&jobs);
                 return;
             }
             let is_due = asked.is_none_or(|asked| asked.elapsed() >= self.terms.poll);
-            let seen = is_due.then(|| self.list(&jobs));
+            let seen = is_due.then(|| self.list(jobs));
             // What was remembered of the remote store may have changed since.
             match Remote::open(self.terms.remote) {
                 Ok(Some(remote)) => {
@@ -187,7 +216,7 @@ impl<'a> Crew<'a> {
                     match seen {
                         Some(Ok(seen)) => {
                             warned.remove("engine");
-                            self.advance(&mut jobs, &seen, &remote, &mut warned);
+                            self.advance(jobs, &seen, &remote, &mut warned);
                         }
                         Some(Err(error)) if warned.insert("engine") => {
                             self.emit.warn(format!("{error}; it is asked again"));
@@ -225,18 +254,26 @@ impl<'a> Crew<'a> {
         let mut order: Vec<_> = (0..jobs.len()).filter(|at| !jobs[*at].is_over).collect();
         order.sort_by(|a, b| self.chains[*b].rank.total_cmp(&self.chains[*a].rank));
         for at in order {
-            let seen = pick(seen, &self.names[at], jobs[at].ticket.as_ref());
+            let seen = pick(seen, &self.names[at], &jobs[at]);
             if let Some(seen) = seen {
                 self.recognise(at, &mut jobs[at], seen);
             }
-            let lives = seen.is_some_and(|seen| !matches!(seen.phase, Phase::Ended(_)));
+            let unnoticed = jobs[at].unnoticed >= UNNOTICED;
+            let counts = !unnoticed && seen.is_some_and(|seen| !matches!(seen.phase, Phase::Ended(_)));
             let known = Known {
-                is_done: !lives && self.is_done(at, remote),
+                is_done: !counts && self.is_done(at, remote),
                 failed: jobs[at].failure.is_some(),
-                can_start: !lives && self.can_start(at, remote),
+                unnoticed,
+                can_start: !counts && self.can_start(at, remote),
                 engine: seen,
             };
-            match jobs[at].follow.step(known) {
+            let step = jobs[at].follow.step(known);
+            if unnoticed && let Some(ticket) = jobs[at].ticket.take() {
+                // It has no process; whether its engine believes that is of no consequence.
+                let _ = self.terms.engine.end(std::slice::from_ref(&ticket), Stop::Cancel);
+                jobs[at].dropped.push(ticket);
+            }
+            match step {
                 Step::Wait => {}
                 Step::Done => {
                     for index in &self.chains[at].nodes {
@@ -260,7 +297,10 @@ impl<'a> Crew<'a> {
                     self.fail(at, jobs, Verdict::Other, &why);
                 }
                 Step::Lost(loss) => {
-                    let why = format!("{} {}: {loss}", self.terms.called, self.names[at]);
+                    let said = jobs[at].failure.iter().map(|said| format!("; {said}"));
+                    let said = said.collect::<String>();
+                    let why = format!("{} {}: {loss}{said}", self.terms.called, self.names[at]);
+                    jobs[at].failures.clear();
                     self.fail(at, jobs, loss.verdict(), &why);
                 }
             }
@@ -273,10 +313,16 @@ impl<'a> Crew<'a> {
         if job.ticket.as_ref() != Some(&seen.ticket) && lives {
             job.ticket = Some(seen.ticket.clone());
             job.reader = Some(Reader::new(seen.ticket.clone()));
-            job.forget_failures();
+            job.start_over();
         }
         if let Some(host) = &seen.host {
             job.host.clone_from(host);
+        }
+        match seen.phase {
+            Phase::Running if job.has_left => job.unnoticed += 1,
+            // It will be started again.
+            Phase::Waiting => job.start_over(),
+            Phase::Running | Phase::Ending | Phase::Ended(_) => {}
         }
         if seen.phase == Phase::Waiting && job.waits != seen.words {
             job.waits.clone_from(&seen.words);
@@ -323,7 +369,7 @@ impl<'a> Crew<'a> {
                 jobs[at].follow.submitted();
                 jobs[at].reader = Some(Reader::new(ticket.clone()));
                 jobs[at].ticket = Some(ticket);
-                jobs[at].forget_failures();
+                jobs[at].start_over();
             }
             // It is looked for by its name before it is asked for again.
             Err(error @ EngineError::Away { .. }) => {
@@ -341,14 +387,15 @@ impl<'a> Crew<'a> {
         while let Some(reader) = &mut job.reader
             && let Some(piece) = reader.next(remote, &self.names[at], self.cancel)?
         {
-            let Piece { host, events } = piece;
+            let Piece { host, events, over } = piece;
             if let Some(host) = host {
-                job.forget_failures();
+                job.start_over();
                 job.host = host;
             }
             for event in events {
                 self.hear(at, job, event);
             }
+            job.has_left |= over;
         }
         Ok(())
     }
@@ -391,8 +438,16 @@ impl<'a> Crew<'a> {
                     Outcome::Skipped | Outcome::Cancelled => {}
                 }
             }
-            (_, What::RunRefused { error, .. }) => job.failure = Some(format!("on {}: {error}", job.host)),
-            (_, What::RunStarted { .. } | What::RunFinished { .. }) => {}
+            // What was stopped from outside has not failed.
+            (
+                _,
+                What::RunRefused {
+                    error,
+                    interrupted: false,
+                    ..
+                },
+            ) => job.failure = Some(format!("on {}: {error}", job.host)),
+            (_, What::RunRefused { .. } | What::RunStarted { .. } | What::RunFinished { .. }) => {}
             (_, What::Warning { text }) => self.emit.pass_on(Event {
                 what: What::Warning {
                     text: format!("on {}: {text}", job.host),
@@ -480,25 +535,52 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Cancels the jobs that this run asked for.
+    /// Ends the jobs that this run asked for, and waits for that.
     fn call_off(&self, jobs: &[Hired]) {
-        let own = jobs.iter().filter(|job| job.is_own && !job.is_over);
-        let mut tickets: Vec<_> = own.filter_map(|job| job.ticket.clone()).collect();
-        for _ in 0..CANCELS {
-            // One whose queueing had no answer is known by its name only.
-            if let Ok(seen) = self.list(jobs) {
-                let nameless = seen.iter().filter(|seen| {
-                    let mut own = self.names.iter().zip(jobs);
-                    own.any(|(name, job)| *name == seen.name && job.is_own && job.ticket.is_none())
-                });
-                tickets.extend(nameless.map(|seen| seen.ticket.clone()));
+        let is_own = |job: &Hired| job.is_own && !job.is_over;
+        let own = jobs.iter().filter(|job| is_own(job));
+        let mut tickets: BTreeSet<_> = own.filter_map(|job| job.ticket.clone()).collect();
+        // One whose queueing had no answer is known by its name only.
+        let named = self.names.iter().zip(jobs);
+        let named = named.filter(|(_, job)| is_own(job) && job.ticket.is_none());
+        let named: BTreeSet<_> = named.map(|(name, _)| name).collect();
+        let (began, mut asked) = (Instant::now(), BTreeSet::new());
+        let mut warned = false;
+        loop {
+            let engine = Arc::clone(&self.terms.engine);
+            let all: Vec<_> = tickets.iter().cloned().collect();
+            (self.terms.at_exit)(Box::new(move || drop(engine.end(&all, Stop::Kill))));
+            let left = self.list(jobs).and_then(|seen| {
+                let living = seen.iter().filter(|seen| !matches!(seen.phase, Phase::Ended(_)));
+                let own = |seen: &&Seen| tickets.contains(&seen.ticket) || named.contains(&seen.name);
+                let living: BTreeSet<_> = living.filter(own).map(|seen| seen.ticket.clone()).collect();
+                let (new, how) = if began.elapsed() < GRACE {
+                    (living.difference(&asked).cloned().collect(), Stop::Ask)
+                } else {
+                    (living.iter().cloned().collect::<Vec<_>>(), Stop::Cancel)
+                };
+                self.terms.engine.end(&new, how)?;
+                asked.extend(new);
+                Ok(living)
+            });
+            match left {
+                Ok(living) if living.is_empty() => return,
+                Ok(living) => tickets.extend(living),
+                Err(error) if !warned => {
+                    self.emit.warn(format!("{error}; it is asked again"));
+                    warned = true;
+                }
+                Err(_) => {}
             }
-            match self.terms.engine.cancel(&tickets, false) {
-                Ok(()) => return,
-                Err(error) => self
-                    .emit
-                    .warn(format!("{error}; jobs may go on: {}", self.names.join(" "))),
+            if began.elapsed() >= PATIENCE {
+                self.emit.warn(format!(
+                    "jobs may go on that this run asked {} for: {}",
+                    self.terms.called,
+                    self.names.join(" ")
+                ));
+                return;
             }
+            std::thread::sleep(EVENTS.min(self.terms.poll));
         }
     }
 
@@ -508,9 +590,12 @@ impl<'a> Crew<'a> {
 }
 
 /// The job of this name that counts: the one that is followed, else one that lives, else none: what others left is over.
-fn pick<'s>(seen: &'s [Seen], name: &str, ticket: Option<&Ticket>) -> Option<&'s Seen> {
-    let named = || seen.iter().filter(|seen| seen.name == name);
-    let followed = named().find(|seen| Some(&seen.ticket) == ticket);
+fn pick<'s>(seen: &'s [Seen], name: &str, job: &Hired) -> Option<&'s Seen> {
+    let named = || {
+        let named = seen.iter().filter(|seen| seen.name == name);
+        named.filter(|seen| !job.dropped.contains(&seen.ticket))
+    };
+    let followed = named().find(|seen| Some(&seen.ticket) == job.ticket.as_ref());
     let lives = |seen: &&Seen| !matches!(seen.phase, Phase::Ended(_));
     followed.or_else(|| {
         named()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::host::process::ProcessError;
 
 /// An engine that starts jobs on other hosts.
-pub trait Engine: fmt::Debug + Sync {
+pub trait Engine: fmt::Debug + Send + Sync {
     /// Queues a job. Of several jobs of one name it starts one at a time.
     ///
     /// # Errors
@@ -20,11 +20,22 @@ pub trait Engine: fmt::Debug + Sync {
     /// [`EngineError`]; it says nothing about the jobs.
     fn list(&self, names: &[&str]) -> Result<Vec<Seen>, EngineError>;
 
-    /// Ends jobs: in order, or at once.
+    /// Ends jobs that have not ended. Those that wait never start.
     ///
     /// # Errors
     /// [`EngineError`].
-    fn cancel(&self, jobs: &[Ticket], at_once: bool) -> Result<(), EngineError>;
+    fn end(&self, jobs: &[Ticket], how: Stop) -> Result<(), EngineError>;
+}
+
+/// How a job that runs is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is asked to.
+    Ask,
+    /// The engine sees to it: it kills what does not stop in time.
+    Cancel,
+    /// It is killed.
+    Kill,
 }
 
 /// What an engine calls a job.
@@ -67,6 +78,8 @@ pub enum Phase {
     /// It has not started, or will start again.
     Waiting,
     Running,
+    /// Its process has ended, or is about to be ended.
+    Ending,
     Ended(End),
 }
 

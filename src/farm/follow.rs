@@ -17,6 +17,8 @@ pub struct Known<'a> {
     pub is_done: bool,
     /// Whether its process said that it failed.
     pub failed: bool,
+    /// Whether its process has ended, by its own word, and the engine goes on to show it as running.
+    pub unnoticed: bool,
     /// Whether all is there that it takes from other jobs.
     pub can_start: bool,
     /// What the engine says; none: that it knows no such job. Where it could not be asked, nothing follows.
@@ -76,10 +78,17 @@ impl Follow {
             (true, _) => Step::Done,
             // One that failed may be started again by its engine.
             (false, Some(seen)) => match seen.phase {
-                Phase::Waiting | Phase::Running => Step::Wait,
-                Phase::Ended(_) if known.failed => Step::Failed,
-                // Killed, or gone with its host.
-                Phase::Ended(end @ (End::Host | End::Failed)) => again_or(Some(end), &seen.words),
+                Phase::Waiting | Phase::Ending => Step::Wait,
+                Phase::Running if !known.unnoticed => Step::Wait,
+                // What the engine did to it explains what its process said.
+                Phase::Ended(end @ (End::Time | End::Memory | End::Cancelled)) if self.submissions > 0 => {
+                    lost(Some(end), &seen.words)
+                }
+                // Gone with its host.
+                Phase::Ended(End::Host) => again_or(Some(End::Host), &seen.words),
+                Phase::Running | Phase::Ended(_) if known.failed => Step::Failed,
+                // Killed.
+                Phase::Running | Phase::Ended(End::Failed) => again_or(Some(End::Failed), &seen.words),
                 // One of several results that a job was to leave is missing, and not one that this job takes.
                 Phase::Ended(End::Unmet) if known.can_start => again_or(Some(End::Unmet), &seen.words),
                 Phase::Ended(end) if self.submissions == 0 => again_or(Some(end), &seen.words),
@@ -108,7 +117,9 @@ impl fmt::Display for Loss {
         f.write_str(match self.end {
             None => "the engine no longer knows the job, and there is no result of it",
             Some(End::Well) => "the job ended well and left no result",
-            Some(End::Failed) => "the job failed twice before it could say why",
+            Some(End::Failed) => {
+                "the job failed twice before it could say why; `--output=…` in `slurm.extra` of farm.toml keeps what it prints"
+            }
             Some(End::Time) => {
                 "the job took longer than it may; `slurm.time` in farm.toml (or the partition) allows more"
             }
@@ -146,6 +157,7 @@ mod tests {
         follow.step(Known {
             is_done,
             failed,
+            unnoticed: false,
             can_start: false,
             engine: seen.as_ref(),
         })
@@ -157,7 +169,7 @@ mod tests {
         follow
     }
 
-    const LIVING: [Phase; 2] = [Phase::Waiting, Phase::Running];
+    const LIVING: [Phase; 3] = [Phase::Waiting, Phase::Running, Phase::Ending];
     const ENDS: [End; 7] = [
         End::Well,
         End::Failed,
@@ -209,6 +221,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_engine_still_shows_though_its_process_has_ended_is_not_waited_for() {
+        let running = seen(Phase::Running);
+        let known = |failed| Known {
+            is_done: false,
+            failed,
+            unnoticed: true,
+            can_start: true,
+            engine: Some(&running),
+        };
+        assert_eq!(submitted(1).step(known(false)), Step::Submit);
+        assert!(matches!(submitted(2).step(known(false)), Step::Lost(_)));
+        assert_eq!(submitted(1).step(known(true)), Step::Failed);
+    }
+
+    #[test]
     fn what_others_submitted_or_only_the_engine_gave_up_is_submitted() {
         for end in ENDS {
             assert_eq!(
@@ -220,6 +247,7 @@ mod tests {
         let known = Known {
             is_done: false,
             failed: false,
+            unnoticed: false,
             can_start: true,
             engine: Some(&unmet),
         };
@@ -228,14 +256,20 @@ mod tests {
     }
 
     #[test]
-    fn the_process_of_a_job_knows_best_why_it_failed() {
-        for end in ENDS {
+    fn the_process_of_a_job_knows_best_why_it_failed_unless_the_engine_ended_it() {
+        for end in [End::Well, End::Failed, End::Unmet] {
             assert_eq!(
                 step(submitted(1), false, true, Some(Phase::Ended(end))),
                 Step::Failed
             );
         }
         assert_eq!(step(submitted(1), false, true, None), Step::Failed);
+        for end in [End::Time, End::Memory, End::Cancelled] {
+            let step = step(submitted(1), false, true, Some(Phase::Ended(end)));
+            assert!(matches!(step, Step::Lost(loss) if loss.end == Some(end)));
+        }
+        let host = Some(Phase::Ended(End::Host));
+        assert_eq!(step(submitted(1), false, true, host), Step::Submit);
         let loss = Loss {
             end: Some(End::Memory),
             words: "OUT_OF_MEMORY, OutOfMemory".to_owned(),

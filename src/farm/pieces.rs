@@ -30,6 +30,13 @@ pub struct Head {
     pub host: String,
 }
 
+/// The last line of the last piece.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Last {
+    /// Whether the process of the job has nothing more to do.
+    over: bool,
+}
+
 fn path(name: &str, Ticket(ticket): &Ticket, start: u32, piece: u32) -> String {
     format!("runs/{name}/{ticket}/{start}/events-{piece:06}.jsonl")
 }
@@ -90,6 +97,8 @@ impl<'a> Writer<'a> {
             let _ = self.put(&mut piece, &never);
             let _ = is_over.sleep(EVERY);
         }
+        let last = json(&Last { over: true });
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).text += &last;
         for _ in 0..TRIES {
             if self.put(&mut piece, &never).is_ok() {
                 break;
@@ -132,6 +141,8 @@ pub struct Piece {
     /// A start of the job that nothing was known of, with its host.
     pub host: Option<String>,
     pub events: Vec<Event>,
+    /// Whether the process of the job has ended.
+    pub over: bool,
 }
 
 impl Reader {
@@ -170,6 +181,8 @@ fn read(text: &str) -> Piece {
             piece.events.push(event);
         } else if let Ok(head) = serde_json::from_str::<Head>(line) {
             piece.host = Some(head.host);
+        } else if let Ok(last) = serde_json::from_str::<Last>(line) {
+            piece.over = last.over;
         }
     }
     piece

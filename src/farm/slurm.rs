@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::engine::{End, Engine, EngineError, Job, Phase, Seen, Ticket};
+use super::engine::{End, Engine, EngineError, Job, Phase, Seen, Stop, Ticket};
 use crate::host::cancel::Cancel;
 use crate::host::process::{Cmd, Output, shell_quote};
 use crate::size::MIB;
@@ -11,8 +11,6 @@ use crate::size::MIB;
 pub const PROGRAMS: [&str; 3] = ["sbatch", "squeue", "scancel"];
 /// How long one of the programs may take: with a controller that does not answer, they give up after 10 s themselves.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long before the end of its time a job is asked to stop in order, at most.
-const NOTICE: Duration = Duration::from_secs(120);
 /// Reads like `12|pl-3f…|RUNNING|None|n1`.
 const COLUMNS: &str = "--format=%i|%j|%T|%r|%N";
 
@@ -46,13 +44,23 @@ impl Engine for Slurm {
         Ok(said.lines().filter_map(seen).collect())
     }
 
-    fn cancel(&self, jobs: &[Ticket], at_once: bool) -> Result<(), EngineError> {
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let signal = at_once.then_some(["--signal=KILL", "--full"]);
-        let jobs = jobs.iter().map(|Ticket(id)| id.as_str());
-        ask(&Cmd::new("scancel").args(signal.into_iter().flatten().chain(jobs))).map(drop)
+    fn end(&self, jobs: &[Ticket], how: Stop) -> Result<(), EngineError> {
+        let ids: Vec<_> = jobs.iter().map(|Ticket(id)| id.as_str()).collect();
+        let scancel = |words: &[&str]| match ask(&Cmd::new("scancel").args(words).args(&ids)) {
+            // What it no longer knows has ended; the others were heeded.
+            Ok(_) | Err(EngineError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        };
+        // Slurm refuses signals to a job that it is cancelling: one that may have to be killed is never cancelled before. And
+        // KILL to all of a job is cancelling it: only the process that it started is killed at once, and takes the rest with it.
+        let signal = match how {
+            _ if ids.is_empty() => return Ok(()),
+            Stop::Cancel => return scancel(&[]),
+            Stop::Ask => ["--full", "--signal=TERM"],
+            Stop::Kill => ["--batch", "--signal=KILL"],
+        };
+        scancel(&["--state=PENDING"])?;
+        scancel(&[&["--state=RUNNING"][..], &signal].concat())
     }
 }
 
@@ -84,9 +92,8 @@ impl Slurm {
             "--chdir=/".to_owned(),
         ];
         if let Some(time) = job.time {
-            let notice = NOTICE.min(time / 4).as_secs();
+            // Slurm asks it to stop at the end of its time. A signal before that would end it as one that failed.
             arguments.push(format!("--time={}", time.as_secs().div_ceil(60).max(1)));
-            arguments.push(format!("--signal=B:TERM@{notice}"));
         }
         let named = [("partition", &self.partition), ("account", &self.account)];
         let named = named
@@ -136,7 +143,8 @@ fn seen(line: &str) -> Option<Seen> {
         "NODE_FAIL" | "BOOT_FAIL" | "PREEMPTED" => Phase::Ended(End::Host),
         "CANCELLED" if reason.starts_with("Dependency") => Phase::Ended(End::Unmet),
         "CANCELLED" | "REVOKED" => Phase::Ended(End::Cancelled),
-        "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" => Phase::Running,
+        "RUNNING" | "SUSPENDED" | "STOPPED" | "SIGNALING" => Phase::Running,
+        "COMPLETING" => Phase::Ending,
         // What is not known is not over.
         _ => Phase::Waiting,
     };
@@ -177,7 +185,7 @@ mod tests {
             slurm.arguments(&job).join(" "),
             "--parsable --job-name=pl-0123456789abcdef --dependency=afterok:7:9,singleton --kill-on-invalid-dep=yes \
              --mem=1537M --cpus-per-task=2 --nice=17 --requeue --open-mode=append --export=NONE \
-             --output=/dev/null --chdir=/ --time=61 --signal=B:TERM@120 --partition=build --constraint=kvm&big"
+             --output=/dev/null --chdir=/ --time=61 --partition=build --constraint=kvm&big"
         );
         assert_eq!(
             script(&job),
@@ -194,7 +202,7 @@ mod tests {
             ("4|pl-a|RUNNING|None|n1", Phase::Running, "RUNNING"),
             (
                 "4|pl-a|COMPLETING|NodeDown|n1",
-                Phase::Running,
+                Phase::Ending,
                 "COMPLETING, NodeDown",
             ),
             ("4|pl-a|REQUEUE_HOLD|x|", Phase::Waiting, "REQUEUE_HOLD, x"),

@@ -71,7 +71,11 @@ pub fn work(order: &Order<'_>, writer: &Writer<'_>, cancel: &Cancel) -> bool {
     match compare(order, cancel).and_then(|()| run(order, writer, cancel)) {
         Ok(is_well) => is_well,
         Err(error) => {
-            let is_stopped = matches!(error, WorkError::Process(ProcessError::Cancelled));
+            // What is killed with a signal has not failed of its own.
+            let is_stopped = matches!(
+                error,
+                WorkError::Process(ProcessError::Cancelled | ProcessError::Failed { code: None, .. })
+            );
             writer.add(&refused(&error.to_string(), is_stopped));
             false
         }
@@ -147,7 +151,7 @@ fn run(order: &Order<'_>, writer: &Writer<'_>, cancel: &Cancel) -> Result<bool, 
     match ran {
         Ok(()) => keep(order, cancel).map(|()| true),
         Err(ProcessError::Failed { .. }) if has_said => Ok(false),
-        Err(ProcessError::Failed { .. }) if !tail.is_empty() => Err(WorkError::Refused {
+        Err(ProcessError::Failed { code: Some(_), .. }) if !tail.is_empty() => Err(WorkError::Refused {
             said: tail.join("\n"),
         }),
         Err(error) => Err(error.into()),

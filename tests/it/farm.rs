@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -17,38 +18,61 @@ use crate::support::daemon::Daemon;
 use crate::support::slurm::Lab;
 use crate::support::vm::wait_until;
 
+mod losses;
+
 /// Long enough for a job on a busy machine.
 const SOON: Duration = Duration::from_secs(90);
 
 /// A host that submits, two that build, and what they share.
-struct Fleet {
-    lab: Lab,
+pub struct Fleet {
+    pub lab: Lab,
     /// The host that submits.
-    house: House,
-    bench: Bench,
+    pub house: House,
+    pub bench: Bench,
     _remote: Daemon,
 }
 
 impl Fleet {
     fn new(sizes: &[&str], slurm: &str) -> Self {
-        let bench = Bench::new();
+        Self::of(Bench::new(), |folder| mini::house(folder, sizes), slurm)
+    }
+
+    pub fn of(bench: Bench, house: impl FnOnce(&Path) -> House, slurm: &str) -> Self {
         let remote = nginx(
             &bench,
             "server {\nlisten 127.0.0.1:PORT;\nroot FOLDER/www;\nlocation / {\ndav_methods PUT;\n\
              create_full_put_path on;\n}\n}",
         );
-        let house = mini::house(&bench.path("here"), sizes);
+        let house = house(&bench.path("here"));
         let made = house.command(&["farm", "key", "../farm.key"]).output().unwrap();
         assert!(made.status.success(), "{made:?}");
-        // What a host of Slurm's has of its own: a store. The word is for those who look for processes.
-        let program = format!(
-            "#!/bin/sh\nexport HOME={0} PIPELINE_FARM={0}/farm.toml PIPELINE_STORE={0}/$SLURMD_NODENAME TMPDIR={0}/tmp\n\
-             exec {1} \"$@\"\n",
-            bench.path("").display().to_string().trim_end_matches('/'),
-            env!("CARGO_BIN_EXE_pipeline")
+        // What a host of Slurm's has of its own: a store. And a tool of it waits where a story holds the job of an image.
+        let folder = bench.path("").display().to_string();
+        let folder = folder.trim_end_matches('/');
+        let executable = |name: &str, text: String| {
+            let path = bench.write(name, text);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let path = executable(
+            "program",
+            format!(
+                "#!/bin/sh\nexport HOME={folder} PIPELINE_FARM={folder}/farm.toml TMPDIR={folder}/tmp\n\
+                 export PIPELINE_STORE={folder}/${{SLURMD_NODENAME%-*}} PATH={folder}/bin:$PATH JOB=\"$SLURM_JOB_ID $$ $PPID\"\n\
+                 for word; do case $word in package/*=*) word=${{word#*/}}; export ACT={folder}/acts/${{word%%=*}};; esac; done\n\
+                 if [ -e \"$ACT.deaf\" ]; then trap '' TERM; echo $JOB >>\"$ACT.held\"; while :; do sleep 1; done; fi\n\
+                 exec {} \"$@\"\n",
+                env!("CARGO_BIN_EXE_pipeline")
+            ),
         );
-        let path = bench.write("program", program);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        executable(
+            "bin/e2fsck",
+            "#!/bin/sh\n[ ! -e \"$ACT\" ] || echo $JOB >>\"$ACT.held\"\n\
+             while [ -e \"$ACT\" ]; do [ ! -e \"$ACT.hungry\" ] || exec dd if=/dev/zero of=/dev/null bs=1500M; sleep 0.1; done\n\
+             exec /usr/sbin/e2fsck \"$@\"\n"
+                .to_owned(),
+        );
+        std::fs::create_dir(bench.path("acts")).unwrap();
         bench.write(
             "farm.toml",
             format!(
@@ -70,9 +94,13 @@ impl Fleet {
 
     /// A run over them, by a host with this store.
     fn run(&self, store: &str) -> Command {
-        let mut command = self
-            .house
-            .command(&["run", MANIFEST, "--on", "slurm", "--format", "json"]);
+        self.run_in(&self.house, store)
+    }
+
+    pub fn run_in(&self, house: &House, store: &str) -> Command {
+        let mut args: Vec<_> = house.args[..2].iter().map(String::as_str).collect();
+        args.extend(["--on", "slurm", "--format", "json"]);
+        let mut command = house.command(&args);
         command
             .env("SLURM_CONF", self.lab.conf())
             .env("PIPELINE_FARM", self.bench.path("farm.toml"))
@@ -84,7 +112,7 @@ impl Fleet {
     }
 
     /// Results of a stage in a store.
-    fn results(&self, store: &str, stage: &str) -> BTreeSet<String> {
+    pub fn results(&self, store: &str, stage: &str) -> BTreeSet<String> {
         let folder = self.bench.path(store).join("results").join(stage);
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries
@@ -93,7 +121,7 @@ impl Fleet {
     }
 
     /// How often nodes of a stage were built on the hosts of Slurm.
-    fn built(&self, stage: &str) -> usize {
+    pub fn built(&self, stage: &str) -> usize {
         let attempts = ["n1", "n2"].map(|host| self.bench.path(host).join("attempts.jsonl"));
         let lines = attempts.map(|path| std::fs::read_to_string(path).unwrap_or_default());
         let wanted = format!("\"stage\":\"{stage}\"");
@@ -112,14 +140,14 @@ impl Fleet {
     }
 }
 
-fn events(output: &Output) -> Vec<Value> {
+pub fn events(output: &Output) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
-fn well(output: &Output) {
+pub fn well(output: &Output) {
     assert!(
         output.status.success(),
         "{:?}\n{}\n{}",

@@ -1,5 +1,5 @@
 //! A real Slurm on loopback: a controller and two hosts of it, n1 and n2, with keys, ports and folders of their own. All its
-//! daemons are children of the story.
+//! daemons are children of the story. Jobs of the partition `urgent` take the places of others, which start again later.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,20 @@ const SOON: Duration = Duration::from_secs(60);
 pub struct Lab {
     folder: PathBuf,
     daemons: BTreeMap<&'static str, Child>,
+    /// What makes the hosts' names unlike those of other labs: control groups are named by them.
+    suffix: String,
+}
+
+/// Where the kernel has control groups of memory, if this process may make some.
+const GROUPS: &str = "/sys/fs/cgroup/memory";
+
+/// Whether jobs can be kept from taking more memory than they asked for by control groups. Where not, Slurm itself looks
+/// how much they take, and kills them without saying why.
+pub fn has_groups() -> bool {
+    let probe = Path::new(GROUPS).join(format!("lab-{}", std::process::id()));
+    Path::new("/sys/fs/cgroup/freezer").exists()
+        && fs::create_dir(&probe).is_ok()
+        && fs::remove_dir(&probe).is_ok()
 }
 
 impl Lab {
@@ -36,21 +50,37 @@ impl Lab {
         let at = |name: &str| folder.join(name).display().to_string();
         let (host, user) = (tool("hostname", &["-s"], folder), tool("id", &["-un"], folder));
         let (host, user) = (host.trim(), user.trim());
+        let main = free_port();
+        let suffix = format!("-{main}");
         let nodes = ["n1", "n2"].map(|node| {
             let port = free_port();
             format!(
-                "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=8000 State=UNKNOWN\n"
+                "NodeName={node}{suffix} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=6 RealMemory=8000 \
+                 State=UNKNOWN\n"
             )
         });
+        let memory = if has_groups() {
+            fs::write(
+                folder.join("cgroup.conf"),
+                "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n",
+            )
+            .unwrap();
+            "TaskPlugin=task/cgroup\nJobAcctGatherType=jobacct_gather/none"
+        } else {
+            "TaskPlugin=task/none\nJobAcctGatherType=jobacct_gather/linux\nJobAcctGatherFrequency=task=1\n\
+             JobAcctGatherParams=OverMemoryKill"
+        };
         let conf = format!(
             "ClusterName=lab\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\nSlurmUser={user}\nSlurmdUser={user}\n\
-             AuthType=auth/munge\nAuthInfo=socket={}\nCommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
+             AuthType=auth/munge\nAuthInfo=socket={},cred_expire=8\nCommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
              StateSaveLocation={}\nSlurmdSpoolDir={}/%n\nSlurmctldPidFile={}\nSlurmdPidFile={}\n\
              MessageTimeout=4\nSlurmdTimeout=10\nKillWait=5\nReturnToService=2\nSchedulerParameters=sched_interval=2,batch_sched_delay=1\n\
-             ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nJobAcctGatherType=jobacct_gather/none\n\
-             SelectType=select/cons_tres\nSelectTypeParameters=CR_Core_Memory\n{further}\n{}\
-             PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP\n",
-            free_port(),
+             ProctrackType=proctrack/linuxproc\n{memory}\nSlurmdParameters=config_overrides\n\
+             SelectType=select/cons_tres\nSelectTypeParameters=CR_Core_Memory\n\
+             PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n{further}\n{}\
+             PartitionName=all Nodes=n1{suffix},n2{suffix} Default=YES PriorityTier=1 PreemptMode=REQUEUE State=UP\n\
+             PartitionName=urgent Nodes=n1{suffix},n2{suffix} PriorityTier=9 PreemptMode=OFF State=UP\n",
+            main,
             at("munge.socket"),
             at("state"),
             at("spool"),
@@ -62,6 +92,7 @@ impl Lab {
         let mut lab = Self {
             folder: folder.to_owned(),
             daemons: BTreeMap::new(),
+            suffix,
         };
         let munged = [
             format!("--key-file={}", key.display()),
@@ -79,7 +110,10 @@ impl Lab {
             lab.host(node);
         }
         wait_until("both hosts of Slurm to be idle", SOON, || {
-            let seen = lab.ask("sinfo", &["--noheader", "--Node", "--format=%t"]);
+            let seen = lab.ask(
+                "sinfo",
+                &["--noheader", "--partition=all", "--Node", "--format=%t"],
+            );
             seen.lines().filter(|state| *state == "idle").count() == 2
         });
         lab
@@ -87,7 +121,8 @@ impl Lab {
 
     /// Starts a host's daemon.
     pub fn host(&mut self, node: &'static str) {
-        self.daemon(node, "slurmd", &["-D", "-N", node]);
+        let name = format!("{node}{}", self.suffix);
+        self.daemon(node, "slurmd", &["-D", "-N", &name]);
     }
 
     fn daemon(&mut self, name: &'static str, program: &str, arguments: &[&str]) {
@@ -158,6 +193,14 @@ impl Drop for Lab {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let groups = format!(
+            "find /sys/fs/cgroup -depth -type d -path '*/slurm_n[12]{}*' -exec rmdir {{}} +",
+            self.suffix
+        );
+        let _ = Command::new("sh")
+            .args(["-c", &groups])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 

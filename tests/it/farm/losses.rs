@@ -1,0 +1,250 @@
+//! What can become of a job: each is done to one by Slurm's own means or by a signal, and has its outcome in the run.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::*;
+use crate::support::slurm::has_groups;
+
+const SIZES: [&str; 6] = ["40M", "44M", "48M", "52M", "56M", "60M"];
+
+/// A job whose work is held.
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    size: &'static str,
+    job: String,
+    /// The process that Slurm started, and Slurm's own in front of it.
+    worker: i32,
+    stepd: i32,
+}
+
+impl Held {
+    fn kill(process: i32) {
+        kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+    }
+}
+
+impl Fleet {
+    fn act(&self, size: &str, what: &str) -> PathBuf {
+        self.bench.path(&format!("acts/tiny-{size}-base{what}"))
+    }
+
+    fn hold(&self, size: &str) {
+        std::fs::write(self.act(size, ""), "").unwrap();
+    }
+
+    fn release(&self, size: &str) {
+        std::fs::remove_file(self.act(size, "")).unwrap();
+    }
+
+    /// The job of an image, once it is held for the so many-th time.
+    fn held(&self, size: &'static str, times: usize) -> Held {
+        let mut found = None;
+        wait_until(&format!("{size} to be held {times} times"), SOON, || {
+            let text = std::fs::read_to_string(self.act(size, ".held")).unwrap_or_default();
+            found = text.lines().nth(times - 1).map(|line| {
+                let mut words = line.split(' ');
+                let mut next = || words.next().unwrap();
+                Held {
+                    size,
+                    job: next().to_owned(),
+                    worker: next().parse().unwrap(),
+                    stepd: next().parse().unwrap(),
+                }
+            });
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Jobs in this state.
+    fn numbers(&self, state: &str) -> BTreeSet<String> {
+        let state = format!("--states={state}");
+        let seen = self.lab.ask("squeue", &["--noheader", &state, "--format=%i"]);
+        seen.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Where a job runs.
+    fn place(&self, job: &str) -> String {
+        let seen = self
+            .lab
+            .ask("squeue", &["--noheader", "--jobs", job, "--format=%N"]);
+        seen.trim().to_owned()
+    }
+}
+
+fn ends(output: &Output, size: &str) -> Vec<Value> {
+    let images = format!("tiny-{size}-base");
+    let all = events(output).into_iter();
+    all.filter(|event| event["event"] == "node_finished")
+        .filter(|event| event["node"].as_str().unwrap_or_default().ends_with(&images))
+        .collect()
+}
+
+#[test]
+fn each_loss_of_a_job_has_its_outcome() {
+    let mut fleet = Fleet::new(&SIZES, "MinJobAge=2\n");
+    let store = fleet.house.folder.join("store").display().to_string();
+    SIZES.iter().for_each(|size| fleet.hold(size));
+    let first = fleet.run(&store).spawn().unwrap();
+    let held = SIZES.map(|size| fleet.held(size, 1));
+    let host = fleet.place(&held[0].job);
+    let (here, there): (Vec<_>, Vec<_>) = held.iter().partition(|held| fleet.place(&held.job) == host);
+    let [timed, cancelled, hungry] = here.as_slice() else {
+        panic!("{here:?}")
+    };
+    let [killed, orphaned, other] = there.as_slice() else {
+        panic!("{there:?}")
+    };
+
+    // Its time is over.
+    let job = format!("JobId={}", timed.job);
+    fleet
+        .lab
+        .ask("scontrol", &["update", &job, "TimeLimit=1", "EndTime=now"]);
+    // Others need the host more.
+    let there = fleet.place(&killed.job);
+    let urgent = [
+        "--partition=urgent",
+        "--exclusive",
+        "--nodelist",
+        &there,
+        "--output=/dev/null",
+        "--wrap=true",
+    ];
+    fleet.lab.ask("sbatch", &urgent);
+    // An operator cancels it; it takes more memory than it may.
+    fleet.lab.ask("scancel", &[&cancelled.job]);
+    std::fs::write(fleet.act(hungry.size, ".hungry"), "").unwrap();
+    // Those that were taken from their host start again; then the process of one and Slurm's own of another are killed.
+    for before in [killed, orphaned, other] {
+        let again = fleet.held(before.size, 2);
+        assert_eq!(again.job, before.job);
+        if before == killed {
+            Held::kill(again.worker);
+        } else if before == orphaned {
+            Held::kill(again.stepd);
+        }
+    }
+    for before in [killed, orphaned] {
+        let again = fleet.held(before.size, 3);
+        assert_ne!(again.job, before.job);
+        wait_until("the earlier process to end", SOON, || {
+            std::fs::read(format!("/proc/{}/cmdline", before.worker)).is_err()
+        });
+    }
+    for size in [killed, orphaned, other].map(|held| held.size) {
+        fleet.release(size);
+    }
+    let ran = first.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    for held in [killed, orphaned, other] {
+        let ends = ends(&ran, held.size);
+        let outcomes: Vec<_> = ends.iter().map(|end| end["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["built", "built", "built"], "{ends:#?}");
+    }
+    let memory = if has_groups() {
+        (
+            "host_out_of_memory",
+            "raise `slurm.memory_headroom`",
+            "(OUT_OF_MEMORY",
+        )
+    } else {
+        (
+            "killed",
+            "the job failed twice before it could say why",
+            "(FAILED",
+        )
+    };
+    for (held, (verdict, ours, engines)) in [
+        (
+            timed,
+            ("timed_out", "`slurm.time` in farm.toml", "(TIMEOUT, TimeLimit)"),
+        ),
+        (cancelled, ("killed", "the job was cancelled", "(CANCELLED)")),
+        (hungry, memory),
+    ] {
+        let ends = ends(&ran, held.size);
+        let said = ends[0]["message"].as_str().unwrap();
+        assert_eq!(ends[0]["verdict"], verdict, "{ends:#?}");
+        assert!(said.contains(ours) && said.contains(engines), "{said}");
+    }
+
+    // Ctrl-C stops in order what this run queued; another one kills what does not stop.
+    let all = [timed, cancelled, hungry].map(|held| held.size);
+    std::fs::remove_file(fleet.act(hungry.size, ".hungry")).unwrap();
+    for size in all {
+        let _ = std::fs::remove_file(fleet.act(size, ".held"));
+    }
+    let deaf = all[0];
+    std::fs::write(fleet.act(deaf, ".deaf"), "").unwrap();
+    let mut second = fleet.run(&store).spawn().unwrap();
+    let held = all.map(|size| fleet.held(size, 1));
+    signal(&second, Signal::INT);
+    wait_until("only the deaf job to run", SOON, || {
+        fleet.numbers("RUNNING") == BTreeSet::from([held[0].job.clone()])
+    });
+    assert!(second.try_wait().unwrap().is_none(), "it waits for what it stops");
+    let asked = Instant::now();
+    signal(&second, Signal::INT);
+    assert_eq!(second.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    wait_until("the deaf job to be killed", Duration::from_secs(10), || {
+        std::fs::read(format!("/proc/{}/cmdline", held[0].worker)).is_err()
+    });
+    std::fs::remove_file(fleet.act(deaf, ".deaf")).unwrap();
+    let mut said = String::new();
+    second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    second.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("stopping in order"), "{said}");
+
+    // Who submitted sleeps while a job is killed and forgotten, and the host of the others dies with its processes.
+    for size in all {
+        std::fs::remove_file(fleet.act(size, ".held")).unwrap();
+    }
+    let third = fleet.run(&store).spawn().unwrap();
+    let held = all.map(|size| fleet.held(size, 1));
+    signal(&third, Signal::STOP);
+    Held::kill(held[0].worker);
+    wait_until("the killed job to be over", SOON, || {
+        !fleet.numbers("RUNNING").contains(&held[0].job)
+    });
+    let host = fleet.place(&held[1].job);
+    let daemon = if host.starts_with("n1") { "n1" } else { "n2" };
+    fleet.lab.signal(daemon, Signal::KILL);
+    for held in &held[1..] {
+        Held::kill(held.stepd);
+        Held::kill(held.worker);
+    }
+    wait_until("the killed job to be forgotten", SOON, || {
+        !fleet.numbers("all").contains(&held[0].job)
+    });
+    signal(&third, Signal::CONT);
+    // Another host submits the same meanwhile.
+    let other = mini::house(&fleet.bench.path("there"), &SIZES);
+    let fourth = fleet
+        .run_in(&other, other.folder.join("store").to_str().unwrap())
+        .spawn()
+        .unwrap();
+    let again = all.map(|size| fleet.held(size, 2));
+    assert_ne!(again[0].job, held[0].job);
+    assert_eq!([&again[1].job, &again[2].job], [&held[1].job, &held[2].job]);
+    all.iter().for_each(|size| fleet.release(size));
+    let (third, fourth) = (
+        third.wait_with_output().unwrap(),
+        fourth.wait_with_output().unwrap(),
+    );
+    well(&third);
+    well(&fourth);
+    fleet.is_good(&SIZES);
+    for size in SIZES {
+        mini::has_content(&other, &mini::packed(size));
+        let digest = |house: &House| {
+            let image = house.folder.join(mini::packed(size));
+            crate::support::tool("sha256sum", &[image.to_str().unwrap()], &house.folder)[..64].to_owned()
+        };
+        assert_eq!(digest(&fleet.house), digest(&other));
+    }
+    assert_eq!(fleet.built("package"), SIZES.len());
+}
