@@ -78,14 +78,11 @@ impl Task for ExampleWork {
     fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
         let result = stored.result.as_ref().ok_or(None)?;
         let left = fs::read_to_string(result.folder.join("digest")).unwrap_or_default();
-        let Some(image) = (stored.taken)(&IMAGE) else {
-            return Ok(());
-        };
-        let image = image.artifact(package::IMAGE).map_err(|_| None)?;
-        match image.digest(Algorithm::Sha256) {
-            Ok(digest) if digest.hex != left => Err(Some(package::AGAIN.to_owned())),
-            _ => Ok(()),
-        }
+        package::stands(stored, |image| {
+            image
+                .digest(Algorithm::Sha256)
+                .map_or(true, |digest| digest.hex == left)
+        })
     }
 
     fn run(&self, taken: &Taken, out: &Path, _site: &Site) -> Result<Made, StageError> {

@@ -106,14 +106,11 @@ impl Task for SbomWork {
     fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
         let result = stored.result.as_ref().ok_or(None)?;
         let facts: Facts = result.facts().map_err(|error| Some(error.to_string()))?;
-        let image = (stored.taken)(&IMAGE);
-        let artifact = image
-            .as_ref()
-            .and_then(|given| given.artifact(package::IMAGE).ok());
-        match artifact.as_ref().map(|image| image.digest(Algorithm::Sha256)) {
-            Some(Ok(digest)) if digest.hex != facts.image => Err(Some(package::AGAIN.to_owned())),
-            _ => Ok(()),
-        }
+        package::stands(stored, |image| {
+            image
+                .digest(Algorithm::Sha256)
+                .map_or(true, |digest| digest.hex == facts.image)
+        })
     }
 
     fn run(&self, taken: &Taken, out: &Path, _site: &Site) -> Result<Made, StageError> {

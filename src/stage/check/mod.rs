@@ -89,14 +89,7 @@ impl Task for CheckWork {
     fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
         let result = stored.result.as_ref().ok_or(None)?;
         let checked = result.facts::<Facts>().ok().and_then(|facts| facts.checked);
-        let packaged = (stored.taken)(&IMAGE);
-        let packaged = packaged
-            .as_ref()
-            .and_then(|given| given.artifact(package::IMAGE).ok());
-        match packaged {
-            Some(packaged) if !packaged.has_digests(&checked) => Err(Some(package::AGAIN.to_owned())),
-            _ => Ok(()),
-        }
+        package::stands(stored, |packaged| packaged.has_digests(&checked))
     }
 
     fn recalls(&self) -> bool {

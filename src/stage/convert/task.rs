@@ -54,14 +54,7 @@ impl Task for ConvertWork {
     fn stands(&self, stored: &Stored<'_>) -> Result<(), Option<String>> {
         let result = stored.result.as_ref().ok_or(None)?;
         let made_of = result.facts::<Facts>().ok().map(|facts| facts.made_of);
-        let packaged = (stored.taken)(&IMAGE);
-        let packaged = packaged
-            .as_ref()
-            .and_then(|given| given.artifact(package::IMAGE).ok());
-        match packaged {
-            Some(packaged) if !packaged.has_digests(&made_of) => Err(Some(package::AGAIN.to_owned())),
-            _ => Ok(()),
-        }
+        package::stands(stored, |packaged| packaged.has_digests(&made_of))
     }
 
     fn run(&self, taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {

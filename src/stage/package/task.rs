@@ -9,11 +9,11 @@ use crate::digest::Algorithm;
 use crate::machine::disk::Image;
 use crate::manifest::model::Compression;
 use crate::plan::node::Role;
-use crate::stage::Site;
 use crate::stage::error::StageError;
-use crate::stage::result::{Given, Taken};
+use crate::stage::result::{Artifact, Given, Taken};
 use crate::stage::size::{self, BASE};
-use crate::stage::task::{File, Made, Task};
+use crate::stage::task::{File, Made, Stored, Task};
+use crate::stage::{Site, part};
 
 /// The packaged image.
 pub const IMAGE: &str = "image";
@@ -23,6 +23,19 @@ const PIECES: &str = "pieces";
 const MOST_EARLIER: usize = 8;
 /// Why what was made of a packaged image no longer stands: equal inputs need not give equal bytes.
 pub(in crate::stage) const AGAIN: &str = "the image was repackaged since";
+/// What was made of a packaged image stands as long as that is the one.
+pub(in crate::stage) fn stands(
+    stored: &Stored<'_>,
+    is_it: impl FnOnce(&Artifact<'_>) -> bool,
+) -> Result<(), Option<String>> {
+    let packaged = (stored.taken)(&part::IMAGE);
+    let packaged = packaged.as_ref().and_then(|given| given.artifact(IMAGE).ok());
+    match packaged {
+        Some(packaged) if !is_it(&packaged) => Err(Some(AGAIN.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// The disk that is packaged.
 pub(super) const SIZED: Role = Role::new("disk");
 
