@@ -213,6 +213,8 @@ pub struct InstallerSource {
     pub mirror: Option<String>,
     /// Suite, for mirrors that have several.
     pub suite: Option<String>,
+    /// Keyring that signs the suite; absent: the host's.
+    pub archive_keyring: Option<PathBuf>,
     /// Further kernel arguments for the installer; a template.
     pub arguments: Option<String>,
     /// What is typed into the medium's boot loader, which then starts instead of the kernel; a template.

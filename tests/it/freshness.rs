@@ -25,6 +25,7 @@ fn good(packages: &str, age: i64) -> Suite<'_> {
         age,
         valid: 7,
         packages,
+        arm64: "",
         key: "archive",
     }
 }

@@ -33,7 +33,7 @@ tpm = true
 [distros.cd]
 family = "debian"
 version = "12"
-source = { iso = { urls = ["http://x.example/x"], checksums = "x", signature = "x", keyring = "x", password = { env = "HOME" } } }
+source = { iso = { urls = ["http://x.example/x"], checksums = "x", signature = "x", keyring = "x", suite = "bookworm", archive_keyring = "x", password = { env = "HOME" } } }
 [distros.newest]
 family = "debian"
 version = "12"

@@ -116,6 +116,9 @@ fn read(
         delivery,
         mirror: table.read(&INSTALLER.mirror),
         suite: table.read(&INSTALLER.suite),
+        archive_keyring: table
+            .get(&INSTALLER.archive_keyring)
+            .and_then(|cell| reading.file(&cell)),
         arguments: arguments.map(|spot| spot.text),
         boot_command,
         password: table

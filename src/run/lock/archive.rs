@@ -1,7 +1,7 @@
 //! Asks a package archive for the state of a suite: `InRelease`, its signature, whether it may be believed, and whether the
 //! lists of packages are those that it speaks of. What is known is asked for under its validators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -164,7 +164,7 @@ pub(super) fn look(
             release.judge(now, locked)?;
             let sha256 = sha256_hex(&bytes);
             if locked.is_none_or(|locked| locked.sha256 != sha256) {
-                is_whole(&client, &base, source, &release, cancel)?;
+                is_whole(&client, &base, same, &release, cancel)?;
             }
             State {
                 date: release.date,
@@ -253,11 +253,12 @@ fn keyrings(source: &ArchiveSource) -> Vec<PathBuf> {
 fn is_whole(
     client: &Client,
     base: &str,
-    source: &ArchiveSource,
+    same: &[&ArchiveSource],
     release: &Release,
     cancel: &Cancel,
 ) -> Result<(), Cause> {
-    for index in &source.indexes {
+    let indexes: BTreeSet<_> = same.iter().flat_map(|source| &source.indexes).collect();
+    for index in indexes {
         let files = ["xz", "gz"].map(|ending| format!("{index}.{ending}"));
         let mut listed = files.iter().filter_map(|file| release.files.get_key_value(file));
         let Some((file, (_, want))) = listed.next() else {

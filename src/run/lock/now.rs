@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Cause, Found, Keeper, LockError, Refused, What, archive, at_once, index, read_of};
 use crate::lock::Change;
 use crate::packages::{Inside, Manager, Package, newer};
+use crate::stage::install::ArchiveSource;
 
 /// What there is now.
 #[derive(Debug, Default)]
@@ -102,22 +103,28 @@ impl Keeper<'_> {
         let distros = self.distros();
         let names: BTreeSet<_> = distros.iter().map(|distro| distro.name.clone()).collect();
         let found = self.look(&distros, &sources, &old, What::All(&names));
-        let archives = found.iter().filter_map(|one| match one {
-            Found::Archive {
+        // Distros of several architectures, or with other components, have other lists of the same suite.
+        let mut archives = Vec::new();
+        for one in &found {
+            let Found::Archive {
                 sources,
                 state: Ok(state),
-            } => Some((one, sources.first()?, state)),
-            _ => None,
-        });
-        let listed = at_once(archives.collect(), |(one, source, state)| {
-            let versions = index::versions(source, state, self.store, self.cancel);
-            (one, state.is_security(&source.suite), versions)
-        });
-        let (mut suites, mut refused) = (BTreeMap::<String, Vec<Suite>>::new(), Vec::new());
-        for (one, is_security, versions) in listed {
-            let Found::Archive { sources, .. } = one else {
+            } = one
+            else {
                 continue;
             };
+            let mut by_lists = BTreeMap::<_, Vec<&ArchiveSource>>::new();
+            for &source in sources {
+                by_lists.entry(&source.indexes).or_default().push(source);
+            }
+            archives.extend(by_lists.into_values().map(|sources| (one, sources, state)));
+        }
+        let listed = at_once(archives, |(one, sources, state)| {
+            let versions = index::versions(sources[0], state, self.store, self.cancel);
+            (one, sources, state, versions)
+        });
+        let (mut suites, mut refused) = (BTreeMap::<String, Vec<Suite>>::new(), Vec::new());
+        for (one, sources, state, versions) in listed {
             match versions {
                 Err(cause) if cause.is_cancelled() => return Err(LockError::Cancelled),
                 Err(cause) => refused.push(one.refused(cause)),
@@ -126,7 +133,7 @@ impl Keeper<'_> {
                     for source in sources {
                         let suite = Suite {
                             name: source.suite.clone(),
-                            is_security,
+                            is_security: state.is_security(&source.suite),
                             versions: versions.clone(),
                         };
                         suites.entry(source.distro.clone()).or_default().push(suite);

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Found, Keeper, LockError, Refused};
+use super::{Cause, Found, Keeper, LockError, Refused};
 use crate::host::http::{HttpError, redact};
-use crate::lock::{Archive, Lock, day};
+use crate::lock::{Archive, Lock, Refusal, day};
 use crate::stage::install::{ArchiveSource, snapshot};
 
 /// What snapshots have of the states that archives no longer have.
@@ -57,23 +57,23 @@ impl Keeper<'_> {
     }
 }
 
-/// The suites with snapshots that have moved past the lock, by distro.
+/// The suites with snapshots that have moved past the lock, or are moving, by distro.
 fn moved<'s>(
     found: &[Found<'s>],
     old: &'s Lock,
 ) -> BTreeMap<&'s str, Vec<(&'s str, &'s ArchiveSource, &'s Archive)>> {
     let mut moved = BTreeMap::<_, Vec<_>>::new();
     for one in found {
-        let Found::Archive {
-            sources,
-            state: Ok(state),
-        } = one
-        else {
+        let Found::Archive { sources, state } = one else {
             continue;
+        };
+        let has_moved = |locked| match state {
+            Ok(state) => !state.is(locked),
+            Err(cause) => matches!(cause, Cause::State(Refusal::MidSync { .. })),
         };
         for &source in sources {
             if let (Some(template), Some(locked)) = (&source.snapshot, source.locked(old))
-                && !state.is(locked)
+                && has_moved(locked)
             {
                 let suite = (template.as_str(), source, locked);
                 moved.entry(source.distro.as_str()).or_default().push(suite);

@@ -69,14 +69,22 @@ pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<Arch
         Source::Bootstrap(source) => Some(source),
         Source::Installer(_) | Source::Disk(_) => None,
     };
-    let (mirror, named, suite) = match &distro.source {
-        Source::Bootstrap(source) => (mirror(source, of_host), &source.mirror, Some(&source.suite)),
+    let (mirror, named, suite, keyring) = match &distro.source {
+        Source::Bootstrap(source) => {
+            let mirror = mirror(source, of_host);
+            (mirror, &source.mirror, Some(&source.suite), &source.keyring)
+        }
         Source::Installer(source) if distro.family.apt.is_some() => {
             let mirror = source
                 .mirror
                 .as_ref()
                 .map_or_else(|| of_host.cloned(), |uri| Some(alone(uri)));
-            (mirror, &source.mirror, source.suite.as_ref())
+            (
+                mirror,
+                &source.mirror,
+                source.suite.as_ref(),
+                &source.archive_keyring,
+            )
         }
         Source::Installer(_) | Source::Disk(_) => return Vec::new(),
     };
@@ -92,7 +100,7 @@ pub fn archives(distro: &Distro, mirrors: &BTreeMap<String, Mirror>) -> Vec<Arch
         is_of_guests: false,
         is_named: named.is_some(),
         snapshot: bootstrap.and_then(|source| source.snapshot.clone()),
-        keyring: bootstrap.and_then(|source| source.keyring.clone()),
+        keyring: keyring.clone(),
         vendor: distro.family.apt.clone(),
         indexes: indexes.clone(),
     };

@@ -19,14 +19,13 @@ fn bench_of(archive: &Archive) -> Bench {
     );
     archive.signer.export("archive", &bench.path("archive.gpg"));
     for suite in SUITES {
-        // Installers' mirrors are verified by the keys of this host, which these suites are not signed by.
         let line = format!("suite  = \"{suite}\"\n");
-        let (before, after) = text.split_once(&line).unwrap();
-        let (before, _) = before.rsplit_once(".source.iso]").unwrap();
-        text = format!(
-            "{before}.source.bootstrap]\n{line}mirror = \"{}\"\nkeyring = \"archive.gpg\"\n{after}",
+        let own = format!(
+            "mirror = \"{}\"\narchive_keyring = \"archive.gpg\"\n",
             archive.url()
         );
+        assert!(text.contains(&line));
+        text = text.replace(&line, &format!("{line}{own}"));
     }
     let (_, followed) = text.split_once("[distros.almalinux9]").unwrap();
     let (followed, _) = followed.split_once("[flavors.").unwrap();

@@ -294,3 +294,40 @@ fn what_steps_install_from_is_locked_and_costs_the_steps_alone() {
     built(&bench, "cloud", &["openssl"]);
     assert_ran(&run("--locked"), 0, &["1 node built"]);
 }
+
+/// Two architectures of one suite.
+#[test]
+fn each_distro_is_compared_with_the_lists_of_its_own_architecture() {
+    let archive = Archive::start();
+    let (old, new) = (packages(&[]), packages(&["openssl"]));
+    let publish = |arm64: &str, age: i64| {
+        archive.publish(&Suite {
+            arm64,
+            ..good(&old, age)
+        });
+    };
+    publish(&old, 3);
+    let bench = Bench::new();
+    archive.signer.export("archive", &bench.path("archive.gpg"));
+    let distro = |name: &str, arch: &str| {
+        format!(
+            "[distros.{name}]\nfamily = \"debian\"\nversion = \"12\"\narch = \"{arch}\"\n\
+             source = {{ bootstrap = {{ suite = \"bookworm\", mirror = \"{}\", keyring = \"archive.gpg\" }} }}\n",
+            archive.url()
+        )
+    };
+    let images = "[flavors.base]\nsteps = []\n\
+                  [[images]]\ndistro = [\"intel\", \"other\"]\nflavor = \"base\"\nsizes = [\"3G\"]\n";
+    bench.write(
+        "m.toml",
+        distro("intel", "x86_64") + &distro("other", "arm64") + images,
+    );
+    assert_ran(&bench.run(&["update", "m.toml"]), 0, &["2 moved in m.lock"]);
+    built(&bench, "intel", &[]);
+    built(&bench, "other", &[]);
+    publish(&new, 0);
+    let found = json_of(&bench, &["outdated", "m.toml"]);
+    let packages = |distro: usize| found["distros"][distro]["packages"].as_array().unwrap().len();
+    assert_eq!((packages(0), packages(1)), (0, 1), "{found}");
+    assert_eq!(found["distros"][1]["packages"][0]["name"], "openssl");
+}

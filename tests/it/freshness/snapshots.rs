@@ -94,6 +94,26 @@ fn what_has_moved_past_the_lock_is_built_from_a_snapshot_of_it() {
         );
     }
 
+    // A mirror that is being updated is no reason to stop: the snapshot has what is locked.
+    archive.publish(&good(OLD, 0));
+    archive.put("bookworm", "main/binary-amd64/Packages.xz", b"still the old one");
+    assert_ran(
+        &bench.run(&["update", "m.toml"]),
+        1,
+        &["the mirror is being updated"],
+    );
+    let ran = run(&["--locked"]);
+    assert_ran(
+        &ran,
+        1,
+        &[
+            "m.lock: holds by snapshots: tiny: bookworm of ",
+            "install tiny: FAILED",
+        ],
+    );
+    assert_eq!(bench.read("m.lock"), lock);
+    archive.publish(&good(NEW, 0));
+
     // A service that does not answer is no reason to move the lock; one that does not have the state is.
     with("http://127.0.0.1:1/{timestamp}");
     let ran = run(&[]);

@@ -22,6 +22,8 @@ pub struct Suite<'a> {
     pub valid: i64,
     /// Its list of packages.
     pub packages: &'a str,
+    /// The same for arm64; empty: it has none.
+    pub arm64: &'a str,
     /// Who signs it: a name of the [`Signer`]'s.
     pub key: &'a str,
 }
@@ -40,22 +42,25 @@ impl Archive {
 
     /// Brings a suite into this state.
     pub fn publish(&self, suite: &Suite<'_>) {
-        let packages = packed(suite.packages);
-        // apt takes a list only where it is spoken of without its compression too.
-        let plain = "main/binary-amd64/Packages";
-        let path = &format!("{plain}.xz");
-        let text = format!(
+        let mut text = format!(
             "Origin: Debian\nLabel: Debian\nSuite: {name}\nCodename: {name}\nDate: {}\nValid-Until: {}\n\
-             Architectures: amd64\nComponents: main\nSHA256:\n {} {} {path}\n {} {} {plain}\n",
+             Architectures: amd64 arm64\nComponents: main\nSHA256:\n",
             date(-suite.age),
             date(suite.valid),
-            sha256_hex(&packages),
-            packages.len(),
-            sha256_hex(suite.packages.as_bytes()),
-            suite.packages.len(),
             name = suite.name,
         );
-        self.put(suite.name, path, &packages);
+        for (arch, packages) in [("amd64", suite.packages), ("arm64", suite.arm64)] {
+            if packages.is_empty() {
+                continue;
+            }
+            let packed = packed(packages);
+            let path = format!("main/binary-{arch}/Packages");
+            self.put(suite.name, &format!("{path}.xz"), &packed);
+            // apt takes a list only where it is spoken of without its compression too.
+            for (file, bytes) in [(format!("{path}.xz"), &packed[..]), (path, packages.as_bytes())] {
+                text += &format!(" {} {} {file}\n", sha256_hex(bytes), bytes.len());
+            }
+        }
         self.put(
             suite.name,
             "InRelease",

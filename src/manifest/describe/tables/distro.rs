@@ -176,6 +176,9 @@ table! {
     mirror: Url = "\"https://mirror.example/debian\"", "where packages come from"
         .default("for Debian the mirror that this host's own apt uses, for Ubuntu its archive, for Anaconda the medium");
     suite: Text = "\"trixie\"", "suite on the mirror";
+    archive_keyring: Text = "\"keyring.gpg\"",
+        "keys that the suite must be signed by to be locked; which keys the installer itself trusts, its answers say"
+        .default("the host's").goes_with(|| vec![&INSTALLER.suite.key]);
     password: In<SecretKeys> = "{ env = \"PASSWORD\" }",
         "password of the account `username` of the answers, or its hash as in crypt(5)".default("none");
     arguments: Text = "\"console=ttyS1\"", "further kernel arguments for the installer (a template)";
