@@ -93,34 +93,61 @@ impl BlockReader {
         self.read(buffer, 0)
     }
 
-    fn read(&mut self, buffer: &mut Vec<u8>, behind: usize) -> Result<Block, FsError> {
-        let left = self.size - self.position;
-        let length = usize::try_from(left).map_or(self.block, |left| left.min(self.block));
-        let end = self.position + length as u64;
-        if length > 0 && self.position >= self.data.1 {
-            self.data = next_data(&self.file, self.position, self.size)
-                .map_err(FsError::at("look for data in", &self.path))?;
+    /// Passes over the next block and says what it is. Of most blocks with data a page is read.
+    ///
+    /// # Errors
+    /// As [`BlockReader::next`].
+    pub fn pass(&mut self) -> Result<Block, FsError> {
+        let (length, is_hole) = self.coming()?;
+        let mut page = [0; GRAIN];
+        let start = &mut page[..length.min(GRAIN)];
+        if !is_hole {
+            self.read_at_position(start)?;
         }
-        let start = self.position;
-        if length > 0 && end <= self.data.0 {
-            self.position = end;
+        if is_zero(start) {
+            return self.next(&mut Vec::new());
+        }
+        self.position += length as u64;
+        Ok(Block::Data)
+    }
+
+    fn read(&mut self, buffer: &mut Vec<u8>, behind: usize) -> Result<Block, FsError> {
+        let (length, is_hole) = self.coming()?;
+        if is_hole {
+            self.position += length as u64;
             return Ok(Block::Zeros(length));
         }
         buffer.resize(behind + length, 0);
-        let read = self.file.read_exact_at(&mut buffer[behind..], start);
-        read.map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => FsError::Changed {
-                path: self.path.clone(),
-            },
-            _ => FsError::at("read", &self.path)(source),
-        })?;
-        self.position = end;
+        self.read_at_position(&mut buffer[behind..])?;
+        self.position += length as u64;
         if length > 0 && is_zero(&buffer[behind..]) {
             buffer.truncate(behind);
             Ok(Block::Zeros(length))
         } else {
             Ok(Block::Data)
         }
+    }
+
+    /// Length of the next block, and whether it lies in a hole.
+    fn coming(&mut self) -> Result<(usize, bool), FsError> {
+        let left = self.size - self.position;
+        let length = usize::try_from(left).map_or(self.block, |left| left.min(self.block));
+        if length > 0 && self.position >= self.data.1 {
+            self.data = next_data(&self.file, self.position, self.size)
+                .map_err(FsError::at("look for data in", &self.path))?;
+        }
+        let is_hole = length > 0 && self.position + length as u64 <= self.data.0;
+        Ok((length, is_hole))
+    }
+
+    fn read_at_position(&self, buffer: &mut [u8]) -> Result<(), FsError> {
+        let read = self.file.read_exact_at(buffer, self.position);
+        read.map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => FsError::Changed {
+                path: self.path.clone(),
+            },
+            _ => FsError::at("read", &self.path)(source),
+        })
     }
 }
 
@@ -319,15 +346,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk");
         holey(&path);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(b"late", 40 * MIB + 70_000).unwrap();
         let mut reader = BlockReader::open(&path, 1 << 20).unwrap();
+        let mut passing = BlockReader::open(&path, 1 << 20).unwrap();
         let (mut buffer, mut data) = (Vec::new(), Vec::new());
         while !reader.at_end() {
             let at = reader.position() / MIB;
-            if reader.next(&mut buffer).unwrap() == Block::Data {
+            let block = reader.next(&mut buffer).unwrap();
+            assert_eq!(passing.pass().unwrap(), block);
+            if block == Block::Data {
                 data.push(at);
             }
         }
-        assert_eq!(data, [1, 33]);
+        assert_eq!(data, [1, 33, 40]);
+        assert!(passing.at_end());
         assert_eq!(reader.next(&mut buffer).unwrap(), Block::Data);
         assert!(buffer.is_empty());
     }

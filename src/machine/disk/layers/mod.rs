@@ -27,19 +27,19 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A raw disk; it is read once, to see which clusters are zeros.
+    /// A raw disk; it is looked through to see which clusters are zeros.
     ///
     /// # Errors
     /// [`DiskError::Fs`], [`DiskError::File`], [`DiskError::Cancelled`].
     pub fn raw(path: &Path, cancel: &Cancel) -> Result<Self, DiskError> {
         let mut reader = BlockReader::open(path, usize_of(CLUSTER))?;
-        let (mut clusters, mut buffer) = (Clusters::new(), Vec::new());
+        let mut clusters = Clusters::new();
         while !reader.at_end() {
             if cancel.is_cancelled() {
                 return Err(DiskError::Cancelled);
             }
             let at = reader.position();
-            if reader.next(&mut buffer)? == Block::Data {
+            if reader.pass()? == Block::Data {
                 clusters.insert(at / CLUSTER, Some(at));
             }
         }
