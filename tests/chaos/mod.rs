@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 pub use look::tool;
 
-use kill::{Calm, Dice, Hit, Moment};
+pub use kill::Dice;
+use kill::{Calm, Hit, Moment};
 use look::Snapshot;
 
 /// The variable by which whatever a run started is known, however deep.

@@ -18,6 +18,7 @@ use crate::support::daemon::Daemon;
 use crate::support::slurm::Lab;
 use crate::support::vm::wait_until;
 
+mod kills;
 mod losses;
 
 /// Long enough for a job on a busy machine.

@@ -105,7 +105,7 @@ impl Lab {
         arguments.extend(munged.iter().map(String::as_str));
         lab.daemon("munged", "munged", &arguments);
         wait_until("munged to listen", SOON, || folder.join("munge.socket").exists());
-        lab.daemon("slurmctld", "slurmctld", &["-D"]);
+        lab.controller();
         for node in ["n1", "n2"] {
             lab.host(node);
         }
@@ -117,6 +117,11 @@ impl Lab {
             seen.lines().filter(|state| *state == "idle").count() == 2
         });
         lab
+    }
+
+    /// Starts the controller.
+    pub fn controller(&mut self) {
+        self.daemon("slurmctld", "slurmctld", &["-D"]);
     }
 
     /// Starts a host's daemon.
