@@ -15,12 +15,17 @@ const EVERY: Duration = Duration::from_millis(100);
 pub struct Emitter {
     sender: mpsc::Sender<Event>,
     node: Option<String>,
+    host: Option<String>,
 }
 
 impl Emitter {
     /// An emitter for the run as a whole.
     pub fn new(sender: mpsc::Sender<Event>) -> Self {
-        Self { sender, node: None }
+        Self {
+            sender,
+            node: None,
+            host: None,
+        }
     }
 
     /// The same channel, for one node.
@@ -29,7 +34,14 @@ impl Emitter {
         Self {
             sender: self.sender.clone(),
             node: Some(node.to_owned()),
+            host: self.host.clone(),
         }
+    }
+
+    /// The same channel, for what happens on another host.
+    #[must_use]
+    pub fn on(&self, host: Option<String>) -> Self {
+        Self { host, ..self.clone() }
     }
 
     /// The node it is bound to.
@@ -42,6 +54,7 @@ impl Emitter {
         let event = Event {
             at: Timestamp::now(),
             node: self.node.clone(),
+            host: self.host.clone(),
             what,
         };
         drop(self.sender.send(event));

@@ -30,6 +30,9 @@ pub struct Event {
     /// The node it is about, as in the plan (`provision/debian12-base`); none for the run as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// The host on which it happened, where that is another one than that of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     #[serde(flatten)]
     pub what: What,
 }

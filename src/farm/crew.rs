@@ -76,6 +76,7 @@ pub struct Crew<'a> {
     /// How nodes ended; without it once a node's waiter has it.
     ended: Mutex<BTreeMap<NodeIndex, Option<Ended>>>,
     changed: Condvar,
+    hosts: Mutex<BTreeMap<NodeIndex, String>>,
     /// Whether no one follows the jobs any more.
     is_left: AtomicBool,
 }
@@ -129,6 +130,11 @@ impl Elsewhere for Crew<'_> {
         self.chains.iter().any(|chain| chain.nodes.contains(&node))
     }
 
+    fn host(&self, node: NodeIndex) -> Option<String> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(&node).cloned()
+    }
+
     fn wait(&self, node: NodeIndex) -> (Result<Done, NodeError>, f64) {
         let mut ended = self.ended();
         let (mut done, seconds) = loop {
@@ -177,6 +183,7 @@ impl<'a> Crew<'a> {
             scratch,
             ended: Mutex::default(),
             changed: Condvar::new(),
+            hosts: Mutex::default(),
             is_left: AtomicBool::new(false),
         }
     }
@@ -404,6 +411,10 @@ impl<'a> Crew<'a> {
         let mut nodes = self.chains[at].nodes.iter().copied();
         let node = event.node.as_deref();
         let own = node.and_then(|id| nodes.find(|index| self.plan.node(*index).id() == id));
+        if let Some(index) = own {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.insert(index, job.host.clone());
+        }
         match (own, event.what) {
             (
                 Some(index),
@@ -415,7 +426,6 @@ impl<'a> Crew<'a> {
                     failure,
                 },
             ) => {
-                let on = format!("on {}", job.host);
                 match outcome {
                     Outcome::Built | Outcome::Present | Outcome::Shared => self.end_if_not(index, || {
                         let bytes = bytes.unwrap_or(0);
@@ -430,8 +440,9 @@ impl<'a> Crew<'a> {
                     }),
                     Outcome::Failed => {
                         let verdict = failure.map_or(Verdict::Other, |failure| failure.verdict);
-                        let message = format!("{on}: {}", message.unwrap_or_default());
-                        job.failure.get_or_insert_with(|| message.clone());
+                        let message = message.unwrap_or_default();
+                        job.failure
+                            .get_or_insert_with(|| format!("on {}: {message}", job.host));
                         // The engine may start it again; it is reported when it does not.
                         job.failures.insert(index, (verdict, message));
                     }
@@ -448,23 +459,18 @@ impl<'a> Crew<'a> {
                 },
             ) => job.failure = Some(format!("on {}: {error}", job.host)),
             (_, What::RunRefused { .. } | What::RunStarted { .. } | What::RunFinished { .. }) => {}
-            (_, What::Warning { text }) => self.emit.pass_on(Event {
+            (None, What::Warning { text }) if event.node.is_none() => self.emit.pass_on(Event {
                 what: What::Warning {
                     text: format!("on {}: {text}", job.host),
                 },
+                host: Some(job.host.clone()),
                 ..event
             }),
             // Another chain makes it too, or it was made before its job was started again.
             (Some(index), _) if !self.speaks(at, index) => {}
-            (own, what) => {
-                let started = matches!(what, What::NodeStarted);
-                let (at, node) = (event.at, event.node.clone());
-                self.emit.pass_on(Event { what, ..event });
-                if started && own.is_some() {
-                    let phase = format!("on {}", job.host);
-                    let what = What::Phase { phase };
-                    self.emit.pass_on(Event { at, node, what });
-                }
+            (_, what) => {
+                let host = Some(job.host.clone());
+                self.emit.pass_on(Event { what, host, ..event });
             }
         }
     }

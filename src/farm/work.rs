@@ -87,6 +87,7 @@ pub fn refused(error: &str, interrupted: bool) -> Event {
     Event {
         at: jiff::Timestamp::now(),
         node: None,
+        host: None,
         what: What::RunRefused {
             pipeline: String::new(),
             manifest: String::new(),

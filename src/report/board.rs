@@ -100,6 +100,9 @@ impl Board {
             _ => {
                 if let Some(id) = &event.node {
                     let index = self.place_of(id);
+                    if let Some(host) = &event.host {
+                        self.nodes[index].host.clone_from(host);
+                    }
                     self.nodes[index].apply(event.at, &event.what);
                     if matches!(event.what, What::NodeFinished { .. }) {
                         self.learn(index);
@@ -280,6 +283,7 @@ impl Board {
         };
         self.nodes.push(Node {
             info,
+            host: String::new(),
             state,
             checks: Vec::new(),
         });
@@ -312,6 +316,7 @@ mod tests {
         board.apply(&Event {
             at: at(second),
             node: Some(node.to_owned()),
+            host: None,
             what,
         });
     }
@@ -321,6 +326,7 @@ mod tests {
         board.apply(&Event {
             at: at(0),
             node: None,
+            host: None,
             what: What::RunStarted {
                 version: 1,
                 run: "r".to_owned(),

@@ -151,6 +151,7 @@ mod tests {
         Event {
             at: Timestamp::from_second(1_770_000_000 + second).unwrap(),
             node: Some("fetch/x".to_owned()),
+            host: None,
             what,
         }
     }

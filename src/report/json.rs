@@ -17,6 +17,7 @@ mod tests {
         let event = Event {
             at: "2026-02-03T04:05:06Z".parse().unwrap(),
             node: Some("size/a-3G".to_owned()),
+            host: None,
             what: What::Warning {
                 text: "two\nlines".to_owned(),
             },

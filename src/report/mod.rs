@@ -250,6 +250,7 @@ impl Reporter {
             let warning = Event {
                 at: event.at,
                 node: None,
+                host: None,
                 what: What::Warning {
                     text: error.to_string(),
                 },

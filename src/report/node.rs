@@ -14,6 +14,8 @@ use crate::took::Job;
 pub struct Node {
     /// What the plan says of it.
     pub info: NodeInfo,
+    /// The host that works on it; empty for that of the run.
+    pub host: String,
     pub state: State,
     /// What came of its checks, where it has any.
     pub checks: Vec<CheckResult>,
@@ -116,10 +118,14 @@ impl Node {
         }
     }
 
-    /// As people call it: `size debian12-50G-base`.
+    /// As people call it: `size debian12-50G-base`, and where another host works on it.
     pub fn title(&self) -> String {
         let NodeInfo { stage, subject, .. } = &self.info;
-        format!("{stage} {subject}").trim_end().to_owned()
+        let title = format!("{stage} {subject}").trim_end().to_owned();
+        match self.host.as_str() {
+            "" => title,
+            host => format!("{title} on {host}"),
+        }
     }
 
     pub(super) fn apply(&mut self, at: Timestamp, what: &What) {

@@ -305,6 +305,7 @@ mod tests {
             board.apply(&Event {
                 at: at(second),
                 node,
+                host: None,
                 what,
             });
         }
@@ -371,6 +372,7 @@ mod tests {
             board.apply(&Event {
                 at: at(70),
                 node: Some(node.to_owned()),
+                host: None,
                 what,
             });
             let State::Done(done) = board.node(node).unwrap().state.clone() else {

@@ -28,6 +28,9 @@ pub fn render(run: &Recorded) -> String {
         };
         if let Some((from, to)) = spans.work {
             let mut arguments = json!({ "critical": critical.contains(&index) });
+            if !node.host.is_empty() {
+                arguments["host"] = json!(node.host);
+            }
             if let State::Done(done) = &node.state {
                 arguments["outcome"] = json!(done.outcome);
                 arguments["cause"] = match &done.failure {

@@ -13,6 +13,9 @@ pub trait Elsewhere: fmt::Debug + Sync {
     /// Whether a node is theirs.
     fn has(&self, node: NodeIndex) -> bool;
 
+    /// The host that works on a node, or did so last.
+    fn host(&self, node: NodeIndex) -> Option<String>;
+
     /// Waits until a node of theirs has ended; how, and the seconds that it took there. Errors are [`NodeError::Elsewhere`], and
     /// [`NodeError::Store`] when asked to stop.
     fn wait(&self, node: NodeIndex) -> (Result<Done, NodeError>, f64);

@@ -128,19 +128,18 @@ pub fn carry_out(
             }
             if let Ok((job, result, seconds)) = ended.recv_timeout(POLL) {
                 let (index, node) = todo[job];
-                let outcome = finished(node, result, seconds, shared, emit);
+                let host = is_far(index).and_then(|elsewhere| elsewhere.host(index));
+                let outcome = finished(node, result, seconds, shared, &emit.on(host));
                 tally.count(outcome);
                 if matches!(outcome, Outcome::Built | Outcome::Shared) {
                     made.insert(index);
                 }
                 let well = matches!(outcome, Outcome::Built | Outcome::Shared | Outcome::Present);
-                let end = match outcome {
-                    Outcome::Failed => "failed",
-                    _ => "was stopped",
-                };
+                let is_failed = outcome == Outcome::Failed;
+                let end = ["was stopped", "failed"][usize::from(is_failed)];
                 let why = format!("{} {end}", node.id());
                 skip(&mut tally, &todo, &schedule.finish(job, well), &why, emit);
-                if outcome == Outcome::Failed && on_failure == OnFailure::FailFast {
+                if is_failed && on_failure == OnFailure::FailFast {
                     stopped = true;
                     shared.cancel.cancel();
                     let why = format!("{} failed and --fail-fast stops the run", node.id());

@@ -209,19 +209,31 @@ fn other_hosts_build_and_this_one_delivers() {
     well(&ran);
     fleet.is_good(&SIZES);
     let events = events(&ran);
-    let phases: BTreeSet<_> = events
-        .iter()
-        .filter(|event| event["event"] == "phase")
-        .filter_map(|event| {
-            Some((
-                event["node"].as_str()?.split('/').next()?,
-                event["phase"].as_str()?,
-            ))
-        })
-        .filter(|(_, phase)| phase.starts_with("on n"))
-        .map(|(stage, _)| stage)
-        .collect();
-    assert_eq!(phases, BTreeSet::from(["package", "size"]), "{events:#?}");
+    let stages = |kind: &str| {
+        let all = events.iter().filter(|event| event["event"] == kind);
+        let far = all.filter(|event| event["host"].as_str().is_some_and(|host| host.starts_with('n')));
+        let stages = far.filter_map(|event| event["node"].as_str()?.split('/').next());
+        stages.collect::<BTreeSet<_>>()
+    };
+    for kind in ["node_started", "node_finished"] {
+        assert_eq!(
+            stages(kind),
+            BTreeSet::from(["package", "size"]),
+            "{kind}: {events:#?}"
+        );
+    }
+    // The journal and the trace say so too.
+    let mut report = fleet
+        .house
+        .command(&["report", "--format", "trace", "--output", "-"]);
+    let trace = report.output().unwrap();
+    let trace: Value = serde_json::from_slice(&trace.stdout).unwrap_or_else(|e| panic!("{e}: {trace:?}"));
+    let far = trace["traceEvents"].as_array().unwrap().iter();
+    assert_eq!(
+        far.filter(|event| event["args"]["host"].is_string()).count(),
+        4,
+        "{trace:#}"
+    );
     // One job an image, and nothing was built twice.
     assert_eq!(fleet.lab.jobs().len(), 2, "{:?}", fleet.lab.jobs());
     assert_eq!(fleet.built("package"), 2);

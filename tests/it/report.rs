@@ -77,6 +77,7 @@ fn event(second: i64, node: &str, what: What) -> Event {
     Event {
         at: Timestamp::from_second(1_770_091_500 + second).unwrap(),
         node: (!node.is_empty()).then(|| node.to_owned()),
+        host: None,
         what,
     }
 }

@@ -227,13 +227,17 @@ fn row<'a>(node: &'a Node, spans: Option<&Spans>) -> Row<'a> {
             .filter(|millis| *millis > 0)
             .map_or_else(String::new, took)
     };
+    let why = if message.is_empty() {
+        node.info.reason.clone()
+    } else {
+        message
+    };
     Row {
         node: &node.info.id,
         mark,
-        why: if message.is_empty() {
-            node.info.reason.clone()
-        } else {
-            message
+        why: match node.host.as_str() {
+            "" => why,
+            host => format!("{why}; on {host}"),
         },
         waited: time(Spans::waited),
         took: time(Spans::worked),

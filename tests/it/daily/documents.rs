@@ -190,6 +190,7 @@ fn every_event_and_every_field_is_documented_and_nothing_else_is() {
         let event = Event {
             at: jiff::Timestamp::UNIX_EPOCH,
             node: Some("size/x".to_owned()),
+            host: None,
             what,
         };
         let value: Value = serde_json::to_value(&event).unwrap();

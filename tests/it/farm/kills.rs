@@ -266,6 +266,7 @@ fn round(kills: u64, dice: &mut Dice, tally: &mut Tally) {
 
 #[test]
 #[ignore = "takes minutes: `make chaos-farm`"]
+#[expect(clippy::print_stderr, reason = "it takes minutes: say what goes on")]
 fn kills_of_workers_submitters_and_daemons_lose_nothing() {
     let number = |name: &str, default| {
         let text = std::env::var(name).ok().filter(|text| !text.is_empty());
