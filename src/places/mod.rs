@@ -27,7 +27,7 @@ pub use self::directory::Directory;
 pub use self::error::UploadError;
 pub use self::http::{Folders, Http, Login, folder_of};
 use self::read_back::Bytes;
-pub use self::s3::S3;
+pub use self::s3::{S3, listed_parts};
 pub use self::shacache::Shacache;
 pub use self::versions::Keep;
 use crate::disk_format::Form;

@@ -63,13 +63,29 @@ impl RemoteError {
         }
     }
 
+    /// Whether what was asked for is not there.
+    pub(super) fn is_absent(&self) -> bool {
+        let Self::Request { source, .. } = self else {
+            return false;
+        };
+        matches!(source, HttpError::Status { status: 404, .. })
+    }
+
+    /// Whether a later attempt may go on where this one was.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.is_cancelled() || self.is_transient() || matches!(self, Self::Away)
+    }
+
     /// Whether it took as long as it may to find out, so that trying again would as well.
     pub(super) fn took_long(&self) -> bool {
         let source = match self {
             Self::Request { source, .. } => source,
             _ => return false,
         };
-        matches!(source, HttpError::Silent { .. } | HttpError::Unanswered { .. })
+        matches!(
+            source,
+            HttpError::Silent { .. } | HttpError::Slow { .. } | HttpError::Unanswered { .. }
+        )
     }
 
     /// Whether it is only that we were asked to stop.

@@ -181,7 +181,9 @@ impl Remote {
                 self.remove_one(&object.path, object.changed, cancel)
             })?;
         }
-        each(&doomed.uploads, &|upload| self.objects.abort(upload, cancel))?;
+        each(&doomed.uploads, &|upload| {
+            self.objects.abort(&upload.path, &upload.id, cancel)
+        })?;
         Ok(())
     }
 

@@ -66,6 +66,8 @@ pub struct Remote {
 struct Memory {
     /// Entries by their address; none: there is none that can be used.
     entries: BTreeMap<Address, Option<Arc<Record>>>,
+    /// Results that could not be taken, whatever their entries say.
+    untaken: BTreeSet<Address>,
     /// Usable entries of which a file is gone or damaged.
     broken: BTreeSet<Address>,
     /// Files that are there and are not what their names say.
@@ -129,6 +131,11 @@ impl Remote {
         self.sign.is_some()
     }
 
+    /// Whether the server did not answer a moment ago, so that it is not asked now.
+    pub fn is_away(&self) -> bool {
+        self.objects.is_away()
+    }
+
     /// A small object; none: it is not there.
     ///
     /// # Errors
@@ -170,7 +177,7 @@ impl Remote {
         let file = File::open(from).map_err(FsError::at("read", from))?;
         let bytes = file.metadata().map_err(FsError::at("read", from))?.len();
         self.objects
-            .write_file(path, &Arc::new(file), bytes, cancel, &mut |_| {})
+            .write_file(path, &Arc::new(file), bytes, None, cancel, &mut |_| {})
     }
 
     /// The paths that begin with `prefix` and come after `start_after`, in order.
@@ -191,19 +198,20 @@ impl Remote {
     ///
     /// # Errors
     /// As [`Remote::list`].
-    pub fn results(&self, cancel: &Cancel) -> Result<Vec<Address>, RemoteError> {
+    pub fn results(&self, cancel: &Cancel) -> Result<BTreeSet<Address>, RemoteError> {
         let paths = self.list(RESULTS, None, cancel)?;
         Ok(paths.iter().filter_map(|path| address_of(path)).collect())
     }
 
-    /// Which of these results are there, signed and right. Several are asked for at once; what is known is not asked again.
-    /// A server that does not answer has none: see [`Remote::doubts`].
+    /// Which of these results are there, signed and right. Several are asked for at once; what is known to be there, or could
+    /// not be taken, is not asked again. A server that does not answer has none: see [`Remote::doubts`].
     pub fn has(&self, addresses: &[Address], cancel: &Cancel) -> BTreeSet<Address> {
         let unknown: Vec<_> = {
             let memory = self.memory();
             addresses
                 .iter()
-                .filter(|address| !memory.entries.contains_key(address))
+                .filter(|address| !matches!(memory.entries.get(address), Some(Some(_))))
+                .filter(|address| !memory.untaken.contains(address))
                 .collect()
         };
         let _: Result<Vec<_>, _> = each(&unknown, &|address| Ok(self.ask(address, cancel)));

@@ -3,11 +3,13 @@
 
 mod download;
 mod list;
+mod parts;
 mod place;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,8 @@ const LIMITS: Limits = Limits {
     silence: Duration::from_secs(8),
     answer: Duration::from_secs(60),
 };
+/// Bytes in a second from which on a transfer is worth waiting for.
+const SLOWEST: u64 = 16 << 10;
 /// Attempts at one request.
 const ATTEMPTS: u32 = 3;
 /// Pause before the second attempt; doubles with each further one.
@@ -51,6 +55,8 @@ const LIST: usize = 8 << 20;
 pub(super) struct Objects {
     client: Client,
     place: Place,
+    /// Bytes from which on a file goes in parts, and of a part.
+    part: u64,
     /// Since when it is left alone.
     away: Mutex<Option<Instant>>,
 }
@@ -103,11 +109,13 @@ impl Objects {
     pub(super) fn open(settings: &RemoteSettings, url: &str) -> Result<Self, RemoteError> {
         let client = Client {
             limits: LIMITS,
+            slowest: Some(SLOWEST),
             ..Client::default()
         };
         Ok(Self {
             client,
             place: Place::of(settings, url)?,
+            part: parts::size(settings)?,
             away: Mutex::default(),
         })
     }
@@ -224,32 +232,32 @@ impl Objects {
         )
     }
 
-    /// Puts a file there, whatever was there before.
+    /// Puts a file there, whatever was there before. A large one goes into a bucket in parts, if there is a place to note how
+    /// far that is.
     pub(super) fn write_file(
         &self,
         path: &str,
         file: &Arc<File>,
         bytes: u64,
+        note: Option<&Path>,
         cancel: &Cancel,
         on_sent: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
-        let mut hash = Md5::new();
-        let mut buffer = vec![0; 1 << 18];
-        let mut whole = Stretch::of(file);
-        loop {
-            match whole.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => hash.update(&buffer[..count]),
-                Err(error) => {
-                    return Err(RemoteError::Damaged(format!(
-                        "what is to be sent cannot be read: {error}"
-                    )));
-                }
-            }
+        if let (Place::Bucket { .. }, Some(note)) = (&self.place, note)
+            && bytes > self.part
+        {
+            let sending = parts::Sending {
+                path,
+                file,
+                bytes,
+                note,
+                cancel,
+            };
+            return self.write_parts(&sending, on_sent);
         }
-        let md5 = BASE64_STANDARD.encode(hash.finalize());
+        let md5 = BASE64_STANDARD.encode(md5_of(Stretch::of(file, 0, bytes))?);
         self.put(path, bytes, &md5, Over::Anything, cancel, on_sent, &mut || {
-            Stretch::of(file)
+            Stretch::of(file, 0, bytes)
         })
         .map(drop)
     }
@@ -457,15 +465,15 @@ impl Objects {
         error
     }
 
-    fn is_away(&self) -> bool {
+    pub(super) fn is_away(&self) -> bool {
         let since = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
         since.is_some_and(|since| since.elapsed() < AWAY)
     }
 }
 
-/// The time of a server, or ours where it does not say its own.
+/// The time of a server. Where it does not say it, nothing there has any age.
 fn now(head: &Head) -> Timestamp {
-    head.date.as_deref().and_then(date).unwrap_or_else(Timestamp::now)
+    head.date.as_deref().and_then(date).unwrap_or(Timestamp::MIN)
 }
 
 /// A date as in HTTP's headers (RFC 9110 §5.6.7).
@@ -480,24 +488,42 @@ fn sign<'a>(mut action: impl S3Action<'a>, headers: &[(&'static str, String)]) -
     action.sign(SIGNED_FOR).into()
 }
 
-/// A file that is read from its beginning, however often.
+fn md5_of(mut stretch: Stretch) -> Result<Vec<u8>, RemoteError> {
+    let mut hash = Md5::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let read = stretch.read(&mut buffer);
+        match read
+            .map_err(|error| RemoteError::Damaged(format!("what is to be sent cannot be read: {error}")))?
+        {
+            0 => return Ok(hash.finalize().to_vec()),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}
+
+/// A stretch of a file that several read at once.
 struct Stretch {
     file: Arc<File>,
     at: u64,
+    end: u64,
 }
 
 impl Stretch {
-    fn of(file: &Arc<File>) -> Self {
+    fn of(file: &Arc<File>, from: u64, length: u64) -> Self {
         Self {
             file: Arc::clone(file),
-            at: 0,
+            at: from,
+            end: from + length,
         }
     }
 }
 
 impl Read for Stretch {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.at)?;
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let most = left.min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..most], self.at)?;
         self.at += count as u64;
         Ok(count)
     }

@@ -68,6 +68,7 @@ impl Remote {
                 self.failed(&error);
                 let mut memory = self.memory();
                 memory.entries.insert(address.clone(), None);
+                memory.untaken.insert(address.clone());
                 if matches!(error, RemoteError::Damaged(_)) {
                     memory.broken.insert(address.clone());
                 }

@@ -87,6 +87,7 @@ impl Remote {
         let put = self.objects.write(&entry_path(address), &sealed, over, cancel)?;
         let mut memory = self.memory();
         memory.entries.remove(address);
+        memory.untaken.remove(address);
         memory.broken.remove(address);
         drop(memory);
         if put == Put::Written && over == Over::Anything {
@@ -94,11 +95,12 @@ impl Remote {
         }
         // Servers that heed no conditions, or not at once, let several writers through: what is there now counts.
         Ok(match self.first(address, cancel)?.0 {
-            Some(first) if first.has_bytes_of(record) => match put {
-                Put::Written => Pushed::New,
-                Put::Refused => Pushed::There,
-            },
-            _ => Pushed::Lost,
+            Some(first) if !first.has_bytes_of(record) => Pushed::Lost,
+            Some(_) if put == Put::Refused => Pushed::There,
+            Some(_) => Pushed::New,
+            // What was written is not always seen at once.
+            None if put == Put::Written => Pushed::New,
+            None => Pushed::Lost,
         })
     }
 
@@ -133,9 +135,10 @@ impl Remote {
             return Ok(());
         }
         let packed = Arc::new(packed);
+        let note = store.root().join(format!("scratch/remote-{sha256}.json"));
         let mut on_sent = |sent: u64| on_part(sent as f64 / bytes.max(1) as f64);
         self.objects
-            .write_file(&path, &packed, bytes, cancel, &mut on_sent)?;
+            .write_file(&path, &packed, bytes, Some(&note), cancel, &mut on_sent)?;
         self.memory().bad.remove(sha256);
         Ok(())
     }

@@ -36,6 +36,8 @@ pub struct RemoteSettings {
     pub endpoint: Option<String>,
     /// Of a bucket: where it is, part of every signature.
     pub region: Option<String>,
+    /// Of a bucket: files that are larger go in parts of so many bytes, as in `64M`.
+    pub part_size: Option<String>,
     /// Who to be there: access key id of a bucket, user of an HTTP server.
     pub access_key: Option<SecretSource>,
     /// The proof of it.

@@ -149,6 +149,14 @@ pub enum HttpError {
     /// Nothing came for too long.
     #[error("{peer} sent nothing for {}; try again later or use another mirror", show_duration(*.after))]
     Silent { peer: Peer, after: Duration },
+    /// It moves, but so slowly that it is of no use.
+    #[error("{peer} is too slow: {} in {}; try again later or use another one", ByteSize(*.bytes), show_duration(*.within))]
+    Slow {
+        peer: Peer,
+        /// What moved.
+        bytes: u64,
+        within: Duration,
+    },
     /// What was to be sent could not be read.
     #[error("what was to be sent cannot be read ({detail}); check the disk that holds it")]
     Source { detail: String },
@@ -193,6 +201,7 @@ impl HttpError {
             | Self::SendCut { .. }
             | Self::Io { .. }
             | Self::Silent { .. }
+            | Self::Slow { .. }
             | Self::Refused { .. } => true,
             Self::Unanswered { .. } | Self::Unreachable { .. } | Self::Protocol { .. } => true,
             // EAI_AGAIN (getaddrinfo(3)): the name server did not answer, which says nothing about the name.
@@ -230,6 +239,7 @@ impl HttpError {
             | Self::SendCut { .. }
             | Self::Io { .. }
             | Self::Silent { .. }
+            | Self::Slow { .. }
             | Self::Protocol { .. }
             | Self::Redirects { .. }
             | Self::Status { .. } => Verdict::ServerError,
@@ -398,6 +408,9 @@ fn status_text(status: u16) -> &'static str {
         404 => "not found",
         407 => "the proxy wants a user and password",
         410 => "gone for good",
+        413 => {
+            "; it takes no file of this size in one request: raise its limit (nginx: client_max_body_size)"
+        }
         416 => "the server refuses the range asked for",
         429 => "the server says that we ask too often",
         500..=599 => "the server has a problem of its own",

@@ -47,6 +47,8 @@ const CHUNK: usize = 128 * 1024;
 const OUTPUT: usize = 512 * 1024;
 /// Chunks under way between the two threads.
 const CHUNKS_AHEAD: usize = 8;
+/// How long a transfer is watched before it is called slow.
+const WATCHED: Duration = Duration::from_secs(8);
 /// How often a waiting caller looks whether it should stop.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -76,6 +78,8 @@ impl Default for Limits {
 pub struct Client {
     /// Time limits.
     pub limits: Limits,
+    /// Bytes in a second that a transfer moves at least while it is waited for; none: it is waited for as long as it moves.
+    pub slowest: Option<u64>,
     pub proxies: Proxies,
     /// Whom it trusts, and who it says it is.
     pub tls: Tls,
@@ -115,6 +119,44 @@ pub struct Body {
     agent: Agent,
     peer: Peer,
     silence: Duration,
+    pace: Pace,
+}
+
+/// How fast a transfer is while it is waited for: what takes its time elsewhere is not its fault.
+#[derive(Debug)]
+struct Pace {
+    slowest: Option<u64>,
+    moved: u64,
+    waited: Duration,
+}
+
+impl Pace {
+    fn new(slowest: Option<u64>) -> Self {
+        Self {
+            slowest,
+            moved: 0,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Takes notice of bytes that moved while they were waited for.
+    fn note(&mut self, moved: u64, waited: Duration, peer: &Peer) -> Result<(), HttpError> {
+        self.moved += moved;
+        self.waited += waited;
+        if self.waited < WATCHED {
+            return Ok(());
+        }
+        let (bytes, within) = (self.moved, self.waited);
+        (self.moved, self.waited) = (0, Duration::ZERO);
+        match self.slowest {
+            Some(slowest) if bytes < slowest * within.as_secs() => Err(HttpError::Slow {
+                peer: peer.clone(),
+                bytes,
+                within,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -129,6 +171,7 @@ impl Default for Client {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            slowest: None,
             proxies: Proxies::from_env(),
             tls: Tls::default(),
         }
@@ -189,6 +232,7 @@ impl Client {
                     agent,
                     peer,
                     silence,
+                    pace: Pace::new(self.slowest),
                 };
                 Ok((head, body))
             }
@@ -403,9 +447,13 @@ impl Body {
     /// # Errors
     /// [`HttpError::Cut`], [`HttpError::Silent`], [`HttpError::Cancelled`], [`HttpError::Io`] and the like.
     pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
+        let since = Instant::now();
         // The reading thread has the real limit; twice that is for the case that it cannot keep it.
         match wait(&self.messages, &self.peer, self.silence * 2, cancel)? {
-            Message::Chunk(bytes) => Ok(Some(bytes)),
+            Message::Chunk(bytes) => {
+                self.pace.note(bytes.len() as u64, since.elapsed(), &self.peer)?;
+                Ok(Some(bytes))
+            }
             Message::End => Ok(None),
             Message::Failed(error) => Err(error),
             Message::Head(..) => unreachable!("there is one head"),

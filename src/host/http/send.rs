@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use ureq::http::{Request, header};
 use ureq::{Agent, SendBody};
@@ -14,7 +15,7 @@ use ureq::{Agent, SendBody};
 use super::error::{HttpError, Peer};
 use super::head::{Head, text};
 use super::url::Url;
-use super::{Client, Limits, POLL};
+use super::{Client, Limits, POLL, Pace};
 use crate::host::cancel::Cancel;
 
 /// Most bytes taken of an answer: receipts, lists of parts and error pages are far smaller.
@@ -140,11 +141,22 @@ impl Client {
                 peer: peer.clone(),
                 detail: e.to_string(),
             })?;
+        // A body leaves in pieces of some hundred KiB: of a slow peer none leaves for long.
+        let mut pace = Pace::new(self.slowest);
+        let (mut sent, mut since) = (0, Instant::now());
         loop {
             if cancel.is_cancelled() {
                 agent.shutdown();
                 return Err(HttpError::Cancelled);
             }
+            let now = meter.sent();
+            if now < outgoing.length
+                && let Err(slow) = pace.note(now - sent, since.elapsed(), &peer)
+            {
+                agent.shutdown();
+                return Err(slow);
+            }
+            (sent, since) = (now, Instant::now());
             match result.recv_timeout(POLL) {
                 Ok(answer) => {
                     on_sent(meter.sent());

@@ -14,6 +14,7 @@ use rusty_s3::{Bucket, Credentials, UrlStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::parts::listed_parts;
 use super::error::UploadError;
 use super::read_back::Bytes;
 use super::{

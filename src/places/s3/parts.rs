@@ -142,13 +142,11 @@ impl Store {
                 self.text(action.sign(SIGNED_FOR).as_str(), url, around.cancel)
             })?;
             let Some(text) = listed else { return Ok(None) };
-            // Some stores (moto is one) name the outermost element otherwise; Amazon's own clients do not look at it.
-            let text = text.replace("ListPartsResponse", "ListPartsResult");
-            let Ok(list) = ListParts::parse_response(&text) else {
+            let Some((parts, next)) = listed_parts(&text) else {
                 return Ok(None);
             };
-            there.extend(list.parts.into_iter().map(|part| (part.number, part.etag)));
-            after = list.next_part_number_marker;
+            there.extend(parts);
+            after = next;
             if after.is_none() {
                 return Ok(Some(there));
             }
@@ -207,6 +205,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The parts of an upload as a store lists them, number and tag, and where the rest of the list begins; none: that is no list.
+pub fn listed_parts(text: &str) -> Option<(BTreeMap<u16, String>, Option<u16>)> {
+    // Some stores (moto is one) name the outermost element otherwise; Amazon's own clients do not look at it.
+    let text = text.replace("ListPartsResponse", "ListPartsResult");
+    let list = ListParts::parse_response(&text).ok()?;
+    let parts = list.parts.into_iter().map(|part| (part.number, part.etag));
+    Some((parts.collect(), list.next_part_number_marker))
 }
 
 fn wrong_receipt(url: &str, answer: &Answer, want: &str) -> UploadError {

@@ -66,7 +66,10 @@ impl<'a> Download<'a> {
                 Err(error) => RemoteError::request("read", &self.objects.shown(self.path), error),
             };
             self.cuts += 1;
-            if !error.is_transient() || self.cuts > CUTS {
+            if error.took_long() || error.is_transient() && self.cuts > CUTS {
+                return Err(self.objects.gone(error));
+            }
+            if !error.is_transient() {
                 return Err(error);
             }
             if let Some(chunk) = self.go_on()? {

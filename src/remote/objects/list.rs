@@ -117,14 +117,17 @@ impl Objects {
     }
 
     /// Gives up an upload; one that is not there any more is no mistake.
-    pub(in crate::remote) fn abort(&self, upload: &Upload, cancel: &Cancel) -> Result<(), RemoteError> {
-        let (bucket, credentials, all) = self.bucket()?;
-        let object = format!("{all}{}", upload.path);
+    pub(in crate::remote) fn abort(
+        &self,
+        path: &str,
+        upload: &str,
+        cancel: &Cancel,
+    ) -> Result<(), RemoteError> {
+        let (bucket, credentials, object) = self.object(path)?;
         self.attempt(cancel, || {
-            let action = bucket.abort_multipart_upload(Some(credentials), &object, &upload.id);
+            let action = bucket.abort_multipart_upload(Some(credentials), &object, upload);
             let url = action.sign(SIGNED_FOR);
-            let failed =
-                |error| RemoteError::request("abort the upload of", &self.shown(&upload.path), error);
+            let failed = |error| RemoteError::request("abort the upload of", &self.shown(path), error);
             let sent = Outgoing::delete(url.as_str(), &[]);
             let answer = self.client.send(&sent, std::io::empty(), cancel, &mut |_| {});
             let answer = answer.map_err(failed)?;
@@ -136,7 +139,12 @@ impl Objects {
     }
 
     /// The text of a list, and the server's time.
-    fn listed(&self, prefix: &str, url: &str, cancel: &Cancel) -> Result<(String, Timestamp), RemoteError> {
+    pub(super) fn listed(
+        &self,
+        prefix: &str,
+        url: &str,
+        cancel: &Cancel,
+    ) -> Result<(String, Timestamp), RemoteError> {
         let failed = |error| RemoteError::request("list", &self.shown(prefix), error);
         let (head, mut body) = self.client.get(&Get::new(url), cancel).map_err(failed)?;
         if head.status != 200 {
@@ -146,13 +154,22 @@ impl Objects {
         Ok((String::from_utf8_lossy(&text).into_owned(), now(&head)))
     }
 
+    /// The bucket, who to be there, and the name of an object there.
+    pub(super) fn object(
+        &self,
+        path: &str,
+    ) -> Result<(&rusty_s3::Bucket, &rusty_s3::Credentials, String), RemoteError> {
+        let (bucket, credentials, all) = self.bucket()?;
+        Ok((bucket, credentials, format!("{all}{path}")))
+    }
+
     fn unreadable(&self, prefix: &str, why: &str) -> RemoteError {
         let shown = self.shown(prefix);
         RemoteError::Damaged(format!("{shown}: what it lists cannot be read: {why}"))
     }
 
     /// The bucket, who to be there, and what names begin with there.
-    pub(super) fn bucket(&self) -> Result<(&rusty_s3::Bucket, &rusty_s3::Credentials, &str), RemoteError> {
+    fn bucket(&self) -> Result<(&rusty_s3::Bucket, &rusty_s3::Credentials, &str), RemoteError> {
         match &self.place {
             Place::Bucket {
                 bucket,

@@ -1,9 +1,10 @@
 //! What is there and must not be used, and writers that are killed or come second.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Farm, IMAGE, build, host, noise, well};
 use crate::machine::tiny::{Then, disk};
+use crate::support::Bench;
 use crate::support::http::Server;
 use crate::support::shelf::Shelf;
 use crate::support::vm::wait_until;
@@ -139,10 +140,20 @@ fn a_writer_killed_at_any_request_leaves_all_of_a_result_or_nothing() {
     }
 }
 
-/// Two hosts build the same at once: the first entry stays, and the other host goes on with its bytes.
+/// Two hosts build the same at once, and the second one looks so many times before the entry of the first is seen. It takes
+/// those bytes, unless the server lets both through: then its own stand, whole.
 #[test]
 fn who_comes_second_takes_the_bytes_of_the_first() {
-    for heeds in [true, false] {
+    for (heeds, looks, takes) in [
+        (true, 2, true),
+        (false, 2, true),
+        // It is refused when it writes.
+        (true, 3, true),
+        // A deaf server, and a racy one: it is not.
+        (false, 3, false),
+        // And what it wrote itself is not seen at once.
+        (false, 4, false),
+    ] {
         let content = noise(40_000, 6);
         let medium = Server::start(content.clone());
         let shelf = Shelf::start();
@@ -158,23 +169,78 @@ fn who_comes_second_takes_the_bytes_of_the_first() {
             &farm.on(&first, &["store", "push", "fetch/debian12"]),
             &["pushed"],
         );
-        // It looks twice before the first one is there.
         let key = &first.keys("m.toml")["fetch/debian12"];
-        shelf.hide(&format!("fetch/{key}/entry.json"), 2);
+        shelf.hide(&format!("fetch/{key}/entry.json"), looks);
         let second = host(&medium.url("/m"), &content);
         let ran = farm.on(
             &second,
             &["run", "m.toml", "--until", "fetch", "--progress", "plain"],
         );
-        assert!(
-            ran.stderr.contains("putting it into the remote store"),
-            "{:?}\n{}",
-            shelf.lines(),
-            ran.all()
-        );
-        well(&ran, &["taking it from the remote store"]);
+        well(&ran, &["putting it into the remote store"]);
         assert!(!medium.asked().is_empty(), "it built its own");
-        let file = second.path(&format!("store/results/fetch/{key}/medium"));
-        assert!(std::fs::read(file).unwrap() == bytes, "the bytes of the first");
+        let case = format!("{heeds} {looks}: {}", ran.all());
+        assert_eq!(
+            ran.stderr.contains("taking it from the remote store"),
+            takes,
+            "{case}"
+        );
+        let third = host(&medium.url("/m"), &content);
+        well(
+            &farm.reading(&third, &["store", "pull", &format!("fetch/{key}")]),
+            &["taken"],
+        );
+        for host in [&second, &third] {
+            assert!(
+                fetched(host) == if takes { &bytes[..] } else { &content[..] },
+                "{case}"
+            );
+        }
     }
+}
+
+/// It answers for entries, and for files no more, or hardly: to a host that takes one, and to one that puts one there.
+#[test]
+fn a_server_that_fails_in_mid_run_costs_seconds_and_fails_nothing() {
+    // More than a line holds that is not read from.
+    let content = [disk("one", Then::Halt), noise(14 << 20, 9)].concat();
+    let medium = Server::start(content.clone());
+    let install = ["run", "m.toml", "--until", "install", "--progress", "plain"];
+    let one = &|reads: bool, drip: usize, says: &str| {
+        let shelf = Shelf::start();
+        let farm = Farm::at(&shelf.url("/farm"));
+        if reads {
+            well(&farm.on(&host(&medium.url("/m"), &content), &install), &[]);
+        }
+        shelf.drip(drip);
+        let bench = host(&medium.url("/m"), &content);
+        let begun = Instant::now();
+        let ran = match reads {
+            true => farm.reading(&bench, &install),
+            false => farm.on(&bench, &install),
+        };
+        let took = begun.elapsed();
+        well(&ran, &["is not used for now", says]);
+        assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.all());
+        assert!(took < Duration::from_secs(40), "{took:?}: {}", ran.all());
+        assert!(fetched(&bench) == content);
+    };
+    std::thread::scope(|scope| {
+        for (reads, drip, says) in [
+            (true, 500, "is too slow"),
+            (true, 0, "sent nothing"),
+            (false, 500, "is too slow"),
+            (false, 0, "sent nothing"),
+        ] {
+            scope.spawn(move || one(reads, drip, says));
+        }
+    });
+}
+
+/// The medium that a host fetched, or took.
+fn fetched(bench: &Bench) -> Vec<u8> {
+    let key = &bench.keys("m.toml")["fetch/debian12"];
+    let files = std::fs::read_dir(bench.path(&format!("store/results/fetch/{key}"))).unwrap();
+    let mut files = files.flatten().map(|file| file.path());
+    let medium = files.find(|path| path.extension().is_none()).unwrap();
+    std::fs::read(medium).unwrap()
 }

@@ -1,10 +1,14 @@
 //! A real S3 implementation: moto's server.
 
+use std::time::Duration;
+
 use super::{Farm, IMAGE, build, host, noise, well};
 use crate::support::daemon::Daemon;
 use crate::support::http::Server;
 use crate::support::python::python;
+use crate::support::relay::Relay;
 use crate::support::shelf::Shelf;
+use crate::support::vm::wait_until;
 use crate::support::{Bench, Ran};
 
 const MOTO: &str = "moto[server]==5.2.5";
@@ -140,6 +144,72 @@ fn a_bucket_is_shared_and_its_server_differs_from_a_deaf_one() {
             refused.all()
         );
     }
+}
+
+#[test]
+fn a_large_file_goes_in_parts_and_a_writer_that_is_killed_leaves_no_half() {
+    let medium = Server::start(b"x".to_vec());
+    let builder = host(&medium.url("/m"), b"x");
+    let bucket = Bucket::start();
+    let relay = Relay::to(bucket.moto.port);
+    let settings = |part: &str| {
+        let text = format!(
+            "[remote]\nendpoint = \"{}\"\npart_size = \"{part}\"\n",
+            relay.url("")
+        );
+        builder.write(".config/pipeline/farm.toml", text);
+    };
+    // Three parts, the last one short.
+    let package = noise((12 << 20) + 5, 10);
+    build(&builder, &format!("package/{IMAGE}"), "image", &package);
+    let push = ["store", "push", &format!("package/{IMAGE}")];
+    settings("1M");
+    let refused = bucket.farm.on(&builder, &push);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("5M or more"),
+        "{}",
+        refused.all()
+    );
+    settings("5M");
+    // The short part gets there, then the line is dead.
+    relay.end_after(Some(10 << 20));
+    let cut = bucket.farm.on(&builder, &push);
+    assert_eq!(cut.code, 1, "{}", cut.all());
+    // The next one goes on, and is killed on the way.
+    relay.hold_after(2 << 20);
+    let held = relay.sent() + (2 << 20);
+    let mut command = builder.command(&push);
+    command.env("PIPELINE_REMOTE_SIGN_KEY", bucket.farm.key.path("key"));
+    bucket.farm.login(&mut command);
+    let mut child = command.spawn().unwrap();
+    wait_until("a part under way", Duration::from_secs(60), || {
+        relay.sent() > held
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let there = || {
+        bucket.boto(
+            "l = c.list_multipart_uploads(Bucket='images').get('Uploads', [])\n\
+             print(c.list_objects_v2(Bucket='images')['KeyCount'], 'objects', len(l), 'uploads')",
+        )
+    };
+    assert_eq!(there().trim(), "0 objects 1 uploads");
+    relay.end_after(None);
+    let before = relay.sent();
+    well(&bucket.farm.on(&builder, &push), &["pushed"]);
+    let sent = relay.sent() - before;
+    assert!(sent < (11 << 20), "{sent} bytes for what was left");
+    assert_eq!(there().trim(), "2 objects 0 uploads");
+    let reader = host(&medium.url("/m"), b"x");
+    let key = &builder.keys("m.toml")[&format!("package/{IMAGE}")];
+    well(
+        &bucket.reading(&reader, &["store", "pull", &format!("package/{key}")]),
+        &["taken"],
+    );
+    let file = std::fs::read(reader.path(&format!("store/results/package/{key}/image")));
+    assert!(file.unwrap() == package);
+    let listed = bucket.reading(&reader, &["ls", "m.toml", "--remote"]);
+    well(&listed, &["shared", "yes"]);
 }
 
 #[test]

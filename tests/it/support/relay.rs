@@ -21,6 +21,8 @@ struct State {
     up: AtomicU64,
     /// Bytes from clients in all after which nothing passes any more; 0: never.
     end: AtomicU64,
+    /// Whether connections stay then, mute.
+    hold: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -51,6 +53,17 @@ impl Relay {
 
     /// From now on so many bytes more, then nothing; `None`: everything again.
     pub fn end_after(&self, bytes: Option<u64>) {
+        self.state.hold.store(false, Ordering::SeqCst);
+        self.stop_after(bytes);
+    }
+
+    /// The same, but that connections stay.
+    pub fn hold_after(&self, bytes: u64) {
+        self.state.hold.store(true, Ordering::SeqCst);
+        self.stop_after(Some(bytes));
+    }
+
+    fn stop_after(&self, bytes: Option<u64>) {
         let end = bytes.map_or(0, |bytes| self.sent() + bytes);
         self.state.end.store(end, Ordering::SeqCst);
     }
@@ -91,6 +104,9 @@ fn pass(client: &TcpStream, port: u16, state: &State) -> std::io::Result<()> {
         let up = state.up.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
         let end = state.end.load(Ordering::SeqCst);
         if end > 0 && up > end {
+            while state.hold.load(Ordering::SeqCst) && !state.stop.load(Ordering::SeqCst) {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
             client.shutdown(Shutdown::Both)?;
             server.shutdown(Shutdown::Both)?;
             break;

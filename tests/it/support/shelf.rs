@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pipeline::internals::digest::{Algorithm, Hasher, sha256_hex};
 
@@ -56,6 +57,8 @@ struct State {
     hidden: Option<(String, usize)>,
     /// The next GETs of compressed files are cut after so many bytes of the body.
     cuts: VecDeque<usize>,
+    /// Bytes of bodies that pass in a second, of compressed files; none: at once.
+    drip: Option<usize>,
     /// So many requests more are answered; then there is silence.
     patience: Option<usize>,
     /// Bytes of bodies that were sent.
@@ -106,6 +109,11 @@ impl Shelf {
     /// The next GETs of compressed files are cut after so many bytes, one each.
     pub fn cut_reads(&self, after: impl IntoIterator<Item = usize>) {
         self.state.lock().unwrap().cuts.extend(after);
+    }
+
+    /// Passes so many bytes of compressed files in a second, both ways; 0: says nothing when asked for one.
+    pub fn drip(&self, bytes: usize) {
+        self.state.lock().unwrap().drip = Some(bytes);
     }
 
     /// Answers so many requests more and then none; `None`: all again.
@@ -202,7 +210,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         .unwrap_or(0);
     let writes = method == "PUT" || method == "POST";
     let listing = path.starts_with("/shadir/");
-    let (fault, password) = {
+    let (fault, password, drip) = {
         let mut state = state.lock().unwrap();
         state.asked.push(Asked {
             line: format!("{method} {path}"),
@@ -212,7 +220,8 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         if let Some(left) = state.patience.filter(|left| *left < usize::MAX) {
             state.patience = Some(left.checked_sub(1).unwrap_or(usize::MAX));
         }
-        if state.patience == Some(usize::MAX) {
+        let drip = state.drip.filter(|_| path.ends_with(".zst"));
+        if state.patience == Some(usize::MAX) || drip == Some(0) {
             drop(state);
             // Until the client has gone.
             let _ = reader.read_to_end(&mut Vec::new());
@@ -223,7 +232,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         } else {
             None
         };
-        (fault, state.password.clone())
+        (fault, state.password.clone(), drip)
     };
     if password.is_some() && header("authorization") != password {
         return reply(stream, 401, &[], b"who are you?", method != "HEAD");
@@ -236,7 +245,15 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         return stream.shutdown(Shutdown::Both);
     }
     let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
+    match drip {
+        None => reader.read_exact(&mut body)?,
+        Some(bytes) => {
+            for piece in body.chunks_mut(bytes) {
+                reader.read_exact(piece)?;
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
     let mut state = state.lock().unwrap();
     if method == "DELETE" {
         state.files.remove(path);
@@ -262,6 +279,17 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         if let (Some(bytes), "GET") = (&found, method.as_str()) {
             let from: usize = from.unwrap_or(0);
             state.sent += bytes.len().saturating_sub(from).min(cut.unwrap_or(usize::MAX)) as u64;
+        }
+        if let (Some(drip), Some(bytes), "GET") = (drip, &found, method.as_str()) {
+            drop(state);
+            let mut out = stream;
+            let head = format!("HTTP/1.1 200 Well\r\nContent-Length: {}\r\n\r\n", bytes.len());
+            out.write_all(head.as_bytes())?;
+            for piece in bytes.chunks(drip) {
+                out.write_all(piece)?;
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            return Ok(());
         }
         return match &found {
             Some(bytes) if from.is_some_and(|from: usize| from < bytes.len()) => {
