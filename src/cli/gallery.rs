@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
         .map_err(|error| fail(Exit::Usage, error))?;
     let known =
         index::catalog(&manifest.output).map_err(|error| fail(Exit::Failed, miette::miette!("{error}")))?;
-    let all = images(&prepared, &store);
+    let all = images(&prepared, &store, None);
     let plan = &prepared.plan;
     let always = Timestamp::MIN..=Timestamp::MAX;
     let changes = package_changes(&store, &plan.pipeline, &always);

@@ -5,12 +5,14 @@ use jiff::Timestamp;
 
 use super::exit::Exit;
 use super::matrix::{Spot, causes, legend, matrix};
+use super::remote::{RemoteArgs, failed};
 use super::report_error::{fail, note, out, talk};
 use super::show::OutputFormat;
 use super::table::{Table, overflows_stdout, stdout_style, stdout_width};
 use super::target::{Selection, StoreArgs};
 use super::time::age;
 use super::versions;
+use crate::host::cancel::Cancel;
 use crate::manifest::Manifest;
 use crate::report::style::Role;
 use crate::run::images::{ChecksState, ImageState, ImageStatus, images};
@@ -49,6 +51,10 @@ pub struct Args {
     /// With --versions: those at this place, [publish.PLACE], instead of those in the output folder
     #[arg(long, value_name = "PLACE", requires = "versions")]
     at: Option<String>,
+    /// Show which images as the manifest has them now are in the store that hosts share: that of the settings, or this one
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          conflicts_with_all = ["orphans", "versions"])]
+    remote: Option<String>,
     /// Only images in this state
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<ImageState>,
@@ -87,7 +93,14 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     }
     let prepared = prepare(&manifest, &selected, &store, Ask::default(), &note)
         .map_err(|error| fail(Exit::Usage, error))?;
-    let mut images = images(&prepared, &store);
+    let shared = match &args.remote {
+        Some(url) => {
+            let found = RemoteArgs::of(url).need()?.results(&Cancel::default());
+            Some(found.map_err(|error| failed(&error))?)
+        }
+        None => None,
+    };
+    let mut images = images(&prepared, &store, shared.as_ref());
     images.retain(|image| args.state.is_empty() || args.state.contains(&image.state));
     if args.format == OutputFormat::Json {
         let all = serde_json::json!({
@@ -170,7 +183,9 @@ fn table(images: &[ImageStatus]) -> Table<'static> {
     // Of what failed, why counts for more than what is there.
     let has_failed = images.iter().any(|image| image.state == ImageState::Failed);
     let last = if has_failed { "last attempt" } else { "digest" };
-    let heads = ["image", "state", "disk", "size", "age", "base", "checks", last];
+    let heads = [
+        "image", "state", "disk", "size", "age", "base", "checks", "shared", last,
+    ];
     let table = Table::new(&heads, 3);
     let mut table = if has_failed {
         table.cut_last(LEAST_WHY)
@@ -218,6 +233,11 @@ fn table(images: &[ImageStatus]) -> Table<'static> {
             plain(image.created.map_or_else(String::new, |at| age(at, now))),
             plain(base.map_or_else(String::new, |at| age(at, now))),
             plain(checks),
+            plain(match image.remote {
+                Some(true) => "yes".to_owned(),
+                Some(false) => "no".to_owned(),
+                None => String::new(),
+            }),
             if has_failed {
                 plain(why)
             } else {

@@ -10,7 +10,7 @@ use super::table::{overflows_stdout, stdout_style, stdout_width};
 use super::target::{CheckArgs, Selection, StoreArgs, UploadArgs, WorkArgs, wanted};
 use crate::host::fs::write_atomic;
 use crate::plan::assess::{LastFailure, State};
-use crate::plan::show::{dot, json, text, totals, totals_text};
+use crate::plan::show::{dot, json, text, totals, totals_text, unshared_text};
 use crate::report::style::wrap;
 use crate::run::prepare::Prepared;
 
@@ -95,28 +95,34 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
             fail(Exit::Failed, error)
         })?;
     }
-    print(&prepared, args.format, length)?;
+    print(&prepared, args.format, length, remote.is_some())?;
     Ok(match prepared.todo().next() {
         Some(_) if args.detailed_exitcode => Exit::Todo,
         _ => Exit::Ok,
     })
 }
 
-/// Prints a prepared plan on stdout.
+/// Prints a prepared plan on stdout, and for people what other hosts do not take of it, where there are any.
 ///
 /// # Errors
 /// [`Exit::Failed`] when it cannot be serialised.
-pub fn print(prepared: &Prepared, format: Format, length: Length) -> Result<(), Exit> {
+pub fn print(prepared: &Prepared, format: Format, length: Length, has_others: bool) -> Result<(), Exit> {
     let (plan, assessments) = (&prepared.plan, &prepared.assessments);
+    let unshared = match has_others {
+        true => unshared_text(plan, assessments, &prepared.unshared),
+        false => String::new(),
+    };
     match format {
         Format::Text => {
             let text = text(plan, assessments);
             let is_long = length == Length::Fitting && overflows_stdout(text.lines().count());
             if length == Length::Summary || is_long {
                 out(&summary(prepared));
+                out(&unshared);
                 return Ok(());
             }
             let (style, width) = (stdout_style(), stdout_width().unwrap_or(usize::MAX));
+            let text = text + &unshared;
             for line in text.lines() {
                 out(&format!("{}\n", style.cut(line, width)));
             }

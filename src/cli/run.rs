@@ -187,7 +187,7 @@ fn build(args: &Args, scope: Scope) -> Result<Tally, Exit> {
         if let Some(remote) = remote {
             warn(remote);
         }
-        return print(&prepared, Format::Text, Length::Fitting).map(|()| Tally::default());
+        return print(&prepared, Format::Text, Length::Fitting, remote.is_some()).map(|()| Tally::default());
     }
     let report = report_file(args, &manifest, scope);
     for (option, path) in [("--junit", args.junit.as_deref()), ("--report", report)] {

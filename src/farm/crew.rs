@@ -274,6 +274,10 @@ impl<'a> Crew<'a> {
                 can_start: !counts && self.can_start(at, remote),
                 engine: seen,
             };
+            // What could not be asked says nothing: a result may be there.
+            if remote.is_away() {
+                return;
+            }
             let step = jobs[at].follow.step(known);
             if unnoticed && let Some(ticket) = jobs[at].ticket.take() {
                 // It has no process; whether its engine believes that is of no consequence.

@@ -129,6 +129,29 @@ pub fn text<W>(plan: &Plan<W>, assessments: &Verdicts) -> String {
     out
 }
 
+/// What no other host takes, a line for each reason. Empty where there is nothing of that kind.
+pub fn unshared_text<W>(
+    plan: &Plan<W>,
+    assessments: &Verdicts,
+    unshared: &BTreeMap<NodeIndex, String>,
+) -> String {
+    let mut nodes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (index, why) in unshared {
+        if assessments[index].state != State::Unneeded {
+            nodes.entry(why).or_default().push(plan.node(*index).id());
+        }
+    }
+    let lines = nodes.iter().map(|(why, ids)| match ids.as_slice() {
+        [id] => format!("not shared with other hosts: {id}: {why}\n"),
+        ids => format!(
+            "not shared with other hosts: {} and {} more: {why}\n",
+            ids[0],
+            ids.len() - 1
+        ),
+    });
+    lines.collect()
+}
+
 /// Where a medium comes from, without user names and tokens.
 fn sources(urls: &[String]) -> String {
     let first = urls.first().map_or("", String::as_str);

@@ -1,12 +1,13 @@
 //! The images of a plan as they are now: what is in the output folder, how old it is, what its checks said. Only looks.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use super::look::{as_given, given};
+use super::look::{address, as_given, given};
 use super::prepare::Prepared;
 use crate::digest::Digest;
 use crate::event::CheckOutcome;
@@ -16,7 +17,7 @@ use crate::platform::Start;
 use crate::stage::part::IMAGE;
 use crate::stage::sums::Delivery;
 use crate::stage::{Node, Plan, check, sums};
-use crate::store::Store;
+use crate::store::{Address, Store};
 
 /// Where an image stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,6 +98,9 @@ pub struct ImageStatus {
     /// Digests of the file, where they are known.
     pub digests: Vec<Digest>,
     pub checks: ChecksState,
+    /// Whether other hosts can take it, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<bool>,
 }
 
 /// The node that failed on the way to an image.
@@ -107,8 +111,8 @@ pub struct FailedNode {
     pub last: LastFailure,
 }
 
-/// Looks at the images of a plan, in manifest order.
-pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
+/// Looks at the images of a plan, in manifest order. `shared`: the results that are in the remote store.
+pub fn images(prepared: &Prepared, store: &Store, shared: Option<&BTreeSet<Address>>) -> Vec<ImageStatus> {
     let plan = &prepared.plan;
     let image = |image: &PlannedImage| {
         let node = plan.node(image.delivery);
@@ -154,6 +158,9 @@ pub fn images(prepared: &Prepared, store: &Store) -> Vec<ImageStatus> {
             sources: delivered.as_ref().and_then(|(delivery, _)| delivery.sources),
             created: delivered.as_ref().map(|(_, created)| *created),
             digests: delivered.map_or_else(Vec::new, |(delivery, _)| delivery.listed(&image.checksums)),
+            remote: shared.map(|shared| {
+                of_image(node).is_some_and(|package| shared.contains(&address(plan.node(package))))
+            }),
             checks: checks(image.check.map(|check| plan.node(check)), store),
         }
     };

@@ -52,11 +52,15 @@ impl Farm {
     }
 
     fn finish(&self, host: &Bench, mut command: std::process::Command) -> Ran {
+        self.login(&mut command);
+        host.finish(command)
+    }
+
+    fn login(&self, command: &mut std::process::Command) {
         command
             .env("PIPELINE_REMOTE", &self.url)
             .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", "s3cr3t");
-        host.finish(command)
     }
 }
 
@@ -200,6 +204,9 @@ fn a_run_takes_what_is_there_and_puts_there_what_it_built() {
         host(&medium.url("/m"), &content),
     );
     let fetch = ["run", "m.toml", "--until", "fetch", "--progress", "plain"];
+    let unshared = "not shared with other hosts: install/debian12: it has the private key of the build";
+    well(&farm.on(&one, &["plan", "m.toml"]), &[unshared]);
+    assert!(!one.run(&["plan", "m.toml"]).all().contains("not shared"));
     // What the server cannot do at first it can a moment later.
     shelf.faults([500, 409].map(crate::support::shelf::Fault::Status));
     let ran = farm.on(&one, &fetch);
