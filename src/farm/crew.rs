@@ -266,7 +266,8 @@ impl<'a> Crew<'a> {
                 self.recognise(at, &mut jobs[at], seen);
             }
             let unnoticed = jobs[at].unnoticed >= UNNOTICED;
-            let counts = !unnoticed && seen.is_some_and(|seen| !matches!(seen.phase, Phase::Ended(_)));
+            let is_dead = unnoticed || seen.is_some_and(|seen| seen.phase == Phase::Stuck);
+            let counts = !is_dead && seen.is_some_and(|seen| !matches!(seen.phase, Phase::Ended(_)));
             let known = Known {
                 is_done: !counts && self.is_done(at, remote),
                 failed: jobs[at].failure.is_some(),
@@ -279,8 +280,9 @@ impl<'a> Crew<'a> {
                 return;
             }
             let step = jobs[at].follow.step(known);
-            if unnoticed && let Some(ticket) = jobs[at].ticket.take() {
-                // It has no process; whether its engine believes that is of no consequence.
+            if is_dead && let Some(ticket) = jobs[at].ticket.take() {
+                // It has no process; whether its engine believes that is of no consequence. Another of its name starts only
+                // once it is gone.
                 let _ = self.terms.engine.end(std::slice::from_ref(&ticket), Stop::Cancel);
                 jobs[at].dropped.push(ticket);
             }
@@ -333,7 +335,7 @@ impl<'a> Crew<'a> {
             Phase::Running if job.has_left => job.unnoticed += 1,
             // It will be started again.
             Phase::Waiting => job.start_over(),
-            Phase::Running | Phase::Ending | Phase::Ended(_) => {}
+            Phase::Running | Phase::Stuck | Phase::Ending | Phase::Ended(_) => {}
         }
         if seen.phase == Phase::Waiting && job.waits != seen.words {
             job.waits.clone_from(&seen.words);

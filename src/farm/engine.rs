@@ -77,6 +77,8 @@ pub struct Seen {
 pub enum Phase {
     /// It has not started, or will start again.
     Waiting,
+    /// Its host failed when it was to start, and its engine does not start it again by itself.
+    Stuck,
     Running,
     /// Its process has ended, or is about to be ended.
     Ending,

@@ -85,7 +85,7 @@ impl Follow {
                     lost(Some(end), &seen.words)
                 }
                 // Gone with its host.
-                Phase::Ended(End::Host) => again_or(Some(End::Host), &seen.words),
+                Phase::Stuck | Phase::Ended(End::Host) => again_or(Some(End::Host), &seen.words),
                 Phase::Running | Phase::Ended(_) if known.failed => Step::Failed,
                 // Killed.
                 Phase::Running | Phase::Ended(End::Failed) => again_or(Some(End::Failed), &seen.words),
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_was_lost_by_no_fault_of_its_own_gets_a_second_chance_and_no_third() {
         let losses = [End::Host, End::Failed].map(|end| Some(Phase::Ended(end)));
-        for phase in losses.into_iter().chain([None]) {
+        for phase in losses.into_iter().chain([Some(Phase::Stuck), None]) {
             assert_eq!(step(submitted(1), false, false, phase), Step::Submit);
             let Step::Lost(loss) = step(submitted(2), false, false, phase) else {
                 panic!("{phase:?}");

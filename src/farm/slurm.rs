@@ -11,6 +11,9 @@ use crate::size::MIB;
 pub const PROGRAMS: [&str; 3] = ["sbatch", "squeue", "scancel"];
 /// How long one of the programs may take: with a controller that does not answer, they give up after 10 s themselves.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Reasons for which Slurm itself holds a job that it could not start (`slurm_protocol_defs.c`). What a person holds is waited
+/// for.
+const STUCK: [&str; 2] = ["launch failed requeued held", "JobHoldMaxRequeue"];
 /// Reads like `12|pl-3f…|RUNNING|None|n1`.
 const COLUMNS: &str = "--format=%i|%j|%T|%r|%N";
 
@@ -145,6 +148,7 @@ fn seen(line: &str) -> Option<Seen> {
         "CANCELLED" | "REVOKED" => Phase::Ended(End::Cancelled),
         "RUNNING" | "SUSPENDED" | "STOPPED" | "SIGNALING" => Phase::Running,
         "COMPLETING" => Phase::Ending,
+        _ if STUCK.iter().any(|words| reason.starts_with(words)) => Phase::Stuck,
         // What is not known is not over.
         _ => Phase::Waiting,
     };
@@ -206,6 +210,16 @@ mod tests {
                 "COMPLETING, NodeDown",
             ),
             ("4|pl-a|REQUEUE_HOLD|x|", Phase::Waiting, "REQUEUE_HOLD, x"),
+            (
+                "4|pl-a|PENDING|JobHeldUser|",
+                Phase::Waiting,
+                "PENDING, JobHeldUser",
+            ),
+            (
+                "4|pl-a|PENDING|launch failed requeued held|",
+                Phase::Stuck,
+                "PENDING, launch failed requeued held",
+            ),
             (
                 "4|pl-a|OF_A_LATER_VERSION|x|",
                 Phase::Waiting,

@@ -248,3 +248,27 @@ fn each_loss_of_a_job_has_its_outcome() {
     }
     assert_eq!(fleet.built("package"), SIZES.len());
 }
+
+/// A host that fails when a job is to start: Slurm takes no more jobs there, and holds the one that it could not start.
+#[test]
+fn a_job_that_its_host_could_not_start_is_queued_again() {
+    let prolog = Bench::new();
+    let failed = prolog.path("failed");
+    let path = prolog.write(
+        "prolog",
+        format!("#!/bin/sh\n! mkdir {} 2>/dev/null\n", failed.display()),
+    );
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let fleet = Fleet::new(&["40M"], &format!("Prolog={}\n", path.display()));
+    let store = fleet.house.folder.join("store").display().to_string();
+    let ran = fleet.run(&store).output().unwrap();
+    well(&ran);
+    assert!(failed.exists());
+    fleet.is_good(&["40M"]);
+    let waits = events(&ran)
+        .into_iter()
+        .filter(|event| event["event"] == "node_waiting");
+    let reasons: Vec<_> = waits.map(|event| event["reason"].to_string()).collect();
+    let states: Vec<_> = fleet.lab.jobs().into_iter().map(|(_, state)| state).collect();
+    assert_eq!(states, ["CANCELLED", "COMPLETED"], "{reasons:?}");
+}
