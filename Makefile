@@ -37,7 +37,7 @@ NOT_OURS = --exclude-dir=corpus --exclude-dir=artifacts --exclude-dir=target --e
 	--exclude=*.snap --exclude=*.txt --exclude=Cargo.lock
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install deb static test quick test-install test-machines chaos chaos-farm bench fuzz check docs setup toolchain clean
+.PHONY: help demo install deb static test quick test-install test-machines test-farm chaos chaos-farm bench fuzz check docs setup toolchain clean
 
 help:
 	@echo 'make demo    set this host up, build the program, build the images of $(MANIFEST), check their sums'
@@ -50,6 +50,7 @@ help:
 	@echo '             same one in a plain qemu, to compare their times; see tests/install/run.sh)'
 	@echo 'make test-machines   one Debian for amd64 and for arm64, from nothing to two checked sizes, with their times (not in CI; see'
 	@echo '             tests/machines/run.sh)'
+	@echo 'make test-farm   the quickstart by two hosts of a Slurm on loopback, then taken by a third store (not in CI)'
 	@echo 'make chaos   kill a running quickstart 200 times, then look whether anything was lost (KILLS=, SEED=)'
 	@echo 'make chaos-farm   kill workers, submitters and daemons of a Slurm on loopback 100 times (KILLS=, SEED=)'
 	@echo 'make check   formatting, lints, shell scripts, words'
@@ -117,6 +118,9 @@ test-machines: toolchain
 # KILLS, SEED and PIPELINE (a manifest, or `mini`) may be given; see tests/chaos/main.rs.
 chaos: setup
 	$(CARGO) test --locked --test chaos
+
+test-farm: setup
+	$(CARGO) test --locked --test it -- --ignored --nocapture full_guest::hosts
 
 chaos-farm: setup
 	KILLS=$(KILLS) SEED=$(SEED) $(CARGO) test --locked --test it -- --ignored --nocapture farm::kills

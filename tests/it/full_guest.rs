@@ -5,6 +5,7 @@ mod agent;
 mod checks;
 mod cloud_init;
 mod firmware;
+mod hosts;
 mod installer;
 mod kills;
 mod lockout;
