@@ -17,8 +17,9 @@ const SIZES: [&str; 8] = ["40M", "44M", "48M", "52M", "56M", "60M", "64M", "68M"
 const KILLS: u64 = 100;
 const A_ROUND: u64 = 10;
 const SEED: u64 = 23;
-/// How long a run may take that no one disturbs, before the hosts' daemons are started again: Slurm may take half an hour to
-/// find out that a job has no process, when both that and the one in front of it were killed.
+/// How long a run may take that no one disturbs, before an operator starts the hosts' daemons again and has them take jobs: Slurm
+/// may take half an hour to find out that a job has no process, when both that and the one in front of it were killed, and it
+/// drains a host (`Duplicate jobid`) that it gives a job of which a process still lives.
 const STALL: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,6 +230,7 @@ fn round(kills: u64, dice: &mut Dice, tally: &mut Tally) {
                     fleet.lab.signal(host, Signal::KILL);
                     fleet.lab.host(host);
                 }
+                fleet.lab.resume();
             }
             assert!(tally.stalls < 20, "{}", submitter.last_said());
             std::thread::sleep(Duration::from_millis(100));

@@ -130,6 +130,15 @@ impl Lab {
         self.daemon(node, "slurmd", &["-D", "-N", &name]);
     }
 
+    /// Has hosts take jobs again, as an operator does: Slurm gives them none after a launch that went wrong.
+    pub fn resume(&self) {
+        let nodes = ["n1", "n2"]
+            .map(|node| format!("{node}{}", self.suffix))
+            .join(",");
+        let node = format!("NodeName={nodes}");
+        self.ask("scontrol", &["update", &node, "State=RESUME"]);
+    }
+
     fn daemon(&mut self, name: &'static str, program: &str, arguments: &[&str]) {
         let log = fs::File::create(self.folder.join(format!("log/{name}.out"))).unwrap();
         let child = Command::new(program)
