@@ -183,6 +183,7 @@ pub fn render_builtin(name: &'static str, context: &Context) -> Result<String, T
 }
 
 /// Names of the vars that built-in templates ask for.
+#[cfg(feature = "import-packer")]
 pub fn builtin_vars() -> BTreeSet<String> {
     let all = builtin::TEMPLATES.iter();
     let compiled = all.filter_map(|(name, text)| compile(&ENVIRONMENT, name, text).ok());

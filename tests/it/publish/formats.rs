@@ -148,8 +148,8 @@ fn every_format_is_read_by_others_and_holds_the_disk_that_was_checked() {
 
     // They go where the image goes, once.
     well(&bench.run(&["upload", "m.toml"]));
-    let beside = &catalog(&bench)[0]["beside"];
-    assert_eq!(beside.as_array().unwrap().len(), 13);
+    let files = &catalog(&bench)[0]["beside"];
+    assert_eq!(files.as_array().unwrap().len(), 13);
     assert!(bench.path(&format!("share/azure/{ID}.vhd.xz")).exists());
     let again = bench.run(&["run", "m.toml", "--upload"]);
     well(&again);
