@@ -129,7 +129,8 @@ fn each_loss_of_a_job_has_its_outcome() {
     }
     for before in [killed, orphaned] {
         let again = fleet.held(before.size, 3);
-        assert_ne!(again.job, before.job);
+        // Whether Slurm starts a job again that lost its own process, or the run has to queue it, depends on who looks first.
+        assert!(again.job != before.job || before == orphaned, "{again:?}");
         wait_until("the earlier process to end", SOON, || {
             std::fs::read(format!("/proc/{}/cmdline", before.worker)).is_err()
         });

@@ -197,6 +197,12 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // What Slurm did explains what a story saw.
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("log/slurmctld.out")).unwrap_or_default();
+            let told = log.lines().skip_while(|line| !line.contains("JobId="));
+            eprintln!("slurmctld:\n{}", told.collect::<Vec<_>>().join("\n"));
+        }
         if self.daemons.contains_key("slurmctld") {
             let _ = self.signal_all(Signal::CONT);
             let user = tool("id", &["-un"], &self.folder);
