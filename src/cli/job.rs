@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
     let _listening = signals::listen(&cancel, &unheard)
         .map_err(|error| fail(Exit::Host, miette::miette!("cannot listen for signals: {error}")))?;
     let writer = Writer::new(&remote, &args.name, ticket, start, &host);
-    let is_well = while_writing(&writer, || {
+    let is_well = while_writing(&writer, &cancel, || {
         match build(args, &settings.remote, &remote, &writer, &cancel) {
             Ok(is_well) => is_well,
             Err(error) => {

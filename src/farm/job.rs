@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::outage::outlast;
 use super::workspace::{Workspace, WorkspaceError};
 use crate::digest::sha256_hex;
 use crate::host::cancel::Cancel;
@@ -62,7 +63,8 @@ impl Description {
     /// # Errors
     /// [`TakeError::Gone`], [`TakeError::Damaged`], [`TakeError::Remote`].
     pub fn take(digest: &str, remote: &Remote, cancel: &Cancel) -> Result<Self, TakeError> {
-        let text = remote.get(&path(digest), cancel)?.ok_or(TakeError::Gone)?;
+        let text = outlast(remote, cancel, || remote.get(&path(digest), cancel))?;
+        let text = text.ok_or(TakeError::Gone)?;
         if sha256_hex(&text) != digest {
             return Err(TakeError::Damaged);
         }
@@ -80,7 +82,8 @@ impl Description {
         cancel: &Cancel,
     ) -> Result<(PathBuf, PathBuf), TakeError> {
         let archive = folder.join("workspace.tar.zst");
-        if !remote.get_file(&archive_path(&self.workspace), &archive, cancel)? {
+        let packed = archive_path(&self.workspace);
+        if !outlast(remote, cancel, || remote.get_file(&packed, &archive, cancel))? {
             return Err(TakeError::Gone);
         }
         let manifest = self

@@ -6,6 +6,7 @@ pub mod crew;
 pub mod engine;
 mod follow;
 pub mod job;
+mod outage;
 pub mod pieces;
 pub mod slurm;
 pub mod work;

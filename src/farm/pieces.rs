@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Ticket;
+use super::outage::outlast;
 use crate::event::{Event, What};
 use crate::host::cancel::Cancel;
 use crate::remote::Remote;
@@ -16,8 +17,6 @@ use crate::remote::error::RemoteError;
 
 /// How often a piece is put there, while there is anything to tell.
 const EVERY: Duration = Duration::from_secs(3);
-/// How often the last piece is tried.
-const TRIES: u32 = 5;
 /// Progress of one node is passed on at most this often.
 const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(2);
 /// How many starts are looked ahead for: one may have ended before it said anything.
@@ -88,31 +87,26 @@ impl<'a> Writer<'a> {
         lines.text += &json(event);
     }
 
-    /// Puts pieces there until all is said.
-    pub fn run(&self, is_over: &Cancel) {
+    /// Puts pieces there until all is said, or the job is to stop.
+    pub fn run(&self, is_over: &Cancel, stop: &Cancel) {
         let mut piece = 1;
-        let never = Cancel::default();
         while !is_over.is_cancelled() {
             // An outage only delays what is said.
-            let _ = self.put(&mut piece, &never);
+            let _ = self.put(&mut piece);
             let _ = is_over.sleep(EVERY);
+            self.remote.ask_again();
         }
         let last = json(&Last { over: true });
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).text += &last;
-        for _ in 0..TRIES {
-            if self.put(&mut piece, &never).is_ok() {
-                break;
-            }
-            let _ = never.sleep(EVERY);
-        }
+        let _ = outlast(self.remote, stop, || self.put(&mut piece));
     }
 
-    fn put(&self, piece: &mut u32, cancel: &Cancel) -> Result<(), RemoteError> {
+    fn put(&self, piece: &mut u32) -> Result<(), RemoteError> {
         let lines = || self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let text = lines().text.clone();
         if !text.is_empty() {
             let path = path(self.name, &self.ticket, self.start, *piece);
-            self.remote.put(&path, text.as_bytes(), cancel)?;
+            self.remote.put(&path, text.as_bytes(), &Cancel::default())?;
             lines().text.drain(..text.len());
             *piece += 1;
         }

@@ -7,6 +7,7 @@ use std::thread;
 
 use serde::Deserialize;
 
+use super::outage::outlast;
 use super::pieces::Writer;
 use crate::emit::Emitter;
 use crate::event::{Event, What};
@@ -177,18 +178,19 @@ fn keep(order: &Order<'_>, cancel: &Cancel) -> Result<(), WorkError> {
         if let Some(why) = entry.and_then(|entry| stays(&address.stage, entry.facts())) {
             return Err(not_kept(format!(": {why}")));
         }
-        remote
-            .push(&address, &store, &|_| true, &unheard, cancel)
-            .map_err(|error| not_kept(format!(": {error}")))?;
+        outlast(&remote, cancel, || {
+            remote.push(&address, &store, &|_| true, &unheard, cancel)
+        })
+        .map_err(|error| not_kept(format!(": {error}")))?;
     }
     Ok(())
 }
 
 /// Has a writer put pieces there while something is done.
-pub fn while_writing<T>(writer: &Writer<'_>, done: impl FnOnce() -> T) -> T {
+pub fn while_writing<T>(writer: &Writer<'_>, stop: &Cancel, done: impl FnOnce() -> T) -> T {
     let is_over = Cancel::default();
     thread::scope(|scope| {
-        scope.spawn(|| writer.run(&is_over));
+        scope.spawn(|| writer.run(&is_over, stop));
         let done = done();
         is_over.cancel();
         done

@@ -72,7 +72,7 @@ impl RemoteError {
     }
 
     /// Whether a later attempt may go on where this one was.
-    pub(super) fn may_go_on(&self) -> bool {
+    pub fn may_go_on(&self) -> bool {
         self.is_cancelled() || self.is_transient() || matches!(self, Self::Away)
     }
 

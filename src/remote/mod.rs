@@ -136,6 +136,11 @@ impl Remote {
         self.objects.is_away()
     }
 
+    /// Asks a server again that did not answer a moment ago.
+    pub fn ask_again(&self) {
+        self.objects.ask_again();
+    }
+
     /// A small object; none: it is not there.
     ///
     /// # Errors

@@ -465,6 +465,11 @@ impl Objects {
         error
     }
 
+    /// Asks a server again that was away.
+    pub(super) fn ask_again(&self) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(super) fn is_away(&self) -> bool {
         let since = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
         since.is_some_and(|since| since.elapsed() < AWAY)

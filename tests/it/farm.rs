@@ -30,7 +30,7 @@ pub struct Fleet {
     /// The host that submits.
     pub house: House,
     pub bench: Bench,
-    _remote: Daemon,
+    pub remote: Daemon,
 }
 
 impl Fleet {
@@ -89,7 +89,7 @@ impl Fleet {
             lab,
             house,
             bench,
-            _remote: remote,
+            remote,
         }
     }
 

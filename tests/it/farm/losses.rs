@@ -250,6 +250,39 @@ fn each_loss_of_a_job_has_its_outcome() {
     assert_eq!(fleet.built("package"), SIZES.len());
 }
 
+/// The server that hosts share results through goes away while jobs end: what they built is waited with, and nothing is built
+/// or queued again.
+#[test]
+fn a_remote_store_that_is_away_decides_nothing_about_a_job() {
+    const TWO: [&str; 2] = ["40M", "44M"];
+    let mut fleet = Fleet::new(&TWO, "");
+    let store = fleet.house.folder.join("store").display().to_string();
+    TWO.iter().for_each(|size| fleet.hold(size));
+    let run = fleet.run(&store).spawn().unwrap();
+    TWO.iter().for_each(|size| drop(fleet.held(size, 1)));
+    fleet.remote.stop();
+    fleet.release(TWO[0]);
+    wait_until("an image to be packaged", SOON, || {
+        let mut hosts = ["n1", "n2"].iter();
+        hosts.any(|host| !fleet.results(host, "package").is_empty())
+    });
+    // Longer than both ends ask before they leave a server alone.
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(fleet.numbers("RUNNING").len(), 2);
+    fleet.remote.start_again(&fleet.bench.path("nginx.log"));
+    fleet.release(TWO[1]);
+    let ran = run.wait_with_output().unwrap();
+    well(&ran);
+    fleet.is_good(&TWO);
+    assert_eq!(fleet.lab.jobs().len(), 2, "{:?}", fleet.lab.jobs());
+    assert_eq!(fleet.built("package"), 2);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(
+        said.contains("the jobs go on, and their events come later"),
+        "{said}"
+    );
+}
+
 /// A host that fails when a job is to start: Slurm takes no more jobs there, and holds the one that it could not start.
 #[test]
 fn a_job_that_its_host_could_not_start_is_queued_again() {

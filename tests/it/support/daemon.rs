@@ -10,6 +10,7 @@ use super::vm::wait_until;
 /// A running server; killed when dropped.
 pub struct Daemon {
     child: Child,
+    command: Command,
     /// Its port.
     pub port: u16,
 }
@@ -26,17 +27,31 @@ impl Daemon {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}; `make setup` installs what the tests need"));
-        let mut daemon = Self { child, port };
-        wait_until(&format!("{command:?} to listen"), Duration::from_secs(60), || {
-            if let Some(status) = daemon.child.try_wait().unwrap() {
-                panic!(
-                    "it ended with {status}: {}",
-                    std::fs::read_to_string(log).unwrap()
-                );
-            }
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+        let mut daemon = Self { child, command, port };
+        daemon.listens(log);
         daemon
+    }
+
+    fn listens(&mut self, log: &Path) {
+        let what = format!("{:?} to listen", self.command);
+        wait_until(&what, Duration::from_secs(60), || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let said = std::fs::read_to_string(log).unwrap();
+                panic!("it ended with {status}: {said}");
+            }
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    pub fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it once more, at its port.
+    pub fn start_again(&mut self, log: &Path) {
+        self.child = self.command.spawn().unwrap();
+        self.listens(log);
     }
 
     pub fn url(&self, path: &str) -> String {
