@@ -4,8 +4,10 @@
 #
 #   root      the folder to work on; empty is /
 #   key_body  the base64 part of the build's public key; may be empty
+#   since     seconds since 1970: of files that were last changed before, only an account's .ssh may have that key; may
+#             be empty
 #
-# shellcheck shell=sh disable=SC2154 # root, key_body
+# shellcheck shell=sh disable=SC2154 # root, key_body, since
 
 # Folders of all accounts that have one of their own; a step may have run as another user than root.
 homes() {
@@ -28,8 +30,20 @@ local_file_systems() {
     }' /proc/self/mountinfo | sed 's/\\040/ /g'
 }
 
-# files_with GREP-OPTION ...: files that hold a text, wherever they are: one read of all of them.
+# files_with GREP-OPTION ...: files that hold a text, wherever they are: one read of all that may.
 files_with() {
+    # BusyBox cannot tell.
+    if [ -n "$since" ] && find "$root/etc" -maxdepth 0 -newerct "@$since" >/dev/null 2>&1; then
+        {
+            local_file_systems | while read -r mount; do
+                find "$mount" -xdev -type f -size +0 -newerct "@$since" -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
+            done
+            homes | while read -r home; do
+                find "$home/.ssh" -type f -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
+            done
+        } | sort -u
+        return
+    fi
     local_file_systems | while read -r mount; do
         find "$mount" -xdev -type f -size +0 -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
     done

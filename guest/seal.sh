@@ -4,6 +4,7 @@
 #
 #   BUILD_KEY_PUBLIC  the public key that let the build in, as in authorized_keys. Must be set (this script is not for
 #                     machines in use); empty means that there is none to take out.
+#   SEAL_SINCE        seconds since 1970, where it is known that no older file has that key but an account's .ssh
 #   SEAL_ROOT         for tests only: works on this folder instead of / and touches nothing that runs
 #
 # Afterwards no new SSH session is possible before the next boot: power off from this session or by the power button.
@@ -11,6 +12,8 @@
 set -eu
 
 root=${SEAL_ROOT:-}
+# shellcheck disable=SC2034 # for the inventory
+since=${SEAL_SINCE:-}
 build_key=${BUILD_KEY_PUBLIC?"is not set: seal.sh is the end of an image build and not for a machine in use"}
 # The base64 part alone: options before it and the comment behind it may have been changed (cloud-init does).
 key_body=$(printf '%s\n' "$build_key" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^AAAA/) { print $i; exit } }')
@@ -74,6 +77,11 @@ remove_build_key() {
     in_url=$(key_in_url)
     left=
     found=$(files_with -e "$key_body" -e "$in_json" -e "$in_url")
+    # It let us in, so that it is somewhere.
+    if [ -z "$found" ] && [ -n "$since" ]; then
+        since=
+        found=$(files_with -e "$key_body" -e "$in_json" -e "$in_url")
+    fi
     old_ifs=$IFS
     IFS='
 '

@@ -246,7 +246,7 @@ fn work_inside(
             site.emit.phase("growing the file system from inside");
             session.script("grow-root", guest::GROW, scaled(site.accel, GROW_LIMIT))?;
         }
-        seal(session, &key, site)?;
+        seal(session, &key, None, site)?;
         session.stays_up()
     })
 }

@@ -71,11 +71,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fs`] when the folder cannot be made or written, [`StoreError::Unfit`] where runs would not work in it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in ["results", "latest", "locks", "scratch", "runs"] {
-            host_fs::private_dir(&root.join(folder))?;
-        }
+        // Before anything is made: what is refused leaves nothing behind.
         if host_fs::is_nfs_without_holes(root)? {
             return Err(StoreError::Unfit(root.to_owned()));
+        }
+        for folder in ["results", "latest", "locks", "scratch", "runs"] {
+            host_fs::private_dir(&root.join(folder))?;
         }
         let tag = root.join("CACHEDIR.TAG");
         if !tag.exists() {

@@ -8,7 +8,7 @@ use crate::cli::target::default_store;
 use crate::host::cancel::Cancel;
 use crate::host::facts::Obstacle;
 use crate::host::foreign::{self, Foreign};
-use crate::host::fs::free_space;
+use crate::host::fs::{free_space, is_nfs_without_holes};
 use crate::host::packages::{Apt, By, PackageManager, System};
 use crate::host::private;
 use crate::host::tools::{Need, TOOLS, Tool, Version};
@@ -19,6 +19,7 @@ use crate::remote::Remote;
 use crate::remote::probe::End;
 use crate::remote::settings::Settings;
 use crate::size::{ByteSize, GIB, MIB};
+use crate::store::StoreError;
 
 /// Screenshots as PNG, which a failed machine leaves, came with this QEMU.
 const QEMU_PNG: Version = Version(7, 1);
@@ -239,6 +240,10 @@ pub(super) fn host(store: Option<&Path>, who: By, system: &System, apt: &Apt, ca
         "available",
     ));
     let store = store.map_or_else(default_store, Path::to_owned);
+    if let Ok(true) = is_nfs_without_holes(&store) {
+        let detail = StoreError::Unfit(store.clone()).to_string();
+        host.checks.push(check("store", State::Missing, detail));
+    }
     for (name, folder) in [("store disk", store.as_path()), ("output disk", Path::new("."))] {
         let place = format!(
             "free below {}",

@@ -43,36 +43,16 @@ impl Stamp {
 /// # Errors
 /// [`FsError::Io`] that names the nearest thing there is: no folder, or one that this user may not write to.
 pub fn can_fill(folder: &Path) -> Result<(), FsError> {
-    let mut place = folder;
-    loop {
-        let named = if place.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            place
-        };
-        let error = match (fs::metadata(named), place.parent()) {
-            (Ok(found), _) if !found.is_dir() => rustix::io::Errno::NOTDIR.into(),
-            // What access(2) says is not enough: in /proc nothing can be made, whoever asks.
-            (Ok(_), _) => {
-                let probe = named.join(format!(".probe-{}", random::word()));
-                match fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error,
-                }
-            }
-            (Err(error), Some(parent))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                place = parent;
-                continue;
-            }
-            (Err(error), _) => error,
-        };
-        return Err(FsError::at("write into", named)(error));
-    }
+    let (place, found) =
+        nearest(folder, |place| fs::metadata(place)).map_err(FsError::at("write into", folder))?;
+    let tried = if found.is_dir() {
+        // What access(2) says is not enough: in /proc nothing can be made, whoever asks.
+        let probe = place.join(format!(".probe-{}", random::word()));
+        fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe))
+    } else {
+        Err(rustix::io::Errno::NOTDIR.into())
+    };
+    tried.map_err(FsError::at("write into", place))
 }
 
 /// Bytes that this user may still write to the file system that holds a path (which need not exist yet).
@@ -80,6 +60,13 @@ pub fn can_fill(folder: &Path) -> Result<(), FsError> {
 /// # Errors
 /// [`FsError::Io`].
 pub fn free_space(path: &Path) -> Result<u64, FsError> {
+    let asked = nearest(path, |place| Ok(rustix::fs::statvfs(place)?));
+    let (_, facts) = asked.map_err(FsError::at("ask for the free space at", path))?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
+/// Asks about a path or, where there is none, about the nearest one above it that there is.
+fn nearest<T>(path: &Path, ask: impl Fn(&Path) -> io::Result<T>) -> io::Result<(&Path, T)> {
     let mut place = path;
     loop {
         // A relative path of one part has the empty path above it: the working directory.
@@ -88,31 +75,33 @@ pub fn free_space(path: &Path) -> Result<u64, FsError> {
         } else {
             place
         };
-        match (rustix::fs::statvfs(named), place.parent()) {
-            (Ok(facts), _) => return Ok(facts.f_bavail.saturating_mul(facts.f_frsize)),
-            (Err(rustix::io::Errno::NOENT), Some(parent)) => place = parent,
-            (Err(errno), _) => {
-                return Err(FsError::Io {
-                    operation: "ask for the free space at",
-                    path: path.to_owned(),
-                    source: errno.into(),
-                });
+        match (ask(named), place.parent()) {
+            (Ok(answer), _) => return Ok((named, answer)),
+            (Err(error), Some(parent))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                place = parent;
             }
+            (Err(error), _) => return Err(error),
         }
     }
 }
 
-/// Whether a folder is on an NFS that shows no holes, as only version 4.2 does: there each disk would be read and copied
-/// whole.
+/// Whether a folder, which need not exist yet, is on an NFS that shows no holes, as only version 4.2 does: there each disk
+/// would be read and copied whole. Leaves nothing behind.
 ///
 /// # Errors
 /// [`FsError::Io`].
 pub fn is_nfs_without_holes(folder: &Path) -> Result<bool, FsError> {
-    let kind = rustix::fs::statfs(folder).map_err(|errno| FsError::at("look at", folder)(errno.into()))?;
+    let asked = nearest(folder, |place| Ok(rustix::fs::statfs(place)?));
+    let (place, kind) = asked.map_err(FsError::at("look at", folder))?;
     if kind.f_type != rustix::fs::NFS_SUPER_MAGIC {
         return Ok(false);
     }
-    let shows = shows_holes(folder).map_err(FsError::at("write into", folder))?;
+    let shows = shows_holes(place).map_err(FsError::at("write into", place))?;
     Ok(!shows)
 }
 
@@ -204,6 +193,7 @@ mod tests {
     fn a_local_file_system_is_no_nfs_and_shows_holes() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!is_nfs_without_holes(folder.path()).unwrap());
+        assert!(!is_nfs_without_holes(&folder.path().join("not/yet")).unwrap());
         assert!(shows_holes(folder.path()).unwrap());
     }
 

@@ -12,6 +12,7 @@ mod layers;
 mod look;
 mod partition;
 mod root;
+mod search;
 mod skeleton;
 mod start;
 mod tree;
@@ -41,6 +42,7 @@ pub use partition::{
     Partition, StartsBy, Table, TableKind, grow_last_partition, last_partition, read_table, write_root_table,
 };
 pub use root::{grows, must_fill, root};
+pub use search::occurrences;
 pub use skeleton::Skeleton;
 pub use start::must_start;
 pub use tree::{Entry, Kind, Tree, tree};

@@ -87,10 +87,24 @@ impl Key {
         &self.public
     }
 
+    /// The public half's base64 alone.
+    pub fn body(&self) -> &str {
+        let mut words = self.public.split(' ');
+        words.find(|word| word.starts_with("AAAA")).unwrap_or_default()
+    }
+
     /// The private half's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The longest part of a public key's base64 that JSON and URLs spell as it is, and that keys of its kind do not share: the
+/// kind and its length are in the first 25 characters (RFC 8709).
+pub fn key_core(body: &str) -> &str {
+    let own = body.get(25..).unwrap_or_default();
+    let parts = own.split(['/', '+', '=']);
+    parts.max_by_key(|part| part.len()).unwrap_or_default()
 }
 
 fn public_path(path: &Path) -> PathBuf {

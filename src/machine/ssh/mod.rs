@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use error::SshError;
-pub use key::{KEY_NAME, Key};
+pub use key::{KEY_NAME, Key, key_core};
 pub use shared::SharedConnections;
 
 use self::client::{client, control, is_own_failure, keep, key_trouble, listen, percent_escaped};

@@ -27,9 +27,9 @@ use crate::digest::{Algorithm, Digest};
 use crate::event::{CheckOutcome, CheckResult, What};
 use crate::host::fs::hash_file;
 use crate::host::http::Proxies;
-use crate::machine::disk;
+use crate::machine::disk::{self, DiskError, Layer, Layers};
 use crate::machine::spec::{Accel, Disk, DiskFormat};
-use crate::machine::ssh::Key;
+use crate::machine::ssh::{KEY_NAME, Key, key_core};
 use crate::platform::Platform;
 use crate::size::ByteSize;
 use crate::stage::Site;
@@ -166,10 +166,11 @@ pub fn check(
         site.emit.bytes(done, total);
     })?;
     sound(work, &base, site)?;
-    let mut results = examine(work, "", &base, build_key, site)?;
+    let setting = setting(work, &base, build_key, site)?;
+    let mut results = examine(work, "", &base, &setting, site)?;
     for further in &work.further {
         let start = further.computer.start().name();
-        results.extend(examine(&work.within(further), start, &base, build_key, site)?);
+        results.extend(examine(&work.within(further), start, &base, &setting, site)?);
     }
     site.emit.phase("reading the packaged image again");
     artifact.verify(site)?;
@@ -193,25 +194,16 @@ fn examine(
     work: &CheckWork,
     label: &str,
     base: &Path,
-    build_key: Option<&Path>,
+    setting: &Setting,
     site: &Site,
 ) -> Result<Vec<CheckResult>, StageError> {
     let name = |what: &str| match label {
         "" => what.to_owned(),
         label => format!("{what}-{label}"),
     };
-    let setting = Setting {
-        url: match work.way_in {
-            WayIn::Agent => boot::url(),
-            WayIn::Overlay => String::new(),
-        },
-        look_again: false,
-        build_key: public_half(build_key, site)?,
-        build_hosts: Proxies::from_env().hosts(),
-    };
     let boots = |first_way| {
-        let first = || first_boot(work, &name("first"), base, &setting, first_way, site);
-        let second = |life| second_boot(work, &name("second"), base, &setting, first_way, life, site);
+        let first = || first_boot(work, &name("first"), base, setting, first_way, site);
+        let second = |life| second_boot(work, &name("second"), base, setting, first_way, life, site);
         both(work, first, second, site)
     };
     let (mut first, mut second) = boots(FirstWay::Key)?;
@@ -327,15 +319,48 @@ fn sound(work: &CheckWork, base: &Path, site: &Site) -> Result<(), StageError> {
     Ok(())
 }
 
+/// What the guest is to know in addition to its questions.
+fn setting(
+    work: &CheckWork,
+    base: &Path,
+    build_key: Option<&Path>,
+    site: &Site,
+) -> Result<Setting, StageError> {
+    let build_key = public_half(build_key, site)?;
+    Ok(Setting {
+        url: match work.way_in {
+            WayIn::Agent => boot::url(),
+            WayIn::Overlay => String::new(),
+        },
+        look_again: false,
+        no_keys: work.needs().any(|needs| needs.reads_all) && has_no_keys(work, base, &build_key, site)?,
+        build_key,
+        build_hosts: Proxies::from_env().hosts(),
+    })
+}
+
+/// Whether it is certain that no key of a build is on the disk: then the guest need not read all of its files, which takes it
+/// half a minute where it is emulated.
+fn has_no_keys(work: &CheckWork, base: &Path, build_key: &str, site: &Site) -> Result<bool, StageError> {
+    site.emit.phase("looking for keys of builds on the disk");
+    let layer = match Layer::of(base, work.format, &site.cancel) {
+        // One with compressed clusters.
+        Err(DiskError::Image { .. }) => return Ok(false),
+        layer => layer?,
+    };
+    let mut texts = vec![KEY_NAME];
+    texts.extend(Some(key_core(build_key)).filter(|core| !core.is_empty()));
+    let found = disk::occurrences(&Layers::new(vec![layer]), &texts, &site.cancel)?;
+    Ok(found.is_some_and(|counts| counts.iter().all(|count| *count == 0)))
+}
+
 /// The base64 part of the key that let the build in: that is what a trace of it would have.
 fn public_half(build_key: Option<&Path>, site: &Site) -> Result<String, StageError> {
     let Some(private) = build_key else {
         return Ok(String::new());
     };
     let key = Key::adopt(private, &site.scratch, &site.cancel)?;
-    let words = key.public().split(' ');
-    let body = words.into_iter().find(|word| word.starts_with("AAAA"));
-    Ok(body.unwrap_or_default().to_owned())
+    Ok(key.body().to_owned())
 }
 
 /// A disk to throw away and how questions get into its guest. None are asked without a script.

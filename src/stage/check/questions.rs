@@ -28,6 +28,8 @@ pub struct Setting {
     pub look_again: bool,
     /// The base64 part of the build's public key, where it is known.
     pub build_key: String,
+    /// Whether it is known of the disk that no key of a build is on it.
+    pub no_keys: bool,
     /// Addresses of the build host.
     pub build_hosts: Vec<String>,
 }
@@ -48,10 +50,11 @@ pub fn script(checks: &[Check], asks: impl Fn(usize) -> bool, setting: &Setting)
         }
     }
     format!(
-        "#!/bin/sh\nCHECK_URL={}\nCHECK_AFTER={}\nBUILD_KEY={}\nBUILD_HOSTS={}\nplan() {{\n{plan}}}\n{}",
+        "#!/bin/sh\nCHECK_URL={}\nCHECK_AFTER={}\nBUILD_KEY={}\nKEYS_OUT={}\nBUILD_HOSTS={}\nplan() {{\n{plan}}}\n{}",
         shell_quote(&setting.url),
         if setting.look_again { "yes" } else { "no" },
         shell_quote(&pieces(&setting.build_key)),
+        if setting.no_keys { "yes" } else { "no" },
         shell_quote(&setting.build_hosts.join("\n")),
         guest::CHECK
     )

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::plan::plan;
 pub use self::plan::{BootstrapWork, Mirror, SecurityArchive};
-use super::{BUILD_KEY, DISK, FILES, KEY, snapshot};
+use super::{BUILD_KEY, DISK, FILES, Installed, KEY, snapshot};
 use crate::event::Stream;
 use crate::guest;
 use crate::host::cancel::Cancel;
@@ -19,9 +19,9 @@ use crate::host::foreign::{self, Foreign, Handler};
 use crate::host::http::redact;
 use crate::host::process::{Cmd, shell_quote};
 use crate::host::{facts, namespace};
-use crate::machine::disk::{self, Ext4, Partition, StartsBy};
+use crate::machine::disk::{self, Ext4, Layer, Layers, Partition, StartsBy};
 use crate::machine::spec::DiskFormat;
-use crate::machine::ssh::Key;
+use crate::machine::ssh::{Key, key_core};
 use crate::platform::{BootLoader, Hardware, Platform};
 use crate::size::ByteSize;
 use crate::stage::Site;
@@ -126,8 +126,8 @@ impl Task for BootstrapWork {
     }
 
     fn run(&self, _taken: &Taken, out: &Path, site: &Site) -> Result<Made, StageError> {
-        bootstrap(self, site, &out.join(DISK), &out.join(KEY))?;
-        Ok(Made::built())
+        let installed = bootstrap(self, site, &out.join(DISK), &out.join(KEY))?;
+        Ok(Made::with(&installed))
     }
 }
 
@@ -157,7 +157,7 @@ pub fn bootstrap(
     site: &Site,
     result: &Path,
     key_file: &Path,
-) -> Result<(), StageError> {
+) -> Result<Installed, StageError> {
     let key = Key::generate(&site.scratch, &site.cancel)?;
     let raw = site.scratch.join("disk.raw");
     disk::create_raw(&raw, ByteSize(work.disk))?;
@@ -194,7 +194,13 @@ pub fn bootstrap(
     disk::convert(&raw, DiskFormat::Raw, result, DiskFormat::Qcow2, &site.cancel)?;
     // Only for the nodes after this one: sealing takes the key out of the guest, and nothing of it is published.
     fs::copy(key.path(), key_file).map_err(|e| StageError::file("copy the build key to", key_file, e))?;
-    Ok(())
+    // A template of the user's may have put the key into other files too.
+    let layer = Layer::qcow2(result)?;
+    let found = disk::occurrences(&Layers::new(vec![layer]), &[key_core(key.body())], &site.cancel)?;
+    let is_alone = found.is_some_and(|counts| counts == [1]);
+    Ok(Installed {
+        key_since: is_alone.then(jiff::Timestamp::now),
+    })
 }
 
 /// The root folder, also when the work ends early; parts of it may belong to other ids.

@@ -6,7 +6,9 @@ mod installer;
 pub mod snapshot;
 mod sources;
 
+use jiff::Timestamp;
 use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
 
 pub use self::bootstrap::{BootstrapWork, Mirror, SecurityArchive};
 pub use self::disk::{DiskWork, disk};
@@ -44,6 +46,14 @@ pub const KEY: &str = "build_key";
 pub const ACCESS: Role = Role::new("access");
 /// The files of an install.
 const FILES: &[File] = &[File::internal(DISK), File::optional(KEY)];
+
+/// What is known of an installed disk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Installed {
+    /// The key that lets the build in is in no file that was last changed before this moment, but in one of an account's
+    /// `.ssh`. Where it is not known, any file may have it.
+    pub key_since: Option<Timestamp>,
+}
 
 /// The nodes that make a distro's disk; gives the last of them.
 pub(super) fn plan(

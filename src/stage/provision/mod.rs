@@ -10,6 +10,7 @@ mod steps;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::layers::KeptLayers;
@@ -31,7 +32,7 @@ use crate::stage::Site;
 use crate::stage::distro::GuestLogin;
 use crate::stage::error::StageError;
 use crate::stage::guest::{GuestDisk, Session, open_login, scaled};
-use crate::stage::install::{self, KEY};
+use crate::stage::install::{self, Installed, KEY};
 use crate::stage::layer::Checkpoint;
 use crate::stage::result::{Given, Taken};
 use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
@@ -200,6 +201,8 @@ pub fn provision(
     };
     let session = Session::boot("provision", disk, Boot::Disk, work.machine, site)?;
     let session = session.over(&base.path(install::DISK)?);
+    // Results of earlier versions do not say.
+    let installed: Installed = base.facts().unwrap_or_default();
     let mut facts = Provisioned::default();
     session.through(|session| {
         session.enter(&key, &work.guest.user)?;
@@ -214,7 +217,7 @@ pub fn provision(
                 .as_ref()
                 .is_none_or(|root| root.file_system.starts_with("ext"));
         if facts.sealed {
-            seal(session, &key, site)?;
+            seal(session, &key, installed.key_since, site)?;
         }
         // A guest that goes down by itself meanwhile may have kept what sealing took out.
         session.stays_up()
@@ -322,15 +325,21 @@ fn told_root(line: &str) -> Option<Root> {
     })
 }
 
-/// Takes out what clones must not share, and the build's own traces.
+/// Takes out what clones must not share, and the build's own traces. `key_since`: as in [`Installed`].
 ///
 /// # Errors
 /// [`StageError::Step`].
-pub fn seal(session: &mut Session<'_>, key: &Key, site: &Site) -> Result<(), StageError> {
+pub fn seal(
+    session: &mut Session<'_>,
+    key: &Key,
+    key_since: Option<Timestamp>,
+    site: &Site,
+) -> Result<(), StageError> {
     site.emit.phase("sealing");
     let script = format!(
-        "BUILD_KEY_PUBLIC={}\nexport BUILD_KEY_PUBLIC\n{}",
+        "BUILD_KEY_PUBLIC={}\nexport BUILD_KEY_PUBLIC\nSEAL_SINCE={}\n{}",
         shell_quote(key.public()),
+        key_since.map_or_else(String::new, |since| since.as_second().to_string()),
         guest::SEAL
     );
     session.script("seal", &script, scaled(site.accel, SEAL_LIMIT))

@@ -196,6 +196,7 @@ impl Lab {
 }
 
 impl Drop for Lab {
+    #[expect(clippy::print_stderr, reason = "of a story that failed")]
     fn drop(&mut self) {
         // What Slurm did explains what a story saw.
         if std::thread::panicking() {
