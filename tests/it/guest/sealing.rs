@@ -42,7 +42,7 @@ fn run_seal_since(bench: &Bench, key: &str, since: &str) -> Output {
 /// Reading all files of a guest takes half a minute where it is emulated: those are left out that cannot have the build key.
 #[test]
 fn what_is_older_than_the_build_key_is_not_looked_through_unless_the_key_is_nowhere_else() {
-    let now: u64 = crate::support::tool("date", &["+%s"], std::path::Path::new("/"))
+    let now: u64 = crate::support::tool("date", &["+%s"], Path::new("/"))
         .trim()
         .parse()
         .unwrap();
