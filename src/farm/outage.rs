@@ -1,4 +1,4 @@
-//! Jobs wait for a remote store that does not answer: hours of work may hang on a moment.
+//! Jobs wait for a remote store that does not answer: hours of work may depend on one upload.
 
 use std::time::{Duration, Instant};
 

@@ -201,8 +201,8 @@ impl Drop for Lab {
         // What Slurm did explains what a story saw.
         if std::thread::panicking() {
             let log = fs::read_to_string(self.folder.join("log/slurmctld.out")).unwrap_or_default();
-            let told = log.lines().skip_while(|line| !line.contains("JobId="));
-            eprintln!("slurmctld:\n{}", told.collect::<Vec<_>>().join("\n"));
+            let since = log.lines().skip_while(|line| !line.contains("JobId="));
+            eprintln!("slurmctld:\n{}", since.collect::<Vec<_>>().join("\n"));
         }
         if self.daemons.contains_key("slurmctld") {
             let _ = self.signal_all(Signal::CONT);
