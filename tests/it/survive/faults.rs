@@ -382,7 +382,7 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
         .collect();
     found.sort();
     // And what is asked for by its age: `gc --older-than`, `max_age`, results that were read back; how long a list of an archive is
-    // valid; which times a snapshot service can have; and a guest's clock.
+    // valid; which times a snapshot service can have; a guest's clock; and since when files of a guest can have the build key.
     let shown_or_recorded = [
         "cli/boot.rs",
         "cli/gc.rs",
@@ -401,6 +401,7 @@ fn no_decision_hangs_on_the_clock_on_the_wall() {
         "run/look.rs",
         "run/workers.rs",
         "stage/check/boot.rs",
+        "stage/install/bootstrap.rs",
         "stage/install/snapshot.rs",
         "stage/requests.rs",
         "store/entry.rs",
