@@ -32,21 +32,20 @@ local_file_systems() {
 
 # files_with GREP-OPTION ...: files that hold a text, wherever they are: one read of all that may.
 files_with() {
+    newer=
     # BusyBox cannot tell.
     if [ -n "$since" ] && find "$root/etc" -maxdepth 0 -newerct "@$since" >/dev/null 2>&1; then
-        {
-            local_file_systems | while read -r mount; do
-                find "$mount" -xdev -type f -size +0 -newerct "@$since" -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
-            done
-            homes | while read -r home; do
-                find "$home/.ssh" -type f -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
-            done
-        } | sort -u
-        return
+        newer="-newerct @$since"
     fi
-    local_file_systems | while read -r mount; do
-        find "$mount" -xdev -type f -size +0 -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
-    done
+    {
+        local_file_systems | while read -r mount; do
+            # shellcheck disable=SC2086 # two words or none
+            find "$mount" -xdev -type f -size +0 $newer -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
+        done
+        [ -z "$newer" ] || homes | while read -r home; do
+            find "$home/.ssh" -type f -exec env LC_ALL=C grep -lF "$@" {} + 2>/dev/null || :
+        done
+    } | sort -u
 }
 
 # The key's body as JSON and as URLs may spell it.

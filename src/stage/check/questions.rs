@@ -181,10 +181,12 @@ mod tests {
         // The agent keeps the script in a file, where the search for the build key finds it.
         let setting = Setting {
             build_key: "AAAAC3Nz".to_owned(),
+            no_keys: true,
             ..Setting::default()
         };
         let text = script(&checks, |_| true, &setting);
         assert!(text.contains("AAAA C3Nz") && !text.contains("AAAAC3Nz"));
+        assert!(text.contains("\nKEYS_OUT=yes\n"));
     }
 
     #[test]
