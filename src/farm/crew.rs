@@ -2,6 +2,7 @@
 //! store. Keeps no state of its own that a later run would need: that finds jobs by their names and results by their keys.
 
 mod hear;
+mod results;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,6 @@ use crate::remote::settings::RemoteSettings;
 use crate::run::elsewhere::Elsewhere;
 use crate::run::error::NodeError;
 use crate::run::execute::Done;
-use crate::run::look::address;
 use crate::run::signals::LastAct;
 use crate::stage::Plan;
 use crate::store::{Scratch, Store, StoreError};
@@ -97,6 +97,8 @@ struct Hired {
     failure: Option<String>,
     /// Nodes of it that failed, in its last start.
     failures: BTreeMap<NodeIndex, (Verdict, String)>,
+    /// Nodes that it reported as made, whose results are not seen in the remote store yet: they may arrive later than its word.
+    made: BTreeMap<NodeIndex, (Done, f64)>,
     /// What it waits for, as last reported.
     waits: String,
     /// Whether its process has ended, by its own word.
@@ -154,7 +156,7 @@ impl Elsewhere for Crew<'_> {
             }
         };
         drop(ended);
-        if self.plan.dependents(node).any(|taker| !self.has(taker)) {
+        if self.is_taken(node) {
             match self.take(node) {
                 Ok(bytes) => done.bytes = bytes,
                 Err(error) => return (Err(error), seconds),
@@ -220,6 +222,7 @@ impl<'a> Crew<'a> {
                             self.emit
                                 .warn(format!("{error}; the jobs go on, and their events come later"));
                         }
+                        self.settle(job, &remote);
                     }
                     match seen {
                         Some(Ok(seen)) => {
@@ -291,16 +294,14 @@ impl<'a> Crew<'a> {
                 Step::Wait => {}
                 Step::Done => {
                     for index in &self.chains[at].nodes {
+                        let made = jobs[at].made.remove(index);
                         self.end_if_not(*index, || {
-                            let outcome = Outcome::Shared;
-                            Ok((
-                                Done {
-                                    outcome,
-                                    bytes: 0,
-                                    message: None,
-                                },
-                                0.0,
-                            ))
+                            let unheard = Done {
+                                outcome: Outcome::Shared,
+                                bytes: 0,
+                                message: None,
+                            };
+                            Ok(made.unwrap_or((unheard, 0.0)))
                         });
                     }
                     jobs[at].is_over = true;
@@ -412,48 +413,6 @@ impl<'a> Crew<'a> {
     fn end_if_not(&self, index: NodeIndex, how: impl FnOnce() -> Ended) {
         self.ended().entry(index).or_insert_with(|| Some(how()));
         self.changed.notify_all();
-    }
-
-    /// Whether all results of a chain that others take are there.
-    fn is_done(&self, at: usize, remote: &Remote) -> bool {
-        self.are_there(self.chains[at].results.clone(), remote)
-    }
-
-    fn can_start(&self, at: usize, remote: &Remote) -> bool {
-        let takes = self.chains[at]
-            .nodes
-            .iter()
-            .flat_map(|index| self.plan.needs(*index));
-        let takes = takes.filter(|taken| !self.chains[at].nodes.contains(taken));
-        self.are_there(takes.collect(), remote)
-    }
-
-    fn are_there(&self, nodes: Vec<NodeIndex>, remote: &Remote) -> bool {
-        let addresses: BTreeSet<_> = nodes
-            .into_iter()
-            .map(|index| address(self.plan.node(index)))
-            .collect();
-        let all: Vec<_> = addresses.into_iter().collect();
-        remote.has(&all, self.cancel).len() == all.len()
-    }
-
-    /// Takes a result into this host's store, for what takes it here.
-    fn take(&self, index: NodeIndex) -> Result<u64, NodeError> {
-        let node = self.plan.node(index);
-        let lost = |cause: String| NodeError::Elsewhere {
-            verdict: Verdict::Other,
-            message: format!("{} was built elsewhere and cannot be taken: {cause}", node.id()),
-        };
-        let remote = Remote::open(self.terms.remote).map_err(|error| lost(error.to_string()))?;
-        let remote = remote.ok_or_else(|| lost("there is no remote store".to_owned()))?;
-        let emit = self.emit.for_node(&node.id());
-        let address = address(node);
-        match remote.pull(&address, self.store, self.scratch, false, &emit, self.cancel) {
-            Ok(Some(entry)) => Ok(entry.bytes()),
-            Ok(None) => Err(lost(remote.doubts().join("; "))),
-            Err(error) if error.is_cancelled() => Err(StoreError::Cancelled.into()),
-            Err(error) => Err(lost(error.to_string())),
-        }
     }
 
     /// Ends the jobs that this run asked for, and waits for that.

@@ -1,4 +1,4 @@
-//! Jobs wait for a remote store that does not answer: hours of work may depend on one upload.
+//! Whatever a job leaves or needs is waited for while the remote store does not answer: hours of work may depend on it.
 
 use std::time::{Duration, Instant};
 

@@ -77,7 +77,7 @@ impl std::fmt::Debug for Shared<'_> {
 }
 
 /// What a node left.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Done {
     /// Built here, or taken from whoever built it meanwhile.
     pub outcome: Outcome,

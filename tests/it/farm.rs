@@ -42,7 +42,8 @@ impl Fleet {
         let remote = nginx(
             &bench,
             "server {\nlisten 127.0.0.1:PORT;\nroot FOLDER/www;\nlocation / {\ndav_methods PUT;\n\
-             create_full_put_path on;\n}\n}",
+             create_full_put_path on;\n}\nlocation ~ ^/farm/(results|blobs)/ {\nif (-f FOLDER/www/closed) {\nreturn 503;\n}\n\
+             dav_methods PUT;\ncreate_full_put_path on;\n}\n}",
         );
         let house = house(&bench.path("here"));
         let made = house.command(&["farm", "key", "../farm.key"]).output().unwrap();

@@ -51,17 +51,14 @@ impl Crew<'_> {
                 },
             ) => {
                 match outcome {
-                    Outcome::Built | Outcome::Present | Outcome::Shared => self.end_if_not(index, || {
-                        let bytes = bytes.unwrap_or(0);
-                        Ok((
-                            Done {
-                                outcome,
-                                bytes,
-                                message,
-                            },
-                            seconds,
-                        ))
-                    }),
+                    Outcome::Built | Outcome::Present | Outcome::Shared => {
+                        let done = Done {
+                            outcome,
+                            bytes: bytes.unwrap_or(0),
+                            message,
+                        };
+                        job.made.insert(index, (done, seconds));
+                    }
                     Outcome::Failed => {
                         let verdict = failure.map_or(Verdict::Other, |failure| failure.verdict);
                         let message = message.unwrap_or_default();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::support::slurm::has_groups;
+use crate::support::tool;
 
 const SIZES: [&str; 6] = ["40M", "44M", "48M", "52M", "56M", "60M"];
 
@@ -243,15 +244,15 @@ fn each_loss_of_a_job_has_its_outcome() {
         mini::has_content(&other, &mini::packed(size));
         let digest = |house: &House| {
             let image = house.folder.join(mini::packed(size));
-            crate::support::tool("sha256sum", &[image.to_str().unwrap()], &house.folder)[..64].to_owned()
+            tool("sha256sum", &[image.to_str().unwrap()], &house.folder)[..64].to_owned()
         };
         assert_eq!(digest(&fleet.house), digest(&other));
     }
     assert_eq!(fleet.built("package"), SIZES.len());
 }
 
-/// The server that hosts share results through goes away while jobs end: what they built is waited with, and nothing is built
-/// or queued again.
+/// The server that hosts share results through goes away while jobs end, and takes their events before their results when it is
+/// back: what they built is waited for, and nothing is built or queued again.
 #[test]
 fn a_remote_store_that_is_away_decides_nothing_about_a_job() {
     const TWO: [&str; 2] = ["40M", "44M"];
@@ -269,7 +270,16 @@ fn a_remote_store_that_is_away_decides_nothing_about_a_job() {
     // Longer than both ends ask before they leave a server alone.
     std::thread::sleep(Duration::from_secs(12));
     assert_eq!(fleet.numbers("RUNNING").len(), 2);
+    let closed = fleet.bench.write("www/closed", "");
     fleet.remote.start_again(&fleet.bench.path("nginx.log"));
+    wait_until("the image to be reported", SOON, || {
+        let events = tool("find", &["www/farm/runs", "-type", "f"], &fleet.bench.path(""));
+        let mut events = events.lines().map(|path| fleet.bench.read(path));
+        events.any(|text| text.contains("\"package/tiny-40M-base\",\"event\":\"node_finished\""))
+    });
+    // Longer than the run needs to hear of it.
+    std::thread::sleep(Duration::from_secs(5));
+    std::fs::remove_file(closed).unwrap();
     fleet.release(TWO[1]);
     let ran = run.wait_with_output().unwrap();
     well(&ran);
