@@ -239,7 +239,7 @@ pub mod size {
 }
 
 pub mod stage {
-    pub use crate::stage::{Order, Site};
+    pub use crate::stage::{Order, Room, Site};
 
     pub mod aftermath {
         pub use crate::stage::aftermath::OnError;

@@ -30,7 +30,7 @@ use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;
 use crate::stage::package::{detect, unpack};
 use crate::stage::task::Task as _;
-use crate::stage::{Order, Site};
+use crate::stage::{Order, Room, Site};
 use crate::store::Store;
 
 /// Arguments of `pipeline check`.
@@ -123,8 +123,12 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 before: None,
                 earlier: Vec::new(),
                 keeps_layers: false,
-                has_room: facts::cpus() > 1
-                    && facts::memory().is_some_and(|memory| memory.available > 2 * args.memory.0),
+                room: match facts::memory() {
+                    Some(memory) if memory.available > 2 * args.memory.0 => {
+                        [Room::Memory, Room::Both][usize::from(facts::cpus() > 1)]
+                    }
+                    _ => Room::One,
+                },
                 order: Arc::new(Order::default()),
             };
             check_image(args, work, &site)

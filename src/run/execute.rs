@@ -24,7 +24,7 @@ use crate::stage::aftermath::OnError;
 use crate::stage::error::StageError;
 use crate::stage::result::{Given, Taken};
 use crate::stage::task::{Fate, Made};
-use crate::stage::{Node, Order, Plan, Site};
+use crate::stage::{Node, Order, Plan, Room, Site};
 use crate::store::{Address, Claim, Scratch, Slot, Store, StoreError};
 
 /// How often a node is retried because qemu broke down. Under emulation with more than one processor an assertion
@@ -95,7 +95,7 @@ fn accel(of_host: Accel, node: &Node) -> Accel {
     }
 }
 
-/// Runs a node of a plan; `has_room` as in [`Site`].
+/// Runs a node of a plan; `room` as in [`Site`].
 ///
 /// # Errors
 /// [`NodeError`] of the stage or the store.
@@ -103,7 +103,7 @@ pub fn execute(
     plan: &Plan,
     index: NodeIndex,
     rebuild: bool,
-    has_room: bool,
+    room: Room,
     shared: &Shared<'_>,
     emit: &Emitter,
 ) -> Result<Done, NodeError> {
@@ -128,7 +128,7 @@ pub fn execute(
         before: None,
         earlier: Vec::new(),
         keeps_layers: shared.layers,
-        has_room,
+        room,
         order: Arc::clone(shared.order),
     };
     let mut ran = publish(plan, index, rebuild, shared, &mut site);

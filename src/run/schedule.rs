@@ -2,6 +2,7 @@
 
 use crate::plan::node::Cost;
 use crate::size::ByteSize;
+use crate::stage::Room;
 
 /// What a run may use at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub struct Schedule {
     jobs: Vec<Job>,
     states: Vec<State>,
     weights: Vec<f64>,
-    doubled: Vec<bool>,
+    rooms: Vec<Room>,
     budget: Budget,
     free: Budget,
     stopped: bool,
@@ -115,12 +116,12 @@ impl Schedule {
             }
         }
         let states = vec![State::Pending; jobs.len()];
-        let doubled = vec![false; jobs.len()];
+        let rooms = vec![Room::One; jobs.len()];
         Ok(Self {
             jobs,
             states,
             weights,
-            doubled,
+            rooms,
             budget,
             free: budget,
             stopped: false,
@@ -143,18 +144,22 @@ impl Schedule {
         }
         for &index in started.iter().filter(|&&index| self.jobs[index].doubles) {
             let Cost { memory, cpus, .. } = self.jobs[index].cost;
-            if memory <= self.free.memory && cpus <= self.free.cpus {
-                self.free.memory -= memory;
+            if memory > self.free.memory {
+                continue;
+            }
+            self.free.memory -= memory;
+            self.rooms[index] = Room::Memory;
+            if cpus <= self.free.cpus {
                 self.free.cpus -= cpus;
-                self.doubled[index] = true;
+                self.rooms[index] = Room::Both;
             }
         }
         started
     }
 
-    /// Whether a job that was started may use memory and CPUs twice.
-    pub fn is_doubled(&self, index: usize) -> bool {
-        self.doubled[index]
+    /// How two machines of a job that was started may run.
+    pub fn room(&self, index: usize) -> Room {
+        self.rooms[index]
     }
 
     /// Jobs that could run but for a resource, with what they wait for in words.
@@ -168,9 +173,10 @@ impl Schedule {
     /// A job ended. Gives the jobs that can never start because of that.
     pub fn finish(&mut self, index: usize, well: bool) -> Vec<usize> {
         let cost = self.jobs[index].cost;
-        let times = if self.doubled[index] { 2 } else { 1 };
-        self.free.memory += u64::from(times) * cost.memory;
-        self.free.cpus += times * cost.cpus;
+        let room = self.rooms[index];
+        let times = |is_twice: bool| 1 + u32::from(is_twice);
+        self.free.memory += u64::from(times(room != Room::One)) * cost.memory;
+        self.free.cpus += times(room == Room::Both) * cost.cpus;
         self.free.scratch += cost.scratch;
         self.free.jobs += self.places(index);
         self.states[index] = if well { State::Done } else { State::Failed };
@@ -305,13 +311,14 @@ mod tests {
         for job in &mut jobs {
             job.doubles = true;
         }
+        jobs[2].cost.cpus = 3;
         let mut schedule = Schedule::new(jobs, BUDGET).unwrap();
         assert_eq!(schedule.start(), [0, 1]);
-        assert_eq!([0, 1].map(|job| schedule.is_doubled(job)), [false, true]);
+        assert_eq!([0, 1].map(|job| schedule.room(job)), [Room::One, Room::Both]);
         schedule.finish(0, true);
         schedule.finish(1, true);
         assert_eq!(schedule.start(), [2]);
-        assert!(schedule.is_doubled(2));
+        assert_eq!(schedule.room(2), Room::Memory);
         schedule.finish(2, true);
         assert_eq!(schedule.free, BUDGET);
     }

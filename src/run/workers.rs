@@ -107,10 +107,10 @@ pub fn carry_out(
                 emit.emit(What::NodeStarted);
                 // What is missing by the plan may have come meanwhile, from another node or run: then it is taken.
                 let rebuild = prepared.assessments[&index].rebuild;
-                let has_room = schedule.is_doubled(job);
+                let room = schedule.room(job);
                 scope.spawn(move || {
                     let started = Instant::now();
-                    let work = AssertUnwindSafe(|| execute(plan, index, rebuild, has_room, shared, &emit));
+                    let work = AssertUnwindSafe(|| execute(plan, index, rebuild, room, shared, &emit));
                     let result = catch_unwind(work);
                     drop(sender.send((job, result, started.elapsed().as_secs_f64())));
                 });

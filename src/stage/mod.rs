@@ -35,7 +35,7 @@ pub mod versions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::site::{Order, Site};
+pub use self::site::{Order, Room, Site};
 use self::task::Task;
 use crate::plan::{graph, node};
 

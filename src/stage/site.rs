@@ -51,10 +51,23 @@ pub struct Site {
     pub earlier: Vec<Given>,
     /// Whether layers are kept.
     pub keeps_layers: bool,
-    /// Whether two of its machines may run at once.
-    pub has_room: bool,
+    /// How two of its machines may run.
+    pub room: Room,
     /// The images of the whole manifest.
     pub order: Arc<Order>,
+}
+
+/// How two machines of a node may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Room {
+    /// One after the other.
+    #[default]
+    One,
+    /// There is memory for both, and no processor: the second starts when the first has booted.
+    Memory,
+    /// Both at once.
+    Both,
 }
 
 /// The images of a whole manifest, in its order: that of checksum files and catalogs.

@@ -16,7 +16,7 @@ use pipeline::internals::manifest::load::load;
 use pipeline::internals::run::execute::{Shared, execute};
 use pipeline::internals::run::prepare::{Ask, prepare};
 use pipeline::internals::stage::aftermath::OnError;
-use pipeline::internals::stage::{Order, sums};
+use pipeline::internals::stage::{Order, Room, sums};
 use pipeline::internals::store::{Claim, Store};
 use serde_json::json;
 
@@ -147,7 +147,7 @@ fn fill(folder: &Path, name: &str, text: &str) {
     };
     for (index, node) in plan.nodes() {
         if node.stage == sums::STAGE {
-            execute(&plan, index, false, false, &shared, &emit).unwrap();
+            execute(&plan, index, false, Room::One, &shared, &emit).unwrap();
             continue;
         }
         let claim = store

@@ -129,7 +129,7 @@ fn request(work: &Work, taken: &Taken, out: PathBuf, site: &Site) -> Request {
         before: site.before.clone(),
         earlier: site.earlier.clone(),
         keeps_layers: site.keeps_layers,
-        has_room: site.has_room,
+        room: site.room,
         order: Order::clone(&site.order),
         out,
         scratch: site.scratch.clone(),

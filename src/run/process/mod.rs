@@ -25,13 +25,13 @@ use crate::manifest::model::Secret;
 use crate::stage::aftermath::OnError;
 use crate::stage::result::{Given, Taken};
 use crate::stage::task::Made;
-use crate::stage::{Order, Work};
+use crate::stage::{Order, Room, Work};
 use crate::verdict::Verdict;
 
 /// The hidden verb of the command line that runs [`serve`].
 pub const VERB: &str = "execute-node";
 /// Version of request and answers. A process refuses a request of another version: raise it when a field changes.
-const PROTOCOL: u32 = 3;
+const PROTOCOL: u32 = 4;
 /// The line that lets a held machine go.
 const RELEASED: &str = "released";
 
@@ -54,8 +54,8 @@ struct Request {
     earlier: Vec<Given>,
     /// Whether it keeps layers.
     keeps_layers: bool,
-    /// Whether two of its machines may run at once.
-    has_room: bool,
+    /// How two of its machines may run.
+    room: Room,
     /// The images of the whole manifest.
     order: Order,
     /// Where the files of its result go.
@@ -149,10 +149,10 @@ mod tests {
         let refused = |line: &str| Request::read(line).err().unwrap();
         let why = refused("{\"protocol\": 99, \"what\": \"unknown\"}");
         assert!(
-            why.contains("version 3, this one has version 99; both sides"),
+            why.contains("version 4, this one has version 99; both sides"),
             "{why}"
         );
-        let why = refused("{\"protocol\": 3}");
+        let why = refused("{\"protocol\": 4}");
         assert!(
             why.contains("cannot read its request: missing field `node`"),
             "{why}"

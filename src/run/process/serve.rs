@@ -60,7 +60,7 @@ pub fn serve() -> io::Result<()> {
         before: request.before,
         earlier: request.earlier,
         keeps_layers: request.keeps_layers,
-        has_room: request.has_room,
+        room: request.room,
         order: Arc::new(request.order),
     };
     let over = Cancel::default();

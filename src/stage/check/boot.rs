@@ -29,7 +29,7 @@ const STARVED_BOOTS: usize = 3;
 /// When the starter of the agent is up, most likely: cron comes with the last of a boot.
 const STARTER_UP: [(Accel, Duration); 2] = [
     (Accel::Kvm, Duration::from_secs(12)),
-    (Accel::Tcg, Duration::from_secs(40)),
+    (Accel::Tcg, Duration::from_secs(70)),
 ];
 
 /// A boot to be made.
@@ -49,6 +49,7 @@ pub struct BootSpec {
     pub login: bool,
     /// Ports to knock at.
     pub ports: Vec<u16>,
+    pub on_life: Option<OnLife>,
     /// The VM.
     pub machine: MachineWish,
 }
@@ -81,9 +82,12 @@ pub enum Way {
 pub struct Agent {
     /// Whether the script reports once more when the agent has ended.
     pub reports_again: bool,
-    /// When an earlier boot of the same image showed its first sign of life.
+    /// When an earlier boot of the same image, or of another one like it, showed its first sign of life.
     pub life: Option<Duration>,
 }
+
+/// Receives when a boot shows its first sign of life.
+pub type OnLife = mpsc::Sender<Duration>;
 
 /// Where posts of the script go, as the guest sees it.
 pub fn url() -> String {

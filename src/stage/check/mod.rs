@@ -11,12 +11,13 @@ mod watch;
 
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
 
-use self::boot::{Agent, BootSpec, Way};
+use self::boot::{Agent, BootSpec, OnLife, Way};
 use self::overlay::FirstWay;
 pub(super) use self::plan::plan;
 pub use self::plan::{CheckWork, Further, WayIn, of_computer};
@@ -32,7 +33,6 @@ use crate::machine::spec::{Accel, Disk, DiskFormat};
 use crate::machine::ssh::{KEY_NAME, Key, key_core};
 use crate::platform::Platform;
 use crate::size::ByteSize;
-use crate::stage::Site;
 use crate::stage::distro::MachineWish;
 use crate::stage::error::StageError;
 use crate::stage::guest::{TCG_FACTOR, scaled};
@@ -41,6 +41,7 @@ use crate::stage::package::{self, unpack};
 use crate::stage::part::IMAGE;
 use crate::stage::result::{Given, Taken};
 use crate::stage::task::{File, Finding, Made, Memo, Stored, Task};
+use crate::stage::{Room, Site};
 
 /// The results of the checks.
 const REPORT: &str = "report.json";
@@ -50,6 +51,9 @@ const REPORT: &str = "report.json";
 struct Facts {
     /// Of the file that was checked; absent in results of a version that did not note it.
     checked: Option<Digest>,
+    /// How the machines ran, and when the first one showed its first sign of life; absent as above.
+    #[serde(default)]
+    life: Option<(Accel, Duration)>,
 }
 
 impl Task for CheckWork {
@@ -92,6 +96,11 @@ impl Task for CheckWork {
         package::stands(stored, |packaged| packaged.has_digests(&checked))
     }
 
+    /// For when a guest like this one is up.
+    fn looks_back(&self) -> bool {
+        self.way_in == WayIn::Agent
+    }
+
     fn recalls(&self) -> bool {
         true
     }
@@ -122,9 +131,10 @@ impl Task for CheckWork {
         };
         // Only an install of our own put a key in that it still has.
         let key = taken.find(&ACCESS).and_then(|install| install.path(KEY).ok());
-        check(self, artifact, key.as_deref(), site, &out.join(REPORT))?;
+        let life = check(self, artifact, key.as_deref(), site, &out.join(REPORT))?;
         Ok(Made::with(&Facts {
             checked: Some(digest.clone()),
+            life: life.map(|life| (site.accel, life)),
         }))
     }
 }
@@ -148,7 +158,7 @@ pub struct Artifact<'a> {
 }
 
 /// Checks an artifact; the results go to `report` (JSON) and to whoever listens. `build_key` is the private half of the
-/// key that let the build in, where there is one.
+/// key that let the build in, where there is one. Gives when it showed its first sign of life.
 ///
 /// # Errors
 /// [`StageError::Checks`] when a check failed, and other [`StageError`]s when it could not be made.
@@ -158,7 +168,7 @@ pub fn check(
     build_key: Option<&Path>,
     site: &Site,
     report: &Path,
-) -> Result<(), StageError> {
+) -> Result<Option<Duration>, StageError> {
     site.emit.phase("reading the packaged image");
     artifact.verify(site)?;
     let base = site.scratch.join("image");
@@ -167,10 +177,10 @@ pub fn check(
     })?;
     sound(work, &base, site)?;
     let setting = setting(work, &base, build_key, site)?;
-    let mut results = examine(work, "", &base, &setting, site)?;
+    let (mut results, life) = examine(work, "", &base, &setting, site)?;
     for further in &work.further {
         let start = further.computer.start().name();
-        results.extend(examine(&work.within(further), start, &base, &setting, site)?);
+        results.extend(examine(&work.within(further), start, &base, &setting, site)?.0);
     }
     site.emit.phase("reading the packaged image again");
     artifact.verify(site)?;
@@ -186,23 +196,35 @@ pub fn check(
     }
     let text =
         serde_json::to_vec_pretty(&results).map_err(|e| StageError::file("write", report, e.into()))?;
-    fs::write(report, text).map_err(|e| StageError::file("write", report, e))
+    fs::write(report, text).map_err(|e| StageError::file("write", report, e))?;
+    Ok(life)
 }
 
-/// Boots the image in one computer, and judges what was seen. `label` tells the computer from others, where there are any.
+/// When guests like this one showed their first sign of life, by the last check of one on a host like this.
+fn known_life(site: &Site) -> Option<Duration> {
+    let mut facts = site
+        .earlier
+        .iter()
+        .filter_map(|given| given.facts::<Facts>().ok());
+    let (_, life) = facts.find_map(|facts| facts.life.filter(|(accel, _)| *accel == site.accel))?;
+    Some(life)
+}
+
+/// Boots the image in one computer, and judges what was seen; gives also when the first clone showed its first sign of life.
+/// `label` tells the computer from others, where there are any.
 fn examine(
     work: &CheckWork,
     label: &str,
     base: &Path,
     setting: &Setting,
     site: &Site,
-) -> Result<Vec<CheckResult>, StageError> {
+) -> Result<(Vec<CheckResult>, Option<Duration>), StageError> {
     let name = |what: &str| match label {
         "" => what.to_owned(),
         label => format!("{what}-{label}"),
     };
     let boots = |first_way| {
-        let first = || first_boot(work, &name("first"), base, setting, first_way, site);
+        let first = |on_life| first_boot(work, &name("first"), base, setting, first_way, on_life, site);
         let second = |life| second_boot(work, &name("second"), base, setting, first_way, life, site);
         both(work, first, second, site)
     };
@@ -230,28 +252,33 @@ fn examine(
             fs::write(&path, text).map_err(|e| StageError::file("write", &path, e))?;
         }
     }
-    Ok(results)
+    let life = first.life.ok().map(|(after, _)| after);
+    Ok((results, life))
 }
 
-/// Boots the two clones that the checks ask for, both at once where there is room. A second one says nothing new of an image
-/// whose first one did not answer.
+/// Boots the two clones that the checks ask for. Where there is room both run at once, or the second one boots while the first
+/// one waits for its agent's minute. A second one says nothing new of an image whose first one did not answer.
 fn both(
     work: &CheckWork,
-    first: impl FnOnce() -> Result<Seen, StageError>,
+    first: impl FnOnce(OnLife) -> Result<Seen, StageError>,
     second: impl FnOnce(Option<Duration>) -> Result<Seen, StageError> + Send,
     site: &Site,
 ) -> Result<(Seen, Option<Seen>), StageError> {
-    if work.has_second() && site.has_room {
+    let (on_life, life) = mpsc::channel();
+    if work.has_second() && site.room != Room::One {
         return thread::scope(|scope| {
-            let other = scope.spawn(|| second(None));
-            let first = first();
+            let other = scope.spawn(move || match site.room {
+                Room::Memory => life.recv().ok().map(|life| second(Some(life))),
+                _ => Some(second(known_life(site))),
+            });
+            let first = first(on_life);
             let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
             let first = first?;
-            let second = first.answers.is_ok().then_some(other).transpose()?;
+            let second = other.filter(|_| first.answers.is_ok()).transpose()?;
             Ok((first, second))
         });
     }
-    let first = first()?;
+    let first = first(on_life)?;
     let is_wanted = work.has_second() && first.answers.is_ok();
     let second = is_wanted
         .then(|| second(first.life.as_ref().ok().map(|(after, _)| *after)))
@@ -389,6 +416,7 @@ fn first_boot(
     base: &Path,
     setting: &Setting,
     first_way: FirstWay,
+    on_life: OnLife,
     site: &Site,
 ) -> Result<Seen, StageError> {
     let limit = work.needs().filter_map(|needs| needs.within).max();
@@ -405,7 +433,7 @@ fn first_boot(
     }
     let agent = Agent {
         reports_again: watches_agent,
-        life: None,
+        life: known_life(site),
     };
     let (disk, way) = clone(work, base, name, script, agent, first_way, site)?;
     let spec = BootSpec {
@@ -416,6 +444,7 @@ fn first_boot(
         questions: questions::limit(&work.checks, work.size),
         login: work.needs().any(|needs| needs.login),
         ports: work.needs().filter_map(|needs| needs.port).collect(),
+        on_life: Some(on_life),
         machine: work.machine,
     };
     boot::boot(&spec, site)
@@ -446,6 +475,7 @@ fn second_boot(
         questions: questions::limit(&[], work.size),
         login: false,
         ports: Vec::new(),
+        on_life: None,
         machine: work.machine,
     };
     boot::boot(&spec, site)

@@ -159,6 +159,10 @@ impl<'a> Watch<'a> {
             });
             self.seen.life = Err(format!("none within {}; {said}", show_duration(boot.limit)));
         }
+        if let (Some(on_life), Ok((after, _))) = (&boot.on_life, &self.seen.life) {
+            // No second boot may be wanted.
+            let _ = on_life.send(*after);
+        }
         Ok(came)
     }
 

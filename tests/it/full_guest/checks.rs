@@ -13,6 +13,7 @@ use pipeline::internals::machine::disk::Put;
 use pipeline::internals::machine::spec::DiskFormat;
 use pipeline::internals::platform::Platform;
 use pipeline::internals::size::{ByteSize, GIB, MIB};
+use pipeline::internals::stage::Room;
 use pipeline::internals::stage::check::{Artifact, CheckWork, WayIn, check};
 use pipeline::internals::stage::distro::MachineWish;
 use pipeline::internals::stage::error::StageError;
@@ -304,7 +305,7 @@ fn try_case(case: &Case, base: &Path) -> Result<(), String> {
 
 fn look(case: &Case, bench: &Bench, size: u64) -> (Vec<CheckResult>, Option<StageError>) {
     let (mut site, events) = bench.site("check/broken");
-    site.has_room = true;
+    site.room = Room::Both;
     let artifact = bench.path("artifact");
     let digests = hash_file(
         &artifact,

@@ -31,8 +31,8 @@ use std::time::Duration;
 use pipeline::internals::event::{Emitter, Event};
 use pipeline::internals::host::cancel::Cancel;
 use pipeline::internals::machine::spec::Accel;
-use pipeline::internals::stage::Site;
 use pipeline::internals::stage::aftermath::OnError;
+use pipeline::internals::stage::{Room, Site};
 use serde_json::Value;
 
 use self::deadline::{Deadline, STORY};
@@ -150,7 +150,7 @@ impl Bench {
             before: None,
             earlier: Vec::new(),
             keeps_layers: false,
-            has_room: false,
+            room: Room::One,
             order: Arc::default(),
         };
         (site, events)
