@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -20,6 +21,7 @@ pub(super) enum Place {
 }
 
 /// A file as it is.
+#[derive(Clone)]
 pub(super) struct Look {
     pub bytes: u64,
     pub digests: Vec<Digest>,
@@ -87,6 +89,15 @@ impl Place {
                 Ok(found.then_some(all))
             }
         }
+    }
+
+    /// What tells a file of a folder from others: its device and inode. Versions are links to the files of the newest one.
+    pub fn identity(&self, name: &Path) -> Option<(u64, u64)> {
+        let Self::Folder(folder) = self else {
+            return None;
+        };
+        let found = folder.join(name).metadata().ok()?;
+        Some((found.dev(), found.ino()))
     }
 
     /// Size and digests of a file; none where there is no such file.

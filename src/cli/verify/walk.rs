@@ -91,6 +91,7 @@ pub(super) fn walk(
         cancel,
         images: Vec::new(),
         looks: BTreeMap::new(),
+        read: BTreeMap::new(),
         lists: Vec::new(),
         entries: Vec::new(),
     };
@@ -114,6 +115,8 @@ struct Walk<'a> {
     images: Vec<String>,
     /// The files that are what lists say.
     looks: BTreeMap<PathBuf, Look>,
+    /// What was read, by its identity.
+    read: BTreeMap<(u64, u64), Look>,
     lists: Vec<List>,
     entries: Vec<Entry>,
 }
@@ -305,9 +308,17 @@ impl Walk<'_> {
         if let Some(list) = self.lists.iter().find(lacks) {
             return Ok(Err(format!("it has no line in {}", list.name)));
         }
-        let Some(look) = self.place.look(path, self.cancel)? else {
+        let identity = self.place.identity(path);
+        let known = identity.and_then(|identity| self.read.get(&identity).cloned());
+        let look = match known {
+            None => self.place.look(path, self.cancel)?,
+            known => known,
+        };
+        let Some(look) = look else {
             return Ok(Err("it is missing".to_owned()));
         };
+        self.read
+            .extend(identity.map(|identity| (identity, look.clone())));
         let wrong = self.naming(path).find(|list| !list.files[path].fits(&look));
         Ok(match wrong {
             Some(list) if list.is_complete => Err(format!("it is not what {} says", list.name)),
