@@ -11,6 +11,7 @@
 #   EFI_SUFFIX   the end of the names of EFI programs, as in grubx64.efi
 #   ESP          volume number of the EFI system partition, as its UUID in /etc/fstab
 #   DEBCONF      what the boot loader's packages ask, for debconf-set-selections
+#   INITRD       "No" while packages are installed, see make_initramfs
 set -eu
 umask 022
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
@@ -44,6 +45,18 @@ copy_modules() {
         cp "$file" "$grub/locale/${language%%/*}.mo"
     done
     [ -e "$grub/grubenv" ] || grub-editenv "$grub/grubenv" create
+}
+
+# Kernels made none: INITRD kept each from making one that would be made again when all packages are configured.
+make_initramfs() {
+    unset INITRD
+    # No device has the UUID that it names yet, so that the hook for fsck could but warn.
+    mount --bind /dev/null /etc/fstab
+    for kernel in /boot/vmlinuz-*; do
+        version=${kernel#/boot/vmlinuz-}
+        [ -e "/boot/initrd.img-$version" ] || update-initramfs -c -k "$version"
+    done
+    umount /etc/fstab
 }
 
 make_core() {
@@ -129,4 +142,5 @@ for target in $BIOS_TARGET $EFI_TARGET; do
 done
 [ -z "$BIOS_TARGET" ] || make_core
 [ -z "$EFI_TARGET" ] || fill_esp
+make_initramfs
 make_menu

@@ -53,6 +53,8 @@ dpkg --install --force-depends $(cat "$stage/essential")
 rm $(cat "$stage/essential")
 
 say "phase installing packages"
+# boot-loader.sh makes the initial RAM disks.
+export INITRD=No
 xargs -d '\n' apt-get --yes --no-download install <"$stage/packages"
 rm -f /var/cache/apt/archives/*.deb
 rm /usr/sbin/policy-rc.d

@@ -280,7 +280,9 @@ fn mmdebstrap(
         .without("TAR_OPTIONS")
         .env("TZ", "UTC")
         .env("TMPDIR", &site.scratch)
-        .env("LC_ALL", "C.UTF-8");
+        .env("LC_ALL", "C.UTF-8")
+        // boot-loader.sh makes the initial RAM disks, once for all packages.
+        .env("INITRD", "No");
     if let Some(keyring) = &work.keyring {
         cmd = cmd.arg(format!("--keyring={}", keyring.display()));
     }

@@ -45,7 +45,7 @@ pub(super) const MACHINE_MEMORY: u64 = 2560 * MIB;
 /// Processors of that machine: dpkg unpacks in two processes.
 pub(super) const MACHINE_CPUS: u32 = 2;
 /// Revision of what it makes; see [`Draft::revision`].
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Work of [`STAGE`] for a bootstrap source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
