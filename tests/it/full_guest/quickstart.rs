@@ -9,15 +9,19 @@ use crate::support::inside::partition;
 use crate::support::vm::{LARGE, SMALL, checked, checked_images, image, is_real, unpack};
 use crate::support::{Bench, Ran, tool};
 
-/// The nodes that a run started, from its journal.
-pub fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
+/// The folder of a run's logs.
+fn logs(ran: &Ran) -> String {
     let said = ran
         .stderr
         .split("[ROOT]/")
-        .find_map(|rest| rest.strip_prefix("store/runs/"));
-    let run = said.unwrap_or_else(|| panic!("it does not say where its logs are:\n{}", ran.all()));
-    let run = run.lines().next().unwrap();
-    let journal = bench.read(&format!("store/runs/{run}/events.jsonl"));
+        .find(|rest| rest.starts_with("store/runs/"));
+    let said = said.unwrap_or_else(|| panic!("it does not say where its logs are:\n{}", ran.all()));
+    said.lines().next().unwrap().to_owned()
+}
+
+/// The nodes that a run started, from its journal.
+pub fn started(bench: &Bench, ran: &Ran) -> Vec<String> {
+    let journal = bench.read(&format!("{}/events.jsonl", logs(ran)));
     let events = journal
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -50,6 +54,9 @@ fn two_images_come_out_and_a_second_run_does_nothing() {
         checks("reports/junit.xml", "//testsuite[count(testcase[not(*)])=9]"),
         count.to_string()
     );
+    // The disk was looked through for keys of the build here, so that the guest did not have to.
+    let asked = bench.read(&format!("{}/check-{SMALL}/script.sh", logs(ran)));
+    assert!(asked.contains("\nKEYS_OUT=yes\n"), "{asked}");
     let out = bench.path("out");
     tool("sha512sum", &["--strict", "-c", "SHA512SUM.txt"], &out);
     tool("md5sum", &["--strict", "-c", "MD5SUM.txt"], &out);
