@@ -53,6 +53,8 @@ make_initramfs() {
     # No device has the UUID that it names yet, so that the hook for fsck could but warn.
     mount --bind /dev/null /etc/fstab
     for kernel in /boot/vmlinuz-*; do
+        # make_menu says that there is none.
+        [ -e "$kernel" ] || continue
         version=${kernel#/boot/vmlinuz-}
         [ -e "/boot/initrd.img-$version" ] || update-initramfs -c -k "$version"
     done
