@@ -20,7 +20,7 @@ use crate::run::prepare::Prepared;
     pipeline plan images.toml 'debian12-*' --size 50G\n  \
     pipeline plan images.toml --format dot | dot -Tsvg > plan.svg\n\n\
     With --format json, `cost` of a node says what it takes of the host while it runs: `machines` (virtual machines that \
-    it boots; a check boots two at once where there is room), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most). \
+    it boots; a check has two at once where there is memory for both), `memory` (bytes), `cpus` (virtual CPUs) and `scratch` (bytes of disk, at most). \
     `unshared` says why no other host takes a node's result.")]
 pub struct Args {
     #[command(flatten)]
