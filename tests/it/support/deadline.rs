@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use pipeline::internals::size::show_duration;
 
 /// For a story without a full guest: far more than the slowest takes on a busy machine.
-pub const STORY: Duration = Duration::from_secs(10 * 60);
+pub const STORY: Duration = Duration::from_secs(20 * 60);
 /// For one with full guests, from the moment at which they may start.
 pub const WITH_GUESTS: Duration = Duration::from_secs(40 * 60);
 /// How often the watching thread looks.
