@@ -50,7 +50,7 @@ copy_modules() {
 # Kernels made none: INITRD kept each from making one that would be made again when all packages are configured.
 make_initramfs() {
     unset INITRD
-    # No device has the UUID that it names yet, so that the hook for fsck could but warn.
+    # No device has the UUID that it names yet, so that the hook for fsck could only warn.
     mount --bind /dev/null /etc/fstab
     for kernel in /boot/vmlinuz-*; do
         # make_menu says that there is none.

@@ -124,10 +124,10 @@ pub fn run(args: &Args) -> Result<Exit, Exit> {
                 earlier: Vec::new(),
                 keeps_layers: false,
                 room: match facts::memory() {
-                    Some(memory) if memory.available > 2 * args.memory.0 => {
-                        [Room::Memory, Room::Both][usize::from(facts::cpus() > 1)]
-                    }
-                    _ => Room::One,
+                    Some(memory) if memory.available <= 2 * args.memory.0 => Room::One,
+                    Some(_) if facts::cpus() > 1 => Room::Both,
+                    Some(_) => Room::Memory,
+                    None => Room::One,
                 },
                 order: Arc::new(Order::default()),
             };

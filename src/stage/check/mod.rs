@@ -149,7 +149,7 @@ pub fn results(result: &Given) -> Option<Vec<CheckResult>> {
 const BOOT: Duration = Duration::from_secs(5 * 60);
 
 /// How much longer a clone boots while the other one is asked, under KVM.
-const BESIDE: Duration = Duration::from_secs(3);
+const CONTENTION: Duration = Duration::from_secs(3);
 
 /// The packaged file.
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +272,7 @@ fn both(
         return thread::scope(|scope| {
             let other = scope.spawn(move || match site.room {
                 Room::Memory => {
-                    let slower = scaled(site.accel, BESIDE);
+                    let slower = scaled(site.accel, CONTENTION);
                     life.recv().ok().map(|life| second(Some(life + slower)))
                 }
                 _ => Some(second(known_life(site))),
